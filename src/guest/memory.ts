@@ -1,0 +1,50 @@
+import type { MaybePromise } from "../io/byte-source.js";
+
+/** Octets of a page: guest memory is described in units of it by every source this project reads but kdumps of larger pages. */
+export const PAGE_SIZE = 4096;
+
+/** present: contents in the source; zero: known to be zeros; absent: not in the source, contents unknown. */
+export type Presence = "present" | "zero" | "absent";
+
+/** A run of guest-physical memory of one kind; addresses in octets, `end` exclusive. */
+export interface MemoryRange {
+  readonly start: number;
+  readonly end: number;
+  readonly presence: Presence;
+  /** Why the contents are not there (absent) or known to be zero (zero): one short phrase, shared by many ranges. */
+  readonly reason?: string;
+}
+
+/** A piece of memory in address order. */
+export interface MemoryPiece {
+  readonly gpa: number;
+  readonly length: number;
+  /** The contents, valid until the next piece is asked for; undefined: all zeros. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+/** Guest-physical memory of a saved guest. What no range covers does not exist (holes, devices). */
+export interface PhysicalMemory {
+  /** Sorted, disjoint, joined where neighbours are alike. Computed anew for each walk. */
+  ranges(): Iterable<MemoryRange>;
+  /**
+   * Fills `into` with the contents at guest-physical address `gpa`. Returns how many octets could be read:
+   * it stops before the first octet that is absent or does not exist (0 when that is the first).
+   */
+  read(gpa: number, into: Uint8Array): MaybePromise<number>;
+  /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
+  pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
+}
+
+/** Octets of each kind of memory. */
+export interface MemoryTotals {
+  readonly present: number;
+  readonly zero: number;
+  readonly absent: number;
+}
+
+export function memoryTotals(memory: PhysicalMemory): MemoryTotals {
+  const totals = { present: 0, zero: 0, absent: 0 };
+  for (const range of memory.ranges()) totals[range.presence] += range.end - range.start;
+  return totals;
+}

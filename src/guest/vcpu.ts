@@ -1,0 +1,76 @@
+/** A segment register with its hidden part. */
+export interface Segment {
+  readonly selector: number;
+  readonly base: bigint;
+  /** In octets, as the processor applies it. */
+  readonly limit: number;
+  /** High word of the descriptor: type and S and DPL and P in bits 8–15, AVL, L, D/B, G in bits 20–23. */
+  readonly flags: number;
+}
+
+export type X86SegmentName = "cs" | "ds" | "es" | "fs" | "gs" | "ss" | "tr" | "ldt";
+
+export const X86_GENERAL = [
+  "rax",
+  "rbx",
+  "rcx",
+  "rdx",
+  "rsi",
+  "rdi",
+  "rsp",
+  "rbp",
+  "r8",
+  "r9",
+  "r10",
+  "r11",
+  "r12",
+  "r13",
+  "r14",
+  "r15",
+  "rip",
+  "rflags",
+] as const;
+export type X86General = (typeof X86_GENERAL)[number];
+
+/** x86 registers by the names of the architecture manuals; what a source doesn't know is left out. */
+export interface X86Registers {
+  readonly kind: "x86";
+  readonly general: Readonly<Record<X86General, bigint>>;
+  readonly segments: Readonly<Partial<Record<X86SegmentName, Segment>>>;
+  readonly gdt?: { readonly base: bigint; readonly limit: number };
+  readonly idt?: { readonly base: bigint; readonly limit: number };
+  /** `cr0`, `cr2`, `cr3`, `cr4`, `cr8`, `xcr0`. */
+  readonly control: Readonly<Record<string, bigint>>;
+  /** `dr0` … `dr3`, `dr6`, `dr7`. */
+  readonly debug: Readonly<Record<string, bigint>>;
+  /** By their names in lower case: `efer`, `star`, `lstar`, `cstar`, `sfmask`, `kernel_gs_base`, `sysenter_cs`, `tsc`, `pat` … */
+  readonly msrs: Readonly<Record<string, bigint>>;
+}
+
+export interface Aarch64Registers {
+  readonly kind: "aarch64";
+  /** x0 … x30. */
+  readonly x: readonly bigint[];
+  readonly sp: bigint;
+  readonly pc: bigint;
+  readonly pstate: bigint;
+  /** System registers by name in lower case: `ttbr1_el1`, `tcr_el1`, `sctlr_el1` … */
+  readonly system: Readonly<Record<string, bigint>>;
+}
+
+/** Registers of any other architecture: the raw general-purpose set as its NT_PRSTATUS holds it. */
+export interface OtherRegisters {
+  readonly kind: "other";
+  readonly prstatus: Uint8Array;
+}
+
+/** One virtual processor as its source knows it. */
+export interface Vcpu {
+  /** Number within the guest, from 0. */
+  readonly id: number;
+  readonly registers?: X86Registers | Aarch64Registers | OtherRegisters;
+  /** Anything that limits trust in the registers: `may be stale under KVM`. */
+  readonly caveat?: string;
+  /** State areas not decoded here: `xsave`, `mtrr`, `lapic` … */
+  readonly raw?: Readonly<Record<string, Uint8Array>>;
+}

@@ -1,0 +1,194 @@
+import type { ByteSink } from "./byte-sink.js";
+import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } from "./byte-source.js";
+
+export interface ByteReaderOptions {
+  /** Octets of the window kept in memory; default 1 MiB. It grows to the largest `need`, as data really arrive. */
+  readonly window?: number;
+  /** First octet to read (sources only); default 0. */
+  readonly start?: number;
+  /**
+   * Take no octet from a stream beyond what `need`, `skip` and `copyTo` ask for: the descriptor is shared
+   * and another program goes on reading it.
+   */
+  readonly exact?: boolean;
+}
+
+const DEFAULT_WINDOW = 1 << 20;
+/** Jumps shorter than this are read through: a large read costs less than a small one plus a jump. */
+const MIN_WINDOW = 4096;
+
+/**
+ * Sequential reading with one window over a source or a stream.
+ *
+ * `await need(n)` makes n octets available (it is synchronous when they are there already), then decoding is
+ * plain code over `bytes` / `view`. Octets handed out are views of the window: they hold until the next
+ * `need`, `skip` or `copyTo`.
+ */
+export class ByteReader {
+  readonly name: string;
+  /** Octets in all, where the input knows. */
+  readonly size: number | undefined;
+  /** True when `skip` jumps instead of reading. */
+  readonly seekable: boolean;
+
+  readonly #source: ByteSource | undefined;
+  readonly #stream: ByteStream | undefined;
+  readonly #exact: boolean;
+  #buffer: Uint8Array;
+  #view: DataView;
+  /** Window octets [#head, #tail) are filled and not yet consumed. */
+  #head = 0;
+  #tail = 0;
+  #position: number;
+  #ended = false;
+  /** Octets the next fill asks for: doubles while reading goes on in order, falls back after a jump. */
+  #ahead = MIN_WINDOW;
+  readonly #window: number;
+
+  constructor(input: ByteSource | ByteStream, options: ByteReaderOptions = {}) {
+    this.name = input.name;
+    this.#window = options.window ?? DEFAULT_WINDOW;
+    this.#exact = options.exact ?? false;
+    this.#position = options.start ?? 0;
+    if (isByteSource(input)) {
+      this.#source = input;
+      this.size = input.size;
+      this.seekable = true;
+    } else {
+      this.#stream = input;
+      this.size = undefined;
+      this.seekable = false;
+    }
+    this.#buffer = new Uint8Array(MIN_WINDOW);
+    this.#view = new DataView(this.#buffer.buffer);
+  }
+
+  /** Offset in the input of the next octet. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Octets at hand without reading. */
+  get available(): number {
+    return this.#tail - this.#head;
+  }
+
+  /** The window itself, for `Layout.read(reader.view, reader.at, …)`. */
+  get view(): DataView {
+    return this.#view;
+  }
+
+  /** Index in `view` of the next octet. */
+  get at(): number {
+    return this.#head;
+  }
+
+  /** Makes `count` octets available. False when the input ends before: `available` says what there is. */
+  need(count: number): MaybePromise<boolean> {
+    if (this.#tail - this.#head >= count) return true;
+    return this.#fill(count);
+  }
+
+  async #fill(count: number): Promise<boolean> {
+    while (this.#tail - this.#head < count) {
+      if (this.#ended) return false;
+      // never by the announced length alone: the window at most doubles beyond what has really arrived
+      const missing = count - (this.#tail - this.#head);
+      const wanted = this.#exact ? missing : Math.max(missing, this.#ahead);
+      const room = Math.min(wanted, Math.max(this.#window, this.#tail - this.#head));
+      this.#makeRoom(room);
+      const into = this.#buffer.subarray(this.#tail, this.#tail + room);
+      const result = this.#readInto(into, this.#position + (this.#tail - this.#head));
+      const n = result instanceof Promise ? await result : result;
+      if (n === 0) this.#ended = true;
+      this.#tail += n;
+      this.#ahead = Math.min(this.#window, this.#ahead * 2);
+    }
+    return true;
+  }
+
+  #readInto(into: Uint8Array, offset: number): MaybePromise<number> {
+    if (this.#source !== undefined) return this.#source.read(offset, into);
+    if (this.#stream !== undefined) return this.#stream.read(into);
+    return 0;
+  }
+
+  #makeRoom(room: number): void {
+    const kept = this.#tail - this.#head;
+    if (this.#tail + room <= this.#buffer.length) return;
+    if (kept + room <= this.#buffer.length) {
+      this.#buffer.copyWithin(0, this.#head, this.#tail);
+    } else {
+      const larger = new Uint8Array(Math.max(kept + room, Math.min(this.#window, this.#buffer.length * 2)));
+      larger.set(this.#buffer.subarray(this.#head, this.#tail));
+      this.#buffer = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    this.#head = 0;
+    this.#tail = kept;
+  }
+
+  /** The next `count` octets without consuming them; `need(count)` must have said true. */
+  peek(count: number): Uint8Array {
+    return this.#buffer.subarray(this.#head, this.#head + Math.min(count, this.available));
+  }
+
+  /** Consumes and returns the next `count` octets; `need(count)` must have said true. */
+  take(count: number): Uint8Array {
+    const bytes = this.peek(count);
+    this.#head += bytes.length;
+    this.#position += bytes.length;
+    return bytes;
+  }
+
+  /** Passes over `count` octets. Returns how many the input really had. */
+  skip(count: number): MaybePromise<number> {
+    const atHand = Math.min(count, this.available);
+    this.#head += atHand;
+    this.#position += atHand;
+    const rest = count - atHand;
+    if (rest === 0) return count;
+    if (this.#source !== undefined) {
+      const jump = Math.max(0, Math.min(rest, this.#source.size - this.#position));
+      this.#position += jump;
+      this.#head = 0;
+      this.#tail = 0;
+      this.#ahead = MIN_WINDOW;
+      return atHand + jump;
+    }
+    return this.#drop(rest).then((dropped) => atHand + dropped);
+  }
+
+  async #drop(count: number): Promise<number> {
+    let dropped = 0;
+    if (this.#buffer.length < this.#window) this.#makeRoom(this.#window);
+    this.#head = 0;
+    this.#tail = 0;
+    while (dropped < count && !this.#ended) {
+      const room = Math.min(count - dropped, this.#buffer.length);
+      const result = this.#readInto(this.#buffer.subarray(0, room), this.#position);
+      const n = result instanceof Promise ? await result : result;
+      if (n === 0) this.#ended = true;
+      dropped += n;
+      this.#position += n;
+    }
+    return dropped;
+  }
+
+  /** Moves `count` octets into a sink, a window at a time. Returns how many the input really had. */
+  async copyTo(sink: ByteSink, count: number): Promise<number> {
+    let copied = 0;
+    while (copied < count) {
+      if (this.available === 0) {
+        const more = this.need(Math.min(count - copied, this.#window));
+        if (more instanceof Promise) await more;
+        if (this.available === 0) break;
+      }
+      const part = this.take(Math.min(count - copied, this.available));
+      const written = sink.write(part);
+      if (written instanceof Promise) await written;
+      copied += part.length;
+    }
+    return copied;
+  }
+}

@@ -1,0 +1,85 @@
+/** A value at hand, or a promise of it: hot paths stay synchronous, callers check `instanceof Promise`. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/** Random access to octets. Anyone can supply one: two facts and a function. */
+export interface ByteSource {
+  /** For messages: a path, `fd 5`, a Blob's name. */
+  readonly name: string;
+  /** Octets in all. */
+  readonly size: number;
+  /**
+   * Fills `into` from `offset` on. Returns the octets read: less than `into.length` only at the end.
+   * A small read may be answered at once, a large one usually by a promise.
+   */
+  read(offset: number, into: Uint8Array): MaybePromise<number>;
+}
+
+/** Octets in order, once: a pipe, a socket, a decompressor. */
+export interface ByteStream {
+  readonly name: string;
+  /** Reads at least one octet into `into`, or returns 0 at the end. */
+  read(into: Uint8Array): MaybePromise<number>;
+}
+
+/** Whether an input can be read at any offset. */
+export function isByteSource(input: ByteSource | ByteStream): input is ByteSource {
+  return "size" in input;
+}
+
+/** A source over octets in memory. */
+export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
+  return {
+    name,
+    size: bytes.length,
+    read(offset, into) {
+      const part = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
+      into.set(part);
+      return part.length;
+    },
+  };
+}
+
+/** The octets [start, start + size) of another source as a source of its own. */
+export function sliceSource(source: ByteSource, start: number, size: number): ByteSource {
+  const length = Math.max(0, Math.min(size, source.size - start));
+  return {
+    name: source.name,
+    size: length,
+    read(offset, into) {
+      const room = Math.max(0, Math.min(into.length, length - offset));
+      return source.read(start + offset, room === into.length ? into : into.subarray(0, room));
+    },
+  };
+}
+
+/** A source read in order from `start` on. */
+export function streamOf(source: ByteSource, start = 0): ByteStream {
+  let position = start;
+  return {
+    name: source.name,
+    read(into) {
+      const read = source.read(position, into);
+      if (read instanceof Promise) {
+        return read.then((n) => {
+          position += n;
+          return n;
+        });
+      }
+      position += read;
+      return read;
+    },
+  };
+}
+
+/** Reads exactly `into.length` octets or says how many there were. */
+export async function readFully(source: ByteSource, offset: number, into: Uint8Array): Promise<number> {
+  let done = 0;
+  while (done < into.length) {
+    const part = done === 0 ? into : into.subarray(done);
+    const read = source.read(offset + done, part);
+    const n = read instanceof Promise ? await read : read;
+    if (n === 0) break;
+    done += n;
+  }
+  return done;
+}

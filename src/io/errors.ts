@@ -1,0 +1,65 @@
+/** Where in an input something was found; every part is known or left out. */
+export interface Place {
+  /** Name of the input: a path, `-`, `fd 5`, `pid:123`. */
+  readonly source?: string;
+  /** Octets from the start of the input. */
+  readonly offset?: number;
+  /** Ordinal of the record, chunk or section, as the format counts them, with its type's name. */
+  readonly record?: string;
+  /** Clause of the specification that is violated. */
+  readonly spec?: string;
+}
+
+/** Base of all errors that an input or its environment can cause. Nothing else is thrown on bad input. */
+export abstract class GuestscopeError extends Error {
+  /** Stable, hierarchical: `libxc/page-data/duplicate-pfn`. */
+  readonly code: string;
+  readonly place: Place;
+
+  constructor(code: string, message: string, place: Place = {}) {
+    super(message);
+    this.name = new.target.name;
+    this.code = code;
+    this.place = place;
+  }
+}
+
+/** The input breaks a rule of its format and reading can't go on. */
+export class FormatError extends GuestscopeError {}
+
+/** The input ends before a structure that it announced. */
+export class TruncatedError extends FormatError {
+  /** Octets that the structure still lacked. */
+  readonly missing: number;
+
+  constructor(code: string, message: string, missing: number, place: Place = {}) {
+    super(code, message, place);
+    this.missing = missing;
+  }
+}
+
+/** Data that the input should hold are not in it (never a licence to use zeros in their place). */
+export class AbsentError extends GuestscopeError {}
+
+/** What was asked for can't be done: contradictory options, an existing output, an unknown name. */
+export class UsageError extends GuestscopeError {
+  constructor(message: string, place: Place = {}) {
+    super("usage", message, place);
+  }
+}
+
+/** The operating system refused: `code` is `os/<errno name>`. */
+export class SystemError extends GuestscopeError {}
+
+/** One line: `file: offset 0x10, record 3 PAGE_DATA: message (clause) [code]`. */
+export function describeError(error: GuestscopeError): string {
+  const { source, offset, record, spec } = error.place;
+  const where = [
+    ...(offset === undefined ? [] : [`offset 0x${offset.toString(16)}`]),
+    ...(record === undefined ? [] : [record]),
+  ].join(", ");
+  const head = [source, where].filter((part) => part !== undefined && part !== "").join(": ");
+  const tail = spec === undefined ? "" : ` (${spec})`;
+  const code = error.code === "usage" ? "" : ` [${error.code}]`;
+  return `${head === "" ? "" : `${head}: `}${error.message}${tail}${code}`;
+}

@@ -1,0 +1,4 @@
+export * from "./byte-reader.js";
+export * from "./byte-sink.js";
+export * from "./byte-source.js";
+export * from "./errors.js";

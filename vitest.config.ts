@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    reporters: ["default", "./scripts/summary-reporter.ts"],
+    coverage: { include: ["src/**"], reporter: ["text-summary"] },
+  },
+});
