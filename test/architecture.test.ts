@@ -5,17 +5,16 @@ import { describe, expect, it } from "vitest";
 /** Rooms of src/, each with those it may import from beside itself: DESIGN's one direction. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   io: [],
-  codecs: ["io"],
   binary: ["io"],
   findings: ["io", "binary"],
-  elf: ["io", "codecs", "binary", "findings"],
-  dwarf: ["io", "codecs", "binary", "findings", "elf"],
-  guest: ["io", "codecs", "binary", "findings", "elf", "dwarf"],
-  xen: ["io", "codecs", "binary", "findings", "elf", "dwarf", "guest"],
-  qemu: ["io", "codecs", "binary", "findings", "elf", "dwarf", "guest"],
-  vmcore: ["io", "codecs", "binary", "findings", "elf", "dwarf", "guest"],
-  open: ["io", "codecs", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore"],
-  cli: ["io", "codecs", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore", "open"],
+  elf: ["io", "binary", "findings"],
+  dwarf: ["io", "binary", "findings", "elf"],
+  guest: ["io", "binary", "findings", "elf", "dwarf"],
+  xen: ["io", "binary", "findings", "elf", "dwarf", "guest"],
+  qemu: ["io", "binary", "findings", "elf", "dwarf", "guest"],
+  vmcore: ["io", "binary", "findings", "elf", "dwarf", "guest"],
+  open: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore"],
+  cli: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore", "open"],
 };
 
 const root = path.resolve(import.meta.dirname, "../src");

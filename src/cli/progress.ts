@@ -12,7 +12,7 @@ export class Progress {
   #shown = false;
 
   constructor(enabled: boolean) {
-    this.#enabled = enabled && process.stderr.isTTY === true;
+    this.#enabled = enabled && process.stderr.isTTY;
   }
 
   /** Ready to pass on as a callback. */
