@@ -1,0 +1,125 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { ByteReader } from "../../src/io/byte-reader.js";
+import { MemorySink } from "../../src/io/byte-sink.js";
+import { type ByteStream, bytesSource, sliceSource, streamOf } from "../../src/io/byte-source.js";
+
+const counting = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
+
+/** A stream that hands out pieces of the given sizes, now and then by a promise. */
+function choppy(bytes: Uint8Array, sizes: readonly number[]): ByteStream & { taken: number } {
+  let call = 0;
+  return {
+    name: "choppy",
+    taken: 0,
+    read(into) {
+      const piece = Math.min(into.length, sizes[call % sizes.length] ?? 1, bytes.length - this.taken);
+      into.set(bytes.subarray(this.taken, this.taken + piece));
+      this.taken += piece;
+      call += 1;
+      return call % 3 === 0 ? Promise.resolve(piece) : piece;
+    },
+  };
+}
+
+const operation = fc.oneof(
+  fc.record({ kind: fc.constant("take" as const), count: fc.integer({ min: 0, max: 9000 }) }),
+  fc.record({ kind: fc.constant("skip" as const), count: fc.integer({ min: 0, max: 9000 }) }),
+  fc.record({ kind: fc.constant("copy" as const), count: fc.integer({ min: 0, max: 9000 }) }),
+);
+
+describe("ByteReader", () => {
+  it("reads the same whatever the input, the window and the pieces", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 0, max: 40_000 }),
+        fc.array(operation, { maxLength: 12 }),
+        fc.array(fc.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 5 }),
+        fc.boolean(),
+        fc.constantFrom(4096, 5000, 1 << 20),
+        fc.boolean(),
+        async (length, operations, sizes, seekable, window, exact) => {
+          const bytes = counting(length);
+          const reader = new ByteReader(seekable ? bytesSource(bytes) : choppy(bytes, sizes), {
+            window,
+            exact,
+          });
+          let at = 0;
+          for (const { kind, count } of operations) {
+            const left = Math.min(count, length - at);
+            if (kind === "take") {
+              expect(await reader.need(count)).toBe(left === count);
+              expect(reader.take(left)).toEqual(bytes.subarray(at, at + left));
+            } else if (kind === "skip") {
+              expect(await reader.skip(count)).toBe(left);
+            } else {
+              const sink = new MemorySink();
+              expect(await reader.copyTo(sink, count)).toBe(left);
+              expect(sink.bytes()).toEqual(bytes.subarray(at, at + left));
+            }
+            at += left;
+            expect(reader.position).toBe(at);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("takes no octet more than asked for from a shared stream", async () => {
+    const stream = choppy(counting(10_000), [100_000]);
+    const reader = new ByteReader(stream, { exact: true });
+    await reader.need(10);
+    reader.take(10);
+    expect(stream.taken).toBe(10);
+    await reader.skip(90);
+    expect(stream.taken).toBe(100);
+    await reader.copyTo(new MemorySink(), 900);
+    expect(stream.taken).toBe(1000);
+  });
+
+  it("doesn't allocate by an announced length", async () => {
+    const reader = new ByteReader(bytesSource(counting(100)), { window: 4096 });
+    expect(await reader.need(2 ** 40)).toBe(false);
+    expect(reader.available).toBe(100);
+    expect(reader.view.byteLength).toBeLessThanOrEqual(3 * 4096);
+  });
+
+  it("jumps over what it skips in a source", async () => {
+    let octets = 0;
+    const bytes = counting(1 << 20);
+    const inner = bytesSource(bytes);
+    const source = {
+      name: "counted",
+      size: inner.size,
+      read: (at: number, into: Uint8Array) => ((octets += into.length), inner.read(at, into)),
+    };
+    const reader = new ByteReader(source);
+    for (let i = 0; i < 8; i += 1) {
+      await reader.need(16);
+      reader.take(16);
+      await reader.skip(100_000);
+    }
+    expect(octets).toBeLessThan(100_000);
+  });
+});
+
+describe("sources", () => {
+  it("a slice is bounded on both sides", async () => {
+    const slice = sliceSource(bytesSource(counting(100)), 10, 50);
+    const into = new Uint8Array(80);
+    expect(slice.size).toBe(50);
+    expect(await slice.read(40, into)).toBe(10);
+    expect(into[0]).toBe(counting(100)[50]);
+    expect(sliceSource(bytesSource(counting(10)), 20, 5).size).toBe(0);
+    expect(await slice.read(90, into)).toBe(0);
+  });
+
+  it("streamOf reads a source in order", async () => {
+    const reader = new ByteReader(streamOf(bytesSource(counting(5000)), 100));
+    await reader.need(4900);
+    expect(reader.take(4900)).toEqual(counting(5000).subarray(100));
+    expect(await reader.need(1)).toBe(false);
+  });
+});
