@@ -175,6 +175,23 @@ export class ByteReader {
     return dropped;
   }
 
+  /**
+   * Fills `into` with the next octets, straight from the input where the window is empty.
+   * Returns how many the input really had.
+   */
+  async readInto(into: Uint8Array): Promise<number> {
+    let done = Math.min(into.length, this.available);
+    into.set(this.take(done));
+    while (done < into.length && !this.#ended) {
+      const result = this.#readInto(done === 0 ? into : into.subarray(done), this.#position);
+      const n = result instanceof Promise ? await result : result;
+      if (n === 0) this.#ended = true;
+      done += n;
+      this.#position += n;
+    }
+    return done;
+  }
+
   /** Moves `count` octets into a sink, a window at a time. Returns how many the input really had. */
   async copyTo(sink: ByteSink, count: number): Promise<number> {
     let copied = 0;

@@ -26,6 +26,7 @@ function choppy(bytes: Uint8Array, sizes: readonly number[]): ByteStream & { tak
 const operation = fc.oneof(
   fc.record({ kind: fc.constant("take" as const), count: fc.integer({ min: 0, max: 9000 }) }),
   fc.record({ kind: fc.constant("skip" as const), count: fc.integer({ min: 0, max: 9000 }) }),
+  fc.record({ kind: fc.constant("fill" as const), count: fc.integer({ min: 0, max: 9000 }) }),
   fc.record({ kind: fc.constant("copy" as const), count: fc.integer({ min: 0, max: 9000 }) }),
 );
 
@@ -53,6 +54,10 @@ describe("ByteReader", () => {
               expect(reader.take(left)).toEqual(bytes.subarray(at, at + left));
             } else if (kind === "skip") {
               expect(await reader.skip(count)).toBe(left);
+            } else if (kind === "fill") {
+              const into = new Uint8Array(count);
+              expect(await reader.readInto(into)).toBe(left);
+              expect(into.subarray(0, left)).toEqual(bytes.subarray(at, at + left));
             } else {
               const sink = new MemorySink();
               expect(await reader.copyTo(sink, count)).toBe(left);
