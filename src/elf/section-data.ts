@@ -1,0 +1,72 @@
+import { unzlibSync } from "fflate";
+import { decompress as unzstd } from "fzstd";
+import { latin1, readU64, viewOf } from "../binary/layout.js";
+import { FormatError } from "../io/errors.js";
+import type { ElfFile, ElfSection } from "./file.js";
+import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } from "./layout.js";
+
+/** Unpacked to packed octets at most, by algorithm: what the format can reach, or far beyond any debug info. */
+const RATIO_LIMIT = { zlib: 1032, zstd: 4096 } as const;
+/** Magic, size: in front of the zlib stream of a `.zdebug_` section. */
+const ZDEBUG_HEADER = 12;
+
+/**
+ * Unpacks a compressed section.
+ *
+ * @param bytes The section as it is in the file.
+ * @throws FormatError `elf/section/compression` for an unknown method, an absurd size or damaged contents.
+ */
+export function unpackSection(elf: ElfFile, section: ElfSection, bytes: Uint8Array): Uint8Array {
+  const refuse = (message: string): FormatError =>
+    elf.error("elf/section/compression", message, section.offset, `section ${section.name}`);
+  const { method, size, at } =
+    (section.flags & SHF_COMPRESSED) === 0n ? zdebug(bytes, refuse) : compressionHeader(elf, bytes, refuse);
+  const packed = bytes.subarray(at);
+  if (size > (packed.length + 64) * RATIO_LIMIT[method]) {
+    throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
+  }
+  let unpacked: Uint8Array;
+  try {
+    const into = new Uint8Array(size);
+    unpacked = method === "zlib" ? unzlibSync(packed, { out: into }) : unzstd(packed, into);
+  } catch (error) {
+    throw refuse(`damaged ${method} contents: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (unpacked.length !== size)
+    throw refuse(`unpacks to ${unpacked.length} octets, not the ${size} announced`);
+  return unpacked;
+}
+
+interface Packing {
+  readonly method: "zlib" | "zstd";
+  /** Octets when unpacked. */
+  readonly size: number;
+  /** Where the packed octets start. */
+  readonly at: number;
+}
+
+function compressionHeader(
+  elf: ElfFile,
+  bytes: Uint8Array,
+  refuse: (message: string) => FormatError,
+): Packing {
+  const chdr = elf.bits === 64 ? chdr64 : chdr32;
+  if (bytes.length < chdr.size) throw refuse("no room for the compression header");
+  const header = chdr.read(viewOf(bytes), 0, elf.order);
+  if (header.ch_type !== ELFCOMPRESS_ZLIB && header.ch_type !== ELFCOMPRESS_ZSTD) {
+    throw refuse(`compression method ${header.ch_type} is neither zlib nor zstd`);
+  }
+  return {
+    method: header.ch_type === ELFCOMPRESS_ZLIB ? "zlib" : "zstd",
+    size: header.ch_size,
+    at: chdr.size,
+  };
+}
+
+/** `ZLIB`, the size in big endian whatever the file's byte order, a zlib stream. */
+function zdebug(bytes: Uint8Array, refuse: (message: string) => FormatError): Packing {
+  if (bytes.length < ZDEBUG_HEADER || latin1(bytes.subarray(0, 4)) !== "ZLIB") {
+    throw refuse("no ZLIB header in a .zdebug section");
+  }
+  return { method: "zlib", size: readU64(viewOf(bytes), 4, false), at: ZDEBUG_HEADER };
+}
