@@ -1,0 +1,225 @@
+import type { ByteSource, MaybePromise } from "../io/byte-source.js";
+import { FormatError } from "../io/errors.js";
+import {
+  type MemoryPiece,
+  type MemoryRange,
+  PAGE_SIZE,
+  type PhysicalMemory,
+  type Presence,
+} from "./memory.js";
+import {
+  FRAME_LIMIT,
+  isReason,
+  isToken,
+  NOWHERE,
+  PageIndex,
+  reasonCode,
+  reasonOf,
+  tokenCode,
+  tokenOf,
+} from "./page-index.js";
+import { readPieces } from "./pieces.js";
+
+/** Fills `into` (one page) with the contents that `token` stands for: compressed pages, chains of differences. */
+export type PageDecoder = (token: number, into: Uint8Array) => MaybePromise<void>;
+
+/** Where one page is. */
+export type PagePlace =
+  | { readonly kind: "source"; readonly offset: number }
+  | { readonly kind: "decoded"; readonly token: number }
+  | { readonly kind: "zero" | "absent"; readonly reason: string | undefined }
+  | { readonly kind: "nowhere" };
+
+export interface PageMapOptions {
+  /** Octets of a page; default 4096. */
+  readonly pageSize?: number;
+  /** Needed once `decoded` is used. */
+  readonly decode?: PageDecoder;
+}
+
+interface Reason {
+  readonly presence: Presence;
+  readonly text: string | undefined;
+}
+
+const MOST_REASONS = 2 ** 16;
+
+/**
+ * Physical memory as an index of pages: frame → offset in a source, zeros, absent for a reason, or a token
+ * of a decoder. Whatever was said last of a page holds. What nothing was said of does not exist.
+ *
+ * The index takes a few octets per run of pages, at worst five per page. Fill it first, then read: a walk
+ * (`ranges`, `pieces`) does not see pages added while it is under way.
+ */
+export class PageMap implements PhysicalMemory {
+  readonly pageSize: number;
+  readonly #source: ByteSource;
+  readonly #decode: PageDecoder | undefined;
+  readonly #index: PageIndex;
+  readonly #reasons: Reason[] = [];
+  readonly #reasonCodes = new Map<string, number>();
+  #decoded: { token: number; page: Uint8Array } | undefined;
+
+  constructor(source: ByteSource, options: PageMapOptions = {}) {
+    this.pageSize = options.pageSize ?? PAGE_SIZE;
+    this.#source = source;
+    this.#decode = options.decode;
+    this.#index = new PageIndex(this.pageSize);
+  }
+
+  /** `count` pages from frame `first` on have their contents one after another at `offset`. */
+  set(first: number, count: number, offset: number): void {
+    this.#index.set(first, count, offset);
+  }
+
+  /** Known to be zeros. */
+  zero(first: number, count: number, reason?: string): void {
+    this.#index.set(first, count, this.#reason("zero", reason));
+  }
+
+  /** Exists, but its contents are not in the source. `reason` is a short phrase, one of a few. */
+  absent(first: number, count: number, reason: string): void {
+    this.#index.set(first, count, this.#reason("absent", reason));
+  }
+
+  /** The decoder makes their contents, of tokens `token`, `token + 1` … (below 2^32). */
+  decoded(first: number, count: number, token: number): void {
+    this.#index.set(first, count, tokenCode(token));
+  }
+
+  /** Does not exist (any more). */
+  remove(first: number, count: number): void {
+    this.#index.set(first, count, NOWHERE);
+  }
+
+  /** Where a page is now. */
+  at(frame: number): PagePlace {
+    const code = this.#index.get(frame);
+    if (code >= 0) return { kind: "source", offset: code };
+    if (isToken(code)) return { kind: "decoded", token: tokenOf(code) };
+    const reason = this.#reasonOf(code);
+    if (reason === undefined || reason.presence === "present") return { kind: "nowhere" };
+    return { kind: reason.presence, reason: reason.text };
+  }
+
+  #reason(presence: Presence, text: string | undefined): number {
+    const key = `${presence} ${text ?? ""}`;
+    const known = this.#reasonCodes.get(key);
+    if (known !== undefined) return known;
+    if (this.#reasons.length >= MOST_REASONS)
+      throw new FormatError("guest/too-many-reasons", "more kinds of absent memory than can be told apart");
+    const code = reasonCode(this.#reasons.length);
+    this.#reasons.push({ presence, text });
+    this.#reasonCodes.set(key, code);
+    return code;
+  }
+
+  #reasonOf(code: number): Reason | undefined {
+    return isReason(code) ? this.#reasons[reasonOf(code)] : undefined;
+  }
+
+  *ranges(): Iterable<MemoryRange> {
+    const walk = this.#index.runs(0, FRAME_LIMIT);
+    let open: { start: number; end: number; presence: Presence; reason?: string } | undefined;
+    while (walk.next()) {
+      const reason = this.#reasonOf(walk.code);
+      const presence = reason?.presence ?? "present";
+      const start = walk.frame * this.pageSize;
+      const end = start + walk.count * this.pageSize;
+      if (open?.end === start && open.presence === presence && open.reason === reason?.text) {
+        open.end = end;
+        continue;
+      }
+      if (open !== undefined) yield open;
+      open = { start, end, presence, ...(reason?.text === undefined ? {} : { reason: reason.text }) };
+    }
+    if (open !== undefined) yield open;
+  }
+
+  read(gpa: number, into: Uint8Array): MaybePromise<number> {
+    const frame = Math.floor(gpa / this.pageSize);
+    const within = gpa % this.pageSize;
+    if (within + into.length <= this.pageSize) {
+      const code = this.#index.get(frame);
+      if (code >= 0) return this.#source.read(code + within, into);
+    }
+    return this.#readOn(gpa, into, 0);
+  }
+
+  /** Goes on after `done` octets: in step with the source, asynchronous only where the source is. */
+  #readOn(gpa: number, into: Uint8Array, done: number): MaybePromise<number> {
+    let at = done;
+    while (at < into.length) {
+      const frame = Math.floor((gpa + at) / this.pageSize);
+      const within = (gpa + at) % this.pageSize;
+      const code = this.#index.get(frame);
+      const rest = into.length - at;
+      const most = isToken(code) ? 1 : Math.ceil((within + rest) / this.pageSize);
+      const length = Math.min(rest, this.#index.runLength(frame, most) * this.pageSize - within);
+      const part = into.subarray(at, at + length);
+      const result = this.readRun(code, within, part);
+      if (result instanceof Promise) {
+        const from = at;
+        return result.then((n) => (n < length ? from + n : this.#readOn(gpa, into, from + n)));
+      }
+      at += result;
+      if (result < length) break;
+    }
+    return at;
+  }
+
+  /** Fills `into` from `within` octets after the start of a run's code. Returns 0 for what is not there. */
+  readRun(code: number, within: number, into: Uint8Array): MaybePromise<number> {
+    if (code >= 0) return this.#source.read(code + within, into);
+    if (isToken(code)) return this.#readDecoded(tokenOf(code), within, into);
+    if (this.#reasonOf(code)?.presence !== "zero") return 0;
+    into.fill(0);
+    return into.length;
+  }
+
+  #readDecoded(token: number, within: number, into: Uint8Array): MaybePromise<number> {
+    if (this.#decode === undefined)
+      throw new FormatError("guest/no-decoder", "memory holds encoded pages, but no way to decode them");
+    if (within === 0 && into.length === this.pageSize) {
+      const whole = this.#decode(token, into);
+      return whole instanceof Promise ? whole.then(() => into.length) : into.length;
+    }
+    const kept = this.#decoded;
+    const copy = (page: Uint8Array): number => {
+      into.set(page.subarray(within, within + into.length));
+      return into.length;
+    };
+    if (kept?.token === token) return copy(kept.page);
+    const page = new Uint8Array(this.pageSize);
+    const finish = (): number => {
+      this.#decoded = { token, page };
+      return copy(page);
+    };
+    const result = this.#decode(token, page);
+    return result instanceof Promise ? result.then(finish) : finish();
+  }
+
+  pieces(start = 0, end = Number.POSITIVE_INFINITY): AsyncIterable<MemoryPiece> {
+    const limit = FRAME_LIMIT * PAGE_SIZE;
+    const last = Math.min(Math.ceil(Math.min(end, limit) / this.pageSize), FRAME_LIMIT);
+    const walk = this.#index.runs(Math.floor(start / this.pageSize), last);
+    const { pageSize } = this;
+    /** One run at a time, cut to the octets asked for. */
+    const run = { gpa: 0, length: 0, code: NOWHERE, within: 0, zero: false };
+    const next = (): typeof run | undefined => {
+      for (;;) {
+        if (!walk.next()) return undefined;
+        const presence = this.#reasonOf(walk.code)?.presence;
+        if (presence === "absent") continue;
+        const first = walk.frame * pageSize;
+        run.gpa = Math.max(first, start);
+        run.length = Math.min(first + walk.count * pageSize, end) - run.gpa;
+        run.code = walk.code;
+        run.within = run.gpa - first;
+        run.zero = presence === "zero";
+        if (run.length > 0) return run;
+      }
+    };
+    return readPieces(next, this, this.#source);
+  }
+}
