@@ -1,0 +1,41 @@
+import type { ByteReader } from "../byte-reader.js";
+import type { ByteStream, MaybePromise } from "../byte-source.js";
+
+/** `reader.need(count)`, awaited. */
+export async function hasOctets(reader: ByteReader, count: number): Promise<boolean> {
+  return reader.need(count);
+}
+
+/** All that is left of an input, as copies of at most `size` octets. */
+export async function* remaining(reader: ByteReader, size: number): AsyncIterable<Uint8Array> {
+  while (await reader.need(1)) yield reader.take(size).slice();
+}
+
+/** A stream over pieces made one at a time; a piece holds until the next is asked for. */
+export function streamOfPieces(name: string, pieces: AsyncIterable<Uint8Array>): ByteStream {
+  const iterator = pieces[Symbol.asyncIterator]();
+  let piece: Uint8Array = new Uint8Array(0);
+  let at = 0;
+  let ended = false;
+
+  const take = (into: Uint8Array): number => {
+    const part = piece.subarray(at, at + into.length);
+    into.set(part);
+    at += part.length;
+    return part.length;
+  };
+  const refill = async (into: Uint8Array): Promise<number> => {
+    while (at >= piece.length && !ended) {
+      const next = await iterator.next();
+      ended = next.done === true;
+      piece = next.done === true ? new Uint8Array(0) : next.value;
+      at = 0;
+    }
+    return take(into);
+  };
+  return {
+    name,
+    read: (into): MaybePromise<number> =>
+      at < piece.length || into.length === 0 ? take(into) : refill(into),
+  };
+}

@@ -1,0 +1,127 @@
+import { ByteReader } from "../byte-reader.js";
+import type { ByteStream } from "../byte-source.js";
+import { FormatError, GuestscopeError } from "../errors.js";
+import { bunzip2 } from "./bzip2.js";
+import { crc32 } from "./checksums.js";
+import { unlz4 } from "./lz4.js";
+import { LZOP_MAGIC, unlzop } from "./lzop.js";
+import { remaining, streamOfPieces } from "./pieces.js";
+import { unzstd } from "./zstd-frames.js";
+
+/** Whole-file compressions that are told apart by how they begin. */
+export const COMPRESSION_NAMES = ["gzip", "xz", "zstd", "lz4", "bzip2", "lzop"] as const;
+export type CompressionName = (typeof COMPRESSION_NAMES)[number];
+
+/** Unpacks what a reader holds into pieces, each valid until the next is asked for. */
+export type Unpacker = (reader: ByteReader) => AsyncIterable<Uint8Array>;
+
+const MAGIC: Readonly<Record<CompressionName, readonly (readonly number[])[]>> = {
+  gzip: [[0x1f, 0x8b, 0x08]],
+  xz: [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  zstd: [[0x28, 0xb5, 0x2f, 0xfd]],
+  lz4: [
+    [0x04, 0x22, 0x4d, 0x18],
+    [0x02, 0x21, 0x4c, 0x18],
+  ],
+  bzip2: [[0x42, 0x5a, 0x68]],
+  lzop: [LZOP_MAGIC],
+};
+
+/** Octets of input handed to a decoder that gives back all of their output at once: bounds that output. */
+const SMALL_STEP = 4096;
+const LARGE_STEP = 64 << 10;
+/** CRC-32 and length at the end of a gzip member. */
+const TRAILER = 8;
+
+const unpackers: Record<CompressionName, Unpacker> = {
+  gzip: gunzip,
+  xz: unxz,
+  zstd: unzstd,
+  lz4: unlz4,
+  bzip2: bunzip2,
+  lzop: unlzop,
+};
+
+/** Puts another implementation in place, such as a platform's own. */
+export function installUnpacker(name: CompressionName, unpacker: Unpacker): void {
+  unpackers[name] = unpacker;
+}
+
+/** What an input that begins with `head` (at least 9 octets, if it has them) is compressed with. */
+export function detectCompression(head: Uint8Array): CompressionName | undefined {
+  const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => head[i] === byte);
+  return COMPRESSION_NAMES.find((name) => MAGIC[name].some(starts));
+}
+
+/**
+ * Unpacks a stream as it is read; memory stays bounded by the format's window.
+ * Reading throws FormatError `codec/<name>` when the input is damaged or ends early.
+ */
+export function decompressStream(name: CompressionName, stream: ByteStream): ByteStream {
+  const reader = new ByteReader(stream);
+  return streamOfPieces(stream.name, located(name, reader));
+}
+
+/** Adds the place to errors, and turns what foreign decoders throw into errors of this project. */
+async function* located(name: CompressionName, reader: ByteReader): AsyncIterable<Uint8Array> {
+  try {
+    yield* unpackers[name](reader);
+  } catch (error) {
+    const place = { source: reader.name, offset: reader.position };
+    if (error instanceof FormatError && error.place.source === undefined)
+      throw new FormatError(error.code, error.message, place);
+    if (error instanceof GuestscopeError) throw error;
+    throw new FormatError(`codec/${name}`, `${name} data: ${(error as Error).message}`, place);
+  }
+}
+
+/** Checks the sum and length of the last (as a rule the only) member, which the decoder passes over. */
+async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
+  const { Gunzip } = await import("fflate");
+  let pieces: Uint8Array[] = [];
+  let trailer = new Uint8Array(0);
+  let sum = 0;
+  let size = 0;
+  const decoder = new Gunzip((piece) => {
+    pieces.push(piece);
+    sum = crc32(piece, sum);
+    size += piece.length;
+  });
+  decoder.onmember = () => {
+    sum = 0;
+    size = 0;
+  };
+  for await (const chunk of remaining(reader, SMALL_STEP)) {
+    trailer = Uint8Array.from([...trailer, ...chunk.subarray(-TRAILER)].slice(-TRAILER));
+    decoder.push(chunk, false);
+    yield* pieces;
+    pieces = [];
+  }
+  decoder.push(new Uint8Array(0), true);
+  yield* pieces;
+  const view = new DataView(trailer.buffer);
+  if (
+    trailer.length < TRAILER ||
+    view.getUint32(0, true) !== sum ||
+    view.getUint32(4, true) !== size % 2 ** 32
+  )
+    throw new FormatError("codec/gzip", "gzip data: it ends early, or its checksum is wrong");
+}
+
+async function* unxz(reader: ByteReader): AsyncIterable<Uint8Array> {
+  const { XzReadableStream } = (await import("xz-decompress")).default;
+  const input = remaining(reader, LARGE_STEP)[Symbol.asyncIterator]();
+  const packed = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const next = await input.next();
+      if (next.done === true) controller.close();
+      else controller.enqueue(next.value);
+    },
+  });
+  const output = new XzReadableStream(packed).getReader();
+  for (;;) {
+    const next = await output.read();
+    if (next.done) return;
+    yield next.value;
+  }
+}

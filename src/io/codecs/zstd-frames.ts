@@ -1,0 +1,85 @@
+import type { ByteReader } from "../byte-reader.js";
+import { FormatError } from "../errors.js";
+import { isSkippable } from "./lz4.js";
+import { hasOctets } from "./pieces.js";
+
+/** Zstandard frames (RFC 8878), taken apart so that a decoder is given one block at a time. */
+
+const MAGIC = 0xfd2f_b528;
+/** What `zstd --long` needs at most without being told twice: 2^27. */
+const MAX_WINDOW = 2 ** 27;
+
+const damaged = (message: string): FormatError => new FormatError("codec/zstd", `zstd data: ${message}`);
+
+async function take(reader: ByteReader, size: number): Promise<Uint8Array> {
+  if (!(await hasOctets(reader, size))) throw damaged("it ends within a frame");
+  return reader.take(size);
+}
+
+/** Octets of a frame's header behind the magic number; checks what memory it asks for. */
+function headerSize(reader: ByteReader): number {
+  const [descriptor = 0, window = 0] = reader.peek(6).subarray(4);
+  const single = (descriptor & 0x20) !== 0;
+  if ((descriptor & 8) !== 0) throw damaged("a frame's header has a reserved bit set");
+  const base = 2 ** (10 + (window >> 3));
+  if (!single && base + (base / 8) * (window & 7) > MAX_WINDOW)
+    throw damaged("a frame wants a window beyond 128 MiB");
+  const dictionary = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  const contents = [single ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
+  return 1 + (single ? 0 : 1) + dictionary + contents;
+}
+
+async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
+  const { Decompress } = await import("fzstd");
+  if (!(await hasOctets(reader, 6))) throw damaged("it ends within a frame");
+  const descriptor = reader.peek(5)[4] ?? 0;
+  const header = await take(reader, 4 + headerSize(reader));
+  if ((descriptor & 0x20) !== 0) {
+    // one segment: the size of the contents is the window
+    const sizeLength = [1, 2, 4, 8][descriptor >> 6] ?? 1;
+    const size = header.subarray(-sizeLength).reduceRight((sum, byte) => sum * 256 + byte, 0);
+    if (size > MAX_WINDOW) throw damaged("a frame wants a window beyond 128 MiB");
+  }
+  let pieces: Uint8Array[] = [];
+  const decoder = new Decompress((piece) => pieces.push(piece));
+  const push = (bytes: Uint8Array, last: boolean): void => {
+    try {
+      decoder.push(bytes, last);
+    } catch (error) {
+      throw damaged((error as Error).message);
+    }
+  };
+  push(header.slice(), false);
+  for (let last = false; !last; ) {
+    const head = (await take(reader, 3)).reduceRight((sum, byte) => sum * 256 + byte, 0);
+    last = (head & 1) === 1;
+    const type = (head >> 1) & 3;
+    const size = head >>> 3;
+    if (type === 3 || size > 128 << 10) throw damaged("a block's header is impossible");
+    const octets = Uint8Array.of(head & 0xff, (head >> 8) & 0xff, head >> 16);
+    push(octets, false);
+    const contents = (await take(reader, type === 1 ? 1 : size)).slice();
+    const sum = last && (descriptor & 4) !== 0 ? (await take(reader, 4)).slice() : undefined;
+    push(contents, last && sum === undefined);
+    if (sum !== undefined) push(sum, true);
+    yield* pieces;
+    pieces = [];
+  }
+}
+
+/**
+ * Unpacks zstd frames in plain JavaScript; checksums of contents are passed over.
+ * @throws FormatError `codec/zstd`
+ */
+export async function* unzstd(reader: ByteReader): AsyncIterable<Uint8Array> {
+  do {
+    if (!(await hasOctets(reader, 4))) throw damaged("it ends within a magic number");
+    const magic = reader.view.getUint32(reader.at, true);
+    if (magic === MAGIC) yield* frame(reader);
+    else if (isSkippable(magic)) {
+      await take(reader, 4);
+      const size = (await take(reader, 4)).reduceRight((sum, byte) => sum * 256 + byte, 0);
+      if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");
+    } else throw damaged("no frame starts here");
+  } while (await hasOctets(reader, 1));
+}

@@ -1,0 +1,65 @@
+import { Readable, type Transform } from "node:stream";
+import * as zlib from "node:zlib";
+import type { ByteReader } from "../byte-reader.js";
+import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
+import { remaining } from "../codecs/pieces.js";
+import { installUnpacker, type Unpacker } from "../codecs/streams.js";
+
+const CHUNK = 256 << 10;
+
+/** The part of zlib that Node has from 22.15 on. */
+interface NativeZstd {
+  readonly zstdCompressSync?: (input: Uint8Array, options: { params: Record<number, number> }) => Uint8Array;
+  readonly zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+  readonly createZstdDecompress?: (options: { params: Record<number, number> }) => Transform;
+}
+/** ZSTD_c_compressionLevel and ZSTD_d_windowLogMax. */
+const LEVEL = 100;
+const WINDOW_LOG_MAX = 100;
+
+const native: NativeZstd = zlib as NativeZstd;
+
+/** Puts Node's own implementations in place of those for browsers. Call it once at the start of a program. */
+export function installNodeCodecs(): void {
+  installCodec("zlib", async () => nodeZlib);
+  installUnpacker(
+    "gzip",
+    through(() => zlib.createGunzip({ chunkSize: CHUNK })),
+  );
+  const { zstdCompressSync, zstdDecompressSync, createZstdDecompress } = native;
+  if (zstdCompressSync !== undefined && zstdDecompressSync !== undefined) {
+    installCodec("zstd", async () => ({
+      decompress: (input, outputLength) =>
+        checkedDecompress("zstd", outputLength, () =>
+          zstdDecompressSync(input, { maxOutputLength: Math.max(1, outputLength) }),
+        ),
+      compress: (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } }),
+    }));
+  }
+  if (createZstdDecompress !== undefined) {
+    installUnpacker(
+      "zstd",
+      through(() => createZstdDecompress({ params: { [WINDOW_LOG_MAX]: 27 } })),
+    );
+  }
+}
+
+const nodeZlib: PageCodec = {
+  decompress: (input, outputLength) =>
+    checkedDecompress("zlib", outputLength, () =>
+      zlib.inflateSync(input, {
+        maxOutputLength: Math.max(1, outputLength),
+        chunkSize: Math.max(64, outputLength),
+      }),
+    ),
+  compress: (input, level) => zlib.deflateSync(input, { level }),
+};
+
+function through(create: () => Transform): Unpacker {
+  return async function* unpack(reader: ByteReader): AsyncIterable<Uint8Array> {
+    const transform = create();
+    const input = Readable.from(remaining(reader, CHUNK), { objectMode: false, highWaterMark: CHUNK });
+    input.on("error", (error) => transform.destroy(error));
+    yield* input.pipe(transform) as AsyncIterable<Uint8Array>;
+  };
+}
