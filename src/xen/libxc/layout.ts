@@ -1,45 +1,45 @@
-import { inOrder, layout, octets, u16, u32, u64, u64big, u8 } from "../../binary/layout.js";
+import { inOrder, layout, u8, u16, u32, u64, u64big } from "../../binary/layout.js";
 
-const SPEC = "LibXenCtrl Domain Image Format";
+const SPEC = "libxc migration stream";
 
-/** The legacy format can't start with eight of these. */
 export const IMAGE_MARKER = 0xffff_ffff_ffff_ffffn;
 /** `XENF`. */
 export const IMAGE_ID = 0x58454e46;
-export const IMAGE_OPTION_BIG_ENDIAN = 1;
+export const IMAGE_OPTIONS = { bigEndian: 1 << 0 } as const;
+export const IMAGE_RESERVED_OPTIONS = 0xfffe;
+export const IMAGE_VERSIONS: readonly number[] = [2, 3];
 
-export const IMAGE_HEADER = layout("image header", `${SPEC}: image header`, {
-  marker: inOrder("big", u64big("all ones")),
-  id: inOrder("big", u32("0x58454E46, `XENF`")),
+export const imageHeader = layout("libxc image header", `${SPEC}: image header`, {
+  marker: inOrder("big", u64big("all ones: no legacy stream starts so")),
+  id: inOrder("big", u32("'XENF', 0x58454e46")),
   version: inOrder("big", u32("2 or 3")),
-  options: inOrder("big", u16("bit 0: everything after this header is big endian")),
+  options: inOrder("big", u16("bit 0: big endian after this header")),
   reserved1: inOrder("big", u16("0")),
   reserved2: inOrder("big", u32("0")),
 });
 
-export const DOMAIN_HEADER = layout("domain header", `${SPEC}: domain header`, {
-  type: u32("1 x86 PV, 2 x86 HVM"),
-  pageShift: u16("12"),
-  reserved: u16("0"),
-  xenMajor: u32("version of the saving Xen; 0: made by a converter"),
-  xenMinor: u32("version of the saving Xen, or of the converter"),
+/** In stream order, like everything below. */
+export const domainHeader = layout("libxc domain header", `${SPEC}: domain header`, {
+  type: u32("1 x86 PV, 2 x86 HVM (a PVH guest too)"),
+  pageShift: u16("12: pages of 4096 octets"),
+  reserved1: u16("0"),
+  xenMajor: u32("version of Xen that saved; 0: made by a converter"),
+  xenMinor: u32("minor version, or the converter's version"),
 });
 
-export const DOMAIN_PV = 1;
-export const DOMAIN_HVM = 2;
-export const DOMAIN_TYPE_NAMES: Readonly<Record<number, string>> = { 1: "x86 PV", 2: "x86 HVM" };
+export const DOMAIN_TYPE = { x86Pv: 1, x86Hvm: 2 } as const;
 
-export const RECORD_HEADER = layout("record header", `${SPEC}: record`, {
-  type: u32("record type; 0x80000000 and above are optional"),
-  length: u32("octets of the body, without the zero padding to 8 behind it"),
+export const recordHeader = layout("libxc record header", `${SPEC}: records`, {
+  type: u32("kind of record; from 0x80000000 on optional"),
+  bodyLength: u32("octets of the body, without padding to 8; at most 128 MiB"),
 });
 
-/** Xen's own reader refuses longer bodies. */
-export const MAX_RECORD_LENGTH: number = 128 << 20;
-/** Types from here on may be ignored by who doesn't know them. */
-export const OPTIONAL_RECORD = 0x8000_0000;
+/** Xen's own reader refuses larger bodies. */
+export const MAX_BODY_LENGTH: number = 128 << 20;
+/** From this type on a record that isn't known may be passed over. */
+export const OPTIONAL_TYPE = 0x8000_0000;
 
-export const RECORD = {
+export const LIBXC_RECORD = {
   END: 0x00,
   PAGE_DATA: 0x01,
   X86_PV_INFO: 0x02,
@@ -60,127 +60,117 @@ export const RECORD = {
   X86_CPUID_POLICY: 0x11,
   X86_MSR_POLICY: 0x12,
 } as const;
+export type LibxcRecordName = keyof typeof LIBXC_RECORD;
 
-export const PAGE_DATA_HEADER = layout("PAGE_DATA", `${SPEC}: PAGE_DATA`, {
-  count: u32("pfn entries that follow, at least 1"),
+export const pageDataHeader = layout("PAGE_DATA header", `${SPEC}: PAGE_DATA`, {
+  count: u32("entries that follow, at least 1"),
   reserved: u32("0"),
 });
 
-/** One pfn entry: bits 51–0 pfn, 59–52 zero, 63–60 page type. */
-export const PAGE_DATA_ENTRY = layout("PAGE_DATA entry", `${SPEC}: PAGE_DATA`, {
-  entry: u64big("bits 51-0 pfn, 59-52 zero, 63-60 type"),
+export const pageDataEntry = layout("PAGE_DATA entry", `${SPEC}: PAGE_DATA`, {
+  entry: u64big("bits 51-0 pfn, 59-52 zero, 63-60 type of page"),
 });
 
-/** Page types, the upper four bits of an entry. 1–4 and 9–12 (pinned) are page tables of level 1–4. */
+/** Types of pages, as a PAGE_DATA entry holds them in its top four bits. */
 export const PAGE_TYPE = {
-  NOTAB: 0,
-  L1TAB: 1,
-  L4TAB: 4,
-  PINNED: 8,
-  BROKEN: 13,
-  XALLOC: 14,
-  XTAB: 15,
+  NOTAB: 0x0,
+  L1TAB: 0x1,
+  L2TAB: 0x2,
+  L3TAB: 0x3,
+  L4TAB: 0x4,
+  L1TAB_PINNED: 0x9,
+  L2TAB_PINNED: 0xa,
+  L3TAB_PINNED: 0xb,
+  L4TAB_PINNED: 0xc,
+  BROKEN: 0xd,
+  XALLOC: 0xe,
+  XTAB: 0xf,
 } as const;
 
-const PAGE_TYPE_NAMES = [
-  ...["NOTAB", "L1TAB", "L2TAB", "L3TAB", "L4TAB"],
-  ...["reserved 5", "reserved 6", "reserved 7", "reserved 8"],
-  ...["L1TAB pinned", "L2TAB pinned", "L3TAB pinned", "L4TAB pinned", "BROKEN", "XALLOC", "XTAB"],
-] as const;
+/** By type: whether the value is defined. */
+export const PAGE_TYPE_DEFINED: readonly boolean[] = Array.from({ length: 16 }, (_, t) => t < 5 || t > 8);
+/** By type: whether 4096 octets of contents belong to the entry. */
+export const PAGE_TYPE_HAS_DATA: readonly boolean[] = Array.from(
+  { length: 16 },
+  (_, t) => t < 5 || (t > 8 && t < PAGE_TYPE.BROKEN),
+);
+export const PAGE_TYPE_NAMES: readonly string[] = Array.from(
+  { length: 16 },
+  (_, t) => Object.entries(PAGE_TYPE).find(([, value]) => value === t)?.[0] ?? `reserved ${t}`,
+);
 
-export function pageTypeName(type: number): string {
-  return PAGE_TYPE_NAMES[type] ?? `type ${type}`;
-}
-
-/** Whether pages of a type have 4096 octets in the record. */
-export function pageTypeHasData(type: number): boolean {
-  return type <= 4 || (type >= 9 && type <= 12);
-}
-
-export function pageTypeReserved(type: number): boolean {
-  return type >= 5 && type <= 8;
-}
-
-export const X86_PV_INFO = layout("X86_PV_INFO", `${SPEC}: X86_PV_INFO`, {
-  guestWidth: u8("octets of a guest word: 4 or 8"),
-  ptLevels: u8("levels of its page tables: 3 with width 4, 4 with width 8"),
+export const pvInfo = layout("X86_PV_INFO", `${SPEC}: X86_PV_INFO`, {
+  guestWidth: u8("octets of a guest's word: 4 or 8"),
+  ptLevels: u8("levels of page tables: 3 with width 4, 4 with width 8"),
   reserved1: u16("0"),
   reserved2: u32("0"),
 });
 
-export const X86_PV_P2M_FRAMES = layout("X86_PV_P2M_FRAMES", `${SPEC}: X86_PV_P2M_FRAMES`, {
-  startPfn: u32("first pfn of the p2m"),
-  endPfn: u32("last pfn of the p2m"),
+/** Followed by one u64 pfn for each frame of the p2m. */
+export const p2mFramesHeader = layout("X86_PV_P2M_FRAMES header", `${SPEC}: X86_PV_P2M_FRAMES`, {
+  startPfn: u32("first pfn the frames map"),
+  endPfn: u32("last pfn the frames map, inclusive"),
 });
 
-/** Head of X86_PV_VCPU_BASIC, _EXTENDED, _XSAVE and _MSRS. */
-export const X86_PV_VCPU_HEADER = layout(
-  "X86_PV_VCPU_*",
-  `${SPEC}: X86_PV_VCPU_BASIC, EXTENDED, XSAVE, MSRS`,
-  {
-    vcpuId: u32("number of the vCPU"),
-    reserved: u32("0"),
-  },
-);
-
-export const X86_PV_VCPU_MSR = layout("X86_PV_VCPU_MSRS entry", `${SPEC}: X86_PV_VCPU_MSRS`, {
-  index: u32("MSR number"),
+/** Opens X86_PV_VCPU_BASIC, _EXTENDED, _XSAVE and _MSRS. */
+export const vcpuHeader = layout("X86_PV_VCPU header", `${SPEC}: X86_PV_VCPU_* records`, {
+  vcpuId: u32("number of the vCPU"),
   reserved: u32("0"),
-  value: u64big("contents"),
 });
 
-export const XSAVE_HEADER = layout("X86_PV_VCPU_XSAVE contents", `${SPEC}: X86_PV_VCPU_XSAVE`, {
-  xcr0: u64big("enabled state components"),
-  xcr0Accum: u64big("components enabled at any time"),
+/** Octets of a X86_PV_VCPU_BASIC context by the guest's word. */
+export const VCPU_CONTEXT_SIZE: Readonly<Record<4 | 8, number>> = { 4: 0xaf0, 8: 0x1430 };
+export const SHARED_INFO_SIZE = 4096;
+/** Vcpu numbers a domain can have. */
+export const MAX_VCPUS = 8192;
+
+/** Opens the context of X86_PV_VCPU_XSAVE; the processor's own area follows. */
+export const xsaveHeader = layout("X86_PV_VCPU_XSAVE context", `${SPEC}: X86_PV_VCPU_XSAVE`, {
+  xcr0: u64big("features enabled"),
+  xcr0Accum: u64big("features ever enabled"),
 });
 
-export const X86_TSC_INFO = layout("X86_TSC_INFO", `${SPEC}: X86_TSC_INFO`, {
-  mode: u32("0 default, 1 always emulate, 2 never emulate, 3 PVRDTSCP"),
+export const vcpuMsr = layout("X86_PV_VCPU_MSRS entry", `${SPEC}: X86_PV_VCPU_MSRS`, {
+  index: u32("number of the register"),
+  reserved: u32("0"),
+  value: u64big("its value"),
+});
+
+export const tscInfo = layout("X86_TSC_INFO", `${SPEC}: X86_TSC_INFO`, {
+  mode: u32("0 default, 1 always emulate, 2 never emulate, 3 native with TSC_AUX"),
   khz: u32("frequency"),
-  nsec: u64big("elapsed time in ns"),
-  incarnation: u32("incarnation"),
+  nsec: u64big("elapsed guest time in nanoseconds: 2^53 of them are 104 days"),
+  incarnation: u32("times the guest was restored"),
+  reserved: u32("0"),
+});
+export const TSC_MODES: readonly string[] = [
+  "default",
+  "always emulate",
+  "never emulate",
+  "native with TSC_AUX",
+];
+
+export const hvmParamsHeader = layout("HVM_PARAMS header", `${SPEC}: HVM_PARAMS`, {
+  count: u32("entries that follow"),
   reserved: u32("0"),
 });
 
-export const TSC_MODE_NAMES: readonly string[] = ["default", "always emulate", "never emulate", "pvrdtscp"];
-
-export const HVM_PARAMS_HEADER = layout("HVM_PARAMS", `${SPEC}: HVM_PARAMS`, {
-  count: u32("parameters that follow"),
-  reserved: u32("0"),
-});
-
-export const HVM_PARAM = layout("HVM_PARAMS entry", `${SPEC}: HVM_PARAMS`, {
+export const hvmParam = layout("HVM_PARAMS entry", `${SPEC}: HVM_PARAMS`, {
   index: u64("number of the parameter"),
-  value: u64big("value"),
+  value: u64big("its value"),
 });
 
-export const X86_CPUID_LEAF = layout("X86_CPUID_POLICY entry", `${SPEC}: X86_CPUID_POLICY`, {
+export const cpuidPolicyEntry = layout("X86_CPUID_POLICY entry", `${SPEC}: X86_CPUID_POLICY`, {
   leaf: u32("leaf"),
   subleaf: u32("subleaf; 0xffffffff: none"),
-  eax: u32("eax"),
-  ebx: u32("ebx"),
-  ecx: u32("ecx"),
-  edx: u32("edx"),
+  a: u32("eax"),
+  b: u32("ebx"),
+  c: u32("ecx"),
+  d: u32("edx"),
 });
 
-export const X86_MSR_ENTRY = layout("X86_MSR_POLICY entry", `${SPEC}: X86_MSR_POLICY`, {
-  index: u32("MSR number"),
+export const msrPolicyEntry = layout("X86_MSR_POLICY entry", `${SPEC}: X86_MSR_POLICY`, {
+  index: u32("number of the register"),
   flags: u32("0"),
-  value: u64big("contents"),
+  value: u64big("its value"),
 });
-
-export const SHARED_INFO = layout("SHARED_INFO", `${SPEC}: SHARED_INFO`, {
-  page: octets(4096, "the shared info page"),
-});
-
-/** Octets of X86_PV_VCPU_BASIC's context by guest width. */
-export const PV_CONTEXT_SIZE: Readonly<Record<number, number>> = { 4: 0xaf0, 8: 0x1430 };
-
-/** Names by number as Xen's public headers give them. */
-const RECORD_NAMES: ReadonlyMap<number, string> = new Map(
-  Object.entries(RECORD).map(([name, type]) => [type, name] as const),
-);
-
-export function recordName(type: number): string {
-  return RECORD_NAMES.get(type) ?? `0x${type.toString(16).padStart(8, "0")}`;
-}
