@@ -153,7 +153,8 @@ export class ByteReader {
       this.#position += jump;
       this.#head = 0;
       this.#tail = 0;
-      this.#ahead = MIN_WINDOW;
+      // records a page apart are still read in order: only a longer jump starts small again
+      if (jump > MIN_WINDOW) this.#ahead = MIN_WINDOW;
       return atHand + jump;
     }
     return this.#drop(rest).then((dropped) => atHand + dropped);
