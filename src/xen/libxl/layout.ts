@@ -1,24 +1,33 @@
-import { inOrder, layout, text, u32 } from "../../binary/layout.js";
+import { type ByteOrder, inOrder, layout, u32, u64big } from "../../binary/layout.js";
 
-const SPEC = "libxl Domain Image Format";
+const SPEC = "libxl migration stream";
 
-export const LIBXL_IDENT = "LibxlFmt";
+/** `LibxlFmt`. */
+export const LIBXL_IDENT = 0x4c69_6278_6c46_6d74n;
 export const LIBXL_VERSION = 2;
-/** options: everything after the header is big endian. */
-export const LIBXL_OPTION_BIG_ENDIAN = 1;
-/** options: the stream was made by a converter from the legacy format. */
-export const LIBXL_OPTION_LEGACY = 2;
-export const LIBXL_KNOWN_OPTIONS: number = LIBXL_OPTION_BIG_ENDIAN | LIBXL_OPTION_LEGACY;
 
-export const LIBXL_HEADER = layout("libxl header", `${SPEC}: header`, {
-  ident: text(8, "`LibxlFmt`"),
+export const LIBXL_OPTIONS = {
+  bigEndian: 1 << 0,
+  /** Made by the converter of legacy streams. */
+  legacy: 1 << 1,
+} as const;
+export const LIBXL_RESERVED_OPTIONS = 0xffff_fffc;
+
+export const libxlHeader = layout("libxl header", `${SPEC}: header`, {
+  ident: inOrder("big", u64big("'LibxlFmt', 0x4c6962786c466d74")),
   version: inOrder("big", u32("2")),
-  options: inOrder("big", u32("bit 0: big endian from here on; bit 1: converted from legacy")),
+  options: inOrder("big", u32("bit 0: big endian after this header, bit 1: converted from a legacy stream")),
 });
 
-export const LIBXL_RECORD_HEADER = layout("libxl record header", `${SPEC}: record`, {
-  type: u32("record type; 0x80000000 and above are optional"),
-  length: u32("octets of the body, without the zero padding to 8 behind it"),
+/** Byte order of what follows a header with these options: libxl and libxc share bit 0. */
+export function orderOf(options: number): ByteOrder {
+  return (options & LIBXL_OPTIONS.bigEndian) === 0 ? "little" : "big";
+}
+
+/** In stream order, like everything below. */
+export const libxlRecordHeader = layout("libxl record header", `${SPEC}: records`, {
+  type: u32("kind of record; from 0x80000000 on optional"),
+  bodyLength: u32("octets of the body, without padding to 8"),
 });
 
 export const LIBXL_RECORD = {
@@ -29,16 +38,18 @@ export const LIBXL_RECORD = {
   CHECKPOINT_END: 4,
   CHECKPOINT_STATE: 5,
 } as const;
+export type LibxlRecordName = keyof typeof LIBXL_RECORD;
 
-/** EMULATOR_XENSTORE_DATA and EMULATOR_CONTEXT start with it. */
-export const EMULATOR_HEADER = layout("emulator sub-header", `${SPEC}: EMULATOR_CONTEXT`, {
-  emulatorId: u32("0 unknown (legacy), 1 QEMU traditional, 2 QEMU upstream"),
-  index: u32("which emulator of the domain, from 0"),
+/** Opens the body of EMULATOR_XENSTORE_DATA and EMULATOR_CONTEXT. */
+export const libxlEmulatorHeader = layout("libxl emulator header", `${SPEC}: EMULATOR_* records`, {
+  emulatorId: u32("0 unknown, 1 QEMU traditional, 2 QEMU upstream"),
+  index: u32("ordinal of this emulator"),
 });
 
-export const EMULATOR_NAMES: readonly string[] = ["unknown (legacy)", "QEMU traditional", "QEMU upstream"];
+export const LIBXL_EMULATOR = { unknown: 0, qemuTraditional: 1, qemuUpstream: 2 } as const;
+export const EMULATOR_NAMES: readonly string[] = ["unknown", "QEMU traditional", "QEMU upstream"];
 
-export const CHECKPOINT_STATE = layout("checkpoint state", `${SPEC}: CHECKPOINT_STATE`, {
-  control: u32("0 new checkpoint, 1 secondary suspended, 2 secondary ready, 3 secondary resumed"),
+export const libxlCheckpointState = layout("libxl checkpoint state", `${SPEC}: CHECKPOINT_STATE`, {
+  id: u32("0 new checkpoint, 1 secondary suspended, 2 ready, 3 resumed"),
   padding: u32("0"),
 });
