@@ -1,0 +1,125 @@
+import type { TmemPool } from "./tmem.js";
+import type { GuestKind, ToolstackWidth } from "./layout.js";
+import type { PfnSet } from "./pfn-set.js";
+import type { PhysmapEntry } from "./toolstack.js";
+
+/** What every chunk knows of its place. */
+interface Placed {
+  /** Octets from the start of the input. */
+  readonly offset: number;
+  /** Ordinal within the stream, from 0. */
+  readonly index: number;
+}
+
+/** Contents that follow a chunk in the input: to be taken from the cursor before asking for the next chunk, or left. */
+interface WithData {
+  /** Octets; undefined: up to the end of the input. */
+  readonly dataLength: number | undefined;
+  /** Offset of the first. */
+  readonly dataOffset: number;
+}
+
+export interface XlHeaderChunk extends Placed {
+  readonly kind: "xl-header";
+  /** The header as it stands, optional data included. */
+  readonly bytes: Uint8Array;
+  /** Whether the guest's configuration is JSON, not xl's own syntax. */
+  readonly jsonConfig: boolean;
+}
+
+export interface HeaderChunk extends Placed {
+  readonly kind: "header";
+  readonly width: ToolstackWidth;
+  readonly guest: GuestKind;
+  /** Highest pfn + 1. */
+  readonly p2mSize: number;
+}
+
+export interface PvInfoChunk extends Placed {
+  readonly kind: "pv-info";
+  /** Octets of a guest word, and page table levels. */
+  readonly guestWidth: 4 | 8;
+  readonly levels: 3 | 4;
+  /** Octets of a vCPU's context. */
+  readonly contextSize: number;
+  readonly extended: boolean;
+  /** Octets of a vCPU's XSAVE area; undefined: none in the stream. */
+  readonly xsaveSize: number | undefined;
+  /** pfns that hold the guest's p2m table. */
+  readonly p2mFrames: Uint32Array;
+}
+
+export interface PagesChunk extends Placed, WithData {
+  readonly kind: "pages";
+  /** Bits 31–28 type, 27–0 pfn; those of type invalid are left in. Valid until the next chunk. */
+  readonly entries: Uint32Array;
+  /** Entries that have 4096 octets each: they follow, or come compressed in later chunks. */
+  readonly dataPages: number;
+  readonly compressed: boolean;
+  /** Sent again for comparison only. */
+  readonly verify: boolean;
+}
+
+export interface ParameterChunk extends Placed {
+  readonly kind: "parameter";
+  readonly name: string;
+  /** Index of the HVM parameter. */
+  readonly parameter: number;
+  readonly value: bigint;
+}
+
+export interface TscInfoChunk extends Placed {
+  readonly kind: "tsc-info";
+  readonly mode: number;
+  readonly nsec: bigint;
+  readonly khz: number;
+  readonly incarnation: number;
+}
+
+export interface HvmTailChunk extends Placed, WithData {
+  readonly kind: "hvm-tail";
+  readonly ioreqPfn: bigint;
+  readonly bufferedIoreqPfn: bigint;
+  readonly storePfn: bigint;
+  /** Octets of the HVM context. */
+  readonly dataLength: number;
+}
+
+export interface QemuChunk extends Placed, WithData {
+  readonly kind: "qemu";
+  readonly signature: string;
+}
+
+/** State of one vCPU; octets are valid until the next chunk. */
+export interface VcpuChunk extends Placed {
+  readonly kind: "vcpu";
+  readonly id: number;
+  readonly context: Uint8Array;
+  readonly extended: Uint8Array | undefined;
+  readonly xsave: Uint8Array | undefined;
+  readonly xsaveMask: bigint | undefined;
+}
+
+/** One piece of a legacy stream, in the order of the stream. */
+export type LegacyChunk =
+  | XlHeaderChunk
+  | HeaderChunk
+  | PvInfoChunk
+  | PagesChunk
+  | ParameterChunk
+  | TscInfoChunk
+  | HvmTailChunk
+  | QemuChunk
+  | VcpuChunk
+  | (Placed & { readonly kind: "verify-mode" | "last-checkpoint" | "enable-compression" })
+  | (Placed & { readonly kind: "vcpu-info"; readonly maxId: number; readonly online: readonly number[] })
+  | (Placed & { readonly kind: "tmem"; readonly pools: readonly TmemPool[] })
+  | (Placed & { readonly kind: "tmem-invalidations"; readonly count: number })
+  | (Placed & WithData & { readonly kind: "compressed-data"; readonly dataLength: number })
+  | (Placed & { readonly kind: "toolstack"; readonly physmap: readonly PhysmapEntry[] })
+  /** `vcpus` in the order of their state in the tail; `assumed`: the stream has no map. */
+  | (Placed & { readonly kind: "end-of-body"; readonly vcpus: readonly number[]; readonly assumed: boolean })
+  | (Placed & { readonly kind: "unmapped"; readonly pfns: PfnSet })
+  | (Placed & { readonly kind: "shared-info"; readonly bytes: Uint8Array })
+  /** The state so far is whole; `last`: nothing follows. */
+  | (Placed & { readonly kind: "checkpoint"; readonly number: number; readonly last: boolean });

@@ -1,0 +1,77 @@
+import {
+  type GuestKind,
+  hasData,
+  P2M_SIZE_LIMIT,
+  PARAMETER_CHUNKS,
+  chunkName,
+  TYPE,
+  type ToolstackWidth,
+} from "./layout.js";
+import { XL_BYTE_ORDER, XL_FLAGS, XL_MAGIC, xlHeader } from "../xl/layout.js";
+
+/** What the first octets of a legacy stream show. */
+export interface Detected {
+  readonly width: ToolstackWidth;
+  readonly guest: GuestKind;
+}
+
+/** Octets of a stream that `detectWidthAndGuest` looks at: p2m_size and what stands behind it. */
+export const DETECTION_SIZE = 16;
+
+/**
+ * Width and guest of the libxc stream that starts at `at`: a 64-bit toolstack's p2m_size has zeros in its upper
+ * half; a PV stream has a `ulong` of all ones behind it, an HVM stream the id of its first chunk.
+ */
+export function detectWidthAndGuest(view: DataView, at: number): Detected {
+  const width = view.getUint32(at + 4, true) === 0 ? 64 : 32;
+  const second = view.getUint32(at + (width === 64 ? 8 : 4), true);
+  const ones = second === 0xffffffff && (width === 32 || view.getUint32(at + 12, true) === 0xffffffff);
+  return { width, guest: ones ? "pv" : "hvm" };
+}
+
+/** Whether the octets at the start of an input (as many as there are, up to 4096) are those of a legacy stream. */
+export function isLegacy(head: Uint8Array): boolean {
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  const magic = XL_MAGIC.every((octet, i) => head[i] === octet);
+  if (!magic) return isLegacyLibxc(view, 0);
+  if (head.length < xlHeader.size) return false;
+  const little = view.getUint32(xlHeader.offsetOf("byteorder"), true) === XL_BYTE_ORDER;
+  const flags = view.getUint32(xlHeader.offsetOf("mandatoryFlags"), little);
+  return (flags & XL_FLAGS.streamV2) === 0;
+}
+
+/** Without a magic number: a plausible size and a plausible first structure behind it. */
+function isLegacyLibxc(view: DataView, at: number): boolean {
+  if (view.byteLength < at + DETECTION_SIZE + 4) return false;
+  const p2mSize = view.getUint32(at, true);
+  if (p2mSize === 0 || p2mSize > P2M_SIZE_LIMIT) return false;
+  const { width, guest } = detectWidthAndGuest(view, at);
+  const ulong = width / 8;
+  if (guest === "pv") {
+    const total = view.getUint32(at + 2 * ulong, true);
+    return total >= 2808 && total < 1 << 20;
+  }
+  const first = at + ulong;
+  const id = view.getInt32(first, true);
+  if (id <= 0) return id !== 0 && chunkName(id) !== undefined && isPlausibleChunk(view, first, id);
+  if (id > 1024) return false;
+  const shown = Math.min(id, Math.floor((view.byteLength - first - 4) / ulong));
+  for (let i = 0; i < shown; i += 1) {
+    const entry = view.getUint32(first + 4 + i * ulong, true);
+    const type = entry >>> 28;
+    if (!hasData(type) && type < TYPE.broken) return false;
+    if (type !== TYPE.invalid && (entry & 0x0fffffff) >= p2mSize) return false;
+    if (width === 64 && view.getUint32(first + 8 + i * ulong, true) !== 0) return false;
+  }
+  return shown > 0;
+}
+
+const TSC_MODES = 4;
+
+function isPlausibleChunk(view: DataView, at: number, id: number): boolean {
+  if (view.byteLength < at + 24) return false;
+  if (id === -7) return view.getUint32(at + 4, true) < TSC_MODES;
+  if (id === -5) return view.getUint32(at + 12, true) === 0xffffffff;
+  if (PARAMETER_CHUNKS.has(id)) return view.getUint32(at + 4, true) === 0;
+  return true;
+}

@@ -1,0 +1,538 @@
+import type { Report } from "../../findings/report.js";
+import { violation } from "../../findings/report.js";
+import type { Rule } from "../../findings/finding.js";
+import type { FindingPlace } from "../../findings/report.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
+import { FormatError } from "../../io/errors.js";
+import type {
+  HeaderChunk,
+  LegacyChunk,
+  PagesChunk,
+  PvInfoChunk,
+  TscInfoChunk,
+  XlHeaderChunk,
+} from "./chunks.js";
+import { CompressedPages, firstDifference } from "./compression.js";
+import type { Cursor } from "./cursor.js";
+import type { Claims } from "./header.js";
+import { hasData, PAGE, TAIL_PARAMETER, TYPE, XSAVE_PREFIX } from "./layout.js";
+import { PageStore, type PageRun } from "./page-store.js";
+import type { PfnSet } from "./pfn-set.js";
+import { LegacyReader } from "./reader.js";
+import { RULES } from "./rules.js";
+import { MemorySpool, type OpenSpool } from "./spool.js";
+import { type Stretch, TailStore } from "./tail-store.js";
+import type { QemuRecord } from "./tail.js";
+import type { TmemPool } from "./tmem.js";
+import type { PhysmapEntry } from "./toolstack.js";
+
+export interface ReadLegacyOptions extends Claims {
+  readonly qemu?: QemuRecord;
+  /** Where contents go that can't be read from the input again; default: memory. */
+  readonly openSpool?: OpenSpool;
+  /** The octets of a stream input, readable at any offset beside it: nothing is spooled then. */
+  readonly reread?: ByteSource;
+  /** Convert although guest data are lost (pages of persistent tmem pools). */
+  readonly allowLoss?: boolean;
+  /** Told of each chunk as it comes. */
+  readonly onChunk?: (chunk: LegacyChunk) => void;
+  /** Octets read so far. */
+  readonly progress?: (done: number, total: number | undefined) => void;
+}
+
+export interface VcpuState {
+  readonly id: number;
+  readonly context: Stretch;
+  readonly extended: Stretch | undefined;
+  readonly xsave: Stretch | undefined;
+}
+
+export interface EmulatorState extends Stretch {
+  /** Signature of the QEMU record. */
+  readonly signature: string;
+}
+
+/** Entries of page batches, counted. */
+export interface EntryCounts {
+  /** Entries with contents, all copies. */
+  copies: number;
+  /** Copies sent compressed. */
+  compressed: number;
+  /** Entries of type invalid, which name no page. */
+  invalid: number;
+  allocateOnly: number;
+  broken: number;
+  /** Copies of the verify pass. */
+  verify: number;
+  batches: number;
+}
+
+export function noEntries(): EntryCounts {
+  return { copies: 0, compressed: 0, invalid: 0, allocateOnly: 0, broken: 0, verify: 0, batches: 0 };
+}
+
+/** Adds a batch to the counts. */
+export function countEntries(counts: EntryCounts, chunk: PagesChunk): void {
+  counts.batches += 1;
+  if (chunk.verify) {
+    counts.verify += chunk.dataPages;
+    return;
+  }
+  counts.copies += chunk.dataPages;
+  if (chunk.compressed) counts.compressed += chunk.dataPages;
+  for (const entry of chunk.entries) {
+    const type = entry >>> 28;
+    if (type === TYPE.invalid) counts.invalid += 1;
+    else if (type === TYPE.allocateOnly) counts.allocateOnly += 1;
+    else if (type === TYPE.broken) counts.broken += 1;
+  }
+}
+
+/** Everything but pages that a checkpoint brings. */
+export interface CheckpointState {
+  tsc: TscInfoChunk | undefined;
+  /** HVM parameters by index, those of value 0 left out. */
+  parameters: Map<number, bigint>;
+  physmap: readonly PhysmapEntry[];
+  /** Whether the stream holds a toolstack chunk: libxl wrote it. */
+  toolstack: boolean;
+  /** ids of the vCPUs that are online. */
+  vcpuIds: readonly number[];
+  /** The stream has no vCPU map: vCPU 0 is taken and must be marked online. */
+  vcpuAssumed: boolean;
+  vcpus: VcpuState[];
+  sharedInfo: Uint8Array | undefined;
+  unmapped: PfnSet | undefined;
+  hvmContext: Stretch | undefined;
+  emulator: EmulatorState | undefined;
+}
+
+/** A stream as it stands after its last complete checkpoint. */
+export interface LegacyState extends CheckpointState {
+  readonly source: string;
+  readonly xlHeader: XlHeaderChunk | undefined;
+  readonly header: HeaderChunk;
+  readonly pv: PvInfoChunk | undefined;
+  readonly pages: PageStore;
+  readonly checkpoints: { readonly complete: number; readonly begun: number; readonly marked: boolean };
+  readonly compression: boolean;
+  readonly verifyPass: boolean;
+  readonly tmem: readonly TmemPool[];
+  readonly entries: EntryCounts;
+  /** Octets of the input that belong to the stream. */
+  readonly end: number;
+  /** Final pages, ascending, without those that the guest had given back. */
+  runs(limit?: number): Generator<PageRun, void, void>;
+  /** Gives spools back. */
+  close(): void;
+}
+
+/** Errors throw; warnings wait for the checkpoint they belong to, since it may be dropped whole. */
+export class Problems {
+  readonly report: Report;
+  readonly #strict: boolean;
+  #waiting: { rule: Rule; place: FindingPlace; message: string }[] = [];
+
+  constructor(report: Report, strict: boolean) {
+    this.report = report;
+    this.#strict = strict;
+  }
+
+  readonly add = (rule: Rule, place: FindingPlace, message: string): void => {
+    if (rule.severity === "error" || (this.#strict && rule.severity === "warning")) {
+      throw violation(rule, this.report.source, place, message);
+    }
+    this.#waiting.push({ rule, place, message });
+  };
+
+  commit(): void {
+    for (const { rule, place, message } of this.#waiting) this.report.add(rule, place, message);
+    this.#waiting = [];
+  }
+
+  drop(): void {
+    this.#waiting = [];
+  }
+}
+
+/** Where the octets of an input can be read again. */
+export function rereadable(
+  input: ByteSource | ByteStream,
+  reread: ByteSource | undefined,
+): ByteSource | undefined {
+  return reread ?? (isByteSource(input) ? input : undefined);
+}
+
+/** Takes the chunks of a stream and keeps the state they lead to. */
+export class StateBuilder {
+  readonly #cursor: Cursor;
+  readonly #problems: Problems;
+  readonly #options: ReadLegacyOptions;
+  readonly #pages: PageStore;
+  readonly #tails: TailStore;
+  readonly #coded = new CompressedPages();
+  readonly #entries = noEntries();
+  #current: CheckpointState = emptyCheckpoint();
+  #complete: CheckpointState | undefined;
+  #checkpoints = 0;
+  #begun = false;
+  #marked = false;
+  #compression = false;
+  #verifyPass = false;
+  #tmem: readonly TmemPool[] = [];
+  #xlHeader: XlHeaderChunk | undefined;
+  #header: HeaderChunk | undefined;
+  #pv: PvInfoChunk | undefined;
+  #end = 0;
+  #compare: Uint8Array | undefined;
+
+  constructor(cursor: Cursor, problems: Problems, input: ByteSource | undefined, options: ReadLegacyOptions) {
+    this.#cursor = cursor;
+    this.#problems = problems;
+    this.#options = options;
+    const openSpool = options.openSpool ?? (() => new MemorySpool());
+    this.#pages = new PageStore(input, openSpool);
+    this.#tails = new TailStore(input, openSpool);
+  }
+
+  get checkpoints(): number {
+    return this.#checkpoints;
+  }
+
+  async take(chunk: LegacyChunk): Promise<void> {
+    const state = this.#current;
+    switch (chunk.kind) {
+      case "xl-header":
+        this.#xlHeader = chunk;
+        return;
+      case "header":
+        this.#header = chunk;
+        return;
+      case "pv-info":
+        this.#pv = chunk;
+        return;
+      case "checkpoint":
+        await this.#commit(chunk.offset);
+        return;
+      default:
+        this.#begun = true;
+    }
+    switch (chunk.kind) {
+      case "pages":
+        countEntries(this.#entries, chunk);
+        await (chunk.verify ? this.#comparePages(chunk) : this.#takePages(chunk));
+        return;
+      case "compressed-data":
+        await this.#coded.read(this.#cursor, chunk.dataLength, this.#pages);
+        return;
+      case "end-of-body":
+        this.#coded.finish(this.#cursor);
+        state.vcpuIds = chunk.vcpus;
+        state.vcpuAssumed = chunk.assumed;
+        return;
+      case "parameter":
+        setParameter(state.parameters, chunk.parameter, chunk.value);
+        return;
+      case "tsc-info":
+        state.tsc = chunk;
+        return;
+      case "toolstack":
+        state.physmap = chunk.physmap;
+        state.toolstack = true;
+        return;
+      case "tmem":
+        this.#tmem = chunk.pools;
+        checkTmem(this.#cursor, chunk.offset, chunk.pools, this.#options.allowLoss === true);
+        return;
+      case "verify-mode":
+        this.#verifyPass = true;
+        return;
+      case "last-checkpoint":
+        this.#marked = true;
+        return;
+      case "enable-compression":
+        this.#compression = true;
+        return;
+      case "hvm-tail":
+        setParameter(state.parameters, TAIL_PARAMETER.ioreqPfn, chunk.ioreqPfn);
+        setParameter(state.parameters, TAIL_PARAMETER.bufferedIoreqPfn, chunk.bufferedIoreqPfn);
+        setParameter(state.parameters, TAIL_PARAMETER.storePfn, chunk.storePfn);
+        state.hvmContext = await this.#tails.keep(this.#cursor, chunk.dataLength, "HVM context");
+        return;
+      case "qemu":
+        state.emulator = {
+          ...(await this.#tails.keep(this.#cursor, chunk.dataLength, "QEMU record")),
+          signature: chunk.signature,
+        };
+        return;
+      case "unmapped":
+        state.unmapped = chunk.pfns;
+        return;
+      case "vcpu": {
+        const { id, context, extended, xsave } = chunk;
+        const keep = (from: number, bytes: Uint8Array): Promise<Stretch> =>
+          this.#tails.keepBytes(chunk.offset + from, bytes);
+        const extendedAt = context.length;
+        const xsaveAt = extendedAt + (extended?.length ?? 0) + XSAVE_PREFIX.size;
+        state.vcpus.push({
+          id,
+          context: await keep(0, context),
+          extended: extended === undefined ? undefined : await keep(extendedAt, extended),
+          xsave: xsave === undefined ? undefined : await keep(xsaveAt, xsave),
+        });
+        return;
+      }
+      case "shared-info":
+        state.sharedInfo = chunk.bytes;
+        return;
+      default:
+        return;
+    }
+  }
+
+  async #takePages(chunk: PagesChunk): Promise<void> {
+    if (chunk.compressed) {
+      for (const entry of chunk.entries) if (hasData(entry >>> 28)) this.#coded.announce(entry);
+    }
+    await this.#pages.takeBatch(this.#cursor, chunk);
+  }
+
+  /** Pages of the verify pass must be those already there. */
+  async #comparePages(chunk: PagesChunk): Promise<void> {
+    this.#compare ??= new Uint8Array(2 * PAGE);
+    const sent = this.#compare.subarray(0, PAGE);
+    const kept = this.#compare.subarray(PAGE);
+    for (const entry of chunk.entries) {
+      if (!hasData(entry >>> 28)) continue;
+      const pfn = entry & 0x0fffffff;
+      const offset = this.#cursor.position;
+      await this.#cursor.fill(sent, "page data");
+      if (!this.#pages.index.isStored(pfn)) {
+        this.#cursor.problem(
+          RULES.verifyDiffers,
+          offset,
+          `pfn 0x${pfn.toString(16)} comes in the verify pass only`,
+        );
+        continue;
+      }
+      await this.#pages.readPage(pfn, kept);
+      const at = firstDifference(sent, kept);
+      if (at >= 0) {
+        const place = `octet 0x${at.toString(16)} of pfn 0x${pfn.toString(16)}`;
+        this.#cursor.problem(RULES.verifyDiffers, offset, `the verify pass differs from ${place} on`);
+      }
+    }
+  }
+
+  async #commit(end: number): Promise<void> {
+    this.#problems.commit();
+    this.#pages.commit();
+    await this.#tails.commit();
+    this.#complete = this.#current;
+    this.#current = {
+      ...this.#complete,
+      parameters: new Map(this.#complete.parameters),
+      vcpus: [],
+    };
+    this.#checkpoints += 1;
+    this.#begun = false;
+    this.#end = end;
+  }
+
+  /** What came since the last checkpoint is dropped for `reason`. */
+  drop(reason: FormatError): void {
+    this.#problems.drop();
+    this.#pages.rollback();
+    const dropped = this.#cursor.position - this.#end;
+    const place = { offset: this.#end, record: this.#cursor.chunk };
+    const where = reason.place.offset === undefined ? "" : ` at offset 0x${reason.place.offset.toString(16)}`;
+    this.#problems.add(
+      RULES.incompleteCheckpoint,
+      place,
+      `what follows checkpoint ${this.#checkpoints} is dropped, ${dropped} octets or more: ${reason.message}${where}`,
+    );
+    this.#problems.commit();
+  }
+
+  /** The state after the last complete checkpoint; checks what only shows at the end. */
+  async finish(): Promise<LegacyState> {
+    const [header, complete] = [this.#header, this.#complete];
+    if (header === undefined || complete === undefined) {
+      return this.#cursor.fail(
+        RULES.truncated,
+        this.#cursor.position,
+        "the stream holds no complete checkpoint",
+      );
+    }
+    const pages = this.#pages;
+    await pages.finish();
+    if (this.#pv !== undefined) checkFrames(this.#cursor, this.#pv, pages, complete.unmapped);
+    checkIoreqServer(this.#cursor, complete.parameters, this.#end);
+    for (const [pfn, offset] of pages.damaged) {
+      if (complete.unmapped?.has(pfn) === true) continue;
+      this.#problems.add(
+        RULES.senderDefect,
+        { offset },
+        `pfn 0x${pfn.toString(16)} is coded as a difference although the sender had no base for it: its contents are wrong`,
+      );
+    }
+    reportTmem(this.#cursor, this.#tmem);
+    this.#problems.commit();
+    const tails = this.#tails;
+    return {
+      ...complete,
+      source: this.#cursor.reader.name,
+      xlHeader: this.#xlHeader,
+      header,
+      pv: this.#pv,
+      pages,
+      checkpoints: {
+        complete: this.#checkpoints,
+        begun: this.#checkpoints + (this.#begun ? 1 : 0),
+        marked: this.#marked,
+      },
+      compression: this.#compression,
+      verifyPass: this.#verifyPass,
+      tmem: this.#tmem,
+      entries: this.#entries,
+      end: this.#end,
+      runs: (limit) => pages.runs(complete.unmapped, limit),
+      close() {
+        pages.close();
+        tails.close();
+      },
+    };
+  }
+
+  close(): void {
+    this.#pages.close();
+    this.#tails.close();
+  }
+}
+
+function emptyCheckpoint(): CheckpointState {
+  return {
+    tsc: undefined,
+    parameters: new Map(),
+    physmap: [],
+    toolstack: false,
+    vcpuIds: [],
+    vcpuAssumed: false,
+    vcpus: [],
+    sharedInfo: undefined,
+    unmapped: undefined,
+    hvmContext: undefined,
+    emulator: undefined,
+  };
+}
+
+/** Senders leave out parameters of value 0 and receivers ignore them. */
+export function setParameter(parameters: Map<number, bigint>, index: number, value: bigint): void {
+  if (value !== 0n) parameters.set(index, value);
+}
+
+const IOREQ_SERVER_PFN = 32;
+const IOREQ_SERVER_PAGES = 33;
+const ACPI_IOPORTS_LOCATION = 19;
+
+/** Leaves out parameters that a receiver ignores. */
+export function checkIoreqServer(cursor: Cursor, parameters: Map<number, bigint>, offset: number): void {
+  if (parameters.has(IOREQ_SERVER_PFN) !== parameters.has(IOREQ_SERVER_PAGES)) {
+    cursor.problem(
+      RULES.ioreqPair,
+      offset,
+      "only one of the I/O request server's parameters is there: both are left out",
+    );
+    parameters.delete(IOREQ_SERVER_PFN);
+    parameters.delete(IOREQ_SERVER_PAGES);
+  }
+  if ((parameters.get(ACPI_IOPORTS_LOCATION) ?? 1n) !== 1n) parameters.delete(ACPI_IOPORTS_LOCATION);
+}
+
+/** Refuses tmem pages unless their loss is allowed. */
+export function checkTmem(
+  cursor: Cursor,
+  offset: number,
+  pools: readonly TmemPool[],
+  allowLoss: boolean,
+): void {
+  const lost = pools.reduce((sum, pool) => sum + pool.pages, 0);
+  if (lost === 0 || allowLoss) return;
+  const octets = pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
+  cursor.fail(
+    RULES.tmemPages,
+    offset,
+    `${lost} pages (${octets} octets) of persistent tmem pools would be lost; --allow-loss converts the rest`,
+  );
+}
+
+/** Warns of tmem that a converted stream can't carry. */
+export function reportTmem(cursor: Cursor, pools: readonly TmemPool[]): void {
+  if (pools.length === 0) return;
+  const lost = pools.reduce((sum, pool) => sum + pool.pages, 0);
+  const what = lost === 0 ? "no tmem page is in the stream" : `${lost} tmem pages are lost`;
+  cursor.problem(RULES.tmemEmpty, 0, `${pools.length} tmem pools announced; ${what}`);
+}
+
+/** The pages that hold the p2m table must be there, as normal ones. */
+function checkFrames(cursor: Cursor, pv: PvInfoChunk, pages: PageStore, unmapped: PfnSet | undefined): void {
+  for (const [i, pfn] of pv.p2mFrames.entries()) {
+    const type = unmapped?.has(pfn) === true ? undefined : pages.index.type(pfn);
+    if (type === TYPE.normal) continue;
+    const is = type === undefined ? "is not in the stream" : `has type ${type}`;
+    cursor.problem(
+      RULES.p2mFrame,
+      pv.offset,
+      `p2m frame ${i}, pfn 0x${pfn.toString(16)}, ${is}: it must be a normal page`,
+    );
+  }
+}
+
+/**
+ * Reads a legacy stream into the state after its last complete checkpoint.
+ *
+ * From a seekable input the pages' contents are not read, only found. `report` gets the warnings.
+ * @throws FormatError what makes the stream unreadable, or any warning when `strict`
+ */
+export async function readLegacy(
+  input: ByteSource | ByteStream,
+  report: Report,
+  options: ReadLegacyOptions & { readonly strict?: boolean } = {},
+): Promise<LegacyState> {
+  const problems = new Problems(report, options.strict ?? false);
+  const reader = new LegacyReader(input, { ...options, onProblem: problems.add });
+  const builder = new StateBuilder(reader.cursor, problems, rereadable(input, options.reread), options);
+  try {
+    await feed(reader, builder, options);
+    const state = await builder.finish();
+    if (options.qemu !== "none") reportTrailing(reader.cursor, state.end);
+    problems.commit();
+    return state;
+  } catch (error) {
+    builder.close();
+    throw error;
+  }
+}
+
+/** Gives a consumer all chunks; what is unreadable behind a complete checkpoint is dropped. */
+async function feed(reader: LegacyReader, builder: StateBuilder, options: ReadLegacyOptions): Promise<void> {
+  const total = reader.cursor.reader.size;
+  try {
+    for await (const chunk of reader.chunks()) {
+      options.onChunk?.(chunk);
+      await builder.take(chunk);
+      options.progress?.(reader.cursor.position, total);
+    }
+  } catch (error) {
+    if (!(error instanceof FormatError) || builder.checkpoints === 0) throw error;
+    builder.drop(error);
+  }
+}
+
+/** Octets behind the end of a stream in a file. */
+export function reportTrailing(cursor: Cursor, end: number): void {
+  const { size, position } = cursor.reader;
+  // a stream that broke off has its own warning
+  if (size === undefined || position !== end || size <= end) return;
+  cursor.problem(RULES.trailing, end, `${size - end} octets follow the end of the stream`);
+}

@@ -1,0 +1,43 @@
+import { viewOf } from "../../binary/layout.js";
+import type { Cursor } from "./cursor.js";
+import { PHYSMAP_ENTRY, PHYSMAP_SURPLUS, TOOLSTACK_HEAD, TOOLSTACK_VERSION } from "./layout.js";
+import { RULES } from "./rules.js";
+
+/** One entry of QEMU's physmap: memory that QEMU moved to another guest-physical address. */
+export interface PhysmapEntry {
+  readonly physOffset: bigint;
+  readonly startAddr: bigint;
+  readonly size: bigint;
+  /** Octets without the closing NUL; undefined where QEMU gave none. */
+  readonly name: Uint8Array | undefined;
+}
+
+/**
+ * Decodes the body of a toolstack chunk that starts at `offset` of the stream.
+ * @throws FormatError `legacy/toolstack/structure`
+ */
+export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor): PhysmapEntry[] {
+  const view = viewOf(body);
+  const fail = (at: number, message: string): never => cursor.fail(RULES.toolstack, offset + at, message);
+  if (body.length < TOOLSTACK_HEAD.size) return fail(0, `${body.length} octets hold no version and count`);
+  const { version, count } = TOOLSTACK_HEAD.read(view, 0, "little");
+  if (version !== TOOLSTACK_VERSION) return fail(0, `version ${version}, known is ${TOOLSTACK_VERSION}`);
+  const entries: PhysmapEntry[] = [];
+  let at = TOOLSTACK_HEAD.size;
+  for (let i = 0; i < count; i += 1) {
+    if (at + PHYSMAP_ENTRY.size > body.length) return fail(at, `${count} entries announced, ${i} held`);
+    const { physOffset, startAddr, size, nameLength } = PHYSMAP_ENTRY.read(view, at, "little");
+    at += PHYSMAP_ENTRY.size;
+    if (at + nameLength + PHYSMAP_SURPLUS[cursor.width] > body.length) {
+      return fail(at, `the name of entry ${i} takes ${nameLength} octets, past the end of the chunk`);
+    }
+    if (nameLength > 0 && body[at + nameLength - 1] !== 0) {
+      return fail(at, `the name of entry ${i} is not closed by a NUL`);
+    }
+    const name = nameLength === 0 ? undefined : body.slice(at, at + nameLength - 1);
+    entries.push({ physOffset, startAddr, size, name });
+    at += nameLength + PHYSMAP_SURPLUS[cursor.width];
+  }
+  if (at !== body.length) return fail(at, `${body.length - at} octets behind the last entry`);
+  return entries;
+}
