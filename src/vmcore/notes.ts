@@ -1,15 +1,6 @@
-import {
-  array,
-  type ByteOrder,
-  latin1Bytes,
-  layout,
-  octets,
-  u16,
-  u32,
-  u64big,
-  viewOf,
-} from "../binary/layout.js";
-import { NT_PRSTATUS, nhdr } from "../elf/layout.js";
+import { array, latin1Bytes, layout, octets, u16, u32, u64big, viewOf } from "../binary/layout.js";
+import { NT_PRSTATUS } from "../elf/layout.js";
+import type { ElfNote } from "../elf/notes.js";
 import { AARCH64, type Architecture, type GuestImage, I386, X86_64 } from "../guest/image.js";
 import {
   type Aarch64Registers,
@@ -23,13 +14,8 @@ import {
 } from "../guest/vcpu.js";
 import { VERSION } from "../version.js";
 
-/** One ELF note as it stands in a dump. */
-export interface RawNote {
-  /** Without its NUL. */
-  readonly name: string;
-  readonly type: number;
-  readonly descriptor: Uint8Array;
-}
+/** A note's parts, wherever it stood or will stand. */
+export type RawNote = Pick<ElfNote, "name" | "type" | "descriptor">;
 
 /** Version that QEMU's own note of x86 processors carries. */
 const QEMU_VERSION = 1;
@@ -168,23 +154,6 @@ export const QEMU_TAIL = layout("QEMUCPUState, end", SPEC_QEMU, {
 });
 
 const QEMU_SIZE = QEMU_HEAD.size + QEMU_SEGMENTS.length * QEMU_SEGMENT.size + QEMU_TAIL.size;
-
-const align4 = (length: number): number => (length + 3) & ~3;
-
-/** One note with its header; name and descriptor padded to 4 octets. */
-export function encodeNote(note: RawNote, order: ByteOrder): Uint8Array {
-  const name = latin1Bytes(`${note.name}\0`);
-  const bytes = new Uint8Array(nhdr.size + align4(name.length) + align4(note.descriptor.length));
-  nhdr.write(
-    viewOf(bytes),
-    0,
-    { n_namesz: name.length, n_descsz: note.descriptor.length, n_type: note.type },
-    order,
-  );
-  bytes.set(name, nhdr.size);
-  bytes.set(note.descriptor, nhdr.size + align4(name.length));
-  return bytes;
-}
 
 /** What QEMU's gdb script writes to keep a reader happy that wants some note. */
 export const EMPTY_NOTE: RawNote = { name: "NONE", type: 0, descriptor: latin1Bytes("EMPTY") };
