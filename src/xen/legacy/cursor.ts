@@ -70,10 +70,10 @@ export class Cursor {
     return this.reader.take(count).slice();
   }
 
-  /** Reads exactly into `into`. */
-  async fill(into: Uint8Array, what: string): Promise<void> {
+  /** Reads exactly into `into`. @param behind octets of the same structure that follow, for the message */
+  async fill(into: Uint8Array, what: string, behind = 0): Promise<void> {
     const done = await this.reader.readInto(into);
-    if (done < into.length) throw this.truncated(into.length - done, what);
+    if (done < into.length) throw this.truncated(into.length - done + behind, what);
   }
 
   async skip(count: number, what: string): Promise<void> {

@@ -40,6 +40,9 @@ export interface ReadLegacyOptions extends Claims {
   readonly progress?: (done: number, total: number | undefined) => void;
 }
 
+/** What keeping a state takes of the options. */
+export type StateOptions = Pick<ReadLegacyOptions, "openSpool" | "allowLoss">;
+
 export interface VcpuState {
   readonly id: number;
   readonly context: Stretch;
@@ -167,7 +170,7 @@ export function rereadable(
 export class StateBuilder {
   readonly #cursor: Cursor;
   readonly #problems: Problems;
-  readonly #options: ReadLegacyOptions;
+  readonly #options: StateOptions;
   readonly #pages: PageStore;
   readonly #tails: TailStore;
   readonly #coded = new CompressedPages();
@@ -186,7 +189,7 @@ export class StateBuilder {
   #end = 0;
   #compare: Uint8Array | undefined;
 
-  constructor(cursor: Cursor, problems: Problems, input: ByteSource | undefined, options: ReadLegacyOptions) {
+  constructor(cursor: Cursor, problems: Problems, input: ByteSource | undefined, options: StateOptions) {
     this.#cursor = cursor;
     this.#problems = problems;
     this.#options = options;
@@ -242,7 +245,7 @@ export class StateBuilder {
         return;
       case "tmem":
         this.#tmem = chunk.pools;
-        checkTmem(this.#cursor, chunk.offset, chunk.pools, this.#options.allowLoss === true);
+        checkTmem(this.#cursor.reader.name, chunk, this.#options.allowLoss === true);
         return;
       case "verify-mode":
         this.#verifyPass = true;
@@ -451,17 +454,17 @@ export function checkIoreqServer(cursor: Cursor, parameters: Map<number, bigint>
 
 /** Refuses tmem pages unless their loss is allowed. */
 export function checkTmem(
-  cursor: Cursor,
-  offset: number,
-  pools: readonly TmemPool[],
+  source: string,
+  chunk: { readonly offset: number; readonly index: number; readonly pools: readonly TmemPool[] },
   allowLoss: boolean,
 ): void {
-  const lost = pools.reduce((sum, pool) => sum + pool.pages, 0);
+  const lost = chunk.pools.reduce((sum, pool) => sum + pool.pages, 0);
   if (lost === 0 || allowLoss) return;
-  const octets = pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
-  cursor.fail(
+  const octets = chunk.pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
+  throw violation(
     RULES.tmemPages,
-    offset,
+    source,
+    { offset: chunk.offset, record: { layer: "legacy", index: chunk.index, type: "TMEM" } },
     `${lost} pages (${octets} octets) of persistent tmem pools would be lost; --allow-loss converts the rest`,
   );
 }

@@ -115,8 +115,8 @@ export class PageStore implements CodedPageHandler {
       while (i + run < pages && this.#slots[i + run] === slot + run) run += 1;
       for (let done = 0; done < run * PAGE; ) {
         const room = await writer.room(slot * PAGE + done, run * PAGE - done);
-        await cursor.fill(room, "page data");
         done += room.length;
+        await cursor.fill(room, "page data", (pages - i) * PAGE - done);
       }
       i += run;
     }

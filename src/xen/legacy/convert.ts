@@ -1,0 +1,322 @@
+import type { Finding } from "../../findings/finding.js";
+import { Report } from "../../findings/report.js";
+import type { ByteSink } from "../../io/byte-sink.js";
+import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { FormatError } from "../../io/errors.js";
+import type { StreamVersion } from "../libxc/write.js";
+import { AsItComes } from "./as-it-comes.js";
+import type { LegacyChunk } from "./chunks.js";
+import { emitState, type OutputFormat, StreamEmitter, type Target, type WrittenPages } from "./emit.js";
+import {
+  type EntryCounts,
+  type LegacyState,
+  Problems,
+  type ReadLegacyOptions,
+  rereadable,
+  reportTrailing,
+  StateBuilder,
+} from "./final-state.js";
+import type { GuestKind, ToolstackWidth } from "./layout.js";
+import { LegacyReader } from "./reader.js";
+import { RULES } from "./rules.js";
+import { MemorySpool } from "./spool.js";
+import type { QemuRecord } from "./tail.js";
+import type { TmemPool } from "./tmem.js";
+import { violation } from "../../findings/report.js";
+
+export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progress"> {
+  /** Default 3. */
+  readonly version?: StreamVersion;
+  /** Outermost layer of the output; default: that of the input. */
+  readonly format?: OutputFormat;
+  /** Refuse where a warning would be given. */
+  readonly strict?: boolean;
+  /** There is no QEMU record, or it is to be left unread. */
+  readonly skipQemu?: boolean;
+  /** In libxc output put the QEMU record as it is behind the stream, as old callers of libxc expect it. */
+  readonly keepQemuRecord?: boolean;
+  readonly progress?: (done: number, total: number | undefined, phase: string) => void;
+}
+
+/** What a conversion did. */
+export interface ConversionReport {
+  readonly schemaVersion: 1;
+  readonly kind: "xen-legacy-conversion";
+  readonly source: string;
+  readonly input: {
+    readonly width: ToolstackWidth;
+    readonly guest: GuestKind;
+    readonly guestWidth: number | undefined;
+    readonly envelope: OutputFormat;
+    readonly p2mSize: number;
+    readonly octets: number;
+    readonly entries: EntryCounts;
+    readonly compression: boolean;
+    readonly verifyPass: boolean;
+  };
+  readonly output: {
+    readonly version: StreamVersion;
+    readonly format: OutputFormat;
+    readonly octets: number;
+    readonly pages: WrittenPages;
+    /** Whether it was written while the input arrived. */
+    readonly asItCame: boolean;
+  };
+  /** Copies of pages that are not in the output: later ones took their place, or the guest gave the page back. */
+  readonly droppedCopies: number;
+  /** pfns the guest had given back in the end. */
+  readonly unmapped: number;
+  readonly checkpoints: { readonly complete: number; readonly begun: number; readonly marked: boolean };
+  /** HVM parameters by index. */
+  readonly parameters: Readonly<Record<number, bigint>>;
+  readonly vcpus: readonly number[];
+  readonly tsc: { mode: number; khz: number; nsec: bigint; incarnation: number } | undefined;
+  readonly hvmContextLength: number | undefined;
+  readonly emulator: { readonly signature: string; readonly length: number } | undefined;
+  readonly physmapEntries: number;
+  /** What the input held and the output doesn't, one sentence each. */
+  readonly losses: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+/** Chunks before which it shows whether a stream can be written as it comes. */
+const EARLY: ReadonlySet<LegacyChunk["kind"]> = new Set([
+  "xl-header",
+  "header",
+  "pv-info",
+  "tmem",
+  "tsc-info",
+]);
+
+function qemuRecord(options: ConvertOptions): QemuRecord {
+  if (options.skipQemu === true) return "none";
+  return options.format === "libxl" || options.format === "xl" ? "expected" : "detect";
+}
+
+/**
+ * Converts a legacy stream to version 3 (or 2) of the format.
+ *
+ * An input that can be read again is read twice: once for what is where, then in order of pfns for the output. From a
+ * pipe a plain HVM stream is written as it comes; others are spooled, since only their end tells which pages count.
+ * Nothing is written before an error unless the output is written as the input comes.
+ * @throws FormatError the stream can't be converted, AbsentError, SystemError
+ */
+export async function convertLegacy(
+  input: ByteSource | ByteStream,
+  sink: ByteSink,
+  options: ConvertOptions = {},
+): Promise<ConversionReport> {
+  const report = new Report(input.name);
+  const problems = new Problems(report, options.strict ?? false);
+  const qemu = qemuRecord(options);
+  const reader = new LegacyReader(input, { ...options, qemu, onProblem: problems.add });
+  const again = rereadable(input, options.reread);
+  const total = reader.cursor.reader.size;
+  const early: LegacyChunk[] = [];
+  let consumer: StateBuilder | PlainConversion | undefined;
+  try {
+    try {
+      for await (const chunk of reader.chunks()) {
+        options.onChunk?.(chunk);
+        if (consumer === undefined) {
+          early.push(chunk);
+          if (EARLY.has(chunk.kind)) continue;
+          consumer =
+            plainConversion(early, again, reader, problems, sink, options) ??
+            new StateBuilder(reader.cursor, problems, again, options);
+          for (const waiting of early) await consumer.take(waiting);
+        } else {
+          await consumer.take(chunk);
+        }
+        if (again === undefined) options.progress?.(reader.cursor.position, total, "reading");
+      }
+    } catch (error) {
+      if (!(error instanceof FormatError) || consumer === undefined || consumer.checkpoints === 0)
+        throw error;
+      consumer.drop(error);
+    }
+    if (consumer instanceof PlainConversion) return await consumer.finish(report);
+    if (consumer === undefined) throw reader.cursor.truncated(4, "body");
+    const state = await consumer.finish();
+    if (qemu !== "none") reportTrailing(reader.cursor, state.end);
+    problems.commit();
+    return await writeState(state, sink, report, options);
+  } finally {
+    if (consumer instanceof StateBuilder) consumer.close();
+  }
+}
+
+/** A conversion that writes while it reads. */
+class PlainConversion {
+  readonly #inner: AsItComes;
+  readonly #emitter: StreamEmitter;
+  readonly #target: Target;
+  readonly #envelope: OutputFormat;
+
+  constructor(inner: AsItComes, emitter: StreamEmitter, target: Target, envelope: OutputFormat) {
+    this.#inner = inner;
+    this.#emitter = emitter;
+    this.#target = target;
+    this.#envelope = envelope;
+  }
+
+  get checkpoints(): number {
+    return this.#inner.checkpoints;
+  }
+
+  take(chunk: LegacyChunk): Promise<void> {
+    return this.#inner.take(chunk);
+  }
+
+  drop(error: FormatError): void {
+    this.#inner.drop(error);
+  }
+
+  async finish(report: Report): Promise<ConversionReport> {
+    const inner = this.#inner;
+    await inner.finish();
+    const { header, entries } = inner;
+    const envelope = this.#envelope === "libxc" && inner.emulator !== undefined ? "libxl" : this.#envelope;
+    return {
+      schemaVersion: 1,
+      kind: "xen-legacy-conversion",
+      source: report.source,
+      input: {
+        width: header?.width ?? 64,
+        guest: "hvm",
+        guestWidth: undefined,
+        envelope,
+        p2mSize: header?.p2mSize ?? 0,
+        octets: inner.end,
+        entries,
+        compression: false,
+        verifyPass: inner.verifyPass,
+      },
+      output: {
+        ...this.#target,
+        octets: this.#emitter.writer.written,
+        pages: this.#emitter.written,
+        asItCame: true,
+      },
+      droppedCopies: entries.copies - this.#emitter.written.contents,
+      unmapped: 0,
+      checkpoints: { complete: inner.checkpoints, begun: inner.checkpoints, marked: inner.marked },
+      parameters: Object.fromEntries(inner.parameters),
+      vcpus: inner.vcpuIds,
+      tsc: inner.tsc,
+      hvmContextLength: inner.contextLength,
+      emulator: inner.emulator,
+      physmapEntries: inner.physmap.length,
+      losses: losses(this.#target.format, envelope, inner.physmap.length, inner.emulator, inner.tmem),
+      findings: report.findings,
+    };
+  }
+}
+
+/** The conversion for a stream that can be written as it comes: plain, HVM, and not to be had again. */
+function plainConversion(
+  early: readonly LegacyChunk[],
+  again: ByteSource | undefined,
+  reader: LegacyReader,
+  problems: Problems,
+  sink: ByteSink,
+  options: ConvertOptions,
+): PlainConversion | undefined {
+  const header = early.find((chunk) => chunk.kind === "header");
+  const isXl = early.some((chunk) => chunk.kind === "xl-header");
+  const format = options.format ?? (isXl ? "xl" : undefined);
+  const plain = header?.guest === "hvm" && early.some((chunk) => chunk.kind === "tsc-info");
+  if (again !== undefined || !plain || format === undefined) return undefined;
+  const target: Target = { version: options.version ?? 3, format };
+  const emitter = new StreamEmitter(sink, target);
+  const inner = new AsItComes(reader.cursor, problems, emitter, target, {
+    allowLoss: options.allowLoss ?? false,
+    keepQemuRecord: options.keepQemuRecord ?? false,
+    openSpool: options.openSpool ?? (() => new MemorySpool()),
+  });
+  return new PlainConversion(inner, emitter, target, isXl ? "xl" : format === "xl" ? "libxl" : format);
+}
+
+/** The outermost layer of the input. */
+export function envelopeOf(state: LegacyState): OutputFormat {
+  if (state.xlHeader !== undefined) return "xl";
+  return state.toolstack || state.emulator !== undefined ? "libxl" : "libxc";
+}
+
+async function writeState(
+  state: LegacyState,
+  sink: ByteSink,
+  report: Report,
+  options: ConvertOptions,
+): Promise<ConversionReport> {
+  const envelope = envelopeOf(state);
+  const target: Target = { version: options.version ?? 3, format: options.format ?? envelope };
+  const lacksEmulator = state.pv === undefined && state.emulator === undefined && target.format !== "libxc";
+  if (lacksEmulator && options.skipQemu !== true) {
+    const message =
+      "the stream has no QEMU record: --skip-qemu converts it without, --format libxc leaves the layer out";
+    throw violation(RULES.qemuMissing, report.source, { offset: state.end }, message);
+  }
+  const emitter = new StreamEmitter(sink, target);
+  const totalPages = state.entries.copies;
+  await emitState(emitter, state, target, {
+    keepQemuRecord: options.keepQemuRecord ?? false,
+    ...(options.progress === undefined
+      ? {}
+      : { progress: (pages) => options.progress?.(pages * 4096, totalPages * 4096, "writing") }),
+  });
+  const { header, pv, entries, emulator } = state;
+  return {
+    schemaVersion: 1,
+    kind: "xen-legacy-conversion",
+    source: report.source,
+    input: {
+      width: header.width,
+      guest: header.guest,
+      guestWidth: pv?.guestWidth,
+      envelope,
+      p2mSize: header.p2mSize,
+      octets: state.end,
+      entries,
+      compression: state.compression,
+      verifyPass: state.verifyPass,
+    },
+    output: { ...target, octets: emitter.writer.written, pages: emitter.written, asItCame: false },
+    droppedCopies: entries.copies - emitter.written.contents,
+    unmapped: state.unmapped?.size ?? 0,
+    checkpoints: state.checkpoints,
+    parameters: Object.fromEntries(state.parameters),
+    vcpus: state.vcpuIds,
+    tsc: state.tsc,
+    hvmContextLength: state.hvmContext?.length,
+    emulator: emulator === undefined ? undefined : { signature: emulator.signature, length: emulator.length },
+    physmapEntries: state.physmap.length,
+    losses: losses(
+      target.format,
+      envelope,
+      pv === undefined ? state.physmap.length : 0,
+      emulator,
+      state.tmem,
+    ),
+    findings: report.findings,
+  };
+}
+
+function losses(
+  format: OutputFormat,
+  envelope: OutputFormat,
+  physmapEntries: number,
+  emulator: { readonly length: number } | undefined,
+  tmem: readonly TmemPool[],
+): string[] {
+  const lost: string[] = [];
+  const tmemPages = tmem.reduce((sum, pool) => sum + pool.pages, 0);
+  if (tmem.length > 0)
+    lost.push(`${tmem.length} tmem pools with ${tmemPages} pages: the new format has no place for them`);
+  if (format === "libxc" && emulator !== undefined)
+    lost.push(`QEMU's state (${emulator.length} octets): libxc output has no record for it`);
+  if (format === "libxc" && physmapEntries > 0)
+    lost.push(`${physmapEntries} entries of QEMU's physmap: libxc output has no record for them`);
+  if (format !== "xl" && envelope === "xl") lost.push("the guest's configuration in the xl header");
+  return lost;
+}
