@@ -1,0 +1,239 @@
+import * as dw from "./constants.js";
+import { directForm, isBlock, readBlock, skipForm } from "./forms.js";
+import { Cursor } from "./section.js";
+import type { Unit } from "./unit.js";
+
+/** Where the value of an attribute is, and how it is written. */
+interface AttributeValue {
+  readonly form: number;
+  /** Offset in the section. */
+  readonly at: number;
+  /** DW_FORM_implicit_const: the value. */
+  readonly constant: number;
+}
+
+/** One debugging information entry, read on demand; values are decoded when asked for. */
+export class Die {
+  readonly unit: Unit;
+  /** Offset in the section of the unit. */
+  readonly offset: number;
+  readonly tag: number;
+  readonly hasChildren: boolean;
+  /** Offset of what follows: the first child, or the next entry of the same parent. */
+  readonly next: number;
+  readonly #values = new Map<number, AttributeValue>();
+
+  /** @throws FormatError `dwarf/entry` where no entry can be, and for a damaged one. */
+  constructor(unit: Unit, offset: number) {
+    const { section, abbrevs } = unit;
+    if (offset < unit.entries || offset >= unit.end) {
+      throw section.error("dwarf/entry", offset, "an entry outside of its unit");
+    }
+    const cursor = new Cursor(section, offset, unit.end);
+    const code = cursor.uleb();
+    const row = abbrevs.row(code);
+    if (row < 0) throw unknownAbbreviation(unit, offset, code);
+    let at = cursor.pos;
+    for (let i = abbrevs.firstAttribute[row] ?? 0; i < (abbrevs.firstAttribute[row + 1] ?? 0); i += 1) {
+      const form = abbrevs.forms[i] ?? 0;
+      const value = { form, at, constant: abbrevs.constants[i] ?? 0 };
+      const attribute = abbrevs.attributes[i] ?? 0;
+      // the first one counts, should a producer give an attribute twice
+      if (!this.#values.has(attribute)) this.#values.set(attribute, value);
+      at = skipForm(section, at, unit.end, form, unit);
+      if (at > unit.end) throw section.error("dwarf/end", offset, "an entry goes beyond the end of its unit");
+    }
+    this.unit = unit;
+    this.offset = offset;
+    this.tag = abbrevs.tags[row] ?? 0;
+    this.hasChildren = abbrevs.hasChildren[row] ?? false;
+    this.next = at;
+  }
+
+  has(attribute: number): boolean {
+    return this.#values.has(attribute);
+  }
+
+  /** The same entry: equal place in the same section. */
+  is(other: Die): boolean {
+    return this.offset === other.offset && this.unit.area === other.unit.area;
+  }
+
+  /** Cursor at the value, and its form with DW_FORM_indirect resolved. */
+  #value(attribute: number): { cursor: Cursor; form: number; constant: number } | undefined {
+    const value = this.#values.get(attribute);
+    if (value === undefined) return undefined;
+    const cursor = new Cursor(this.unit.section, value.at, this.unit.end);
+    const form = value.form === dw.DW_FORM_indirect ? directForm(cursor) : value.form;
+    return { cursor, form, constant: value.constant };
+  }
+
+  #refuse(attribute: number, form: number): Error {
+    const text = `attribute 0x${attribute.toString(16)} has a form (0x${form.toString(16)}) it can't have`;
+    return this.unit.section.error("dwarf/form", this.offset, text);
+  }
+
+  flag(attribute: number): boolean {
+    const value = this.#value(attribute);
+    if (value === undefined) return false;
+    if (value.form === dw.DW_FORM_flag_present) return true;
+    if (value.form === dw.DW_FORM_implicit_const) return value.constant !== 0;
+    return value.form === dw.DW_FORM_flag && value.cursor.u8() !== 0;
+  }
+
+  /** A constant of any width, or an offset into another section. Negative ones are refused. */
+  unsigned(attribute: number): number | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form, constant } = value;
+    let number: number;
+    if (form === dw.DW_FORM_data1) number = cursor.u8();
+    else if (form === dw.DW_FORM_data2) number = cursor.u16();
+    else if (form === dw.DW_FORM_data4) number = cursor.u32();
+    else if (form === dw.DW_FORM_data8) number = cursor.u64();
+    else if (form === dw.DW_FORM_udata) number = cursor.uleb();
+    else if (form === dw.DW_FORM_sdata) number = cursor.sleb();
+    else if (form === dw.DW_FORM_implicit_const) number = constant;
+    else if (form === dw.DW_FORM_sec_offset) number = cursor.offset(this.unit.is64);
+    else throw this.#refuse(attribute, form);
+    if (number < 0) {
+      throw this.unit.section.error(
+        "dwarf/overflow",
+        this.offset,
+        `${number} where a size or offset belongs`,
+      );
+    }
+    return number;
+  }
+
+  /** Whether the value is a constant (and no expression or reference). */
+  isConstant(attribute: number): boolean {
+    const form = this.#value(attribute)?.form;
+    return form !== undefined && CONSTANTS.has(form);
+  }
+
+  /** A 64-bit id. */
+  unsignedBig(attribute: number): bigint | undefined {
+    const value = this.#value(attribute);
+    if (value?.form === dw.DW_FORM_data8) return value.cursor.u64big();
+    const number = this.unsigned(attribute);
+    return number === undefined ? undefined : BigInt(number);
+  }
+
+  /** The octets of an expression or block; undefined when the attribute is something else. */
+  block(attribute: number): Uint8Array | undefined {
+    const value = this.#value(attribute);
+    return value !== undefined && isBlock(value.form) ? readBlock(value.cursor, value.form) : undefined;
+  }
+
+  string(attribute: number): string | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form } = value;
+    const { unit } = this;
+    const { file } = unit;
+    switch (form) {
+      case dw.DW_FORM_string:
+        return cursor.string();
+      case dw.DW_FORM_strp:
+        return file.need("str", this).stringAt(cursor.offset(unit.is64));
+      case dw.DW_FORM_line_strp:
+        return file.need("lineStr", this).stringAt(cursor.offset(unit.is64));
+      case dw.DW_FORM_strp_sup:
+      case dw.DW_FORM_GNU_strp_alt:
+        return file.alternateFor(this).need("str", this).stringAt(cursor.offset(unit.is64));
+    }
+    const index = stringIndex(cursor, form);
+    if (index === undefined) throw this.#refuse(attribute, form);
+    return unit.indexedString(index, this.offset);
+  }
+
+  /** Number of the string where the name is given by DW_FORM_strx or its like. */
+  stringIndex(attribute: number): number | undefined {
+    const value = this.#value(attribute);
+    return value === undefined ? undefined : stringIndex(value.cursor, value.form);
+  }
+
+  /** The entry that the attribute refers to. @throws FormatError `dwarf/reference` when there is none. */
+  reference(attribute: number): Die | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form } = value;
+    const { unit } = this;
+    const within = (distance: number): Die => this.#entry(unit, unit.offset + distance);
+    switch (form) {
+      case dw.DW_FORM_ref1:
+        return within(cursor.u8());
+      case dw.DW_FORM_ref2:
+        return within(cursor.u16());
+      case dw.DW_FORM_ref4:
+        return within(cursor.u32());
+      case dw.DW_FORM_ref8:
+        return within(cursor.u64());
+      case dw.DW_FORM_ref_udata:
+        return within(cursor.uleb());
+      case dw.DW_FORM_ref_addr: {
+        const size = unit.version <= 2 ? unit.addressSize : unit.is64 ? 8 : 4;
+        const offset = cursor.unsigned(size);
+        return this.#entry(unit.file.infoArea(unit).unitAt(offset), offset);
+      }
+      case dw.DW_FORM_ref_sup4:
+      case dw.DW_FORM_ref_sup8:
+      case dw.DW_FORM_GNU_ref_alt: {
+        const wide = form === dw.DW_FORM_ref_sup8 || (form === dw.DW_FORM_GNU_ref_alt && unit.is64);
+        const offset = cursor.offset(wide);
+        return this.#entry(unit.file.alternateFor(this).areas[0]?.unitAt(offset), offset);
+      }
+      case dw.DW_FORM_ref_sig8: {
+        const signature = cursor.u64big();
+        const target = unit.file.typeUnit(signature);
+        if (target === undefined) {
+          const text = `no type unit has the signature 0x${signature.toString(16)}`;
+          throw unit.section.error("dwarf/reference", this.offset, text);
+        }
+        return this.#entry(target, target.offset + (target.typeOffset ?? 0));
+      }
+    }
+    throw this.#refuse(attribute, form);
+  }
+
+  #entry(unit: Unit | undefined, offset: number): Die {
+    if (unit === undefined || offset < unit.entries || offset >= unit.end) {
+      const text = `a reference to 0x${offset.toString(16)}, where no entry is`;
+      throw this.unit.section.error("dwarf/reference", this.offset, text);
+    }
+    return new Die(unit, offset);
+  }
+}
+
+const CONSTANTS: ReadonlySet<number> = new Set([
+  dw.DW_FORM_data1,
+  dw.DW_FORM_data2,
+  dw.DW_FORM_data4,
+  dw.DW_FORM_data8,
+  dw.DW_FORM_udata,
+  dw.DW_FORM_sdata,
+  dw.DW_FORM_implicit_const,
+]);
+
+function stringIndex(cursor: Cursor, form: number): number | undefined {
+  switch (form) {
+    case dw.DW_FORM_strx:
+    case dw.DW_FORM_GNU_str_index:
+      return cursor.uleb();
+    case dw.DW_FORM_strx1:
+      return cursor.u8();
+    case dw.DW_FORM_strx2:
+      return cursor.u16();
+    case dw.DW_FORM_strx3:
+      return cursor.u24();
+    case dw.DW_FORM_strx4:
+      return cursor.u32();
+  }
+  return undefined;
+}
+
+export function unknownAbbreviation(unit: Unit, offset: number, code: number): Error {
+  const table = `.debug_abbrev+0x${unit.abbrevs.offset.toString(16)}`;
+  return unit.section.error("dwarf/entry", offset, `abbreviation ${code} is not in the table at ${table}`);
+}

@@ -1,0 +1,260 @@
+import type { ElfFile } from "../elf/file.js";
+import { AbsentError, FormatError } from "../io/errors.js";
+import * as dw from "./constants.js";
+import { Die } from "./die.js";
+import { DwarfFile } from "./file.js";
+import { plainAddress } from "./location.js";
+import { indexedUnits } from "./name-index.js";
+import { type Candidates, searchName } from "./name-search.js";
+import { findReferrers } from "./referrers.js";
+import { originOf, scopeOf } from "./scope.js";
+import { loadSplitUnits, type SplitOptions } from "./split.js";
+import { NAMED_KINDS, type NamedKind, Type, type TypeContext } from "./type.js";
+import type { Unit, UnitArea } from "./unit.js";
+import { confirm, type PlacedDie } from "./walk.js";
+
+/** Definitions that only refer to a named entry which refers to another one: no producer goes deeper. */
+const ORIGIN_ROUNDS = 4;
+
+export interface DebugInfoOptions extends SplitOptions {
+  /** The file that `.gnu_debugaltlink` or `.debug_sup` names (made by `dwz -m`). */
+  readonly alternate?: ElfFile;
+}
+
+/** A variable with a fixed address. */
+export interface Variable {
+  readonly name: string;
+  /** Link-time address: add the load bias. */
+  readonly address: bigint;
+  readonly type: Type;
+  /** Visible to other units (no `static`). */
+  readonly external: boolean;
+  /** Source file of the unit that defines it. */
+  readonly unit: string | undefined;
+}
+
+/**
+ * The debugging information of a program: variables and types by name.
+ *
+ * Sections are held in memory unpacked, as long as this object is; all look-ups are synchronous.
+ */
+export class DebugInfo implements TypeContext {
+  /** The program's own file first, then its alternate and split files. */
+  readonly files: readonly DwarfFile[];
+  /** Split files that skeleton units name and nobody gave: their units are not searched. */
+  readonly missingSplit: readonly string[];
+  readonly #types = new Map<UnitArea, Map<number, Type>>();
+  readonly #named = new Map<string, Type | undefined>();
+
+  private constructor(files: readonly DwarfFile[], missingSplit: readonly string[]) {
+    this.files = files;
+    this.missingSplit = missingSplit;
+  }
+
+  /**
+   * Loads debug info from the program itself or its separate debug file.
+   *
+   * @throws AbsentError `dwarf/none` for a file without; FormatError `dwarf/…`, `elf/…` for a damaged one.
+   */
+  static async open(elf: ElfFile, options: DebugInfoOptions = {}): Promise<DebugInfo> {
+    const main = await DwarfFile.load(elf);
+    if (main === undefined) {
+      throw new AbsentError("dwarf/none", "has no debugging information (.debug_info)", { source: elf.name });
+    }
+    const files = [main];
+    if (options.alternate !== undefined) {
+      const alternate = await DwarfFile.load(options.alternate);
+      if (alternate !== undefined) files.push(alternate);
+      main.alternate = alternate;
+    }
+    const split = await loadSplitUnits(main, options);
+    return new DebugInfo([...files, ...split.files], split.missing);
+  }
+
+  /** Octets of sections in memory. */
+  get size(): number {
+    return this.files.reduce((sum, file) => sum + file.size, 0);
+  }
+
+  /**
+   * A variable by name: of a unit (`ram_list`), or of a function or namespace (`function::variable`).
+   * One that other units see goes before static ones of its name. Undefined when there is none with an address.
+   *
+   * @throws FormatError `dwarf/ambiguous-variable` when several are equally good.
+   */
+  variable(name: string): Variable | undefined {
+    const all = this.variables(name);
+    const best = all.some(({ external }) => external) ? all.filter(({ external }) => external) : all;
+    const [first] = best;
+    const other = best.find(({ address }) => address !== first?.address);
+    if (first === undefined || other === undefined) return first;
+    const text = `several variables ${name}: in ${first.unit ?? "?"} and in ${other.unit ?? "?"}`;
+    throw this.#mainError("dwarf/ambiguous-variable", text);
+  }
+
+  /** All variables of a name that have a fixed address. */
+  variables(name: string): Variable[] {
+    const path = name.split("::");
+    const last = path.pop() ?? name;
+    const indexed = this.files.flatMap((file) => {
+      const units = indexedUnits(file, last);
+      return units === undefined ? [] : this.#variablesOf(file, last, path, units);
+    });
+    if (indexed.length > 0) return indexed;
+    return this.files.flatMap((file) => this.#variablesOf(file, last, path, undefined));
+  }
+
+  #variablesOf(
+    file: DwarfFile,
+    name: string,
+    scope: readonly string[],
+    units: readonly Unit[] | undefined,
+  ): Variable[] {
+    const found: Variable[] = [];
+    const query = { name, tags: [dw.DW_TAG_variable], ...(units === undefined ? {} : { units }) };
+    let pending: Die[] = [];
+    for (const { unit, offsets } of searchName(file, query)) {
+      for (const placed of confirm(unit, offsets)) {
+        if (placed.die.string(dw.DW_AT_name) !== name || !inScope(placed, scope)) continue;
+        const variable = this.#variable(placed.die, name);
+        if (variable === undefined) pending.push(placed.die);
+        else found.push(variable);
+      }
+    }
+    if (found.some(({ external }) => external)) return found;
+    for (let round = 0; pending.length > 0 && round < ORIGIN_ROUNDS; round += 1) {
+      const next: Die[] = [];
+      const users = this.files.filter((user) => user === file || user.alternate === file);
+      for (const die of users.flatMap((user) => [...findReferrers(user, pending)])) {
+        const variable = this.#variable(die, name);
+        if (variable === undefined) next.push(die);
+        else found.push(variable);
+      }
+      pending = next;
+    }
+    return found;
+  }
+
+  #variable(die: Die, name: string): Variable | undefined {
+    const address = plainAddress(die);
+    if (address === undefined) return undefined;
+    const typed = originOf(die, (origin) => origin.has(dw.DW_AT_type));
+    const external = originOf(die, (origin) => origin.flag(dw.DW_AT_external)) !== undefined;
+    const type = this.typeOf(typed?.reference(dw.DW_AT_type));
+    return { name, address, type, external, unit: die.unit.name };
+  }
+
+  /**
+   * The definition of a type by kind and name, outside of functions. Undefined when there is none.
+   *
+   * @throws FormatError `dwarf/ambiguous-type` when units define different types of that name.
+   */
+  type(kind: NamedKind, name: string): Type | undefined {
+    const key = `${kind} ${name}`;
+    if (!this.#named.has(key)) {
+      const path = name.split("::");
+      const last = path.pop() ?? name;
+      const die = this.#definition(NAMED_KINDS[kind], last, path, undefined);
+      this.#named.set(key, die === undefined ? undefined : this.typeOf(die));
+    }
+    return this.#named.get(key);
+  }
+
+  /** See TypeContext. */
+  typeOf(die: Die | undefined): Type {
+    if (die === undefined) return new Type(this, undefined);
+    const { area } = die.unit;
+    const known = this.#types.get(area) ?? new Map<number, Type>();
+    this.#types.set(area, known);
+    const type = known.get(die.offset) ?? new Type(this, die);
+    known.set(die.offset, type);
+    return type;
+  }
+
+  /** See TypeContext. */
+  definitionOf(die: Die): Die | undefined {
+    const bySignature = die.reference(dw.DW_AT_signature);
+    if (bySignature !== undefined) return bySignature;
+    const name = die.string(dw.DW_AT_name);
+    if (name === undefined) return undefined;
+    const [placed] = confirm(die.unit, [die.offset]);
+    const scope = placed === undefined ? [] : scopeOf(placed);
+    const kind = Object.values(NAMED_KINDS).find((tags: readonly number[]) => tags.includes(die.tag));
+    return kind === undefined ? undefined : this.#definition(kind, name, scope, die.unit);
+  }
+
+  /** A definition by name, in `near` (the unit of a declaration) before others. */
+  #definition(
+    tags: readonly number[],
+    name: string,
+    scope: readonly string[],
+    near: Unit | undefined,
+  ): Die | undefined {
+    const search = (units: (file: DwarfFile) => readonly Unit[] | undefined | null): Die | undefined => {
+      const all = this.files.flatMap((file) => {
+        const some = units(file);
+        if (some === null) return [];
+        const query = { name, tags, definitions: true, ...(some === undefined ? {} : { units: some }) };
+        return searchName(file, query);
+      });
+      return this.#choose(all, name, scope);
+    };
+    if (near !== undefined) {
+      const own = search((file) => (near.file === file ? [near] : null));
+      if (own !== undefined) return own;
+    }
+    return search((file) => indexedUnits(file, name) ?? null) ?? search(() => undefined);
+  }
+
+  /** The first definition; the others are only asked for their size, unless that differs. */
+  #choose(all: readonly Candidates[], name: string, scope: readonly string[]): Die | undefined {
+    let chosen: Die | undefined;
+    let size: number | undefined;
+    for (const { unit, offsets } of all) {
+      const known = chosen;
+      const doubtful =
+        known === undefined ? offsets : offsets.filter((offset) => declaredSize(unit, offset) !== size);
+      if (doubtful.length === 0) continue;
+      for (const placed of confirm(unit, doubtful)) {
+        const { die } = placed;
+        if (die.flag(dw.DW_AT_declaration) || die.has(dw.DW_AT_signature)) continue;
+        if (die.string(dw.DW_AT_name) !== name || !inScope(placed, scope)) continue;
+        if (chosen === undefined) {
+          chosen = die;
+          size = sizeOf(die);
+        } else if (sizeOf(die) !== size) {
+          const units = `${chosen.unit.name ?? "?"} and ${die.unit.name ?? "?"}`;
+          throw this.#mainError("dwarf/ambiguous-type", `${name} is not the same type in ${units}`);
+        }
+      }
+    }
+    return chosen;
+  }
+
+  #mainError(code: string, message: string): Error {
+    const section = this.files[0]?.areas[0]?.section;
+    return section?.error(code, 0, message) ?? new AbsentError(code, message);
+  }
+}
+
+/** Whether an entry is where the path says: directly in a unit for an empty one. */
+function inScope(placed: PlacedDie, scope: readonly string[]): boolean {
+  const names = scopeOf(placed);
+  const tail = names.slice(names.length - scope.length);
+  // an unqualified name is one of the unit; a qualified one may leave out outer namespaces
+  return scope.length === 0 ? names.length === 0 : scope.every((name, i) => tail[i] === name);
+}
+
+function sizeOf(die: Die): number | undefined {
+  return die.isConstant(dw.DW_AT_byte_size) ? die.unsigned(dw.DW_AT_byte_size) : undefined;
+}
+
+/** Size at a candidate that nothing has confirmed yet; NaN where no entry can be. */
+function declaredSize(unit: Unit, offset: number): number | undefined {
+  try {
+    return sizeOf(new Die(unit, offset));
+  } catch (error) {
+    if (error instanceof FormatError) return Number.NaN;
+    throw error;
+  }
+}

@@ -1,0 +1,84 @@
+/** Octets of a sample that tells which values are rare. */
+const SAMPLE = 4096;
+
+/**
+ * Offsets in [start, end) where `pattern` lies, ascending. The scan goes by the pattern's rarest octet, so that
+ * the platform's own search does nearly all the work.
+ */
+export function* findOctets(
+  bytes: Uint8Array,
+  pattern: Uint8Array,
+  start = 0,
+  end: number = bytes.length,
+): Iterable<number> {
+  const region = start === 0 && end >= bytes.length ? bytes : bytes.subarray(0, end);
+  const pivot = rarest(region, pattern, start);
+  const value = pattern[pivot];
+  if (value === undefined) return;
+  const last = region.length - pattern.length + pivot;
+  for (
+    let at = region.indexOf(value, start + pivot);
+    at >= 0 && at <= last;
+    at = region.indexOf(value, at + 1)
+  ) {
+    const first = at - pivot;
+    let i = 0;
+    while (i < pattern.length && region[first + i] === pattern[i]) i += 1;
+    if (i === pattern.length) yield first;
+  }
+}
+
+/** Index in `pattern` of the octet that a sample of the region has least of. */
+function rarest(bytes: Uint8Array, pattern: Uint8Array, start: number): number {
+  const size = bytes.length - start;
+  if (size < SAMPLE) return 0;
+  const counts = new Uint32Array(256);
+  const step = Math.max(1, Math.floor(size / SAMPLE));
+  for (let at = start; at < bytes.length; at += step) {
+    const value = bytes[at] ?? 0;
+    counts[value] = (counts[value] ?? 0) + 1;
+  }
+  let best = 0;
+  for (let i = 1; i < pattern.length; i += 1) {
+    if ((counts[pattern[i] ?? 0] ?? 0) < (counts[pattern[best] ?? 0] ?? 0)) best = i;
+  }
+  return best;
+}
+
+/** Fewer values than this are searched for one by one. */
+const FEW = 6;
+
+/** Offsets where any of some 32-bit values lies, with the value; ascending by value or by offset. */
+export function* findValues(
+  bytes: Uint8Array,
+  values: ReadonlySet<number>,
+  littleEndian: boolean,
+  start = 0,
+  end: number = bytes.length,
+): Iterable<{ readonly at: number; readonly value: number }> {
+  if (values.size <= FEW) {
+    for (const value of values) {
+      const pattern = new Uint8Array(4);
+      new DataView(pattern.buffer).setUint32(0, value, littleEndian);
+      for (const at of findOctets(bytes, pattern, start, end)) yield { at, value };
+    }
+    return;
+  }
+  // low 16 bits of each value: one look-up sorts out nearly all offsets
+  const low = new Uint8Array(0x10000);
+  for (const value of values) low[value & 0xffff] = 1;
+  const [b0, b1, b2, b3] = littleEndian ? [0, 1, 2, 3] : [3, 2, 1, 0];
+  for (let at = start; at + 4 <= end; at += 1) {
+    const half = (bytes[at + b0] ?? 0) | ((bytes[at + b1] ?? 0) << 8);
+    if (low[half] === 0) continue;
+    const value = (half | ((bytes[at + b2] ?? 0) << 16) | ((bytes[at + b3] ?? 0) << 24)) >>> 0;
+    if (values.has(value)) yield { at, value };
+  }
+}
+
+/** Offsets of a string table where `text` ends a string: linkers let strings share their tails. */
+export function findStrings(table: Uint8Array, text: Uint8Array): Set<number> {
+  const pattern = new Uint8Array(text.length + 1);
+  pattern.set(text);
+  return new Set(findOctets(table, pattern));
+}

@@ -1,0 +1,107 @@
+import { Die, unknownAbbreviation } from "./die.js";
+import { skipForm } from "./forms.js";
+import type { Unit } from "./unit.js";
+
+/**
+ * Goes over the entries of a unit in the order of the file, without an object each: `next()` moves to an entry,
+ * the properties tell which. Siblings' references are not followed, so nothing can lead it in circles.
+ */
+export class DieWalk {
+  /** Section offset of the entry. */
+  offset = 0;
+  /** Row of its abbreviation. */
+  row = 0;
+  /** 0 for the unit's own entry. */
+  depth = 0;
+  readonly #unit: Unit;
+  readonly #parents: number[] = [];
+  #position: number;
+  #below = 0;
+
+  constructor(unit: Unit, start: number = unit.entries) {
+    this.#unit = unit;
+    this.#position = start;
+  }
+
+  /** Offsets of the entries around the present one, the outermost first. */
+  parents(): number[] {
+    return this.#parents.slice(0, this.depth);
+  }
+
+  /** @throws FormatError `dwarf/entry`, `dwarf/end` for a damaged entry. */
+  next(): boolean {
+    const unit = this.#unit;
+    const { section, abbrevs, end } = unit;
+    const { bytes } = section;
+    let at = this.#position;
+    for (;;) {
+      if (at >= end) return false;
+      const start = at;
+      let code = bytes[at] ?? 0;
+      at += 1;
+      if (code >= 0x80) {
+        code &= 0x7f;
+        for (let scale = 128; ; scale *= 128) {
+          const byte = at < end ? (bytes[at] ?? 0) : 0;
+          at += 1;
+          code += (byte & 0x7f) * scale;
+          if (byte < 0x80) break;
+          if (at - start > 16) throw section.error("dwarf/overflow", start, "LEB128 number without an end");
+        }
+      }
+      if (code === 0) {
+        this.#below -= 1;
+        // what follows the end of the unit's own children is padding
+        if (this.#below <= 0) return false;
+        continue;
+      }
+      const row = abbrevs.row(code);
+      if (row < 0) throw unknownAbbreviation(unit, start, code);
+      const size = abbrevs.sizes[row] ?? -1;
+      if (size >= 0) {
+        at += size;
+      } else {
+        const last = abbrevs.firstAttribute[row + 1] ?? 0;
+        for (let i = abbrevs.firstAttribute[row] ?? 0; i < last; i += 1) {
+          at = skipForm(section, at, end, abbrevs.forms[i] ?? 0, unit);
+        }
+      }
+      if (at > end) throw section.error("dwarf/end", start, "an entry goes beyond the end of its unit");
+      this.offset = start;
+      this.row = row;
+      this.depth = this.#below;
+      this.#parents[this.depth] = start;
+      if (abbrevs.hasChildren[row] === true) this.#below += 1;
+      this.#position = at;
+      return true;
+    }
+  }
+}
+
+/** The direct children of an entry. */
+export function* children(parent: Die): Iterable<Die> {
+  if (!parent.hasChildren) return;
+  const walk = new DieWalk(parent.unit, parent.offset);
+  walk.next();
+  while (walk.next() && walk.depth > 0) {
+    if (walk.depth === 1) yield new Die(parent.unit, walk.offset);
+  }
+}
+
+/** An entry and the entries around it, the outermost (the unit's own) first. */
+export interface PlacedDie {
+  readonly die: Die;
+  readonly parents: readonly number[];
+}
+
+/** Which of `offsets` (ascending) are entries of the unit indeed, with what is around them. */
+export function* confirm(unit: Unit, offsets: readonly number[]): Iterable<PlacedDie> {
+  const walk = new DieWalk(unit);
+  let i = 0;
+  while (i < offsets.length && walk.next()) {
+    while (i < offsets.length && (offsets[i] ?? 0) < walk.offset) i += 1;
+    if (offsets[i] !== walk.offset) continue;
+    yield { die: new Die(unit, walk.offset), parents: walk.parents() };
+    i += 1;
+  }
+}
