@@ -4,7 +4,9 @@ import { type Command, createParser, EXIT, runProgram } from "./command.js";
 import { print, printError } from "./terminal.js";
 
 /** Commands are loaded when called: starting up costs only what is used. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {};
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  convert: async () => (await import("./convert.js")).convert,
+};
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;

@@ -1,0 +1,46 @@
+import type { ByteSource } from "../io/byte-source.js";
+import type { ByteSink } from "../io/byte-sink.js";
+import { DescriptorStream, FileSource } from "../io/node/files.js";
+import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
+import { type ConversionReport, type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
+import { printError } from "./terminal.js";
+
+export interface Conversion {
+  readonly input: FileSource | DescriptorStream;
+  readonly output: FileSink | DescriptorSink;
+  /** The octets of a stream input, readable at any offset beside it. */
+  readonly reread?: ByteSource;
+  /** Folder for spool files; default: the system's. */
+  readonly spoolFolder?: string;
+  readonly options: ConvertOptions;
+}
+
+/** Converts between opened files; the output stands whole under its name, or not at all. */
+export async function runConversion(conversion: Conversion): Promise<ConversionReport> {
+  const { input, output, reread, spoolFolder, options } = conversion;
+  let written = 0;
+  const sink: ByteSink = {
+    name: output.name,
+    write(bytes) {
+      written += bytes.length;
+      return output.write(bytes);
+    },
+  };
+  try {
+    const report = await convertLegacy(input, sink, {
+      ...options,
+      ...(reread === undefined ? {} : { reread }),
+      openSpool: () => new SpoolFile(spoolFolder),
+    });
+    output.commit();
+    return report;
+  } catch (error) {
+    output.abandon();
+    if (output instanceof DescriptorSink && written > 0) {
+      printError(`${output.name}: holds the first ${written} octets of an incomplete stream`);
+    }
+    throw error;
+  } finally {
+    if (input instanceof FileSource) input.close();
+  }
+}
