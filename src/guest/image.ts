@@ -64,6 +64,8 @@ export interface GuestImage {
   /** Problems met while opening that did not stop it: lost pages, doubtful registers. One sentence each. */
   readonly warnings: readonly string[];
   readonly blocks?: readonly NamedBlock[];
+  /** State of the whole machine kept as the source has it: `shared_info` … */
+  readonly raw?: Readonly<Record<string, Uint8Array>>;
   /** Gives back files and workers; safe to call twice. */
   close?(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import type { Report } from "../findings/report.js";
+import type { RandomSink } from "../io/byte-sink.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import type { GuestImage } from "./image.js";
 
@@ -12,6 +13,8 @@ export interface OpenOptions {
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
   /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
+  /** Scratch storage for contents that can't be read from the input again; default: memory. */
+  readonly openSpool?: () => ByteSource & RandomSink & { close(): void };
   /** Settings of one format, as its documentation names them. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }

@@ -220,6 +220,6 @@ export class PageMap implements PhysicalMemory {
         if (run.length > 0) return run;
       }
     };
-    return readPieces(next, this, this.#source);
+    return readPieces(next, this, this.#source, Math.max(0, end - start));
   }
 }

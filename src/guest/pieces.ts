@@ -27,13 +27,17 @@ export interface RunReader {
   readRun(code: number, within: number, into: Uint8Array): MaybePromise<number>;
 }
 
-/** Joins runs into pieces and reads one piece ahead of the consumer. `next` may hand out one object again and again. */
+/**
+ * Joins runs into pieces and reads one piece ahead of the consumer. `next` may hand out one object again and
+ * again; `most` bounds the octets in all, so that short walks take short buffers.
+ */
 export async function* readPieces(
   next: () => Run | undefined,
   memory: RunReader,
   source: ByteSource,
+  most: number,
 ): AsyncGenerator<MemoryPiece, void, undefined> {
-  const reader = new PieceReader(next, memory, source);
+  const reader = new PieceReader(next, memory, source, Math.min(PIECE, most));
   const start = (): Promise<MemoryPiece | undefined> => {
     const piece = reader.read();
     // a failure is met when the piece is asked for, not before
@@ -57,6 +61,7 @@ class PieceReader {
   readonly #next: () => Run | undefined;
   readonly #memory: RunReader;
   readonly #source: ByteSource;
+  readonly #size: number;
   readonly #buffers: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
   #turn: 0 | 1 = 0;
   /** What is left of the run at hand. */
@@ -69,10 +74,11 @@ class PieceReader {
   #group: number[] = [];
   #scratch = new Uint8Array(0);
 
-  constructor(next: () => Run | undefined, memory: RunReader, source: ByteSource) {
+  constructor(next: () => Run | undefined, memory: RunReader, source: ByteSource, size: number) {
     this.#next = next;
     this.#memory = memory;
     this.#source = source;
+    this.#size = size;
   }
 
   #load(): boolean {
@@ -103,9 +109,9 @@ class PieceReader {
     }
     const buffer = this.#buffer();
     let at = 0;
-    while (at < PIECE && this.#load() && this.#gpa === gpa + at) {
+    while (at < this.#size && this.#load() && this.#gpa === gpa + at) {
       if (this.#zero && this.#left >= SHORT_ZEROS) break;
-      const length = Math.min(this.#left, PIECE - at);
+      const length = Math.min(this.#left, this.#size - at);
       const done = this.#fetch(buffer, at, length);
       if (done instanceof Promise) await done;
       this.#consume(length);
@@ -119,7 +125,7 @@ class PieceReader {
   /** The buffer that the consumer does not hold. */
   #buffer(): Uint8Array {
     this.#turn = this.#turn === 0 ? 1 : 0;
-    if (this.#buffers[this.#turn].length === 0) this.#buffers[this.#turn] = new Uint8Array(PIECE);
+    if (this.#buffers[this.#turn].length === 0) this.#buffers[this.#turn] = new Uint8Array(this.#size);
     return this.#buffers[this.#turn];
   }
 

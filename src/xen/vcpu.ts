@@ -1,6 +1,7 @@
 import { viewOf } from "../binary/layout.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../guest/memory.js";
 import type { Segment, Vcpu, X86General, X86Registers, X86SegmentName } from "../guest/vcpu.js";
+import type { HvmContextEntry } from "./hvm-context/entries.js";
 import { CPU_GENERAL, CPU_SEGMENTS, saveCpu } from "./hvm-context/layout.js";
 import { VCPU_CONTEXT_SIZE } from "./libxc/layout.js";
 import { PV_GENERAL_32, PV_GENERAL_64, PV_IN_KERNEL, pvContext32, pvContext64 } from "./pv-context.js";
@@ -95,13 +96,6 @@ const HVM_VCPU_ENTRIES: ReadonlyMap<number, string> = new Map([
   [19, "tsc_adjust"],
   [20, "msr"],
 ]);
-
-/** One entry of an HVM save context. */
-export interface HvmContextEntry {
-  readonly typecode: number;
-  readonly instance: number;
-  readonly body: Uint8Array;
-}
 
 /** The processors an HVM save context tells of. One that was down has interrupt and MTRR state, but no registers. */
 export function hvmVcpus(entries: Iterable<HvmContextEntry>): Vcpu[] {
