@@ -1,0 +1,14 @@
+import { Report } from "../../findings/report.js";
+import type { InputFormat } from "../../guest/input-format.js";
+import { isLegacy } from "./detect.js";
+import { inspectLegacy, verifyLegacy } from "./survey.js";
+
+/** Streams of Xen 3.x to 4.5, bare, as libxl wrote them, or as xl save files. */
+export const xenLegacy = {
+  id: "xen-legacy",
+  title: "legacy Xen migration stream",
+  matches: isLegacy,
+  verify: (input, report, options) => verifyLegacy(input, report, options.progress),
+  inspect: (input, options) =>
+    inspectLegacy(input, new Report(input.name), (done, total) => options.progress?.(done, total, "reading")),
+} satisfies InputFormat;
