@@ -111,12 +111,13 @@ export class Type {
 
   /** The type without typedefs and qualifiers. @throws FormatError `dwarf/reference-loop`. */
   peel(): Type {
-    let type: Type = this;
-    for (let i = 0; type.kind === "typedef" || type.kind === "qualifier"; i += 1) {
-      if (i > NESTING_LIMIT) throw this.#error("dwarf/reference-loop", "a type that refers to itself");
-      type = type.target;
-    }
-    return type;
+    return this.#peel(0);
+  }
+
+  #peel(depth: number): Type {
+    if (this.kind !== "typedef" && this.kind !== "qualifier") return this;
+    if (depth > NESTING_LIMIT) throw this.#error("dwarf/reference-loop", "a type that refers to itself");
+    return this.target.#peel(depth + 1);
   }
 
   /**
@@ -209,18 +210,17 @@ export class Type {
    * @throws FormatError `dwarf/bit-field` for a bit-field; AbsentError `dwarf/incomplete-type`.
    */
   field(path: string): Field | undefined {
-    let offset = 0;
-    let type: Type = this;
+    let found: Field | undefined;
     for (const name of path.split(".")) {
-      const member: Member | undefined = type.#member(name, 0);
+      const outer: Type = found?.type ?? this;
+      const member = outer.#member(name, 0);
       if (member === undefined) return undefined;
       if (member.bitField) throw this.#error("dwarf/bit-field", `${String(this)}.${path} is a bit-field`);
-      offset += member.offset;
-      type = member.type;
+      const { size } = member.type;
+      if (size === undefined) throw this.#error("dwarf/size", `${String(this)}.${path} has no size`);
+      found = { offset: (found?.offset ?? 0) + member.offset, size, type: member.type };
     }
-    const { size } = type;
-    if (size === undefined) throw this.#error("dwarf/size", `${String(this)}.${path} has no size`);
-    return { offset, size, type };
+    return found;
   }
 
   #member(name: string, depth: number): Member | undefined {

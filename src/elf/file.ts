@@ -300,6 +300,15 @@ export class ElfFile {
     return { name: latin1(bytes.subarray(nameAt, nul)), buildId: hex(bytes.subarray(idAt)) };
   }
 
+  /** Checksum by which other files name this one in their `.debug_sup` (DWARF 5, 7.3.6), in hexadecimal. */
+  async supplementId(): Promise<string | undefined> {
+    const section = await this.section(".debug_sup");
+    if (section === undefined) return undefined;
+    const bytes = await this.sectionData(section);
+    const nul = bytes.indexOf(0, 3);
+    return bytes[2] === 1 && nul >= 3 ? hex(bytes.subarray(nul + 2)) : undefined;
+  }
+
   /** A FormatError about this file. */
   error(code: string, message: string, offset: number, record?: string): FormatError {
     return new FormatError(code, message, {

@@ -6,3 +6,4 @@ export * from "./notes.js";
 export * from "./process-memory.js";
 export type { SegmentTable } from "./segments.js";
 export { type ElfSymbol, SymbolTable } from "./symbols.js";
+export * from "./debug-file.js";

@@ -1,6 +1,5 @@
-import { unzlibSync } from "fflate";
-import { decompress as unzstd } from "fzstd";
 import { latin1, readU64, viewOf } from "../binary/layout.js";
+import { loadCodec } from "../io/codecs/codec.js";
 import { FormatError } from "../io/errors.js";
 import type { ElfFile, ElfSection } from "./file.js";
 import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } from "./layout.js";
@@ -16,7 +15,11 @@ const ZDEBUG_HEADER = 12;
  * @param bytes The section as it is in the file.
  * @throws FormatError `elf/section/compression` for an unknown method, an absurd size or damaged contents.
  */
-export function unpackSection(elf: ElfFile, section: ElfSection, bytes: Uint8Array): Uint8Array {
+export async function unpackSection(
+  elf: ElfFile,
+  section: ElfSection,
+  bytes: Uint8Array,
+): Promise<Uint8Array> {
   const refuse = (message: string): FormatError =>
     elf.error("elf/section/compression", message, section.offset, `section ${section.name}`);
   const { method, size, at } =
@@ -25,16 +28,13 @@ export function unpackSection(elf: ElfFile, section: ElfSection, bytes: Uint8Arr
   if (size > (packed.length + 64) * RATIO_LIMIT[method]) {
     throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
   }
-  let unpacked: Uint8Array;
+  const codec = await loadCodec(method);
   try {
-    const into = new Uint8Array(size);
-    unpacked = method === "zlib" ? unzlibSync(packed, { out: into }) : unzstd(packed, into);
+    return codec.decompress(packed, size);
   } catch (error) {
-    throw refuse(`damaged ${method} contents: ${error instanceof Error ? error.message : String(error)}`);
+    if (error instanceof FormatError) throw refuse(`damaged contents: ${error.message}`);
+    throw error;
   }
-  if (unpacked.length !== size)
-    throw refuse(`unpacks to ${unpacked.length} octets, not the ${size} announced`);
-  return unpacked;
 }
 
 interface Packing {

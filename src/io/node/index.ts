@@ -1,2 +1,4 @@
 export * from "./files.js";
 export * from "./output.js";
+export * from "./debug-files.js";
+export * from "./decompress.js";

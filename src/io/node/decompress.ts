@@ -1,0 +1,102 @@
+import { ByteReader } from "../byte-reader.js";
+import { type ByteSource, type ByteStream, isByteSource, readFully, streamOf } from "../byte-source.js";
+import { detectCompression, decompressStream } from "../codecs/streams.js";
+import { SpoolFile } from "./output.js";
+
+const PIECE = 1 << 20;
+const HEAD = 64;
+
+export interface DecompressOptions {
+  /** Folder of the temporary file; default the system's. */
+  readonly directory?: string;
+  /** Octets unpacked so far. */
+  readonly progress?: (done: number) => void;
+}
+
+/** An input that can be read at any offset, and what must be given back. */
+export interface RandomAccess {
+  readonly source: ByteSource;
+  /** Name of the compression it was packed with; undefined: it was not. */
+  readonly compression: string | undefined;
+  close(): void;
+}
+
+/**
+ * An input as a source: one that is packed (zstd, lz4, xz, gzip, bzip2, lzop, as systemd-coredump and people store
+ * cores) or comes through a pipe is unpacked into a temporary file without a name; zeros become holes.
+ *
+ * @throws FormatError `codec/…` when the packed octets are damaged.
+ */
+export async function openRandomAccess(
+  input: ByteSource | ByteStream,
+  options: DecompressOptions = {},
+): Promise<RandomAccess> {
+  let stream: ByteStream;
+  let head: Uint8Array;
+  if (isByteSource(input)) {
+    head = new Uint8Array(HEAD);
+    head = head.subarray(0, await readFully(input, 0, head));
+    if (detectCompression(head) === undefined)
+      return { source: input, compression: undefined, close: () => {} };
+    stream = streamOf(input);
+  } else {
+    const reader = new ByteReader(input);
+    await reader.need(HEAD);
+    head = reader.peek(HEAD).slice();
+    stream = readerStream(reader);
+  }
+  const compression = detectCompression(head);
+  const unpacked = compression === undefined ? stream : decompressStream(compression, stream);
+  const spool = new SpoolFile(options.directory);
+  try {
+    await copySparse(unpacked, spool, options.progress);
+  } catch (error) {
+    spool.close();
+    throw error;
+  }
+  const source: ByteSource = {
+    name: input.name,
+    size: spool.size,
+    read: (offset, into) => spool.read(offset, into),
+  };
+  return { source, compression, close: () => spool.close() };
+}
+
+function readerStream(reader: ByteReader): ByteStream {
+  return {
+    name: reader.name,
+    async read(into) {
+      if (reader.available === 0) await reader.need(1);
+      const part = reader.take(Math.min(into.length, reader.available));
+      into.set(part);
+      return part.length;
+    },
+  };
+}
+
+/** Copies, leaving out pieces of zeros. */
+async function copySparse(
+  stream: ByteStream,
+  spool: SpoolFile,
+  progress: DecompressOptions["progress"],
+): Promise<void> {
+  const buffer = new Uint8Array(PIECE);
+  const words = new BigUint64Array(buffer.buffer);
+  let position = 0;
+  for (;;) {
+    let filled = 0;
+    while (filled < PIECE) {
+      const read = stream.read(buffer.subarray(filled));
+      const got = read instanceof Promise ? await read : read;
+      if (got === 0) break;
+      filled += got;
+    }
+    if (filled === 0) break;
+    const isZero = filled === PIECE && words.every((word) => word === 0n);
+    if (!isZero) await spool.writeAt(position, buffer.subarray(0, filled));
+    position += filled;
+    progress?.(position);
+    if (filled < PIECE) break;
+  }
+  spool.truncate(position);
+}
