@@ -20,6 +20,8 @@ import {
 } from "../elf/layout.js";
 import { encodeNote } from "../elf/notes.js";
 import type { Architecture, GuestImage } from "../guest/image.js";
+import { kernelTextMapping } from "../guest/linux.js";
+import type { Mapping } from "../guest/paging.js";
 import type { ByteSink } from "../io/byte-sink.js";
 import { UsageError } from "../io/errors.js";
 import { type PlacedRun, Placer, writeContents } from "./contents.js";
@@ -35,13 +37,6 @@ import {
 const PAGE = 4096;
 const FOUR_GIB = 2 ** 32;
 
-/** A stretch of kernel-virtual addresses and the guest-physical memory behind it. */
-export interface VirtualMapping {
-  readonly virtual: bigint;
-  readonly physical: number;
-  readonly length: number;
-}
-
 /** What the headers of an ELF dump are made from. */
 export interface ElfPlan {
   readonly arch: Architecture;
@@ -50,7 +45,7 @@ export interface ElfPlan {
   /** Physical memory, ascending. */
   readonly runs: readonly AddressRange[];
   /** Further PT_LOADs over the same contents. */
-  readonly aliases: readonly VirtualMapping[];
+  readonly aliases: readonly Mapping[];
   /** Octets that contents are aligned to, and p_align; 1 packs everything and says 0. */
   readonly alignment: number;
   /** p_flags of the PT_LOADs. */
@@ -190,11 +185,11 @@ function loadSegment(plan: ElfPlan, run: PlacedRun, virtual = BigInt(run.start))
 function placeAliases(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
   return plan.aliases.flatMap((alias) =>
     runs.flatMap((run) => {
-      const start = Math.max(run.start, alias.physical);
-      const end = Math.min(run.end, alias.physical + alias.length);
+      const start = Math.max(run.start, alias.gpa);
+      const end = Math.min(run.end, alias.gpa + alias.length);
       if (start >= end) return [];
       const part = { start, end, offset: run.offset + (start - run.start) };
-      return [loadSegment(plan, part, alias.virtual + BigInt(start - alias.physical))];
+      return [loadSegment(plan, part, alias.va + BigInt(start - alias.gpa))];
     }),
   );
 }
@@ -225,12 +220,13 @@ export const elfWriter: VmcoreWriter = {
   async write(guest: GuestImage, sink: ByteSink, options: WriteOptions): Promise<WriteReport> {
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
     const known = guestNotes(guest);
+    const info = guest.facts.vmcoreInfo;
     const plan = layOutElf({
       arch: guest.arch,
       bits: bitsFor(guest.arch, runs),
       notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
       runs,
-      aliases: [],
+      aliases: info === undefined ? [] : await kernelTextMapping(guest.memory, info.text, guest.arch),
       alignment: PAGE,
       flags: PF_R | PF_W | PF_X,
     });

@@ -150,7 +150,7 @@ describe("ELF writer", () => {
         { start: 0, end: 0x3000 },
         { start: 0x5000, end: 0x9000 },
       ],
-      aliases: [{ virtual: 0xffff_ffff_8100_0000n, physical: 0x2000, length: 0x4000 }],
+      aliases: [{ va: 0xffff_ffff_8100_0000n, gpa: 0x2000, length: 0x4000 }],
       alignment: 4096,
       flags: 7,
     });

@@ -1,0 +1,62 @@
+import {
+  AARCH64,
+  AARCH64_BE,
+  type Architecture,
+  ARM,
+  I386,
+  PPC64,
+  PPC64_LE,
+  S390X,
+  X86_64,
+} from "../../guest/image.js";
+import { UsageError } from "../../io/errors.js";
+import type { Program } from "./value.js";
+
+/** Names of QEMU's gdb script and of this project, in lower case. */
+const NAMED: ReadonlyMap<string, Architecture> = new Map([
+  ["x86_64", X86_64],
+  ["386", I386],
+  ["i386", I386],
+  ["aarch64", AARCH64],
+  ["aarch64-le", AARCH64],
+  ["aarch64-be", AARCH64_BE],
+  ["arm", ARM],
+  ["ppc64-be", PPC64],
+  ["ppc64-le", PPC64_LE],
+  ["s390", S390X],
+  ["s390x", S390X],
+]);
+
+/** Guests by the name of the emulator: `qemu-system-…`. */
+const EMULATORS: ReadonlyMap<string, Architecture> = new Map([
+  ["x86_64", X86_64],
+  ["i386", I386],
+  ["aarch64", AARCH64],
+  ["arm", ARM],
+  ["ppc64", PPC64],
+  ["s390x", S390X],
+]);
+
+/** Guests by a type that only an emulator of theirs has. */
+const TYPES: readonly (readonly [string, Architecture])[] = [
+  ["X86CPU", X86_64],
+  ["S390CPU", S390X],
+  ["PowerPCCPU", PPC64],
+  ["ARMCPU", AARCH64],
+];
+
+/** @throws UsageError for a name that is none. */
+export function architectureNamed(name: string): Architecture {
+  const found = NAMED.get(name.toLowerCase());
+  if (found !== undefined) return found;
+  throw new UsageError(`no architecture '${name}': one of ${[...NAMED.keys()].join(", ")}`);
+}
+
+/** What a program emulates: by its name, else by the processor types it has. */
+export function architectureOf(program: Program, path: string | undefined): Architecture {
+  const suffix = /qemu-system-([a-z0-9_]+)/.exec(path ?? "")?.[1];
+  const byName = suffix === undefined ? undefined : EMULATORS.get(suffix);
+  if (byName !== undefined) return byName;
+  const byType = TYPES.find(([name]) => program.type(name) !== undefined);
+  return byType?.[1] ?? X86_64;
+}

@@ -1,0 +1,127 @@
+import { mappedFileAt, type ProcessMemory, type ProcessPiece } from "../../elf/process-memory.js";
+import type { Presence } from "../../guest/memory.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import type { FlatRange, RamBlock } from "./flat-view.js";
+import { backendDumped, type Machine } from "./machine.js";
+import type { Program } from "./value.js";
+
+/** Guest-physical or host addresses, octets, `end` exclusive. */
+export interface AddressRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A run of guest memory and where its contents are, if anywhere. */
+export interface Extent extends AddressRange {
+  readonly presence: Presence;
+  /** Where to read it (present only). */
+  readonly source?: ByteSource;
+  readonly offset?: number;
+  readonly reason?: string;
+}
+
+/** A file that holds a memory backend's contents, given because the core lacks them. */
+export interface Backing {
+  /** What the file is for: a RAM block's name, the last part of it, or the file name QEMU mapped. */
+  readonly id: string;
+  readonly source: ByteSource;
+}
+
+/** Decides what bytes that a core lacks mean. */
+export class PresenceRules {
+  readonly #program: Program;
+  readonly #machine: Machine;
+  readonly #backings: readonly Backing[];
+  readonly #dumped = new Map<number, boolean | undefined>();
+  /** Files given that were read from. */
+  readonly used = new Set<Backing>();
+
+  constructor(program: Program, machine: Machine, backings: readonly Backing[]) {
+    this.#program = program;
+    this.#machine = machine;
+    this.#backings = backings;
+  }
+
+  /** Extents of the part [start, end) of a range that has RAM behind it. */
+  async extents(range: FlatRange, start: number, end: number): Promise<Extent[]> {
+    const { ram, region } = range;
+    if (ram === undefined) return [];
+    const { memory } = this.#program;
+    if (!this.#dumped.has(region.owner))
+      this.#dumped.set(region.owner, await backendDumped(this.#program, region.owner));
+    const toGuest = range.start - ram.host;
+    const from = ram.host + (start - range.start);
+    const extents: Extent[] = [];
+    for (const piece of memory.pieces(from, from + (end - start))) {
+      const where = { start: piece.address + toGuest, end: piece.address + piece.length + toGuest };
+      if (piece.presence === "present" && piece.offset !== undefined) {
+        extents.push({ ...where, presence: "present", source: memory.source, offset: piece.offset });
+      } else {
+        extents.push(...this.#lacking(memory, piece, toGuest, ram.block, region.owner));
+      }
+    }
+    return extents;
+  }
+
+  /** Parts of a piece without contents: mappings of files may begin or end within it. */
+  *#lacking(
+    memory: ProcessMemory,
+    piece: ProcessPiece,
+    toGuest: number,
+    block: RamBlock,
+    owner: number,
+  ): Iterable<Extent> {
+    const pieceEnd = piece.address + piece.length;
+    for (let at = piece.address; at < pieceEnd; ) {
+      const file = mappedFileAt(memory, at);
+      const next = memory.files.find((candidate) => candidate.start > at)?.start ?? Infinity;
+      const end = Math.min(pieceEnd, file?.end ?? next);
+      const where = { start: at + toGuest, end: end + toGuest };
+      const backing = this.#backing(block, file?.path);
+      if (backing !== undefined) {
+        this.used.add(backing);
+        const offset = file === undefined ? at - block.host : file.fileOffset + (at - file.start);
+        yield* fromFile(where, backing.source, offset);
+      } else if (piece.presence === "truncated") {
+        yield { ...where, presence: "absent", reason: "the core is cut short" };
+      } else if (file !== undefined) {
+        const reason = `only in the file it is mapped from, ${file.path}`;
+        yield { ...where, presence: "absent", reason };
+      } else {
+        yield { ...where, ...this.#anonymous(piece, owner) };
+      }
+      at = end;
+    }
+  }
+
+  #anonymous(piece: ProcessPiece, owner: number): { presence: Presence; reason: string } {
+    const { dumpGuestCore } = this.#machine;
+    if (dumpGuestCore === false)
+      return { presence: "absent", reason: "left out of the core: -machine dump-guest-core=off" };
+    if (this.#dumped.get(owner) === false)
+      return { presence: "absent", reason: "left out of the core: its memory backend has dump=off" };
+    if (piece.presence === "unmapped")
+      return { presence: "absent", reason: "the core has no segment for it" };
+    if (dumpGuestCore === undefined) {
+      const reason = "zeros or lost: the core has no contents and QEMU's settings can't be read";
+      return { presence: "absent", reason };
+    }
+    return { presence: "zero", reason: "never written" };
+  }
+
+  #backing(block: RamBlock, path: string | undefined): Backing | undefined {
+    const base = (name: string): string => name.slice(name.lastIndexOf("/") + 1);
+    const file = path?.replace(/ \(deleted\)$/, "");
+    const names = [block.id, base(block.id), ...(file === undefined ? [] : [file, base(file)])];
+    return this.#backings.find(({ id }) => names.includes(id));
+  }
+}
+
+/** What a file has of a range; its end is the end of what is known. */
+function* fromFile(where: AddressRange, source: ByteSource, offset: number): Iterable<Extent> {
+  const there = Math.max(0, Math.min(where.end - where.start, source.size - offset));
+  const end = where.start + there;
+  if (there > 0) yield { start: where.start, end, presence: "present", source, offset };
+  if (end < where.end)
+    yield { start: end, end: where.end, presence: "absent", reason: `beyond the end of ${source.name}` };
+}

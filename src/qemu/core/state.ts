@@ -1,0 +1,90 @@
+import { architectureNamed, architectureOf } from "./architecture.js";
+import { type FlatRange, type FlatView, isGuestMemory, readFlatView } from "./flat-view.js";
+import { type Machine, readMachine } from "./machine.js";
+import { ExtentMemory } from "./memory.js";
+import { type AddressRange, type Backing, type Extent, PresenceRules } from "./presence.js";
+import type { Program } from "./value.js";
+import { pluggedParts } from "./virtio-mem.js";
+import type { Architecture } from "../../guest/image.js";
+
+/** How a QEMU process is to be read. */
+export interface QemuSettings {
+  /** Name of the guest's architecture; default: by the program. */
+  readonly arch?: string;
+  /** Files of memory backends whose contents the core lacks. */
+  readonly backings?: readonly Backing[];
+  /** Leave out ranges that the flat view marks non-volatile (NVDIMMs), which QEMU's own dumps contain. */
+  readonly excludeNonvolatile?: boolean;
+  /** Take unplugged blocks of virtio-mem devices as well, as QEMU's gdb script does. */
+  readonly keepUnplugged?: boolean;
+}
+
+/** All that is read of a QEMU process but its processors and VMCOREINFO. */
+export interface QemuState {
+  readonly program: Program;
+  readonly arch: Architecture;
+  readonly machine: Machine;
+  readonly view: FlatView;
+  /** Ranges of the flat view that are guest memory. */
+  readonly selected: readonly FlatRange[];
+  readonly memory: ExtentMemory;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Reads the memory map and where its contents are.
+ *
+ * @param path Of the program, where known.
+ */
+export async function readQemuState(
+  program: Program,
+  path: string | undefined,
+  settings: QemuSettings,
+): Promise<QemuState> {
+  const warnings: string[] = [];
+  const { arch } = settings;
+  const view = await readFlatView(program);
+  const machine = await readMachine(program);
+  const selected = view.ranges.filter((range) => isGuestMemory(range, settings.excludeNonvolatile));
+  const rules = new PresenceRules(program, machine, settings.backings ?? []);
+  const extents: Extent[] = [];
+  for (const range of selected) {
+    const whole = { start: range.start, end: range.start + range.size };
+    const parts =
+      settings.keepUnplugged === true ? [whole] : await guestParts(program, range, whole, warnings);
+    for (const { start, end } of parts) extents.push(...(await rules.extents(range, start, end)));
+  }
+  for (const { guestMemfd, id } of view.blocks) {
+    if (!guestMemfd) continue;
+    warnings.push(
+      `RAM block '${id}' has private pages in a guest_memfd of KVM: only what the guest shares is in the core`,
+    );
+  }
+  for (const backing of settings.backings ?? []) {
+    if (!rules.used.has(backing)) warnings.push(`--backing ${backing.id}: nothing in the core needed it`);
+  }
+  return {
+    program,
+    arch: arch === undefined ? architectureOf(program, path) : architectureNamed(arch),
+    machine,
+    view,
+    selected,
+    memory: new ExtentMemory(extents),
+    warnings,
+  };
+}
+
+/** The parts of a range that the guest has: of a virtio-mem device only what is plugged. */
+async function guestParts(
+  program: Program,
+  range: FlatRange,
+  whole: AddressRange,
+  warnings: string[],
+): Promise<readonly AddressRange[]> {
+  const { discardManager, name } = range.region;
+  if (discardManager === 0) return [whole];
+  const plugged = await pluggedParts(program, discardManager, whole);
+  if (plugged !== undefined) return plugged;
+  warnings.push(`region '${name ?? "?"}' is plugged in parts by an unknown device: all of it is taken`);
+  return [whole];
+}
