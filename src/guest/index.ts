@@ -5,4 +5,5 @@ export * from "./linux.js";
 export * from "./memory.js";
 export * from "./page-map.js";
 export * from "./paging.js";
+export * from "./software.js";
 export * from "./vcpu.js";

@@ -1,4 +1,5 @@
 import { I386, X86_64, type Architecture, type Facts, type GuestImage } from "../guest/image.js";
+import { findVmcoreInfo } from "../guest/linux.js";
 import type { PageMap } from "../guest/page-map.js";
 import { pagingOf } from "../guest/paging.js";
 import type { Vcpu } from "../guest/vcpu.js";
@@ -54,6 +55,8 @@ export async function xenGuest(parts: XenGuestParts): Promise<GuestImage> {
     parts.type === "HVM"
       ? hvmVcpus(parts.hvmContext ?? [])
       : await Promise.all((parts.pvVcpus ?? []).map((vcpu) => pvVcpu(vcpu, parts.memory)));
+  const arch = parts.type === "HVM" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
+  const vmcoreInfo = await findVmcoreInfo(parts.memory, arch);
   const { name, uuid } = identityOf(parts.config);
   const more = {
     ...(parts.tsc === undefined ? {} : { tsc: describeTsc(parts.tsc) }),
@@ -69,10 +72,11 @@ export async function xenGuest(parts: XenGuestParts): Promise<GuestImage> {
     guestType: parts.type,
     ...(name === undefined ? {} : { name }),
     ...(uuid === undefined ? {} : { uuid }),
+    ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
     ...(Object.keys(more).length === 0 ? {} : { more }),
   };
   return {
-    arch: parts.type === "PV" ? (parts.guestWidth === 4 ? I386 : X86_64) : hvmArchitecture(vcpus),
+    arch,
     memory: parts.memory,
     vcpus,
     facts,

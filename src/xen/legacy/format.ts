@@ -1,5 +1,6 @@
 import { Report } from "../../findings/report.js";
 import type { InputFormat } from "../../guest/input-format.js";
+import { openLegacyGuest } from "../legacy-guest.js";
 import { isLegacy } from "./detect.js";
 import { inspectLegacy, verifyLegacy } from "./survey.js";
 
@@ -11,4 +12,5 @@ export const xenLegacy = {
   verify: (input, report, options) => verifyLegacy(input, report, options.progress),
   inspect: (input, options) =>
     inspectLegacy(input, new Report(input.name), (done, total) => options.progress?.(done, total, "reading")),
+  openGuest: openLegacyGuest,
 } satisfies InputFormat;

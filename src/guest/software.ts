@@ -1,0 +1,49 @@
+import { type CodeWindow, codeAround } from "./code.js";
+import type { GuestImage } from "./image.js";
+import { kernelBanner, parseVmcoreInfo } from "./linux.js";
+
+/** What a guest was running, as far as its memory tells; addresses and octets as text, for documents. */
+export interface Software {
+  /** `Linux version …`, as the kernel prints it. */
+  readonly banner?: string;
+  readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string };
+  /** The code around each processor's instruction pointer, where it can be read. */
+  readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly octets: string }[];
+}
+
+/** Processors whose code is shown. */
+const MOST_VCPUS = 64;
+
+export async function softwareOf(guest: GuestImage): Promise<Software> {
+  const { vmcoreInfo } = guest.facts;
+  const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo);
+  const code: Software["code"][number][] = [];
+  for (const { id, registers } of guest.vcpus.slice(0, MOST_VCPUS)) {
+    if (registers?.kind !== "x86") continue;
+    const window = await codeAround(guest.memory, registers);
+    const rip = `0x${registers.general.rip.toString(16)}`;
+    if (window !== undefined) code.push({ vcpu: id, rip, octets: printCode(window) });
+  }
+  const release = vmcoreInfo === undefined ? undefined : parseVmcoreInfo(vmcoreInfo.text).get("OSRELEASE");
+  return {
+    ...(banner === undefined ? {} : { banner }),
+    ...(vmcoreInfo === undefined
+      ? {}
+      : {
+          vmcoreInfo: {
+            ...(vmcoreInfo.gpa === undefined ? {} : { gpa: `0x${vmcoreInfo.gpa.toString(16)}` }),
+            ...(release === undefined ? {} : { release }),
+          },
+        }),
+    code,
+  };
+}
+
+/** Octets in hexadecimal, the first of the next instruction in angle brackets. */
+function printCode({ bytes, at }: CodeWindow): string {
+  const octets = Array.from(bytes, (octet, i) => {
+    const hex = octet.toString(16).padStart(2, "0");
+    return i === at ? `<${hex}>` : hex;
+  });
+  return octets.join(" ");
+}
