@@ -58,7 +58,9 @@ export async function readQemuRecord(
   const offset = cursor.position;
   const must = qemu === "expected" || required;
   if (!(await reader.need(QEMU_SIGNATURE_SIZE))) {
-    if (!must) return undefined;
+    const rest = latin1(reader.peek(reader.available));
+    const begun = rest !== "" && [...QEMU_SIGNATURES.keys()].some((known) => known.startsWith(rest));
+    if (!must && !begun) return undefined;
     cursor.chunk = { ...cursor.chunk, type: "QEMU_RECORD" };
     if (reader.available === 0) {
       cursor.fail(RULES.qemuMissing, offset, "the stream ends where a QEMU record must follow");
