@@ -1,0 +1,3 @@
+export * from "./detect.js";
+export * from "./formats.js";
+export * from "./open.js";

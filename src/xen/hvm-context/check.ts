@@ -1,0 +1,94 @@
+import type { Rule } from "../../findings/finding.js";
+import type { Problems, RecordBody, StreamRecord } from "../stream.js";
+import {
+  CPU_SIZE_BEFORE_FLAGS,
+  SAVE_MAGIC,
+  SAVE_TYPE,
+  SAVE_TYPE_NAMES,
+  saveCpu,
+  saveDescriptor,
+  saveHeader,
+  saveTypeName,
+} from "./layout.js";
+import { HVM_RULES } from "./rules.js";
+
+/** Feature mask, xcr0 and xcr0_accum stand before the area of CPU_XSAVE. */
+const XSAVE_HEAD = 24;
+const MIN_XSAVE_AREA = 576;
+
+/** Walks the chain of entries in a HVM_CONTEXT body, a piece at a time. */
+export async function checkHvmContext(
+  problems: Problems,
+  record: StreamRecord,
+  body: RecordBody,
+): Promise<void> {
+  const add = (rule: Rule, offset: number, message: string): void =>
+    problems.add(rule, { offset, record: record.ref }, message);
+  if (record.length === 0) {
+    add(HVM_RULES.empty, record.offset, "the body is empty");
+    return;
+  }
+  const seen = new Set<number>();
+  for (let first = true; ; first = false) {
+    const offset = body.offset;
+    if (body.remaining < saveDescriptor.size) {
+      add(HVM_RULES.noEnd, offset, "the record ends without an END entry");
+      return;
+    }
+    if (!(await body.need(saveDescriptor.size))) return;
+    const { typecode, instance, length } = saveDescriptor.read(body.view, body.at, "little");
+    body.take(saveDescriptor.size);
+    const entry = `${saveTypeName(typecode)} ${instance}`;
+    if (length > body.remaining) {
+      add(HVM_RULES.overrun, offset, `${entry}: ${length} octets announced, ${body.remaining} are left`);
+      return;
+    }
+    if (first && typecode !== SAVE_TYPE.HEADER) {
+      add(HVM_RULES.noHeader, offset, `the first entry is ${entry}, not HEADER`);
+    }
+    if (typecode === SAVE_TYPE.END) {
+      if (length > 0) add(HVM_RULES.endLength, offset, `END has ${length} octets`);
+      const left = body.remaining - length;
+      if (left > 0)
+        add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} octets behind END`);
+      return;
+    }
+    if (!SAVE_TYPE_NAMES.has(typecode)) add(HVM_RULES.unknown, offset, entry);
+    const key = typecode * 0x1_0000 + instance;
+    if (seen.has(key)) add(HVM_RULES.duplicate, offset, `${entry} stands a second time`);
+    seen.add(key);
+    if (!(await checkEntry(typecode, length, entry, offset, body, add))) return;
+    const left = length - (body.offset - offset - saveDescriptor.size);
+    const skipped = body.skip(left);
+    if ((skipped instanceof Promise ? await skipped : skipped) < left) return;
+  }
+}
+
+/** False: the input ends here. */
+async function checkEntry(
+  typecode: number,
+  length: number,
+  entry: string,
+  offset: number,
+  body: RecordBody,
+  add: (rule: Rule, offset: number, message: string) => void,
+): Promise<boolean> {
+  if (typecode === SAVE_TYPE.HEADER && length >= saveHeader.size) {
+    if (!(await body.need(saveHeader.size))) return false;
+    const { magic, version } = saveHeader.read(body.view, body.at, "little");
+    if (magic !== SAVE_MAGIC) add(HVM_RULES.magic, offset, `magic 0x${magic.toString(16)}`);
+    if (version !== 1) add(HVM_RULES.version, offset, `version ${version}`);
+  } else if (typecode === SAVE_TYPE.CPU && length !== saveCpu.size && length !== CPU_SIZE_BEFORE_FLAGS) {
+    add(HVM_RULES.cpuSize, offset, `${entry} has ${length} octets`);
+  } else if (typecode === SAVE_TYPE.XSAVE) {
+    if (length < XSAVE_HEAD + MIN_XSAVE_AREA) {
+      add(HVM_RULES.xsave, offset, `${entry} has ${length} octets`);
+    } else {
+      if (!(await body.need(XSAVE_HEAD))) return false;
+      const xcr0 = body.view.getBigUint64(body.at + 8, true);
+      if ((xcr0 & 1n) === 0n)
+        add(HVM_RULES.xsave, offset, `${entry}: xcr0 0x${xcr0.toString(16)} lacks bit 0`);
+    }
+  }
+  return true;
+}

@@ -1,0 +1,16 @@
+import type { InputFormat } from "../guest/input-format.js";
+import { isLegacy } from "./legacy/detect.js";
+import { startsXenStream } from "./stream.js";
+import { verifyXenStream } from "./stream-verify.js";
+import { XL_MAGIC } from "./xl/layout.js";
+
+const startsXl = (head: Uint8Array): boolean =>
+  head.length >= XL_MAGIC.length && XL_MAGIC.every((octet, i) => head[i] === octet) && !isLegacy(head);
+
+/** Xen migration streams of versions 2 and 3: xl save files, libxl and libxc streams. */
+export const xenStream: InputFormat = {
+  id: "xen-stream",
+  title: "Xen migration stream",
+  matches: (head) => startsXenStream(head) || startsXl(head),
+  verify: verifyXenStream,
+};
