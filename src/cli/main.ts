@@ -5,6 +5,7 @@ import { print, printError } from "./terminal.js";
 
 /** Commands are loaded when called: starting up costs only what is used. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  extract: async () => (await import("./extract.js")).extract,
   convert: async () => (await import("./convert.js")).convert,
 };
 

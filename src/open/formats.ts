@@ -1,8 +1,15 @@
 import type { InputFormat } from "../guest/input-format.js";
+import { qemuCore } from "../qemu/core/format.js";
 import { ELF_VMCORE_FORMAT } from "../vmcore/elf-reader.js";
 import { KDUMP_FORMAT } from "../vmcore/kdump-format.js";
 import { XEN_CORE_FORMAT } from "../vmcore/xen-core-reader.js";
 import { xenStream } from "../xen/stream-format.js";
 
 /** Every format an input is tried against, in this order: those with a magic number first. */
-export const FORMATS: readonly InputFormat[] = [xenStream, KDUMP_FORMAT, XEN_CORE_FORMAT, ELF_VMCORE_FORMAT];
+export const FORMATS: readonly InputFormat[] = [
+  xenStream,
+  KDUMP_FORMAT,
+  XEN_CORE_FORMAT,
+  ELF_VMCORE_FORMAT,
+  qemuCore,
+];

@@ -19,12 +19,17 @@ export interface Process {
 /** Finds the debug information of a program. */
 export type DebugFinder = (image: LoadedImage) => Promise<{ elf: ElfFile; info: DebugInfo }>;
 
+/** QEMU's state and the program it is of. */
+export interface OpenedQemu extends QemuState {
+  readonly image: LoadedImage;
+}
+
 /** Reads QEMU's state out of a core or a running process. */
 export async function openQemuProcess(
   process: Process,
   findDebug: DebugFinder,
   settings: QemuSettings = {},
-): Promise<QemuState & { readonly image: LoadedImage }> {
+): Promise<OpenedQemu> {
   const image = await mainImage(process.memory, process.auxv);
   const { elf, info } = await findDebug(image);
   const base = image.elf === undefined ? undefined : image.base;

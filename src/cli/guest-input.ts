@@ -1,0 +1,144 @@
+import * as fs from "node:fs";
+import type { ArgumentParser, Namespace } from "argparse";
+import type { GuestImage } from "../guest/image.js";
+import type { Inspection, OpenOptions } from "../guest/input-format.js";
+import { UsageError } from "../io/errors.js";
+import { openRandomAccess } from "../io/node/decompress.js";
+import { nodeDebugFiles } from "../io/node/debug-files.js";
+import { openFile, openInput } from "../io/node/files.js";
+import { LiveProcess, parsePid } from "../io/node/process-memory.js";
+import { inspect, openGuest } from "../open/open.js";
+import { inspectProcess, openQemuGuest, type QemuCoreSettings } from "../qemu/core/format.js";
+import type { Process } from "../qemu/core/guest-image.js";
+
+interface Arguments {
+  readonly exe?: string;
+  readonly debug_file?: string;
+  readonly debug_dir?: readonly string[];
+  readonly backing?: readonly string[];
+  readonly exclude_nonvolatile: boolean;
+  readonly arch?: string;
+  readonly stop: boolean;
+  readonly spool_dir?: string;
+}
+
+/** Options of every command that opens an input as a guest. */
+export function addGuestOptions(parser: ArgumentParser): void {
+  const group = parser.add_argument_group("QEMU cores and processes");
+  group.add_argument("--exe", { metavar: "FILE", help: "the program (default: the path the core names)" });
+  group.add_argument("--debug-file", { metavar: "FILE", help: "the program's separate debug file" });
+  group.add_argument("--debug-dir", {
+    metavar: "FOLDER",
+    action: "append",
+    help: "root of a tree of debug files (default /usr/lib/debug); may be given again",
+  });
+  group.add_argument("--backing", {
+    metavar: "ID=FILE",
+    action: "append",
+    help: "read memory that the core lacks from the file of memory backend (or RAM block) ID; may be given again",
+  });
+  group.add_argument("--exclude-nonvolatile", {
+    action: "store_true",
+    help: "leave out NVDIMMs, by the flat view's mark",
+  });
+  group.add_argument("--arch", {
+    metavar: "NAME",
+    help: "the guest's architecture (default: the program's)",
+  });
+  group.add_argument("--stop", {
+    action: "store_true",
+    help: "with pid:N: stop the process meanwhile (it is resumed whatever happens)",
+  });
+  parser.add_argument("--spool-dir", {
+    metavar: "FOLDER",
+    help: "where a compressed or piped input is unpacked (default: the system's folder for temporary files)",
+  });
+}
+
+/** An input opened from the command line, and what must be given back. */
+interface Opened {
+  readonly options: OpenOptions;
+  close(): void;
+}
+
+function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progress">): OpenOptions {
+  const settings: QemuCoreSettings = {
+    debugFiles: nodeDebugFiles(),
+    ...(args.exe === undefined ? {} : { exe: args.exe }),
+    ...(args.debug_file === undefined ? {} : { debugFile: args.debug_file }),
+    ...(args.debug_dir === undefined ? {} : { debugDirs: args.debug_dir }),
+    ...(args.arch === undefined ? {} : { arch: args.arch }),
+    backing: Object.fromEntries((args.backing ?? []).map(parseBacking)),
+    excludeNonvolatile: args.exclude_nonvolatile,
+  };
+  return { ...rest, openFile: async (path) => openFile(path), settings: { ...settings } };
+}
+
+const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.auxv });
+
+function parseBacking(text: string): [string, string] {
+  const at = text.indexOf("=");
+  if (at <= 0) throw new UsageError(`--backing ${text}: ID=FILE is expected`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+async function openInputs(
+  name: string,
+  args: Namespace,
+  rest: Pick<OpenOptions, "partial" | "progress">,
+): Promise<Opened & ({ process: LiveProcess } | { access: Awaited<ReturnType<typeof openRandomAccess>> })> {
+  const given = args as Arguments;
+  const options = openOptions(given, rest);
+  const pid = parsePid(name);
+  if (pid !== undefined && !fs.existsSync(name)) {
+    const process = new LiveProcess(pid, { stop: given.stop });
+    return { options, process, close: () => process.close() };
+  }
+  if (given.stop) throw new UsageError("--stop goes with pid:N");
+  const access = await openRandomAccess(openInput(name), {
+    ...(given.spool_dir === undefined ? {} : { directory: given.spool_dir }),
+    ...(rest.progress === undefined
+      ? {}
+      : { progress: (done: number) => rest.progress?.(done, undefined, "unpacking") }),
+  });
+  return { options, access, close: () => access.close() };
+}
+
+/** Opens INPUT (a file, `-`, `pid:N`; compressed or not) as a guest and hands it to `use`. */
+export async function withGuest<T>(
+  name: string,
+  args: Namespace,
+  rest: Pick<OpenOptions, "partial" | "progress">,
+  use: (guest: GuestImage) => Promise<T>,
+): Promise<T> {
+  const opened = await openInputs(name, args, rest);
+  try {
+    const guest =
+      "process" in opened
+        ? await openQemuGuest(processOf(opened.process), "running QEMU process", opened.options)
+        : await openGuest(opened.access.source, opened.options);
+    try {
+      return await use(guest);
+    } finally {
+      await guest.close?.();
+    }
+  } finally {
+    opened.close();
+  }
+}
+
+/** Inspects INPUT, whatever `withGuest` would open. */
+export async function inspectInput(
+  name: string,
+  args: Namespace,
+  rest: Pick<OpenOptions, "progress">,
+): Promise<Inspection> {
+  const opened = await openInputs(name, args, rest);
+  try {
+    if ("process" in opened)
+      return await inspectProcess(processOf(opened.process), "process", opened.options);
+    return await inspect(opened.access.source, opened.options);
+  } finally {
+    opened.close();
+  }
+}

@@ -1,0 +1,85 @@
+import type { Inspection } from "../../guest/input-format.js";
+import { type MemoryRange, type MemoryTotals, memoryTotals } from "../../guest/memory.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import type { FlatRange, RamBlock } from "./flat-view.js";
+import { guestOfQemu, type OpenedQemu } from "./guest-image.js";
+
+/** One range of the flat view as `info mtree -f` shows it. */
+export interface FlatRangeEntry {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  readonly priority: number;
+  /** `ram`, `rom`, `romd`, `ramd`, `i/o`; `nv-` in front of non-volatile ones. */
+  readonly type: string;
+  readonly name: string | undefined;
+  readonly offsetInRegion: number;
+  /** Host address; of RAM only. */
+  readonly host: number | undefined;
+  /** Whether dumps contain it. */
+  readonly dumped: boolean;
+}
+
+/** What a QEMU core (or a running QEMU) holds. */
+export interface QemuCoreInspection extends Inspection {
+  readonly kind: "qemu-core";
+  readonly what: "core" | "process";
+  readonly program: { readonly path: string | undefined; readonly buildId: string | undefined };
+  readonly qemuVersion: string | undefined;
+  readonly machine: string | undefined;
+  readonly accelerator: string | undefined;
+  readonly arch: string;
+  /** `-m`, octets. */
+  readonly ramSize: number | undefined;
+  readonly dumpGuestCore: boolean | undefined;
+  readonly flatView: readonly FlatRangeEntry[];
+  readonly ramBlocks: readonly RamBlock[];
+  readonly memory: MemoryTotals;
+  /** Guest memory whose contents are not there, by region and reason. */
+  readonly missing: readonly MemoryRange[];
+  readonly vcpus: readonly Vcpu[];
+  /** Lines of VMCOREINFO; undefined without. */
+  readonly vmcoreInfo: string | undefined;
+  readonly warnings: readonly string[];
+}
+
+function typeOf(range: FlatRange): string {
+  const { ram, ramDevice, romd, readonly } = range.region;
+  const plain = ramDevice ? "ramd" : romd ? "romd" : ram && readonly ? "rom" : ram ? "ram" : "i/o";
+  return `${range.nonvolatile ? "nv-" : ""}${range.readonly ? "rom" : plain}`;
+}
+
+export async function inspectQemu(state: OpenedQemu, what: "core" | "process"): Promise<QemuCoreInspection> {
+  const guest = await guestOfQemu(state, "");
+  const { machine, view, image, program } = state;
+  const dumped = new Set(state.selected);
+  return {
+    schemaVersion: 1,
+    kind: "qemu-core",
+    source: program.memory.name,
+    what,
+    program: { path: image.path, buildId: image.buildId },
+    qemuVersion: machine.version,
+    machine: machine.name,
+    accelerator: machine.accelerator,
+    arch: guest.arch.name,
+    ramSize: machine.ramSize,
+    dumpGuestCore: machine.dumpGuestCore,
+    flatView: view.ranges.map((range) => ({
+      start: range.start,
+      end: range.start + range.size,
+      priority: range.region.priority,
+      type: typeOf(range),
+      name: range.region.name,
+      offsetInRegion: range.offsetInRegion,
+      host: range.ram?.host,
+      dumped: dumped.has(range),
+    })),
+    ramBlocks: view.blocks,
+    memory: memoryTotals(guest.memory),
+    missing: [...guest.memory.ranges()].filter(({ presence }) => presence === "absent"),
+    vcpus: guest.vcpus,
+    vmcoreInfo: guest.facts.vmcoreInfo?.text,
+    warnings: guest.warnings,
+  };
+}
