@@ -1,0 +1,193 @@
+import { type Rule, rules, type Severity } from "../../findings/finding.js";
+
+const rule = (code: string, severity: Severity, clause: string, explanation: string): Rule => ({
+  code: `qevm/${code}`,
+  severity,
+  spec: `QEMU migration stream, version 3: ${clause}`,
+  explanation,
+});
+
+/** What can be wrong with a QEMU migration stream. */
+export const QEVM = rules({
+  magic: rule("header/magic", "error", "header", "The file does not begin with QEVM."),
+  version: rule("header/version", "error", "header", "Only version 3 exists; another number is damage."),
+  truncated: rule(
+    "truncated",
+    "error",
+    "frame",
+    "The stream ends inside a section. What was read before holds; extract takes it with --partial.",
+  ),
+  noEnd: rule(
+    "end/missing",
+    "error",
+    "frame",
+    "The stream ends between two sections, without its end mark: the migration was not completed.",
+  ),
+  trailing: rule(
+    "end/trailing-octets",
+    "warning",
+    "frame",
+    "Octets follow the end of the stream. They are ignored.",
+  ),
+  tailTooLarge: rule(
+    "end/too-large",
+    "error",
+    "frame",
+    "What follows the memory is larger than any device state: read from a pipe, it can't be kept. Use a file.",
+  ),
+  sectionType: rule(
+    "section/type",
+    "error",
+    "sections",
+    "An octet that begins a section has a value no section has. Reading stops: nothing behind it can be found.",
+  ),
+  sectionName: rule(
+    "section/name",
+    "error",
+    "sections",
+    "The name of a section or block is empty or no printable text.",
+  ),
+  sectionId: rule(
+    "section/unknown-id",
+    "error",
+    "sections",
+    "A PART or END names a section that no START began.",
+  ),
+  sectionTwice: rule("section/repeated-id", "error", "sections", "Two sections begin with one number."),
+  unknownLength: rule(
+    "section/unknown-length",
+    "error",
+    "sections",
+    "The section has no length of its own, the description doesn't cover it and no footer was found behind it.",
+  ),
+  foundByFooter: rule(
+    "section/found-by-footer",
+    "note",
+    "sections",
+    "The section is not in the description: its end was found by its footer, its contents stay undecoded.",
+  ),
+  notEnded: rule(
+    "section/not-ended",
+    "error",
+    "sections",
+    "A section that was started has no END: its last pages are not in the stream.",
+  ),
+  footerMissing: rule("footer/missing", "error", "footer", "No footer stands where the section ends."),
+  footerId: rule("footer/id", "error", "footer", "The footer names another section than the one it ends."),
+  configuration: rule(
+    "configuration/malformed",
+    "error",
+    "configuration",
+    "The configuration's machine name or one of its parts breaks its form.",
+  ),
+  noRam: rule(
+    "ram/none",
+    "note",
+    "sections",
+    "The stream has no RAM section: device state alone, as Xen keeps it beside the memory it saves itself.",
+  ),
+  ramVersion: rule("ram/version", "error", "RAM", "Only version 4 of the RAM section is known."),
+  blockList: rule(
+    "ram/block-list",
+    "error",
+    "block list",
+    "The lengths of the blocks do not add up to the announced sum, or a block is given twice or with an impossible length.",
+  ),
+  flags: rule(
+    "ram/flags",
+    "error",
+    "RAM",
+    "A record's flags are none or a mixture that no QEMU writes. Reading stops: what follows the record is unknown.",
+  ),
+  unsupported: rule(
+    "ram/unsupported",
+    "error",
+    "RAM",
+    "The record belongs to a way of migration whose pages travel elsewhere (RDMA).",
+  ),
+  noBlock: rule("ram/no-block", "error", "RAM", "A record continues a block before any block was named."),
+  unknownBlock: rule(
+    "ram/unknown-block",
+    "error",
+    "RAM",
+    "A record names a block that the block list doesn't have. Its pages are passed over.",
+  ),
+  outside: rule(
+    "ram/page-outside-block",
+    "error",
+    "RAM",
+    "A page's offset is beyond the end of its block, or no multiple of the page size. The page is passed over.",
+  ),
+  fill: rule(
+    "ram/fill-octet",
+    "warning",
+    "RAM: ZERO",
+    "A page of one repeated octet other than zero: old versions of QEMU may send it, new ones refuse it.",
+  ),
+  xbzrle: rule(
+    "ram/xbzrle-delta",
+    "error",
+    "XBZRLE",
+    "A difference runs past its page or its own end, or its encoding or length is impossible. The page's content is lost.",
+  ),
+  xbzrleBase: rule(
+    "ram/xbzrle-no-base",
+    "error",
+    "XBZRLE",
+    "A difference to a page that was never sent. The page's content is lost.",
+  ),
+  compressLength: rule(
+    "ram/compressed-length",
+    "error",
+    "compress",
+    "A compressed page is larger than compression can make a page. Reading stops: its length can't be trusted.",
+  ),
+  compressData: rule(
+    "ram/compressed-data",
+    "error",
+    "compress",
+    "A compressed page does not give exactly one page. The page's content is lost.",
+  ),
+  mapped: rule(
+    "ram/mapped-header",
+    "error",
+    "mapped-ram",
+    "A block's bitmap or pages lie outside the file or in front of their header, or the page size is none.",
+  ),
+  mappedPages: rule(
+    "ram/mapped-pages-cut",
+    "error",
+    "mapped-ram",
+    "The bitmap marks pages that lie beyond the end of the file. Their contents are lost.",
+  ),
+  missingPages: rule(
+    "ram/missing-pages",
+    "warning",
+    "RAM",
+    "Pages of a block were never sent. A cut stream lacks them; free page hinting, virtio-mem and channels of their own (multifd) leave them out; x-ignore-shared keeps them in a file.",
+  ),
+  noDescription: rule(
+    "vmdesc/absent",
+    "warning",
+    "description",
+    "No description of the devices at the end: their state, and so the registers, can't be decoded. Memory is not affected.",
+  ),
+  descriptionLength: rule(
+    "vmdesc/length",
+    "error",
+    "description",
+    "The description is shorter than its length says.",
+  ),
+  descriptionJson: rule(
+    "vmdesc/malformed",
+    "error",
+    "description",
+    "The description is no JSON or lacks the form of one: devices with names, fields and sizes.",
+  ),
+  descriptionContradicts: rule(
+    "vmdesc/contradicts-sections",
+    "error",
+    "description",
+    "The description names another device, another version or another length than the sections have, or another page size than the configuration.",
+  ),
+});
