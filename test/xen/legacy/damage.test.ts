@@ -69,7 +69,9 @@ function smallRemus(): Buffer {
     const body = (): LegacyMaker => maker.vcpuInfo(0, [0]).parameter(-3, 0xfeffe000n).toolstack([]);
     maker.hvmHeader(4).batch([0, 1], page(0), page(1)).tsc(1, 5n, 1000, 0);
     body().u32(-13).endOfBody().hvmTail([1n, 2n, 3n], page(9).subarray(0, 50)).qemu(page(3).subarray(0, 30));
-    maker.batch([0, 1]).compressed(Buffer.concat([codePage(undefined, page(2)), codePage(page(1), changed)]));
+    maker
+      .batch([0, 1])
+      .compressed(Buffer.concat([codePage(undefined, page(2)), codePage(undefined, changed)]));
     body().endOfBody().hvmTail([1n, 2n, 3n], page(9).subarray(0, 50)).qemu(page(3).subarray(0, 40));
   });
 }
@@ -117,7 +119,7 @@ describe("a stream that ends early", () => {
     const [first = 0, second = 0] = ends;
     expect(second).toBe(stream.length);
     for (let length = 0; length <= stream.length; length += 1) {
-      if (length < first - 200 && length % 64 !== 0) continue;
+      if (length % 16 !== 0 && Math.abs(length - first) > 200 && second - length > 200) continue;
       const result = await outcome(stream.subarray(0, length), length % 2 === 0);
       if (length < first) expect(result).toBeInstanceOf(FormatError);
       else if (length === second)
@@ -228,7 +230,7 @@ describe("damage inside a stream", () => {
           );
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 800 },
     );
   });
 
