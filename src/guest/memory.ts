@@ -13,6 +13,8 @@ export interface MemoryRange {
   readonly presence: Presence;
   /** Why the contents are not there (absent) or known to be zero (zero): one short phrase, shared by many ranges. */
   readonly reason?: string;
+  /** Absent because the guest itself has no memory there (given back, never populated): nothing is lost. */
+  readonly unpopulated?: true;
 }
 
 /** A piece of memory in address order. */
@@ -36,7 +38,7 @@ export interface PhysicalMemory {
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }
 
-/** Octets of each kind of memory. */
+/** Octets of each kind of memory; what is unpopulated counts as none. */
 export interface MemoryTotals {
   readonly present: number;
   readonly zero: number;
@@ -45,6 +47,8 @@ export interface MemoryTotals {
 
 export function memoryTotals(memory: PhysicalMemory): MemoryTotals {
   const totals = { present: 0, zero: 0, absent: 0 };
-  for (const range of memory.ranges()) totals[range.presence] += range.end - range.start;
+  for (const range of memory.ranges()) {
+    if (range.unpopulated !== true) totals[range.presence] += range.end - range.start;
+  }
   return totals;
 }

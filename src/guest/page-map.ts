@@ -40,6 +40,7 @@ export interface PageMapOptions {
 interface Reason {
   readonly presence: Presence;
   readonly text: string | undefined;
+  readonly unpopulated: boolean;
 }
 
 const MOST_REASONS = 2 ** 16;
@@ -82,6 +83,11 @@ export class PageMap implements PhysicalMemory {
     this.#index.set(first, count, this.#reason("absent", reason));
   }
 
+  /** The guest has no memory there, and the source says so. */
+  unpopulated(first: number, count: number, reason: string): void {
+    this.#index.set(first, count, this.#reason("absent", reason, true));
+  }
+
   /** The decoder makes their contents, of tokens `token`, `token + 1` … (below 2^32). */
   decoded(first: number, count: number, token: number): void {
     this.#index.set(first, count, tokenCode(token));
@@ -102,14 +108,14 @@ export class PageMap implements PhysicalMemory {
     return { kind: reason.presence, reason: reason.text };
   }
 
-  #reason(presence: Presence, text: string | undefined): number {
-    const key = `${presence} ${text ?? ""}`;
+  #reason(presence: Presence, text: string | undefined, unpopulated = false): number {
+    const key = `${presence} ${unpopulated} ${text ?? ""}`;
     const known = this.#reasonCodes.get(key);
     if (known !== undefined) return known;
     if (this.#reasons.length >= MOST_REASONS)
       throw new FormatError("guest/too-many-reasons", "more kinds of absent memory than can be told apart");
     const code = reasonCode(this.#reasons.length);
-    this.#reasons.push({ presence, text });
+    this.#reasons.push({ presence, text, unpopulated });
     this.#reasonCodes.set(key, code);
     return code;
   }
@@ -120,18 +126,25 @@ export class PageMap implements PhysicalMemory {
 
   *ranges(): Iterable<MemoryRange> {
     const walk = this.#index.runs(0, FRAME_LIMIT);
-    let open: { start: number; end: number; presence: Presence; reason?: string } | undefined;
+    let open: (MemoryRange & { end: number }) | undefined;
+    let openReason: Reason | undefined;
     while (walk.next()) {
       const reason = this.#reasonOf(walk.code);
-      const presence = reason?.presence ?? "present";
       const start = walk.frame * this.pageSize;
       const end = start + walk.count * this.pageSize;
-      if (open?.end === start && open.presence === presence && open.reason === reason?.text) {
+      if (open?.end === start && openReason === reason) {
         open.end = end;
         continue;
       }
       if (open !== undefined) yield open;
-      open = { start, end, presence, ...(reason?.text === undefined ? {} : { reason: reason.text }) };
+      openReason = reason;
+      open = {
+        start,
+        end,
+        presence: reason?.presence ?? "present",
+        ...(reason?.text === undefined ? {} : { reason: reason.text }),
+        ...(reason?.unpopulated === true ? { unpopulated: true } : {}),
+      };
     }
     if (open !== undefined) yield open;
   }

@@ -72,7 +72,8 @@ export function selectMemory(guest: GuestImage, range: AddressRange = EVERYTHING
   for (const whole of guest.memory.ranges()) {
     const start = Math.max(whole.start, range.start);
     const end = Math.min(whole.end, range.end);
-    if (start >= end) continue;
+    // where the guest itself has no memory nothing is missing
+    if (start >= end || whole.unpopulated === true) continue;
     totals[whole.presence] += end - start;
     if (whole.presence === "absent") {
       missing.push({ ...whole, start, end });

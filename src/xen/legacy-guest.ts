@@ -82,7 +82,7 @@ function indexPages(state: LegacyState): PageMap {
     if (source !== undefined) memory.set(pfn, count, startOf(source) + offset);
     else if (type === TYPE.broken) memory.absent(pfn, count, REASON.broken);
     else if (type === TYPE.allocateOnly || hasData(type)) memory.zero(pfn, count, REASON.xalloc);
-    else memory.absent(pfn, count, REASON.xtab);
+    else memory.unpopulated(pfn, count, REASON.xtab);
   }
   return memory;
 }

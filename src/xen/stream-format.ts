@@ -1,5 +1,6 @@
 import type { InputFormat } from "../guest/input-format.js";
 import { isLegacy } from "./legacy/detect.js";
+import { openStreamGuest } from "./stream-guest.js";
 import { startsXenStream } from "./stream.js";
 import { verifyXenStream } from "./stream-verify.js";
 import { XL_MAGIC } from "./xl/layout.js";
@@ -13,4 +14,5 @@ export const xenStream: InputFormat = {
   title: "Xen migration stream",
   matches: (head) => startsXenStream(head) || startsXl(head),
   verify: verifyXenStream,
+  openGuest: openStreamGuest,
 };

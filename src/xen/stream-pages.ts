@@ -107,7 +107,7 @@ export class StreamPages {
         this.#memory.absent(first + whole, count - whole, REASON.truncated);
       }
     } else if (kind === PAGE_TYPE.XTAB) {
-      this.#memory.absent(first, count, REASON.xtab);
+      this.#memory.unpopulated(first, count, REASON.xtab);
     } else if (kind === PAGE_TYPE.BROKEN) {
       this.#memory.absent(first, count, REASON.broken);
     } else {

@@ -179,6 +179,17 @@ describe("page map", () => {
     );
   });
 
+  it("tells memory that the guest does not have from memory that is lost", () => {
+    const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
+    map.absent(0, 2, "x");
+    map.unpopulated(2, 3, "x");
+    expect([...map.ranges()]).toEqual([
+      { start: 0, end: 2 * PAGE, presence: "absent", reason: "x" },
+      { start: 2 * PAGE, end: 5 * PAGE, presence: "absent", reason: "x", unpopulated: true },
+    ]);
+    expect(memoryTotals(map)).toEqual({ present: 0, zero: 0, absent: 2 * PAGE });
+  });
+
   it("keeps single pages in any order, offsets beyond 4 GiB and 1 TiB", () => {
     const map = new PageMap({ name: "none", size: 0, read: () => 0 });
     const order = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 10_000);
