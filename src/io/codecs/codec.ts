@@ -83,7 +83,10 @@ async function loadZstd(): Promise<PageCodec> {
 }
 
 async function loadZstdCompressor(): Promise<NonNullable<PageCodec["compress"]>> {
-  const { compress, init } = await import("@bokuweb/zstd-wasm");
+  const { compressUsingDict, createCCtx, init } = await import("@bokuweb/zstd-wasm");
   await init();
-  return compress;
+  // one context for all pages, and no dictionary: setting up a context takes longer than packing a page
+  const context = createCCtx();
+  const none = new Uint8Array(0);
+  return (input, level) => compressUsingDict(context, input, none, level);
 }

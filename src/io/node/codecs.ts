@@ -52,7 +52,12 @@ const nodeZlib: PageCodec = {
         chunkSize: Math.max(64, outputLength),
       }),
     ),
-  compress: (input, level) => zlib.deflateSync(input, { level }),
+  // a window of the input's size: setting up a larger one takes longer than packing a page
+  compress: (input, level) =>
+    zlib.deflateSync(input, {
+      level,
+      windowBits: Math.max(9, Math.min(15, Math.ceil(Math.log2(Math.max(1, input.length))))),
+    }),
 };
 
 function through(create: () => Transform): Unpacker {

@@ -1,0 +1,55 @@
+import * as os from "node:os";
+import { Worker } from "node:worker_threads";
+import type { PackedPages, PackSettings, PagePool } from "../codecs/page-batch.js";
+
+interface Waiting {
+  readonly resolve: (packed: PackedPages) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One thread and the batches it has, oldest first: it answers in order. */
+interface Thread {
+  readonly worker: Worker;
+  readonly waiting: Waiting[];
+}
+
+const PROGRAM = new URL("./page-worker.js", import.meta.url);
+
+/**
+ * Worker threads that pack pages.
+ * @param threads How many; default: one a processor.
+ * @param program The compiled page-worker.js, where it doesn't lie beside this module.
+ */
+export function createPageWorkers(
+  settings: PackSettings,
+  threads: number = os.availableParallelism(),
+  program: URL = PROGRAM,
+): PagePool {
+  const pool: Thread[] = Array.from({ length: threads }, () => {
+    const worker = new Worker(program, { workerData: settings });
+    const waiting: Waiting[] = [];
+    worker.on("message", (packed: PackedPages) => waiting.shift()?.resolve(packed));
+    const fail = (error: Error): void => {
+      for (const { reject } of waiting.splice(0)) reject(error);
+    };
+    worker.on("error", fail);
+    worker.on("exit", () => fail(new Error("a worker thread ended early")));
+    return { worker, waiting };
+  });
+  return {
+    // one batch in work and one at hand for each thread
+    width: threads * 2,
+    pack(pages) {
+      const thread = pool.reduce((least, next) =>
+        next.waiting.length < least.waiting.length ? next : least,
+      );
+      return new Promise((resolve, reject) => {
+        thread.waiting.push({ resolve, reject });
+        thread.worker.postMessage(pages, [pages.buffer as ArrayBuffer]);
+      });
+    },
+    async close() {
+      await Promise.all(pool.map(({ worker }) => worker.terminate()));
+    },
+  };
+}

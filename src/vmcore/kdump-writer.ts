@@ -1,0 +1,341 @@
+import { viewOf, writeU64 } from "../binary/layout.js";
+import type { GuestImage } from "../guest/image.js";
+import type { MemoryRange } from "../guest/memory.js";
+import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
+import { CODEC_NAMES, loadCodec } from "../io/codecs/codec.js";
+import { type PackedPages, packPages, type PackSettings, type PagePool } from "../io/codecs/page-batch.js";
+import { AbsentError, UsageError } from "../io/errors.js";
+import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
+import { type KdumpPlan, planKdump } from "./kdump-plan.js";
+import {
+  type AddressRange,
+  selectMemory,
+  type VmcoreWriter,
+  type WriteOptions,
+  type WriteReport,
+} from "./writer.js";
+
+/** Octets of pages that go to a worker at a time. */
+const BATCH = 1 << 20;
+/** Descriptors and bitmaps are written in windows of this size. */
+const WINDOW = 256 << 10;
+const DEFAULT_PAGE = 4096;
+const LARGEST_PAGE = 65536;
+
+/** Makes the threads (or their stand-in) that pack pages. */
+export type PoolFactory = (settings: PackSettings, threads: number | undefined) => Promise<PagePool>;
+
+/** Packs in the calling thread: for browsers and small guests. */
+export const packInPlace: PoolFactory = async (settings) => {
+  const name = CODEC_NAMES.find((known) => known === settings.codec);
+  const codec = name === undefined ? undefined : await loadCodec(name);
+  return {
+    width: 1,
+    pack: async (pages) => packPages(pages, settings, codec),
+    close: async () => undefined,
+  };
+};
+
+/** A writer of plain kdump-compressed dumps (diskdump version 6) that packs pages with what `createPool` makes. */
+export function createKdumpWriter(createPool: PoolFactory = packInPlace): VmcoreWriter {
+  return {
+    id: "kdump",
+    title: "kdump-compressed dump",
+    needsRandomAccess: true,
+    async write(guest, sink, options) {
+      if (!isRandomSink(sink))
+        throw new UsageError("a kdump can only be written to a regular file", { source: sink.name });
+      return writeKdump(guest, sink, options, createPool);
+    },
+  };
+}
+
+function compressionOf(options: WriteOptions): string {
+  const compress = options.compress ?? "zlib";
+  if (compress === "none" || compress in COMPRESSION_FLAGS) return compress;
+  const names = [...Object.keys(COMPRESSION_FLAGS), "none"].join(", ");
+  throw new UsageError(`kdump can't compress with '${compress}'; it can with ${names}`);
+}
+
+async function writeKdump(
+  guest: GuestImage,
+  sink: RandomSink,
+  options: WriteOptions,
+  createPool: PoolFactory,
+): Promise<WriteReport> {
+  const compress = compressionOf(options);
+  const blockSize = pageSizeOf(guest);
+  const selection = selectMemory(guest, options.range);
+  const { runs, cut } = wholeBlocks(selection.runs, blockSize);
+  const ends = [...runs, ...selection.missing].map(({ end }) => end);
+  const end = ends.reduce((most, next) => Math.max(most, next), 0);
+  const plan = planKdump({ guest, blockSize, runs, end, compress });
+  await sink.writeAt(0, plan.head);
+  const existing = mergeRuns([...runs, ...selection.missing]);
+  await writeBitmap(sink, plan.bitmapOffset, existing, blockSize);
+  await writeBitmap(sink, plan.bitmapOffset + plan.bitmapSize, runs, blockSize);
+
+  const level = options.level ?? 1;
+  const pool = await createPool({ codec: compress, level, pageSize: blockSize }, options.threads);
+  const flag = Object.entries(COMPRESSION_FLAGS).find(([name]) => name === compress)?.[1] ?? 0;
+  const output = new PageOutput(sink, plan, guest.arch.order === "little", flag);
+  const total = plan.pages * blockSize;
+  try {
+    await new Packer(pool, output, plan.blockSize, (done) => options.progress?.(done, total)).run(
+      guest,
+      runs,
+    );
+    await output.finish();
+  } finally {
+    await pool.close();
+  }
+  await sink.truncate(output.position);
+  const totals = { present: selection.present, zero: selection.zero, absent: selection.absent };
+  for (const range of cut) {
+    const { present, zero } = selectMemory(guest, range);
+    totals.present -= present;
+    totals.zero -= zero;
+    totals.absent += present + zero;
+  }
+  return {
+    ...totals,
+    missing: [...selection.missing, ...cut].sort((a, b) => a.start - b.start),
+    size: output.position,
+  };
+}
+
+function pageSizeOf(guest: GuestImage): number {
+  const { pageSize = DEFAULT_PAGE } = guest.facts;
+  const fits = pageSize >= DEFAULT_PAGE && pageSize <= LARGEST_PAGE && (pageSize & (pageSize - 1)) === 0;
+  return fits ? pageSize : DEFAULT_PAGE;
+}
+
+/** Cuts runs to whole blocks: a part of a block has no form here, and would have to be filled up with zeros. */
+function wholeBlocks(
+  runs: readonly AddressRange[],
+  size: number,
+): { readonly runs: AddressRange[]; readonly cut: MemoryRange[] } {
+  const whole: AddressRange[] = [];
+  const cut: MemoryRange[] = [];
+  const leave = (start: number, end: number): void => {
+    if (start < end) cut.push({ start, end, presence: "absent", reason: "not a whole page" });
+  };
+  for (const run of runs) {
+    const start = Math.ceil(run.start / size) * size;
+    const end = Math.max(start, Math.floor(run.end / size) * size);
+    if (start >= run.end) {
+      leave(run.start, run.end);
+      continue;
+    }
+    leave(run.start, start);
+    leave(end, run.end);
+    if (start < end) whole.push({ start, end });
+  }
+  return { runs: whole, cut };
+}
+
+function mergeRuns(ranges: readonly AddressRange[]): AddressRange[] {
+  const sorted = ranges.map(({ start, end }) => ({ start, end })).sort((a, b) => a.start - b.start);
+  const merged: { start: number; end: number }[] = [];
+  for (const range of sorted) {
+    const last = merged.at(-1);
+    if (last !== undefined && range.start <= last.end) last.end = Math.max(last.end, range.end);
+    else merged.push(range);
+  }
+  return merged;
+}
+
+/** Writes the set bits of a bitmap window by window; what is never written reads as zeros. */
+async function writeBitmap(
+  sink: RandomSink,
+  offset: number,
+  runs: readonly AddressRange[],
+  blockSize: number,
+): Promise<void> {
+  const window = new Uint8Array(WINDOW);
+  let start = -1;
+  const flush = async (): Promise<void> => {
+    if (start >= 0) await sink.writeAt(offset + start, window.subarray(0, used));
+  };
+  let used = 0;
+  for (const run of runs) {
+    const endFrame = Math.ceil(run.end / blockSize);
+    for (let frame = Math.floor(run.start / blockSize); frame < endFrame; ) {
+      const byte = Math.floor(frame / 8);
+      const base = byte - (byte % WINDOW);
+      if (base !== start) {
+        await flush();
+        window.fill(0);
+        start = base;
+      }
+      if (frame % 8 === 0 && endFrame - frame >= 8) {
+        const whole = Math.min(Math.floor((endFrame - frame) / 8), base + WINDOW - byte);
+        window.fill(0xff, byte - base, byte - base + whole);
+        used = byte - base + whole;
+        frame += whole * 8;
+      } else {
+        window[byte - base] = (window[byte - base] ?? 0) | (1 << (frame % 8));
+        used = byte - base + 1;
+        frame += 1;
+      }
+    }
+  }
+  await flush();
+}
+
+/** Page contents one after another and their descriptors. */
+class PageOutput {
+  /** Where the next contents go. */
+  position: number;
+  readonly #sink: RandomSink;
+  readonly #plan: KdumpPlan;
+  readonly #little: boolean;
+  readonly #flag: number;
+  readonly #window = new Uint8Array(pageDescriptor.size * Math.floor(WINDOW / pageDescriptor.size));
+  readonly #view = viewOf(this.#window);
+  #filled = 0;
+  #flushed: number;
+
+  constructor(sink: RandomSink, plan: KdumpPlan, little: boolean, flag: number) {
+    this.#sink = sink;
+    this.#plan = plan;
+    this.#little = little;
+    this.#flag = flag;
+    this.#flushed = plan.descriptorOffset;
+    // all pages of zeros share the first block of contents, which is left a hole
+    this.position = plan.dataOffset + plan.blockSize;
+  }
+
+  async zeros(count: number): Promise<void> {
+    for (let i = 0; i < count; i += 1) {
+      this.#describe(this.#plan.dataOffset, this.#plan.blockSize, 0);
+      if (this.#filled === this.#window.length) await this.#flush();
+    }
+  }
+
+  async packed({ data, sizes }: PackedPages): Promise<void> {
+    const { blockSize } = this.#plan;
+    let at = this.position;
+    for (const size of sizes) {
+      if (size === 0) this.#describe(this.#plan.dataOffset, blockSize, 0);
+      else this.#describe(at, size, size === blockSize ? 0 : this.#flag);
+      at += size;
+      if (this.#filled === this.#window.length) await this.#flush();
+    }
+    if (data.length > 0) await this.#sink.writeAt(this.position, data);
+    this.position = at;
+  }
+
+  #describe(offset: number, size: number, flags: number): void {
+    const at = this.#filled;
+    writeU64(this.#view, at, offset, this.#little);
+    this.#view.setUint32(at + 8, size, this.#little);
+    this.#view.setUint32(at + 12, flags, this.#little);
+    writeU64(this.#view, at + 16, 0, this.#little);
+    this.#filled += pageDescriptor.size;
+  }
+
+  async #flush(): Promise<void> {
+    await this.#sink.writeAt(this.#flushed, this.#window.subarray(0, this.#filled));
+    this.#flushed += this.#filled;
+    this.#filled = 0;
+  }
+
+  async finish(): Promise<void> {
+    if (this.#filled > 0) await this.#flush();
+  }
+}
+
+/** Something on its way to the output: a batch being packed, or a number of zero pages. */
+type Pending = { readonly batch: Promise<PackedPages> } | { readonly zeros: number };
+
+/** Cuts memory into batches, keeps the pool busy and passes results on in order. */
+class Packer {
+  readonly #pool: PagePool;
+  readonly #output: PageOutput;
+  readonly #batchSize: number;
+  readonly #pageSize: number;
+  readonly #progress: (done: number) => void;
+  readonly #pending: Pending[] = [];
+  /** Buffers that came back. */
+  readonly #free: Uint8Array[] = [];
+  #underWay = 0;
+  #buffer: Uint8Array | undefined;
+  #filled = 0;
+  #done = 0;
+
+  constructor(pool: PagePool, output: PageOutput, pageSize: number, progress: (done: number) => void) {
+    this.#pool = pool;
+    this.#output = output;
+    this.#pageSize = pageSize;
+    this.#batchSize = Math.max(BATCH, pageSize);
+    this.#progress = progress;
+  }
+
+  async run(guest: GuestImage, runs: readonly AddressRange[]): Promise<void> {
+    try {
+      for (const run of runs) {
+        let next = run.start;
+        for await (const { gpa, length, bytes } of guest.memory.pieces(run.start, run.end)) {
+          if (gpa !== next) break;
+          if (bytes === undefined && this.#filled % this.#pageSize === 0) await this.#zeros(length);
+          else await this.#add(bytes ?? new Uint8Array(length));
+          next += length;
+          this.#done += length;
+          this.#progress(this.#done);
+        }
+        if (next !== run.end)
+          throw new AbsentError(
+            "vmcore/incomplete-read",
+            `guest memory at 0x${next.toString(16)} can't be read, though its source said it is there`,
+          );
+      }
+      this.#dispatch();
+      while (this.#pending.length > 0) await this.#drainOne();
+    } finally {
+      // what is still being packed has no taker any more
+      for (const entry of this.#pending) if ("batch" in entry) entry.batch.catch(() => undefined);
+    }
+  }
+
+  async #add(bytes: Uint8Array): Promise<void> {
+    for (let from = 0; from < bytes.length; ) {
+      this.#buffer ??= this.#free.pop() ?? new Uint8Array(this.#batchSize);
+      const part = bytes.subarray(from, from + this.#buffer.length - this.#filled);
+      this.#buffer.set(part, this.#filled);
+      this.#filled += part.length;
+      from += part.length;
+      if (this.#filled < this.#buffer.length) return;
+      this.#dispatch();
+      while (this.#underWay >= this.#pool.width) await this.#drainOne();
+    }
+  }
+
+  async #zeros(length: number): Promise<void> {
+    this.#dispatch();
+    const whole = Math.floor(length / this.#pageSize);
+    if (this.#pending.length === 0) await this.#output.zeros(whole);
+    else this.#pending.push({ zeros: whole });
+    const rest = length - whole * this.#pageSize;
+    if (rest > 0) await this.#add(new Uint8Array(rest));
+  }
+
+  #dispatch(): void {
+    if (this.#buffer === undefined || this.#filled === 0) return;
+    const batch = this.#pool.pack(this.#buffer.subarray(0, this.#filled));
+    this.#pending.push({ batch });
+    this.#underWay += 1;
+    this.#buffer = undefined;
+    this.#filled = 0;
+  }
+
+  async #drainOne(): Promise<void> {
+    const entry = this.#pending.shift();
+    if (entry === undefined) return;
+    if ("zeros" in entry) return this.#output.zeros(entry.zeros);
+    const packed = await entry.batch;
+    this.#underWay -= 1;
+    await this.#output.packed(packed);
+    this.#free.push(new Uint8Array(packed.pages.buffer));
+  }
+}

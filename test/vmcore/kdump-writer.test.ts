@@ -1,0 +1,225 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { Report } from "../../src/findings/report.js";
+import { AARCH64_BE, ARM, I386, X86_64, type GuestImage } from "../../src/guest/image.js";
+import { MemorySink } from "../../src/io/byte-sink.js";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { crc32 } from "../../src/io/codecs/checksums.js";
+import { UsageError } from "../../src/io/errors.js";
+import { installNodeCodecs } from "../../src/io/node/codecs.js";
+import { openFile } from "../../src/io/node/files.js";
+import { createPageWorkers } from "../../src/io/node/page-workers.js";
+import { KDUMP_FORMAT, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
+import { createKdumpWriter } from "../../src/vmcore/kdump-writer.js";
+import type { WriteOptions } from "../../src/vmcore/writer.js";
+import { hasProgram, hasShared, projectRoot, scratch, skipUnless } from "../shared.js";
+import { differences, pagesOf, truthOf, unpackKdump } from "./kdump-data.js";
+import { INFO_TEXT, MemoryFile, modelGuest, pageContents } from "./model.js";
+
+installNodeCodecs();
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
+const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"];
+
+const open = async (bytes: Uint8Array): Promise<GuestImage> => {
+  const guest = await KDUMP_FORMAT.openGuest?.(bytesSource(bytes), {});
+  if (guest === undefined) throw new Error("no openGuest");
+  return guest;
+};
+
+async function write(guest: GuestImage, options: WriteOptions = {}): Promise<Uint8Array> {
+  const file = new MemoryFile();
+  const report = await createKdumpWriter().write(guest, file, options);
+  const bytes = file.bytes();
+  expect(report.size).toBe(bytes.length);
+  return bytes;
+}
+
+async function findings(bytes: Uint8Array): Promise<string[]> {
+  const report = new Report("written");
+  await KDUMP_FORMAT.verify?.(bytesSource(bytes), report, {});
+  return report.findings.map(({ code, message }) => `${code} ${message}`);
+}
+
+const crcOf = (page: Uint8Array): string => crc32(page).toString(16);
+
+/** What the model holds, frame by frame. */
+function expected(frames: readonly number[], size = 4096): Map<number, string> {
+  const zero = crcOf(new Uint8Array(size));
+  return new Map(
+    frames.map((frame) => [frame, frame >= 310 && frame < 331 ? zero : crcOf(pageContents(frame, size))]),
+  );
+}
+
+describe("kdump writer", () => {
+  for (const compress of COMPRESSIONS) {
+    it(`${compress}: what it writes is read back`, async () => {
+      const { guest, frames } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
+      const bytes = await write(guest, { compress });
+      const again = await open(bytes);
+      const { pages, reasons } = await pagesOf(again);
+      const truth = expected(frames);
+      for (let frame = 300; frame < 310; frame += 1) truth.set(frame, "-");
+      expect(differences(pages, truth)).toEqual([]);
+      expect([...reasons.values()]).toEqual([10]);
+      expect(again.facts.vmcoreInfo?.text).toBe(INFO_TEXT);
+      expect(again.vcpus[0]?.registers).toMatchObject({
+        general: { rip: 0x1111_0000_0000_0010n },
+        control: { cr3: 0x1000n },
+      });
+      expect(await findings(bytes)).toEqual([]);
+      const seen = (await KDUMP_FORMAT.inspect?.(bytesSource(bytes), {})) as KdumpInspection;
+      expect(seen.compressions).toEqual(compress === "none" ? [] : [compress]);
+      expect(seen.physBase).toEqual({ header: String(2n ** 64n - 186_646_528n), vmcoreInfo: "-186646528" });
+      expect(seen.uname.release).toBe("6.1.0-model");
+      // every page of noise stays as it is, and pages of zeros share one block
+      expect(seen.pages.byCompression.none).toBeGreaterThan(100);
+    });
+  }
+
+  it("writes every width, byte order and block size", async () => {
+    for (const [arch, pageSize] of [
+      [I386, 4096],
+      [ARM, 4096],
+      [AARCH64_BE, 65536],
+      [X86_64, 65536],
+    ] as const) {
+      const { guest, frames } = modelGuest({ arch, pageSize, vmcoreInfo: { text: INFO_TEXT } });
+      const again = await open(await write(guest, { compress: "lzo" }));
+      const { pages } = await pagesOf(again);
+      const known = new Map([...pages].filter(([, crc]) => crc !== "-"));
+      expect(differences(known, expected(frames, pageSize))).toEqual([]);
+      expect(again.arch).toEqual(arch);
+      expect(again.facts.pageSize).toBe(pageSize);
+      expect(again.facts.vmcoreInfo?.text).toBe(INFO_TEXT);
+    }
+  });
+
+  it("writes a part of memory, and nothing of a hole", async () => {
+    const { guest } = modelGuest();
+    const file = new MemoryFile();
+    const report = await createKdumpWriter().write(guest, file, {
+      range: { start: 290 * 4096, end: 312 * 4096 + 100 },
+    });
+    expect(report).toMatchObject({ present: 10 * 4096, zero: 2 * 4096, absent: 10 * 4096 + 100 });
+    const { pages } = await pagesOf(await open(file.bytes()));
+    expect([...pages.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: 22 }, (_, i) => 290 + i));
+  });
+
+  it("refuses pipes and unknown compressions", async () => {
+    const { guest } = modelGuest();
+    await expect(createKdumpWriter().write(guest, new MemorySink(), {})).rejects.toBeInstanceOf(UsageError);
+    await expect(write(guest, { compress: "rar" })).rejects.toBeInstanceOf(UsageError);
+  });
+
+  const program = new URL(`file://${path.join(projectRoot, "dist/io/node/page-worker.js")}`);
+  const notBuilt = skipUnless(fs.existsSync(program), "dist/ (npm run build)");
+  it.skipIf(notBuilt)("worker threads write the same octets", async () => {
+    const { guest } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
+    const workers = createKdumpWriter(async (settings, threads) =>
+      createPageWorkers(settings, threads, program),
+    );
+    for (const compress of COMPRESSIONS) {
+      const file = new MemoryFile();
+      await workers.write(guest, file, { compress, threads: 2 });
+      expect(Buffer.compare(file.bytes(), await write(guest, { compress })), compress).toBe(0);
+    }
+  });
+});
+
+describe.skipIf(noData)("kdump → model → kdump", () => {
+  it("keeps every page of a filtered Linux dump and leaves out what was excluded", async () => {
+    const name = "linux.zlib-d31.kdump";
+    const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump(name, folder)), {});
+    if (guest === undefined) throw new Error("no guest");
+    const again = await open(await write(guest, { compress: "zstd" }));
+    expect(differences((await pagesOf(again)).pages, truthOf(name))).toEqual([]);
+    expect(again.vcpus).toEqual(guest.vcpus);
+    expect(again.facts.vmcoreInfo).toEqual(guest.facts.vmcoreInfo);
+  });
+});
+
+const python = "/usr/bin/python3";
+const hasKdumpfile = spawnSync(python, ["-c", "import kdumpfile"]).status === 0;
+
+describe("outside readers of kdumps written here", () => {
+  it.skipIf(skipUnless(hasKdumpfile, "python3-libkdumpfile"))(
+    "libkdumpfile reads all pages alike",
+    async () => {
+      const { guest, frames } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
+      const truth = expected(frames);
+      for (const compress of COMPRESSIONS) {
+        const file = path.join(folder, `model.${compress}.kdump`);
+        fs.writeFileSync(file, await write(guest, { compress }));
+        const script = `
+import sys, zlib, kdumpfile
+ctx = kdumpfile.kdumpfile(sys.argv[1])
+for pfn in map(int, sys.stdin.read().split()):
+    try:
+        print(pfn, "%x" % zlib.crc32(ctx.read(kdumpfile.KDUMP_MACHPHYSADDR, pfn << 12, 4096)))
+    except kdumpfile.exceptions.KDumpBaseException as error:
+        print(pfn, "-")
+`;
+        const input = [...frames, 300, 305, 331].join(" ");
+        const out = execFileSync(python, ["-c", script, file], {
+          input,
+          encoding: "utf8",
+          stdio: ["pipe", "pipe", "pipe"],
+        });
+        const read = new Map(
+          out
+            .trim()
+            .split("\n")
+            .map((line) => {
+              const [pfn = "", crc = ""] = line.split(" ");
+              return [Number(pfn), crc] as const;
+            }),
+        );
+        expect([read.get(300), read.get(305), read.get(331)], compress).toEqual(["-", "-", "-"]);
+        for (const absent of [300, 305, 331]) read.delete(absent);
+        expect(differences(read, truth), compress).toEqual([]);
+      }
+    },
+  );
+
+  it.skipIf(noData || skipUnless(hasProgram("crash"), "crash"))(
+    "crash finds the release in all of them",
+    async () => {
+      const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      if (guest === undefined) throw new Error("no guest");
+      for (const compress of COMPRESSIONS) {
+        const file = path.join(folder, `linux.${compress}.kdump`);
+        fs.writeFileSync(file, await write(guest, { compress }));
+        const { stdout } = spawnSync("crash", ["--osrelease", file], { encoding: "utf8" });
+        expect(stdout.trim(), compress).toBe("6.1.192");
+      }
+    },
+  );
+
+  it.skipIf(noData || skipUnless(hasProgram("makedumpfile"), "makedumpfile"))(
+    "makedumpfile takes the kernel's log out, as out of its own file",
+    async () => {
+      const original = unpackKdump("linux.zlib-d31.kdump", folder);
+      const guest = await KDUMP_FORMAT.openGuest?.(openFile(original), {});
+      if (guest === undefined) throw new Error("no guest");
+      const log = (file: string): string => {
+        const out = `${file}.dmesg`;
+        const { status, stdout, stderr } = spawnSync("makedumpfile", ["--dump-dmesg", file, out], {
+          encoding: "utf8",
+        });
+        expect(status, `${stdout}${stderr}`).toBe(0);
+        return fs.readFileSync(out, "utf8");
+      };
+      const wanted = log(original);
+      expect(wanted).toContain("Linux version 6.1.192");
+      for (const compress of ["none", "zlib"]) {
+        const file = path.join(folder, `dmesg.${compress}.kdump`);
+        fs.writeFileSync(file, await write(guest, { compress }));
+        expect(log(file), compress).toBe(wanted);
+      }
+    },
+  );
+});
