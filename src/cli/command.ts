@@ -1,4 +1,5 @@
 import { ArgumentParser, type Namespace, RawDescriptionHelpFormatter } from "argparse";
+import { installNodeCodecs } from "../io/node/codecs.js";
 import { AbsentError, describeError, FormatError, GuestscopeError } from "../io/errors.js";
 
 /** Exit statuses that every command keeps to. A signal gives 128 + its number. */
@@ -40,6 +41,7 @@ export function createParser(command: Command, version: string): ArgumentParser 
 
 /** Runs a program's body: prints what it throws in one line and turns it into the documented exit status. */
 export async function runProgram(body: () => Promise<number>): Promise<void> {
+  installNodeCodecs();
   process.stdout.on("error", onStreamError);
   process.stderr.on("error", onStreamError);
   process.exitCode = await body().catch((error: unknown) => {

@@ -13,7 +13,12 @@ import { print, printError, printJson, size } from "./terminal.js";
 /** Outputs by name; loaded when asked for. */
 const WRITERS: Readonly<Record<string, () => Promise<VmcoreWriter>>> = {
   elf: async () => (await import("../vmcore/elf-writer.js")).elfWriter,
-  kdump: async () => (await import("../vmcore/kdump-writer.js")).createKdumpWriter(),
+  kdump: async () => {
+    const { createPageWorkers } = await import("../io/node/page-workers.js");
+    const { createKdumpWriter } = await import("../vmcore/kdump-writer.js");
+    return createKdumpWriter(async (settings, threads) => createPageWorkers(settings, threads));
+  },
+  "xen-core": async () => (await import("../vmcore/xen-core-writer.js")).xenCoreWriter,
   raw: async () => (await import("../vmcore/raw-writer.js")).rawWriter,
   lime: async () => (await import("../vmcore/lime-writer.js")).limeWriter,
 };
