@@ -1,0 +1,64 @@
+import { findRule, RULE_TABLES } from "../open/rules.js";
+import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { paint, print, printError, printJson } from "./terminal.js";
+
+const WIDTH = 96;
+
+function wrapped(text: string): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + word.length >= WIDTH) {
+      lines.push(line);
+      line = "";
+    }
+    line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}
+
+export const command: Command = {
+  name: "explain",
+  summary: "say what a finding means, by which clause, and what to do",
+  examples: [
+    "guestscope explain libxc/page-data/duplicate-pfn",
+    "guestscope explain libxc/page-data    # all codes that start so",
+    "guestscope explain                    # all codes",
+  ],
+  configure(parser) {
+    parser.add_argument("code", {
+      metavar: "CODE",
+      nargs: "?",
+      help: "a finding's code, or how codes start",
+    });
+  },
+  async run(args) {
+    const { code, json } = args as CommonArguments & { code: string | undefined };
+    const exact = code === undefined ? undefined : findRule(code);
+    const all = RULE_TABLES.flatMap(([, table]) => table);
+    const rules = exact !== undefined ? [exact] : all.filter((rule) => rule.code.startsWith(code ?? ""));
+    if (rules.length === 0) {
+      const word = code?.split("/").at(-1) ?? "";
+      const near = all.filter((rule) => rule.code.includes(word)).slice(0, 5);
+      const hint = near.length === 0 ? "" : `; there are ${near.map((rule) => rule.code).join(", ")}`;
+      printError(`guestscope explain: no finding has the code '${code}'${hint}`);
+      return EXIT.failure;
+    }
+    if (json) {
+      printJson({ schemaVersion: 1, kind: "rules", rules });
+    } else if (exact !== undefined || code !== undefined) {
+      for (const [i, rule] of rules.entries()) {
+        if (i > 0) print();
+        print(`${paint("bold", rule.code)}  (${rule.severity})`);
+        for (const line of wrapped(rule.explanation)) print(`  ${line}`);
+        print(paint("dim", `  ${rule.spec}`));
+      }
+    } else {
+      for (const [title, table] of RULE_TABLES) {
+        print(paint("bold", title));
+        for (const rule of table) print(`  ${rule.severity.padEnd(7)}  ${rule.code}`);
+      }
+    }
+    return EXIT.good;
+  },
+};

@@ -1,0 +1,3 @@
+import type { Presenter } from "./presenter.js";
+
+export const present: Presenter = () => [];

@@ -1,0 +1,111 @@
+import type { Finding } from "../findings/finding.js";
+import { describeRecord } from "../findings/finding.js";
+import type { Report } from "../findings/report.js";
+import { describeError, GuestscopeError } from "../io/errors.js";
+import { openInput } from "../io/node/files.js";
+import { FORMATS } from "../open/formats.js";
+import { verify, type Verification } from "../open/open.js";
+import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { counted } from "./present/presenter.js";
+import { Progress } from "./progress.js";
+import { hex, paint, print, printError, printJson } from "./terminal.js";
+
+interface Arguments extends CommonArguments {
+  readonly inputs: readonly string[];
+  readonly strict: boolean;
+}
+
+const COLOURS = { error: "red", warning: "yellow", note: "cyan" } as const;
+
+function findingLines(finding: Finding): string[] {
+  const where = [
+    `at ${hex(finding.offset)}`,
+    ...(finding.record === undefined ? [] : [describeRecord(finding.record)]),
+  ].join(", ");
+  const severity = paint([COLOURS[finding.severity], "bold"], finding.severity.padEnd(7));
+  return [`  ${severity}  ${finding.message}`, `           ${paint("dim", `${where} [${finding.code}]`)}`];
+}
+
+function reportLines(report: Report, verbose: boolean): string[] {
+  const shown = report.findings.filter(({ severity }) => verbose || severity !== "note");
+  const lines = shown.flatMap(findingLines);
+  for (const [code, more] of report.omitted)
+    lines.push(`  … and ${counted(more, "more finding")} of ${code}`);
+  const notes = report.count("note");
+  if (!verbose && notes > 0) lines.push(paint("dim", `  ${counted(notes, "note")}: --verbose shows them`));
+  return lines;
+}
+
+function verdictOf({ report }: Verification): string {
+  return paint(report.valid ? ["green", "bold"] : ["red", "bold"], report.verdict);
+}
+
+function toDocument({ report, format }: Verification): object {
+  return {
+    source: report.source,
+    format: format ?? null,
+    valid: report.valid,
+    verdict: report.verdict,
+    errors: report.count("error"),
+    warnings: report.count("warning"),
+    notes: report.count("note"),
+    findings: report.findings,
+    omitted: report.omitted,
+  };
+}
+
+export const command: Command = {
+  name: "verify",
+  summary: "check inputs against the specification of their format; say what is wrong and where",
+  examples: [
+    "guestscope verify web01.save",
+    "ssh host 'xl save web01 /dev/stdout' | guestscope verify -",
+    "guestscope verify --strict *.save",
+    "guestscope verify --json web01.save | jq '.inputs[0].findings'",
+  ],
+  configure(parser) {
+    parser.add_argument("inputs", {
+      metavar: "INPUT",
+      nargs: "+",
+      help: "files, or - for standard input",
+    });
+    parser.add_argument("--strict", { action: "store_true", help: "count warnings as errors" });
+  },
+  async run(args) {
+    const { inputs, strict, json, quiet, verbose } = args as Arguments;
+    const done: Verification[] = [];
+    let failed = false;
+    for (const name of inputs) {
+      const progress = new Progress(!quiet);
+      try {
+        const input = openInput(name);
+        const result = await verify(input, { strict, progress: progress.update }).finally(() =>
+          progress.done(),
+        );
+        if ("close" in input) input.close();
+        done.push(result);
+        if (json || quiet) continue;
+        const title = FORMATS.find(({ id }) => id === result.format)?.title;
+        print(`${paint("bold", result.report.source)}${title === undefined ? "" : `: ${title}`}`);
+        for (const line of reportLines(result.report, verbose)) print(line);
+        print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);
+      } catch (error) {
+        if (!(error instanceof GuestscopeError)) throw error;
+        failed = true;
+        printError(`guestscope: ${describeError(error)}`);
+      }
+    }
+    const valid = done.filter(({ report }) => report.valid).length;
+    if (json) {
+      printJson({ schemaVersion: 1, kind: "verification", inputs: done.map(toDocument) });
+    } else if (!quiet && inputs.length > 1) {
+      const rest = [
+        ...(done.length > valid ? [`${done.length - valid} invalid`] : []),
+        ...(inputs.length > done.length ? [`${inputs.length - done.length} not checked`] : []),
+      ];
+      print(`${counted(inputs.length, "input")}: ${[`${valid} valid`, ...rest].join(", ")}`);
+    }
+    if (failed) return EXIT.failure;
+    return valid === done.length ? EXIT.good : EXIT.badInput;
+  },
+};

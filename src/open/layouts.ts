@@ -1,0 +1,89 @@
+import type { FieldPlace } from "../binary/layout.js";
+import * as elf from "../elf/layout.js";
+import * as qemuMigration from "../qemu/migration/layout.js";
+import * as kdump from "../vmcore/kdump-layout.js";
+import * as lime from "../vmcore/lime.js";
+import * as xenCore from "../vmcore/xen-core-layout.js";
+import * as hvmContext from "../xen/hvm-context/layout.js";
+import * as legacy from "../xen/legacy/layout.js";
+import * as libxc from "../xen/libxc/layout.js";
+import * as libxl from "../xen/libxl/layout.js";
+import * as pvContext from "../xen/pv-context.js";
+import * as xl from "../xen/xl/layout.js";
+
+/** A structure as documentation shows it. */
+export interface DescribedLayout {
+  readonly name: string;
+  readonly size: number;
+  readonly spec: string;
+  readonly fields: readonly FieldPlace[];
+}
+
+/** Structures by the format they belong to. */
+export const LAYOUTS: Readonly<Record<string, readonly DescribedLayout[]>> = {
+  xl: layoutsOf(xl),
+  libxl: layoutsOf(libxl),
+  libxc: layoutsOf(libxc),
+  "hvm-context": layoutsOf(hvmContext),
+  "pv-context": layoutsOf(pvContext),
+  "xen-legacy": layoutsOf(legacy),
+  "qemu-migration": layoutsOf(qemuMigration),
+  elf: layoutsOf(elf),
+  kdump: layoutsOf(kdump),
+  lime: layoutsOf(lime),
+  "xen-core": layoutsOf(xenCore),
+};
+
+/** Sizes that the specifications state: a declaration that comes to another one is wrong. */
+export const STATED_SIZES: Readonly<Record<string, number>> = {
+  "xl header": 48,
+  "xl optional data": 4,
+  "libxl header": 16,
+  "libxl record header": 8,
+  "libxl emulator header": 8,
+  "libxl checkpoint state": 8,
+  "libxc image header": 24,
+  "libxc domain header": 16,
+  "libxc record header": 8,
+  "PAGE_DATA header": 8,
+  "PAGE_DATA entry": 8,
+  X86_PV_INFO: 8,
+  "X86_PV_P2M_FRAMES header": 8,
+  "X86_PV_VCPU header": 8,
+  "X86_PV_VCPU_XSAVE context": 16,
+  "X86_PV_VCPU_MSRS entry": 16,
+  X86_TSC_INFO: 24,
+  "HVM_PARAMS header": 8,
+  "HVM_PARAMS entry": 16,
+  "X86_CPUID_POLICY entry": 24,
+  "X86_MSR_POLICY entry": 16,
+  "HVM save descriptor": 8,
+  "HVM save HEADER": 24,
+  "HVM save CPU": 1032,
+  "PV context of a 64-bit guest": 0x1430,
+  "PV context of a 32-bit guest": 0xaf0,
+  e_ident: 16,
+  Elf64_Ehdr: 64,
+  Elf32_Ehdr: 52,
+  Elf64_Phdr: 56,
+  Elf32_Phdr: 32,
+  Elf64_Shdr: 64,
+  Elf32_Shdr: 40,
+};
+
+function layoutsOf(module: object): readonly DescribedLayout[] {
+  return Object.values(module).filter(isLayout);
+}
+
+function isLayout(value: unknown): value is DescribedLayout {
+  return typeof value === "object" && value !== null && "fields" in value && "spec" in value;
+}
+
+/** What is wrong with a declaration: a size other than stated, or fields that don't add up to it. */
+export function layoutMismatch(layout: DescribedLayout): string | undefined {
+  const stated = STATED_SIZES[layout.name];
+  const added = layout.fields.reduce((sum, field) => sum + field.size, 0);
+  if (added !== layout.size) return `fields take ${added} octets, declared are ${layout.size}`;
+  if (stated !== undefined && stated !== layout.size) return `${layout.size} octets, expected are ${stated}`;
+  return undefined;
+}
