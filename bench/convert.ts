@@ -1,0 +1,107 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { hasProgram } from "../test/shared.js";
+import { compare, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
+import { makePlainStream, makeRemusStream } from "./make-legacy-stream.js";
+
+const PAGES = (2 << 30) / 4096;
+const CONVERT = `${process.execPath} ${path.resolve(import.meta.dirname, "../dist/cli/compat/convert-legacy-stream.js")}`;
+
+/** What a plain loop costs: the same batches, read and written one call at a time. */
+const REFERENCE = `
+import struct, sys
+source, target = open(sys.argv[1], "rb"), open(sys.argv[2], "wb")
+source.read(8)
+while True:
+    marker, = struct.unpack("=i", source.read(4))
+    if marker > 0:
+        pfns = struct.unpack("%dQ" % marker, source.read(8 * marker))
+        data = source.read(4096 * len([pfn for pfn in pfns if pfn >> 28 < 13]))
+        target.write(struct.pack("=IIII", 1, 8 + 8 * marker + len(data), marker, 0))
+        target.write(struct.pack("%dQ" % marker, *[(pfn >> 28 << 60) | pfn & 0xfffffff for pfn in pfns]))
+        target.write(data)
+    elif marker == -7:
+        source.read(20)
+    else:
+        break
+target.write(source.read())
+`;
+
+/** Converting legacy streams of 2 GiB, against plain copying. */
+export async function run(): Promise<void> {
+  await inMemory(async (folder) => {
+    const file = (name: string): string => path.join(folder, name);
+    makePlainStream(file("hvm"), "hvm", PAGES);
+    makePlainStream(file("pv"), "pv", PAGES);
+    const call = (guest: string, from: string, to: string): string =>
+      `TMPDIR=${folder} ${CONVERT} -i ${from} -o ${to} -w 64 -g ${guest} -f libxl`;
+    const prepare = `rm -f ${file("out")}`;
+    const copy = { peerName: "cat A > B", prepare } as const;
+    const pipe = { peerName: "cat | cat | cat" } as const;
+
+    for (const [guest, bar] of [
+      ["hvm", 0.9],
+      ["pv", 0.8],
+    ] as const) {
+      const peer = `cat ${file(guest)} > ${file("out")}`;
+      compare({
+        name: `convert: ${guest}, file to file`,
+        ours: call(guest, file(guest), file("out")),
+        peer,
+        bar,
+        ...copy,
+      });
+    }
+    fs.rmSync(file("out"), { force: true });
+    for (const [guest, bar] of [
+      ["hvm", 0.8],
+      ["pv", 0.4],
+    ] as const) {
+      const ours = `cat ${file(guest)} | ${call(guest, "0", "1")} | cat > /dev/null`;
+      const peer = `cat ${file(guest)} | cat | cat > /dev/null`;
+      const spooled = guest === "pv" ? " (spooled)" : "";
+      compare({ name: `convert: ${guest}, pipe to pipe${spooled}`, ours, peer, bar, ...pipe });
+    }
+    if (hasProgram("python3")) {
+      fs.writeFileSync(file("reference.py"), REFERENCE);
+      compare({
+        name: "convert: hvm, file to file",
+        ours: call("hvm", file("hvm"), file("out")),
+        peer: `python3 ${file("reference.py")} ${file("hvm")} ${file("out")}`,
+        peerName: "python3 reading and writing the same batches",
+        prepare,
+        rounds: 3,
+      });
+    }
+    for (const guest of ["hvm", "pv"]) {
+      fs.rmSync(file("out"), { force: true });
+      const peak = peakMemory(`${CONVERT} -i ${file(guest)} -o ${file("out")} -w 64 -g ${guest} -f libxl`);
+      if (peak !== undefined) {
+        record(`convert: ${guest}, peak memory`, `${peak.toFixed(0)} MiB`, "bar under 150 MiB", peak < 150);
+      }
+    }
+    for (const name of ["hvm", "pv", "out"]) fs.rmSync(file(name), { force: true });
+
+    const octets = makeRemusStream(file("remus"), 33);
+    makeRemusStream(file("remus-short"), 1);
+    const convertRemus = (name: string): number =>
+      medianSeconds(`rm -f ${file("out")}; ${call("hvm", file(name), file("out"))}`, 3);
+    const seconds = convertRemus("remus") - convertRemus("remus-short");
+    const rate = (octets * (32 / 33)) / seconds / 1e6;
+    record(
+      "convert: compressed checkpoints, pages decoded",
+      `${rate.toFixed(0)} MB/s`,
+      "bar 500 MB/s",
+      rate >= 500,
+    );
+    const peak = peakMemory(`${CONVERT} -i ${file("remus")} -o ${file("out")} -w 64 -g hvm -f libxl`);
+    if (peak !== undefined) {
+      record(
+        "convert: compressed checkpoints, peak memory",
+        `${peak.toFixed(0)} MiB`,
+        "bar under 150 MiB",
+        peak < 150,
+      );
+    }
+  });
+}
