@@ -80,13 +80,15 @@ export class DebugInfo implements TypeContext {
    * A variable by name: of a unit (`ram_list`), or of a function or namespace (`function::variable`).
    * One that other units see goes before static ones of its name. Undefined when there is none with an address.
    *
-   * @throws FormatError `dwarf/ambiguous-variable` when several are equally good.
+   * @throws FormatError `dwarf/ambiguous-variable` when several are equally good; AbsentError
+   *   `dwarf/alternate-missing`, `dwarf/split-missing` when it may be in a file that was not given.
    */
   variable(name: string): Variable | undefined {
     const all = this.variables(name);
     const best = all.some(({ external }) => external) ? all.filter(({ external }) => external) : all;
     const [first] = best;
     const other = best.find(({ address }) => address !== first?.address);
+    if (first === undefined) this.#checkWhole(`variable ${name}`);
     if (first === undefined || other === undefined) return first;
     const text = `several variables ${name}: in ${first.unit ?? "?"} and in ${other.unit ?? "?"}`;
     throw this.#mainError("dwarf/ambiguous-variable", text);
@@ -147,7 +149,8 @@ export class DebugInfo implements TypeContext {
   /**
    * The definition of a type by kind and name, outside of functions. Undefined when there is none.
    *
-   * @throws FormatError `dwarf/ambiguous-type` when units define different types of that name.
+   * @throws FormatError `dwarf/ambiguous-type` when units define different types of that name; AbsentError
+   *   `dwarf/alternate-missing`, `dwarf/split-missing` when it may be in a file that was not given.
    */
   type(kind: NamedKind, name: string): Type | undefined {
     const key = `${kind} ${name}`;
@@ -155,6 +158,7 @@ export class DebugInfo implements TypeContext {
       const path = name.split("::");
       const last = path.pop() ?? name;
       const die = this.#definition(NAMED_KINDS[kind], last, path, undefined);
+      if (die === undefined) this.#checkWhole(`${kind} ${name}`);
       this.#named.set(key, die === undefined ? undefined : this.typeOf(die));
     }
     return this.#named.get(key);
@@ -229,6 +233,20 @@ export class DebugInfo implements TypeContext {
       }
     }
     return chosen;
+  }
+
+  /** What isn't found may be in a file that nobody gave. */
+  #checkWhole(what: string): void {
+    const [main] = this.files;
+    const link = main?.alternate === undefined ? main?.alternateLink : undefined;
+    const lacking = [...(link === undefined ? [] : [link.name]), ...this.missingSplit];
+    const [first] = lacking;
+    if (first === undefined) return;
+    const more = lacking.length > 1 ? ` and ${lacking.length - 1} more` : "";
+    const id = link === undefined || link.buildId === "" ? "" : ` (build id ${link.buildId})`;
+    const code = link === undefined ? "dwarf/split-missing" : "dwarf/alternate-missing";
+    const text = `${what} is not in the debug info at hand; ${first}${id}${more}, which may hold it, was not found`;
+    throw new AbsentError(code, text, { source: main?.name ?? "" });
   }
 
   #mainError(code: string, message: string): Error {

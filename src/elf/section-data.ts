@@ -22,8 +22,7 @@ export async function unpackSection(
 ): Promise<Uint8Array> {
   const refuse = (message: string): FormatError =>
     elf.error("elf/section/compression", message, section.offset, `section ${section.name}`);
-  const { method, size, at } =
-    (section.flags & SHF_COMPRESSED) === 0n ? zdebug(bytes, refuse) : compressionHeader(elf, bytes, refuse);
+  const { method, size, at } = readPacking(elf, section, bytes, refuse);
   const packed = bytes.subarray(at);
   if (size > (packed.length + 64) * RATIO_LIMIT[method]) {
     throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
@@ -43,6 +42,22 @@ interface Packing {
   readonly size: number;
   /** Where the packed octets start. */
   readonly at: number;
+}
+
+function readPacking(
+  elf: ElfFile,
+  section: ElfSection,
+  bytes: Uint8Array,
+  refuse: (message: string) => FormatError,
+): Packing {
+  try {
+    const isOld = (section.flags & SHF_COMPRESSED) === 0n;
+    return isOld ? zdebug(bytes, refuse) : compressionHeader(elf, bytes, refuse);
+  } catch (error) {
+    // sizes beyond 2^53 are refused without their place
+    if (error instanceof FormatError && error.code === "binary/overflow") throw refuse(error.message);
+    throw error;
+  }
 }
 
 function compressionHeader(
