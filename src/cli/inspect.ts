@@ -1,5 +1,5 @@
 import type { Inspection } from "../guest/input-format.js";
-import { openInput } from "../io/node/files.js";
+import { openFile, openInput } from "../io/node/files.js";
 import { inspect } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import type { Presenter } from "./present/presenter.js";
@@ -9,6 +9,9 @@ import { print, printJson } from "./terminal.js";
 /** How each kind of inspection becomes text: `kind` → module that exports `present`. */
 const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Presenter }>>> = {
   "xen-stream": () => import("./present/xen-stream.js"),
+  kdump: () => import("./present/vmcore.js"),
+  "elf-vmcore": () => import("./present/vmcore.js"),
+  "xen-core": () => import("./present/vmcore.js"),
 };
 
 interface Arguments extends CommonArguments {
@@ -36,7 +39,10 @@ export const command: Command = {
     const { input: name, json, quiet, verbose } = args as Arguments;
     const progress = new Progress(!quiet);
     const input = openInput(name);
-    const inspection = await inspect(input, { progress: progress.update }).finally(() => progress.done());
+    const inspection = await inspect(input, {
+      progress: progress.update,
+      openFile: async (path) => openFile(path),
+    }).finally(() => progress.done());
     const status = isDamaged(inspection) ? EXIT.badInput : EXIT.good;
     if (json) {
       printJson(inspection);

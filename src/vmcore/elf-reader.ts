@@ -26,10 +26,11 @@ import {
   S390X,
   X86_64,
 } from "../guest/image.js";
-import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
+import type { Inspection, InputFormat } from "../guest/input-format.js";
 import { PageMap } from "../guest/page-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
+import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import { decodeVcpus } from "./notes.js";
 
 const SPEC = "gABI, Program Header; Linux kdump, ELF vmcore";
@@ -195,13 +196,15 @@ function originOf(notes: readonly ElfNote[]): string {
   return notes.some(({ name }) => name === "VMCOREINFO") ? "ELF vmcore of a Linux kernel" : "ELF vmcore";
 }
 
-async function openElfGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  const { elf, segments, notes, warnings } = await openVmcore(input);
+async function openElfGuest(input: ByteSource): Promise<GuestImage> {
+  return guestOf(await openVmcore(input));
+}
+
+function guestOf({ elf, segments, notes, warnings }: OpenVmcore): GuestImage {
   if (segments.length === 0)
     throw elf.error(ELF_VMCORE_RULES.empty.code, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
   const memory = memoryOf(elf, segments);
-  options.progress?.(1, 1, "program headers");
   const text = vmcoreInfoOf(notes);
   return {
     arch,
@@ -209,7 +212,7 @@ async function openElfGuest(input: ByteSource, options: OpenOptions): Promise<Gu
     vcpus: decodeVcpus(notes, arch),
     facts: {
       origin: originOf(notes),
-      source: input.name,
+      source: elf.name,
       ...(text === undefined ? {} : { vmcoreInfo: { text } }),
       more: { segments: segments.length, elfClass: elf.bits },
     },
@@ -218,34 +221,27 @@ async function openElfGuest(input: ByteSource, options: OpenOptions): Promise<Gu
 }
 
 /** What `inspect` says of an ELF vmcore. */
-export interface ElfVmcoreInspection extends Inspection {
+export interface ElfVmcoreInspection extends Inspection, GuestSummary {
   readonly kind: "elf-vmcore";
-  readonly architecture: string;
   readonly bits: 32 | 64;
   readonly order: "little" | "big";
-  readonly origin: string;
   /** Decimal numbers; virtual addresses as 0x texts. */
   readonly segments: readonly (Omit<VmcoreSegment, "virtual"> & { readonly virtual: string })[];
   readonly notes: readonly { readonly name: string; readonly type: number; readonly size: number }[];
-  readonly vmcoreInfo?: string;
-  readonly warnings: readonly string[];
 }
 
 async function inspectElf(input: ByteSource): Promise<ElfVmcoreInspection> {
-  const { elf, segments, notes, warnings } = await openVmcore(input);
-  const text = vmcoreInfoOf(notes);
+  const opened = await openVmcore(input);
+  const { elf, segments, notes } = opened;
   return {
     schemaVersion: 1,
     kind: "elf-vmcore",
     source: input.name,
-    architecture: architectureOf(elf).name,
+    ...(await summarizeGuest(guestOf(opened))),
     bits: elf.bits,
     order: elf.order,
-    origin: originOf(notes),
     segments: segments.map((segment) => ({ ...segment, virtual: `0x${segment.virtual.toString(16)}` })),
     notes: notes.map(({ name, type, descriptor }) => ({ name, type, size: descriptor.length })),
-    ...(text === undefined ? {} : { vmcoreInfo: text }),
-    warnings,
   };
 }
 

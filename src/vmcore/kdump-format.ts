@@ -1,23 +1,22 @@
 import { latin1 } from "../binary/layout.js";
+import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { UsageError } from "../io/errors.js";
 import { isFlattened } from "./flattened.js";
 import {
   COMPRESSION_BY_FLAG,
-  kdumpArchitecture,
+  kdumpGuest,
   type KdumpCounts,
   openKdump,
   openKdumpGuest,
-  physBaseDisagreement,
 } from "./kdump-guest.js";
 import { DISKDUMP_SIGNATURE, KDUMP_SIGNATURE } from "./kdump-layout.js";
 import { verifyKdump } from "./kdump-verify.js";
 
 /** What `inspect` says of a kdump-compressed dump. Addresses and 64-bit values are decimal or 0x texts. */
-export interface KdumpInspection extends Inspection {
+export interface KdumpInspection extends Inspection, GuestSummary {
   readonly kind: "kdump";
-  readonly architecture: string;
   readonly bits: 32 | 64;
   readonly order: "little" | "big";
   readonly headerVersion: number;
@@ -39,8 +38,6 @@ export interface KdumpInspection extends Inspection {
   readonly frames: number;
   readonly pages: KdumpCounts;
   readonly notes: readonly { readonly name: string; readonly type: number; readonly size: number }[];
-  readonly vmcoreInfo?: string;
-  readonly warnings: readonly string[];
 }
 
 function needSource(input: ByteSource | ByteStream): ByteSource {
@@ -49,18 +46,19 @@ function needSource(input: ByteSource | ByteStream): ByteSource {
 }
 
 async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<KdumpInspection> {
-  const { files, counts, warnings } = await openKdump(input, options);
+  const opened = await openKdump(input, options);
+  const { files, counts } = opened;
   const [file] = files;
   if (file === undefined) throw new UsageError("no file", { source: input.name });
   const { header, subHeader, flattened } = file;
   const { sysname, nodename, release, version, machine, domainname } = header;
-  const disagreement = physBaseDisagreement(file);
+  const summary = await summarizeGuest(kdumpGuest(opened, input, { partial: true }));
   const told = file.vmcorePhysBase;
   return {
     schemaVersion: 1,
     kind: "kdump",
     source: input.name,
-    architecture: kdumpArchitecture(file).name,
+    ...summary,
     ...file.form,
     headerVersion: header.header_version,
     uname: { sysname, nodename, release, version, machine, domainname },
@@ -97,8 +95,6 @@ async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<Kd
     frames: file.frames,
     pages: counts,
     notes: file.notes.map(({ name, type, descriptor }) => ({ name, type, size: descriptor.length })),
-    ...(file.vmcoreInfo === undefined ? {} : { vmcoreInfo: file.vmcoreInfo }),
-    warnings: disagreement === undefined ? warnings : [...warnings, disagreement],
   };
 }
 

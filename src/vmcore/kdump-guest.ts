@@ -226,7 +226,15 @@ export function physBaseDisagreement(file: KdumpFile): string | undefined {
 
 /** The model of a kdump-compressed dump. */
 export async function openKdumpGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  const { files, memory, counts, warnings } = await openKdump(input, options);
+  return kdumpGuest(await openKdump(input, options), input, options);
+}
+
+/** The model of a dump whose files are open. */
+export function kdumpGuest(
+  { files, memory, counts, warnings }: OpenKdump,
+  input: ByteSource,
+  options: Pick<OpenOptions, "partial">,
+): GuestImage {
   const [file] = files;
   if (file === undefined) throw new FormatError("kdump/header/signature", "not a kdump-compressed dump");
   if (file.flattened?.complete === false && options.partial !== true)

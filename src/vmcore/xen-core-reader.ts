@@ -11,6 +11,7 @@ import type { Vcpu, X86Registers } from "../guest/vcpu.js";
 import { ByteReader } from "../io/byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
+import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import {
   vcpuContext,
   XEN_CORE_MAGIC_HVM,
@@ -207,8 +208,12 @@ class RunJoiner {
 }
 
 async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  const core = await openXenCore(input);
+  return xenCoreGuest(await openXenCore(input), options.partial === true);
+}
+
+async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage> {
   const { contents, pageSize } = core;
+  const input = core.elf.source;
   const there = Math.floor(Math.max(0, Math.min(contents.size, input.size - contents.offset)) / pageSize);
   const memory = new PageMap(input, { pageSize });
   const joiner = new RunJoiner((first, count, index) => {
@@ -222,13 +227,12 @@ async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promis
     else if (frame !== UNUSED) joiner.page(index, frame);
   });
   joiner.finish();
-  options.progress?.(1, 1, "frames");
   const warnings = [
     ...(missing > 0 ? [`the file ends before the frame numbers of ${missing} pages`] : []),
     ...(strays > 0 ? [`${strays} pages belong to no frame`] : []),
     ...(core.isPv ? ["page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own"] : []),
   ];
-  if (missing > 0 && options.partial !== true)
+  if (missing > 0 && !partial)
     throw violation(
       XEN_CORE_RULES.truncated,
       input.name,
@@ -254,11 +258,11 @@ async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promis
 }
 
 /** What `inspect` says of a Xen core. */
-export interface XenCoreInspection extends Inspection {
+export interface XenCoreInspection extends Inspection, GuestSummary {
   readonly kind: "xen-core";
   readonly guestType: "PV" | "HVM";
   readonly xenVersion?: string;
-  readonly vcpus: number;
+  /** Pages that there is room for; those of no frame among them. */
   readonly pages: number;
   readonly pageSize: number;
   readonly sections: readonly { readonly name: string; readonly offset: number; readonly size: number }[];
@@ -267,13 +271,14 @@ export interface XenCoreInspection extends Inspection {
 async function inspectXenCore(input: ByteSource): Promise<XenCoreInspection> {
   const core = await openXenCore(input);
   const sections = await core.elf.sections();
+  const summary = await summarizeGuest(await xenCoreGuest(core, true));
   return {
     schemaVersion: 1,
     kind: "xen-core",
     source: input.name,
+    ...summary,
     guestType: core.isPv ? "PV" : "HVM",
     ...(core.version === undefined ? {} : { xenVersion: core.version }),
-    vcpus: core.vcpus,
     pages: core.pages,
     pageSize: core.pageSize,
     sections: sections.slice(1).map(({ name, offset, size }) => ({ name, offset, size })),

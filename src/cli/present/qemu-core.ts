@@ -66,7 +66,8 @@ function release(text: string | undefined): string | undefined {
   return text === undefined ? undefined : (/^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? "present");
 }
 
-function vcpuLines(vcpu: Vcpu, options: PresentOptions): string[] {
+/** A processor: the main registers, all of them with `verbose`. */
+export function vcpuLines(vcpu: Vcpu, options: PresentOptions): string[] {
   const { registers } = vcpu;
   if (registers === undefined) return [`vCPU ${vcpu.id}: registers not known`];
   if (registers.kind === "other") return [`vCPU ${vcpu.id}`];

@@ -1,0 +1,136 @@
+import type { Inspection } from "../../guest/input-format.js";
+import type { ElfVmcoreInspection } from "../../vmcore/elf-reader.js";
+import type { GuestSummary } from "../../vmcore/guest-summary.js";
+import type { KdumpInspection } from "../../vmcore/kdump-format.js";
+import type { XenCoreInspection } from "../../vmcore/xen-core-reader.js";
+import { hex, size, tableLines } from "../terminal.js";
+import { percent } from "./memory.js";
+import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
+import { vcpuLines } from "./qemu-core.js";
+
+type Fact = readonly [name: string, value: string | undefined];
+type Vmcore = KdumpInspection | ElfVmcoreInspection | XenCoreInspection;
+
+/** Lines of a map shown without `verbose`. */
+const FEW = 16;
+
+/** A vmcore of any kind as text. */
+export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+  const found = inspection as Vmcore;
+  const facts =
+    found.kind === "kdump"
+      ? kdumpFacts(found)
+      : found.kind === "xen-core"
+        ? xenFacts(found)
+        : elfFacts(found);
+  return [
+    ...factLines(`${found.source}: ${found.origin}`, [...facts, ...guestFacts(found)]),
+    ...(found.kind === "elf-vmcore"
+      ? ["", ...segmentLines(found, options)]
+      : ["", ...regionLines(found, options)]),
+    ...(found.absent.length === 0
+      ? []
+      : ["", ...found.absent.map(({ reason, octets }) => `not here: ${size(octets)}, ${reason}`)]),
+    ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
+    ...(found.software?.code ?? []).map(({ vcpu, octets }) => `vCPU ${vcpu} code: ${octets}`),
+    ...(options.verbose && found.vmcoreInfo !== undefined
+      ? ["", "VMCOREINFO", ...indented(found.vmcoreInfo.trimEnd().split("\n"))]
+      : []),
+    ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
+  ];
+}
+
+function guestFacts({ arch, memory, vmcoreInfo, software }: GuestSummary): Fact[] {
+  const whole = memory.present + memory.zero + memory.absent;
+  const release = /^OSRELEASE=(.*)$/m.exec(vmcoreInfo ?? "")?.[1];
+  return [
+    ["architecture", arch],
+    ["VMCOREINFO", vmcoreInfo === undefined ? undefined : (release ?? "present")],
+    ["kernel", software?.banner],
+    [
+      "guest memory",
+      `${size(whole)}: ${size(memory.present + memory.zero)} there, ${size(memory.absent)} missing (${percent(memory.absent, whole)})`,
+    ],
+  ];
+}
+
+function kdumpFacts(found: KdumpInspection): Fact[] {
+  const { uname, flattened, split, pages, physBase } = found;
+  const packed = Object.entries(pages.byCompression).map(([name, n]) => `${count(n)} ${name}`);
+  return [
+    ["form", `version ${found.headerVersion}, ${found.bits}-bit, ${found.order} endian`],
+    [
+      "uname",
+      Object.values(uname)
+        .filter((part) => part !== "")
+        .join(" ") || undefined,
+    ],
+    ["block size", String(found.blockSize)],
+    ["dump level", String(found.dumpLevel)],
+    ["complete", found.incomplete ? "no: its writer ran out of space" : undefined],
+    ["flattened", flattened === undefined ? undefined : counted(flattened.records, "record")],
+    [
+      "split",
+      split?.parts.map((part) => `${part.source}: ${hex(part.firstFrame)}-${hex(part.endFrame)}`).join("; "),
+    ],
+    ["pages", `${count(pages.dumped)} (${packed.join(", ")}), ${count(pages.excluded)} excluded`],
+    [
+      "phys_base",
+      `${physBase.header}${physBase.vmcoreInfo === undefined ? "" : `, VMCOREINFO ${physBase.vmcoreInfo}`}`,
+    ],
+    ["notes", noteNames(found.notes)],
+  ];
+}
+
+function elfFacts(found: ElfVmcoreInspection): Fact[] {
+  return [
+    ["form", `ELF${found.bits}, ${found.order} endian`],
+    ["notes", noteNames(found.notes)],
+  ];
+}
+
+function xenFacts(found: XenCoreInspection): Fact[] {
+  return [
+    ["guest type", found.guestType],
+    ["Xen", found.xenVersion],
+    ["pages", count(found.pages)],
+    ["sections", found.sections.map(({ name }) => name).join(" ")],
+  ];
+}
+
+/** `2 CORE/1, 2 QEMU/0, VMCOREINFO/0`. */
+function noteNames(notes: readonly { readonly name: string; readonly type: number }[]): string | undefined {
+  const counts = new Map<string, number>();
+  for (const { name, type } of notes) counts.set(`${name}/${type}`, (counts.get(`${name}/${type}`) ?? 0) + 1);
+  const parts = Array.from(counts, ([name, n]) => (n === 1 ? name : `${n} ${name}`));
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+function segmentLines({ segments }: ElfVmcoreInspection, { verbose }: PresentOptions): string[] {
+  const shown = verbose ? segments : segments.slice(0, FEW);
+  const rows = shown.map((s) => [
+    hex(s.physical),
+    s.virtual,
+    hex(s.memorySize),
+    hex(s.fileSize),
+    hex(s.offset),
+  ]);
+  const titles = ["physical", "virtual", "memory", "in the file", "offset"].map((title) => ({
+    title,
+    align: "right" as const,
+  }));
+  const rest = segments.length - shown.length;
+  return [
+    ...tableLines(titles, rows),
+    ...(rest > 0 ? [`and ${count(rest)} more; --verbose shows them`] : []),
+  ];
+}
+
+function regionLines({ regions, regionsLeftOut }: GuestSummary, { verbose }: PresentOptions): string[] {
+  const shown = verbose ? regions : regions.slice(0, FEW);
+  const rest = regions.length - shown.length + regionsLeftOut;
+  return [
+    ...shown.map(({ start, end }) => `memory ${hex(start)}-${hex(end)} (${size(end - start)})`),
+    ...(rest > 0 ? [`and ${count(rest)} more`] : []),
+  ];
+}
