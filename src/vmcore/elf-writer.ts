@@ -21,6 +21,7 @@ import {
 import { encodeNote } from "../elf/notes.js";
 import type { Architecture, GuestImage } from "../guest/image.js";
 import { kernelTextMapping } from "../guest/linux.js";
+import type { PhysicalMemory } from "../guest/memory.js";
 import type { Mapping } from "../guest/paging.js";
 import type { ByteSink } from "../io/byte-sink.js";
 import { UsageError } from "../io/errors.js";
@@ -230,14 +231,14 @@ export const elfWriter: VmcoreWriter = {
       alignment: PAGE,
       flags: PF_R | PF_W | PF_X,
     });
-    await writeElf(guest, plan, sink, options);
+    await writeElf(guest.memory, plan, sink, options);
     return { present, zero, absent, missing, size: plan.size };
   },
 };
 
 /** Writes a dump that was laid out. */
 export async function writeElf(
-  guest: GuestImage,
+  memory: PhysicalMemory,
   plan: ElfLayout,
   sink: ByteSink,
   options: Pick<WriteOptions, "progress">,
@@ -245,6 +246,6 @@ export async function writeElf(
   const total = plan.runs.reduce((sum, run) => sum + (run.end - run.start), 0);
   const placer = new Placer(sink);
   await placer.put(0, plan.head);
-  await writeContents(guest.memory, plan.runs, placer, (done) => options.progress?.(done, total));
+  await writeContents(memory, plan.runs, placer, (done) => options.progress?.(done, total));
   await placer.finish(plan.size);
 }
