@@ -1,0 +1,394 @@
+/*
+ * A program with the structures of QEMU's memory map as they were at version QEMU (102 for 1.2, 702 for 7.2),
+ * filled with a small guest: 64 KiB of RAM in two ranges, a ROM seen twice (once through an alias), a device, memory
+ * that dumps leave out. Prints "ready" and waits.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef QEMU
+#error "compile with -DQEMU=<version>"
+#endif
+
+#if QEMU >= 208
+typedef __int128 Int128;
+static Int128 int128(uint64_t a) { return a; }
+#else
+typedef struct Int128 { uint64_t lo; int64_t hi; } Int128;
+static Int128 int128(uint64_t a) { return (Int128){ a, 0 }; }
+#endif
+
+#if QEMU >= 103
+typedef uint64_t hwaddr;
+#else
+typedef uint64_t target_phys_addr_t;
+typedef target_phys_addr_t hwaddr;
+#endif
+typedef uint64_t ram_addr_t;
+
+typedef struct TypeImpl { const char *name; } TypeImpl;
+typedef struct ObjectClass { TypeImpl *type; } ObjectClass;
+typedef struct Object { ObjectClass *class; void *free; } Object;
+
+typedef struct MemoryRegion MemoryRegion;
+typedef struct RAMBlock RAMBlock;
+
+struct RAMBlock {
+    MemoryRegion *mr;
+    uint8_t *host;
+    ram_addr_t offset;
+#if QEMU >= 203
+    ram_addr_t used_length;
+    ram_addr_t max_length;
+#else
+    ram_addr_t length;
+#endif
+    uint32_t flags;
+    char idstr[256];
+#if QEMU >= 104 && QEMU < 203
+    struct { RAMBlock *tqe_next; RAMBlock **tqe_prev; } next;
+#else
+    struct { RAMBlock *le_next; RAMBlock **le_prev; } next;
+#endif
+    int fd;
+#if QEMU >= 208
+    size_t page_size;
+#endif
+#if QEMU >= 900
+    int guest_memfd;
+#endif
+};
+
+typedef struct RAMList {
+    RAMBlock *mru_block;
+#if QEMU >= 104 && QEMU < 203
+    struct { RAMBlock *tqh_first; RAMBlock **tqh_last; } blocks;
+#else
+    struct { RAMBlock *lh_first; } blocks;
+#endif
+} RAMList;
+
+RAMList ram_list;
+
+struct MemoryRegion {
+#if QEMU >= 201
+    Object parent_obj;
+#endif
+    Int128 size;
+    hwaddr addr;
+    bool ram;
+    bool readonly;
+    bool rom_device;
+#if QEMU >= 106
+    bool romd_mode;
+#else
+    bool readable;
+#endif
+#if QEMU >= 202 && QEMU < 208
+    bool skip_dump;
+#endif
+#if QEMU >= 208
+    bool ram_device;
+#endif
+#if QEMU >= 301
+    bool nonvolatile;
+#endif
+#if QEMU >= 206
+    RAMBlock *ram_block;
+#else
+    ram_addr_t ram_addr;
+#endif
+    MemoryRegion *alias;
+    hwaddr alias_offset;
+    int32_t priority;
+    const char *name;
+#if QEMU >= 601
+    void *rdm;
+#endif
+};
+
+typedef struct AddrRange { Int128 start; Int128 size; } AddrRange;
+
+typedef struct FlatRange {
+    MemoryRegion *mr;
+    hwaddr offset_in_region;
+    AddrRange addr;
+#if QEMU >= 106
+    bool romd_mode;
+#else
+    bool readable;
+#endif
+    bool readonly;
+#if QEMU >= 301
+    bool nonvolatile;
+#endif
+} FlatRange;
+
+typedef struct FlatView {
+#if QEMU >= 203
+    struct { void *next; void *func; } rcu;
+#endif
+#if QEMU >= 106
+    unsigned ref;
+#endif
+    FlatRange *ranges;
+    unsigned nr;
+    unsigned nr_allocated;
+} FlatView;
+
+typedef struct AddressSpace {
+#if QEMU >= 103
+    char *name;
+#endif
+    MemoryRegion *root;
+#if QEMU >= 103
+    FlatView *current_map;
+#else
+    FlatView current_map;
+#endif
+} AddressSpace;
+
+#if QEMU < 103
+static
+#endif
+AddressSpace address_space_memory;
+
+typedef struct SegmentCache { uint32_t selector; uint64_t base; uint32_t limit; uint32_t flags; } SegmentCache;
+typedef struct CPUX86State {
+    uint64_t regs[16];
+    uint64_t eip;
+    uint64_t eflags;
+    SegmentCache segs[6];
+    SegmentCache ldt, tr, gdt, idt;
+    uint64_t cr[5];
+    uint64_t efer;
+#if QEMU < 106
+    int cpu_index;
+    struct CPUX86State *next_cpu;
+#endif
+} CPUX86State;
+
+#if QEMU < 106
+CPUX86State *first_cpu;
+#else
+typedef struct CPUState {
+    Object parent_obj;
+    int cpu_index;
+    struct { struct CPUState *tqe_next; struct CPUState **tqe_prev; } node;
+} CPUState;
+typedef struct X86CPU { CPUState parent_obj; CPUX86State env; } X86CPU;
+typedef struct CPUTailQ { CPUState *tqh_first; CPUState **tqh_last; } CPUTailQ;
+#if QEMU >= 802
+CPUTailQ cpus_queue;
+#define CPUS cpus_queue
+#else
+CPUTailQ cpus;
+#define CPUS cpus
+#endif
+#endif
+
+#if QEMU >= 212
+typedef struct VMCoreInfoState {
+    Object parent_obj;
+    bool has_vmcoreinfo;
+    struct __attribute__((packed)) { uint16_t host_format, guest_format; uint32_t size; uint64_t paddr; } vmcoreinfo;
+} VMCoreInfoState;
+
+static void vmcoreinfo_realize(VMCoreInfoState *s)
+{
+    static VMCoreInfoState * volatile vmcoreinfo_state;
+    vmcoreinfo_state = s;
+}
+#endif
+
+#define PAGE 4096
+
+static void *zalloc(size_t size) { return calloc(1, size); }
+
+static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int seed)
+{
+    RAMBlock *block = zalloc(sizeof *block);
+    block->host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < length; i += PAGE) memset(block->host + i, seed + (int)(i / PAGE), PAGE);
+    block->offset = offset;
+    block->fd = -1;
+    strcpy(block->idstr, id);
+#if QEMU >= 203
+    block->used_length = block->max_length = length;
+#else
+    block->length = length;
+#endif
+#if QEMU >= 208
+    block->page_size = PAGE;
+#endif
+#if QEMU >= 900
+    block->guest_memfd = -1;
+#endif
+#if QEMU >= 104 && QEMU < 203
+    block->next.tqe_next = ram_list.blocks.tqh_first;
+    ram_list.blocks.tqh_first = block;
+#else
+    block->next.le_next = ram_list.blocks.lh_first;
+    ram_list.blocks.lh_first = block;
+#endif
+    return block;
+}
+
+static MemoryRegion *region(const char *name, RAMBlock *block)
+{
+    MemoryRegion *mr = zalloc(sizeof *mr);
+    mr->name = strdup(name);
+    mr->ram = block != NULL;
+    if (block) {
+#if QEMU >= 206
+        mr->ram_block = block;
+#else
+        mr->ram_addr = block->offset;
+#endif
+    }
+    return mr;
+}
+
+static FlatView *view;
+
+static FlatRange *add_range(MemoryRegion *mr, uint64_t start, uint64_t size, uint64_t offset)
+{
+    FlatRange *range = &view->ranges[view->nr++];
+    range->mr = mr;
+    range->addr.start = int128(start);
+    range->addr.size = int128(size);
+    range->offset_in_region = offset;
+    return range;
+}
+
+static void fill_cpu(CPUX86State *env, int index)
+{
+    for (int i = 0; i < 16; i++) env->regs[i] = 0x1000 * (index + 1) + i;
+    env->eip = 0xffffffff81000000 + index;
+    env->eflags = 2;
+    for (int i = 0; i < 6; i++) env->segs[i] = (SegmentCache){ 8 * (i + 1), 0x100 * i, 0xffff, 0x9300 };
+    env->gdt = (SegmentCache){ 0, 0xfffffe0000001000, 127, 0 };
+    env->idt = (SegmentCache){ 0, 0xfffffe0000000000, 4095, 0 };
+    env->cr[0] = 0x80050033;
+    env->cr[3] = 0x1000;
+    env->cr[4] = 0x6f0;
+    env->efer = 0xd01;
+}
+
+int main(void)
+{
+    RAMBlock *ram = add_block("pc.ram", 0, 16 * PAGE, 1);
+    RAMBlock *rom = add_block("pc.bios", 16 * PAGE, 4 * PAGE, 0x80);
+    RAMBlock *vfio = add_block("vfio", 32 * PAGE, PAGE, 0xc0);
+    MemoryRegion *ram_mr = region("pc.ram", ram), *rom_mr = region("pc.bios", rom);
+    MemoryRegion *alias = region("bios alias", rom);
+    alias->alias = rom_mr;
+    alias->alias_offset = PAGE;
+    MemoryRegion *device = region("vfio", vfio);
+    rom_mr->readonly = alias->readonly = true;
+
+#if QEMU >= 103
+    view = zalloc(sizeof *view);
+    address_space_memory.current_map = view;
+    address_space_memory.name = strdup("memory");
+#else
+    view = &address_space_memory.current_map;
+#endif
+    view->ranges = zalloc(16 * sizeof(FlatRange));
+    add_range(ram_mr, 0, 8 * PAGE, 0);
+    add_range(ram_mr, 8 * PAGE, 8 * PAGE, 8 * PAGE);
+    add_range(region("apic", NULL), 0xfee00000, PAGE, 0);
+#if QEMU >= 202
+#if QEMU >= 208
+    device->ram_device = true;
+#else
+    device->skip_dump = true;
+#endif
+    add_range(device, 0xff000000, PAGE, 0);
+#endif
+#if QEMU >= 301
+    device->ram_device = true;
+    MemoryRegion *pmem = region("cxl", vfio);
+    pmem->nonvolatile = true;
+    add_range(pmem, 0xff100000, PAGE, 0)->nonvolatile = true;
+    add_range(ram_mr, 0xff200000, PAGE, 0)->nonvolatile = true;
+#endif
+    add_range(alias, 0xffffd000, 3 * PAGE, 0)->readonly = true;
+    add_range(rom_mr, 0x100000000, 4 * PAGE, 0)->readonly = true;
+
+    static CPUX86State *envs[2];
+#if QEMU < 106
+    for (int i = 1; i >= 0; i--) {
+        envs[i] = zalloc(sizeof(CPUX86State));
+        envs[i]->cpu_index = i;
+        envs[i]->next_cpu = first_cpu;
+        first_cpu = envs[i];
+        fill_cpu(envs[i], i);
+    }
+#else
+    for (int i = 1; i >= 0; i--) {
+        X86CPU *cpu = zalloc(sizeof *cpu);
+        envs[i] = &cpu->env;
+        cpu->parent_obj.cpu_index = i;
+        cpu->parent_obj.node.tqe_next = CPUS.tqh_first;
+        CPUS.tqh_first = &cpu->parent_obj;
+        fill_cpu(&cpu->env, i);
+    }
+#endif
+
+#if QEMU >= 212
+    static const char text[] = "OSRELEASE=6.1.0-mimic\nPAGESIZE=4096\n";
+    uint32_t header[3] = { 11, sizeof text - 1, 0 };
+    uint8_t *note = ram->host + 3 * PAGE + 64;
+    memset(note, 0, 256);
+    memcpy(note, header, 12);
+    memcpy(note + 12, "VMCOREINFO", 11);
+    memcpy(note + 24, text, sizeof text - 1);
+    VMCoreInfoState *state = zalloc(sizeof *state);
+    state->has_vmcoreinfo = true;
+    state->vmcoreinfo.guest_format = 1;
+    state->vmcoreinfo.size = 256;
+    state->vmcoreinfo.paddr = 3 * PAGE + 64;
+    vmcoreinfo_realize(state);
+#endif
+
+#ifdef LOOP_BLOCKS
+#if QEMU >= 104 && QEMU < 203
+    vfio->next.tqe_next->next.tqe_next->next.tqe_next = vfio;
+#else
+    vfio->next.le_next->next.le_next->next.le_next = vfio;
+#endif
+#endif
+#ifdef LOOP_ALIAS
+    rom_mr->alias = alias;
+#endif
+#ifdef BAD_POINTER
+    view->ranges[1].mr = (MemoryRegion *)0x1234;
+#endif
+#ifdef NO_VIEW
+    address_space_memory.current_map = NULL;
+#endif
+#ifdef MANY_RANGES
+    view->nr = 0xffffffff;
+#endif
+#ifdef LONG_RANGE
+    view->ranges[1].addr.size = int128(1ULL << 40);
+#endif
+#ifdef HUGE_ADDRESS
+    view->ranges[0].addr.start = ~(Int128)0;
+#endif
+#ifdef BACKWARDS
+    view->ranges[1].addr.start = int128(0);
+#endif
+#ifdef WILD_BLOCK
+    ram_mr->ram_block = (RAMBlock *)0x7000;
+#endif
+    puts("ready");
+    fflush(stdout);
+    for (;;) pause();
+}
