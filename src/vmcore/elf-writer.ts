@@ -47,7 +47,7 @@ export interface ElfPlan {
   readonly runs: readonly AddressRange[];
   /** Further PT_LOADs over the same contents. */
   readonly aliases: readonly Mapping[];
-  /** Octets that contents are aligned to, and p_align; 1 packs everything and says 0. */
+  /** Octets that contents are aligned to; 1 packs everything. */
   readonly alignment: number;
   /** p_flags of the PT_LOADs. */
   readonly flags: number;
@@ -120,7 +120,7 @@ export function layOutElf(plan: ElfPlan): ElfLayout {
       order,
     );
   }
-  const table = [noteSegment(notesAt, notes.length, plan), ...runs.map((run) => loadSegment(plan, run))];
+  const table = [noteSegment(notesAt, notes.length), ...runs.map((run) => loadSegment(plan, run))];
   for (const [i, segment] of [...table, ...placeAliases(plan, runs)].entries())
     phdr.write(view, tableAt + i * phdr.size, segment, order);
   head.set(notes, notesAt);
@@ -153,9 +153,10 @@ function placeRuns(plan: ElfPlan, from: number): PlacedRun[] {
   });
 }
 
-const pAlign = (plan: ElfPlan): bigint => (plan.alignment === 1 ? 0n : BigInt(plan.alignment));
+/** As the kernel's own dumps say: by anything else crash takes a page-aligned file for a netdump, without KASLR. */
+const P_ALIGN = 0n;
 
-function noteSegment(offset: number, size: number, plan: ElfPlan): Phdr {
+function noteSegment(offset: number, size: number): Phdr {
   return {
     p_type: PT_NOTE,
     p_flags: 0,
@@ -164,7 +165,7 @@ function noteSegment(offset: number, size: number, plan: ElfPlan): Phdr {
     p_paddr: 0n,
     p_filesz: size,
     p_memsz: size,
-    p_align: plan.alignment === 1 ? 0n : 4n,
+    p_align: P_ALIGN,
   };
 }
 
@@ -178,7 +179,7 @@ function loadSegment(plan: ElfPlan, run: PlacedRun, virtual = BigInt(run.start))
     p_paddr: BigInt(run.start),
     p_filesz: size,
     p_memsz: size,
-    p_align: pAlign(plan),
+    p_align: P_ALIGN,
   };
 }
 
