@@ -92,6 +92,8 @@ export class DescriptorStream implements ByteStream {
   readonly #fd: number;
   /** The same pipe opened anew, non-blocking, so that the shared descriptor's flags stay as they are. */
   readonly #nonBlocking: number | undefined;
+  /** Signals must run while we wait, and there is no second descriptor (a socket has none): every read is another thread's. */
+  readonly #threaded: boolean;
 
   constructor(fd: number, name: string, waiting: Waiting = "block") {
     this.name = name;
@@ -106,9 +108,11 @@ export class DescriptorStream implements ByteStream {
         this.#nonBlocking = undefined;
       }
     }
+    this.#threaded = waiting === "yield" && this.#nonBlocking === undefined;
   }
 
   read(into: Uint8Array): MaybePromise<number> {
+    if (this.#threaded) return this.#wait(into);
     const fd = this.#nonBlocking ?? this.#fd;
     for (let attempt = 0; ; attempt += 1) {
       try {
@@ -125,10 +129,6 @@ export class DescriptorStream implements ByteStream {
 
   async #wait(into: Uint8Array): Promise<number> {
     for (let pause = 0; ; pause = Math.min(pause + 1, 20)) {
-      if (this.#nonBlocking === undefined) {
-        // a non-blocking descriptor given to us: nothing to wait on but time
-        await new Promise((resolve) => setTimeout(resolve, pause));
-      }
       const n = await new Promise<number | undefined>((resolve, reject) => {
         fs.read(this.#fd, into, 0, into.length, null, (error, count) => {
           if (error === null) resolve(count);
@@ -138,7 +138,8 @@ export class DescriptorStream implements ByteStream {
         });
       });
       if (n !== undefined) return n;
-      if (this.#nonBlocking !== undefined) await new Promise((resolve) => setTimeout(resolve, pause));
+      // a non-blocking descriptor given to us: nothing to wait on but time
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 }
