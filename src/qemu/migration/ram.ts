@@ -32,6 +32,13 @@ const MOST_ROUNDS = 1000;
 /** Pages by which compressed ones may come late. */
 const DISORDER = 1024;
 
+/** `OSRE` and `VMCO`, as octets stand; the length of a note's name. */
+const OSRE = 0x4f53_5245;
+const VMCO = 0x564d_434f;
+const NOTE_NAME = 11;
+const NOTE_HEAD = 16;
+const MOST_NOTES = 4096;
+
 /** How often a page of each sort came. */
 export interface PageCounts {
   plain: number;
@@ -80,6 +87,8 @@ export class RamReader {
   readonly blocks: RamBlock[] = [];
   readonly rounds: Round[] = [];
   readonly index: RamIndex;
+  /** Frames of plain pages that begin as VMCOREINFO does; a later copy may have replaced them. */
+  readonly noteFrames: number[] = [];
   /** Sections that held records. */
   sections = 0;
   readonly #frame: Frame;
@@ -101,7 +110,7 @@ export class RamReader {
   /** Records up to the end mark of this part. */
   async readRecords(): Promise<void> {
     const frame = this.#frame;
-    const { pageSize } = this.#options;
+    const { pageSize, forReading } = this.#options;
     this.sections += 1;
     for (;;) {
       const { reader } = frame;
@@ -118,6 +127,8 @@ export class RamReader {
         case FLAG.page: {
           if (kind === flags) await this.#selectBlock();
           const content = reader.position;
+          if (forReading && reader.available < NOTE_HEAD) await frame.need(NOTE_HEAD, "a page");
+          const likely = forReading && this.#mayHoldVmcoreInfo();
           const skipped = reader.skip(pageSize);
           const n = skipped instanceof Promise ? await skipped : skipped;
           if (n < pageSize) frame.truncated("a page", pageSize - n);
@@ -125,6 +136,7 @@ export class RamReader {
           if (page >= 0) {
             this.#count("plain", page);
             this.index.plain(page, content);
+            if (likely && this.noteFrames.length < MOST_NOTES) this.noteFrames.push(page);
           }
           break;
         }
@@ -170,6 +182,16 @@ export class RamReader {
           frame.halt(QEVM.flags, at, `a record's flags are ${flagNames(flags)}`);
       }
     }
+  }
+
+  /** Whether the page at hand begins as VMCOREINFO or its note does: found on the way, nothing is read twice. */
+  #mayHoldVmcoreInfo(): boolean {
+    const { reader } = this.#frame;
+    const first = reader.view.getUint32(reader.at);
+    if (first === OSRE) return true;
+    return (
+      (first === NOTE_NAME || first === NOTE_NAME << 24) && reader.view.getUint32(reader.at + 12) === VMCO
+    );
   }
 
   async #selectBlock(): Promise<void> {

@@ -460,7 +460,7 @@ class StreamWalk {
     };
     this.frame.reader = new ByteReader(source, { start: base, window: WINDOW });
     const record = this.frame.record;
-    await this.#loadDescription({ ...source, read: source.read });
+    await this.#loadDescription(source);
     this.frame.record = record;
   }
 

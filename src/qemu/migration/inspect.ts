@@ -1,0 +1,132 @@
+import type { Finding } from "../../findings/finding.js";
+import { Report } from "../../findings/report.js";
+import type { Inspection, OpenOptions } from "../../guest/input-format.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
+import { loadCodec } from "../../io/codecs/codec.js";
+import { GuestscopeError } from "../../io/errors.js";
+import type { Configuration } from "./configuration.js";
+import type { DeviceState } from "./devices.js";
+import type { Envelope } from "./guest-image.js";
+import { runState } from "./guest-image.js";
+import { mapMachine } from "./machine-map.js";
+import type { BlockPages, RamBlock, Round } from "./ram.js";
+import { processorsOf } from "./registers.js";
+import { type CommandInfo, type QevmStream, readStream, type SectionInfo } from "./stream.js";
+
+/** One block and what the stream holds of it. */
+export interface InspectedBlock extends Omit<RamBlock, "firstFrame"> {
+  /** Its pages after the whole stream. */
+  readonly state: BlockPages;
+}
+
+export interface InspectedMapping {
+  readonly start: number;
+  readonly end: number;
+  /** Undefined: which memory shows here can't be told, for `reason`. */
+  readonly block?: string;
+  readonly offset?: number;
+  readonly reason?: string;
+}
+
+/** A QEVM stream as a document. */
+export interface QevmInspection extends Inspection {
+  readonly kind: "qemu-migration";
+  readonly what: string;
+  /** What stands around the stream: the header of a libvirt save. */
+  readonly envelope?: Readonly<Record<string, unknown>>;
+  readonly configuration: Configuration;
+  readonly pageSize: number;
+  readonly complete: boolean;
+  readonly runState?: string;
+  readonly sections: readonly SectionInfo[];
+  readonly commands: readonly CommandInfo[];
+  readonly blocks: readonly InspectedBlock[];
+  readonly rounds: readonly Round[];
+  readonly description?: QevmStream["description"];
+  readonly devices: readonly DeviceState[];
+  readonly arch?: string;
+  readonly vcpus: readonly Vcpu[];
+  readonly map: readonly InspectedMapping[];
+  readonly mapEvidence: readonly string[];
+  /** Errors, and what can't be told. */
+  readonly damage: readonly Finding[];
+  readonly warnings: readonly string[];
+}
+
+/** Reads a stream whole and describes it. Device state alone (as Xen saves it) is described as well. */
+export async function inspectStream(
+  input: ByteSource | ByteStream,
+  options: OpenOptions = {},
+  envelope: Partial<Envelope> = {},
+): Promise<QevmInspection> {
+  const report = new Report(envelope.source ?? input.name);
+  const { progress } = options;
+  const stream = await readStream(input, report, {
+    start: envelope.start ?? 0,
+    forReading: isByteSource(input),
+    zlib: await loadCodec("zlib"),
+    progress: progress === undefined ? undefined : (done, total) => progress(done, total, "reading"),
+  });
+  const { arch, vcpus } = processorsOf(stream.devices);
+  const state = runState(stream);
+  const warnings = [...(envelope.warnings ?? [])];
+  const map = await mapOf(stream, envelope, warnings);
+  return {
+    schemaVersion: 1,
+    kind: "qemu-migration",
+    source: report.source,
+    what: envelope.origin ?? "QEMU migration stream",
+    ...(envelope.more === undefined ? {} : { envelope: envelope.more }),
+    configuration: stream.configuration,
+    pageSize: stream.pageSize,
+    complete: stream.complete,
+    ...(state === undefined ? {} : { runState: state }),
+    sections: stream.sections,
+    commands: stream.commands,
+    blocks: (stream.ram?.blocks ?? []).map((block) => inspected(block, stream.pages.get(block))),
+    rounds: stream.ram?.rounds ?? [],
+    ...(stream.description === undefined ? {} : { description: stream.description }),
+    devices: stream.devices,
+    ...(arch === undefined ? {} : { arch: arch.name }),
+    vcpus,
+    map: map.ranges,
+    mapEvidence: map.evidence,
+    damage: report.findings.filter(({ severity }) => severity === "error"),
+    warnings: [
+      ...warnings,
+      ...report.findings.filter(({ severity }) => severity === "warning").map(({ message }) => message),
+    ],
+  };
+}
+
+function inspected(block: RamBlock, state: BlockPages | undefined): InspectedBlock {
+  const { firstFrame, ...known } = block;
+  void firstFrame;
+  return { ...known, state: state ?? { present: 0, zero: 0, lost: 0, missing: block.pages } };
+}
+
+async function mapOf(
+  stream: QevmStream,
+  envelope: Partial<Envelope>,
+  warnings: string[],
+): Promise<{ ranges: InspectedMapping[]; evidence: readonly string[] }> {
+  const { ram, pageSize } = stream;
+  if (ram === undefined) return { ranges: [], evidence: [] };
+  try {
+    const map = await mapMachine(stream, envelope.domain ?? {}, []);
+    warnings.push(...map.warnings);
+    const ranges = map.mappings.map(({ start, end, at, reason }): InspectedMapping => {
+      if (at === undefined) return { start, end, ...(reason === undefined ? {} : { reason }) };
+      const frame = at / pageSize;
+      const block = ram.blocks.find((one) => frame >= one.firstFrame && frame < one.firstFrame + one.pages);
+      if (block === undefined) return { start, end };
+      return { start, end, block: block.name, offset: at - block.firstFrame * pageSize };
+    });
+    return { ranges, evidence: map.evidence };
+  } catch (error) {
+    if (!(error instanceof GuestscopeError)) throw error;
+    warnings.push(error.message);
+    return { ranges: [], evidence: [] };
+  }
+}

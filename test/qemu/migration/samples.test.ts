@@ -1,0 +1,217 @@
+import * as fs from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { Report } from "../../../src/findings/report.js";
+import type { GuestImage } from "../../../src/guest/image.js";
+import { memoryTotals } from "../../../src/guest/memory.js";
+import { bytesSource, streamOf } from "../../../src/io/byte-source.js";
+import { openFile } from "../../../src/io/node/files.js";
+import { qemuMigration } from "../../../src/qemu/migration/format.js";
+import type { QevmInspection } from "../../../src/qemu/migration/inspect.js";
+import { scratch } from "../../shared.js";
+import {
+  crc32,
+  gpaMap,
+  groundTruth,
+  noSamples,
+  printedRegisters,
+  sampleFile,
+  unpackSample,
+} from "./samples.js";
+
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+const WHOLE = ["tiny-pc2", "tiny-arm", "tiny-numa", "tiny-live", "tiny-compress", "tiny-mapped10"];
+
+function open(name: string, settings: Record<string, unknown> = {}, partial = false): Promise<GuestImage> {
+  return qemuMigration.openGuest?.(openFile(unpackSample(name, folder)), {
+    settings,
+    partial,
+  }) as Promise<GuestImage>;
+}
+
+/** Pages of a guest against the ground truth: how many are equal, missing, or wrong. */
+async function compare(guest: GuestImage, name: string): Promise<Record<string, number>> {
+  const truth = groundTruth(name);
+  const page = new Uint8Array(4096);
+  const found = { equal: 0, missing: 0, wrong: 0 };
+  for (const { gpa, size, block, offset, kind } of gpaMap(name)) {
+    // flash is no RAM of QEMU's own dumps
+    if (kind === "romd") continue;
+    for (let at = 0; at < size; at += 4096) {
+      const expected = truth.get(block)?.[(offset + at) / 4096];
+      const n = await guest.memory.read(gpa + at, page);
+      if (n === 0 && expected === undefined) found.missing += 1;
+      else if (n === 4096 && crc32(page) === expected) found.equal += 1;
+      else found.wrong += 1;
+    }
+  }
+  return found;
+}
+
+const PAGES: Record<string, number> = {
+  "tiny-pc2": 3088,
+  "tiny-arm": 2048,
+  "tiny-numa": 2064,
+  "tiny-live": 2064,
+  "tiny-compress": 2064,
+  "tiny-mapped10": 3088,
+};
+
+describe.skipIf(noSamples)("saved QEMU guests", () => {
+  it.each(WHOLE)("%s: every guest-physical page", async (name) => {
+    const guest = await open(name);
+    expect(await compare(guest, name)).toEqual({ equal: PAGES[name], missing: 0, wrong: 0 });
+    const totals = memoryTotals(guest.memory);
+    expect(totals.present + totals.zero).toBe((PAGES[name] ?? 0) * 4096);
+    expect(totals.absent).toBe(0);
+    expect(guest.warnings).toEqual([]);
+  });
+
+  it.each(WHOLE)("%s: pieces hold what single reads give", async (name) => {
+    const guest = await open(name);
+    let length = 0;
+    for await (const piece of guest.memory.pieces()) {
+      length += piece.length;
+      const last = new Uint8Array(4096);
+      const at = piece.length - 4096;
+      expect(await guest.memory.read(piece.gpa + at, last)).toBe(4096);
+      const same = piece.bytes === undefined ? new Uint8Array(4096) : piece.bytes.subarray(at);
+      expect(Buffer.compare(last, same)).toBe(0);
+    }
+    expect(length).toBe((PAGES[name] ?? 0) * 4096);
+  });
+
+  it.each(WHOLE.filter((name) => name !== "tiny-arm"))("%s: x86 registers", async (name) => {
+    const { vcpus, arch } = await open(name);
+    const printed = printedRegisters(sampleFile(name, "registers.txt"));
+    expect(arch.name).toBe("x86_64");
+    expect(vcpus.length).toBe(printed.length);
+    for (const [i, values] of printed.entries()) {
+      const registers = vcpus[i]?.registers;
+      if (registers?.kind !== "x86") throw new Error("no x86 registers");
+      const wide = (value: bigint): string => value.toString(16).padStart(16, "0");
+      const { general, segments, control, debug, msrs, gdt, idt } = registers;
+      for (const [register, value] of Object.entries(general)) {
+        const as = register === "rflags" ? "RFL" : register.toUpperCase();
+        expect(`${as} ${wide(value)}`).toBe(`${as} ${values.get(as)?.padStart(16, "0")}`);
+      }
+      for (const [segment, { selector, base, limit, flags }] of Object.entries(segments)) {
+        const hex = (n: number): string => n.toString(16).padStart(8, "0");
+        const shown = `${selector.toString(16).padStart(4, "0")} ${wide(base)} ${hex(limit)} ${hex(flags)}`;
+        expect(shown).toBe(values.get(segment.toUpperCase()));
+      }
+      expect(`${wide(gdt?.base ?? 0n)} ${gdt?.limit.toString(16).padStart(8, "0")}`).toBe(values.get("GDT"));
+      expect(`${wide(idt?.base ?? 0n)} ${idt?.limit.toString(16).padStart(8, "0")}`).toBe(values.get("IDT"));
+      for (const cr of ["cr0", "cr2", "cr3", "cr4"])
+        expect(control[cr]).toBe(BigInt(`0x${values.get(cr.toUpperCase())}`));
+      for (const dr of ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"])
+        expect(debug[dr]).toBe(BigInt(`0x${values.get(dr.toUpperCase())}`));
+      expect(wide(msrs["efer"] ?? 0n)).toBe(values.get("EFER"));
+    }
+  });
+
+  it("tiny-arm: aarch64 registers", async () => {
+    const { vcpus, arch } = await open("tiny-arm");
+    expect(arch.name).toBe("aarch64");
+    expect(vcpus.length).toBe(2);
+    for (const [i, values] of printedRegisters(sampleFile("tiny-arm", "registers.txt")).entries()) {
+      const registers = vcpus[i]?.registers;
+      if (registers?.kind !== "aarch64") throw new Error("no aarch64 registers");
+      expect(registers.x.length).toBe(31);
+      for (const [n, value] of registers.x.entries())
+        expect(value).toBe(BigInt(`0x${values.get(`X${String(n).padStart(2, "0")}`)}`));
+      expect(registers.pc).toBe(BigInt(`0x${values.get("PC")}`));
+      expect(registers.pstate.toString(16)).toBe(values.get("PSTATE"));
+      expect(Object.keys(registers.system)).toContain("ttbr1_el1");
+      expect(registers.system["sctlr_el1"]).toBeGreaterThan(0n);
+    }
+  });
+
+  it("tiny-numa: the order of nodes from the SRAT, not from the block list", async () => {
+    const { facts } = await open("tiny-numa");
+    expect(facts.more).toMatchObject({ ramBlocks: ["n0", "n1"] });
+  });
+
+  it("tiny-numa: with --map, split as the machine splits", async () => {
+    const guest = await open("tiny-numa", { map: ["n0@0", "n1@0x300000"] });
+    expect(await compare(guest, "tiny-numa")).toEqual({ equal: 2064, missing: 0, wrong: 0 });
+    await expect(open("tiny-numa", { map: ["n0@0", "n1@0x100000"] })).rejects.toThrow(/another block/);
+    await expect(open("tiny-numa", { map: ["n7@0"] })).rejects.toThrow(/no block 'n7'/);
+    await expect(open("tiny-numa", { map: ["n0"] })).rejects.toThrow(/BLOCK@ADDRESS/);
+  });
+
+  it("--blocks: blocks as they are", async () => {
+    const guest = await open("tiny-pc2", { blocks: ["pc.bios", "pc.ram"] });
+    const truth = groundTruth("tiny-pc2");
+    const expected = [...(truth.get("pc.bios") ?? []), ...(truth.get("pc.ram") ?? [])];
+    const page = new Uint8Array(4096);
+    for (const [i, crc] of expected.entries()) {
+      expect(await guest.memory.read(i * 4096, page)).toBe(4096);
+      expect(crc32(page)).toBe(crc);
+    }
+    expect(await guest.memory.read(expected.length * 4096, page)).toBe(0);
+    await expect(open("tiny-pc2", { blocks: ["nothing"] })).rejects.toThrow(/no such block/);
+  });
+
+  it("tiny-cut: refused; with --partial exactly the missing pages are absent", async () => {
+    await expect(open("tiny-cut")).rejects.toMatchObject({ code: "qevm/truncated" });
+    const guest = await open("tiny-cut", {}, true);
+    expect(await compare(guest, "tiny-cut")).toMatchObject({ equal: 1149 });
+    const page = new Uint8Array(4096);
+    let missing = 0;
+    for (const { gpa, size } of gpaMap("tiny-cut"))
+      for (let at = 0; at < size; at += 4096)
+        if ((await guest.memory.read(gpa + at, page)) === 0) missing += 1;
+    expect(missing).toBe(915);
+    expect(memoryTotals(guest.memory).absent).toBe(915 * 4096);
+    expect(guest.warnings.join("\n")).toContain("block 'pc.ram': 851 of 2048 pages are not in the stream");
+  });
+
+  it.each([...WHOLE, "tiny-cut"])("%s: a file and a pipe give the same findings", async (name) => {
+    const file = unpackSample(name, folder);
+    const codes = async (
+      input: Parameters<NonNullable<typeof qemuMigration.verify>>[0],
+    ): Promise<string[]> => {
+      const report = new Report(name);
+      await qemuMigration.verify?.(input, report, {});
+      return report.findings.map(({ code, offset, message }) => `${code} ${offset} ${message}`);
+    };
+    const fromFile = await codes(openFile(file));
+    const fromPipe = await codes(streamOf(bytesSource(fs.readFileSync(file), name)));
+    expect(fromPipe).toEqual(fromFile);
+    if (name === "tiny-cut") {
+      expect(fromFile[0]).toMatch(/^qevm\/truncated 3958840 .* 3825 octets short of the end of a page$/);
+      expect(fromFile.length).toBe(7);
+    } else expect(fromFile).toEqual([]);
+  });
+
+  it.each(WHOLE)("%s: inspection agrees with the sample's own account", async (name) => {
+    const meta = JSON.parse(fs.readFileSync(sampleFile(name, "meta.json"), "utf8")) as {
+      parsed: {
+        configuration: { machine: string };
+        blocks: Record<string, { length: number; sent_again: number; xbzrle: number }>;
+        sections: { type: string; name?: string; offset: number; size?: number }[];
+      };
+    };
+    const found = (await qemuMigration.inspect?.(openFile(unpackSample(name, folder)), {})) as QevmInspection;
+    expect(found.configuration.machine).toBe(meta.parsed.configuration.machine);
+    expect(found.complete).toBe(true);
+    expect(found.damage).toEqual([]);
+    for (const block of found.blocks) {
+      expect(block.length).toBe(meta.parsed.blocks[block.name]?.length);
+      expect(block.counts.xbzrle).toBe(meta.parsed.blocks[block.name]?.xbzrle);
+      expect(block.counts.again).toBe(meta.parsed.blocks[block.name]?.sent_again);
+    }
+    const devices = meta.parsed.sections.filter(({ type }) => type === "FULL");
+    expect(found.devices.length).toBe(devices.length);
+    for (const device of devices)
+      expect(found.sections).toContainEqual(
+        expect.objectContaining({ name: device.name, offset: device.offset, size: device.size }),
+      );
+    expect(found.map.filter(({ block }) => block === undefined)).toEqual([]);
+    const mapped = found.map.map(({ start, end, block }) => `${block} ${start} ${end}`);
+    for (const { gpa, size, block, kind } of gpaMap(name))
+      if (kind !== "romd") expect(mapped).toContain(`${block} ${gpa} ${gpa + size}`);
+  });
+});
