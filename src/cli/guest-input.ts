@@ -2,10 +2,11 @@ import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
 import type { Inspection, OpenOptions } from "../guest/input-format.js";
+import { isByteSource } from "../io/byte-source.js";
 import { UsageError } from "../io/errors.js";
 import { openRandomAccess } from "../io/node/decompress.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
-import { openFile, openInput } from "../io/node/files.js";
+import { FileSource, openFile, openInput } from "../io/node/files.js";
 import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import { inspectProcess, openQemuGuest, type QemuCoreSettings } from "../qemu/core/format.js";
@@ -127,16 +128,22 @@ export async function withGuest<T>(
   }
 }
 
-/** Inspects INPUT, whatever `withGuest` would open. */
+/** Inspects INPUT (a file, `-`, `pid:N`); a pipe is read as it comes, so it must not be compressed. */
 export async function inspectInput(
   name: string,
   args: Namespace,
   rest: Pick<OpenOptions, "progress">,
 ): Promise<Inspection> {
+  if (parsePid(name) === undefined || fs.existsSync(name)) {
+    const input = openInput(name);
+    if (!isByteSource(input)) return inspect(input, openOptions(args as Arguments, rest));
+    if (input instanceof FileSource) input.close();
+  }
   const opened = await openInputs(name, args, rest);
   try {
-    if ("process" in opened)
+    if ("process" in opened) {
       return await inspectProcess(processOf(opened.process), "process", opened.options);
+    }
     return await inspect(opened.access.source, opened.options);
   } finally {
     opened.close();

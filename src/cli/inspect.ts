@@ -1,7 +1,7 @@
 import type { Inspection } from "../guest/input-format.js";
-import { openFile, openInput } from "../io/node/files.js";
-import { inspect } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { addGuestOptions, inspectInput } from "./guest-input.js";
+import { softwareLines } from "./present/software.js";
 import type { Presenter } from "./present/presenter.js";
 import { Progress } from "./progress.js";
 import { print, printJson } from "./terminal.js";
@@ -9,6 +9,7 @@ import { print, printJson } from "./terminal.js";
 /** How each kind of inspection becomes text: `kind` → module that exports `present`. */
 const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Presenter }>>> = {
   "xen-stream": () => import("./present/xen-stream.js"),
+  "qemu-core": () => import("./present/qemu-core.js"),
   kdump: () => import("./present/vmcore.js"),
   "elf-vmcore": () => import("./present/vmcore.js"),
   "xen-core": () => import("./present/vmcore.js"),
@@ -31,18 +32,21 @@ export const command: Command = {
     "guestscope inspect web01.save",
     "ssh host 'xl save web01 /dev/stdout' | guestscope inspect -",
     "guestscope inspect --json web01.save | jq .memory",
+    "guestscope inspect --debug-file qemu-system-x86_64.debug core.4711",
   ],
   configure(parser) {
-    parser.add_argument("input", { metavar: "INPUT", help: "a file, or - for standard input" });
+    parser.add_argument("input", {
+      metavar: "INPUT",
+      help: "a file, - for standard input, or pid:N for a running QEMU",
+    });
+    addGuestOptions(parser);
   },
   async run(args) {
     const { input: name, json, quiet, verbose } = args as Arguments;
     const progress = new Progress(!quiet);
-    const input = openInput(name);
-    const inspection = await inspect(input, {
-      progress: progress.update,
-      openFile: async (path) => openFile(path),
-    }).finally(() => progress.done());
+    const inspection = await inspectInput(name, args, { progress: progress.update }).finally(() =>
+      progress.done(),
+    );
     const status = isDamaged(inspection) ? EXIT.badInput : EXIT.good;
     if (json) {
       printJson(inspection);
@@ -50,6 +54,7 @@ export const command: Command = {
       const load = PRESENTERS[inspection.kind];
       if (load === undefined) printJson(inspection);
       else for (const line of (await load()).present(inspection, { verbose })) print(line);
+      for (const line of softwareLines(inspection)) print(line);
     }
     return status;
   },
