@@ -54,7 +54,7 @@ export function buildElf(description: ElfDescription): Uint8Array {
   };
   const segmentOffsets = segments.map(({ data }) => place(data));
   const sectionOffsets = sections.map(({ data }) => place(data));
-  const stringsOffset = place(strings);
+  const stringsOffset = place(withSections ? strings : undefined);
   const shoff = withSections ? at : 0;
   const shnum = withSections ? names.length : 0;
   const out = new Uint8Array(at + shnum * shdr.size);
