@@ -1,0 +1,6 @@
+/** QEMU: cores of its process, live processes, migration files, libvirt saves. */
+export * from "./core/format.js";
+export type { QemuCoreInspection } from "./core/inspect.js";
+export { qemuMigration } from "./migration/format.js";
+export type { MigrationSettings } from "./migration/guest-image.js";
+export { inspectStream, type QevmInspection } from "./migration/inspect.js";
