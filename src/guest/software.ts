@@ -1,5 +1,8 @@
 import { type CodeWindow, codeAround } from "./code.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { GuestscopeError } from "../io/errors.js";
 import type { GuestImage } from "./image.js";
+import type { OpenOptions } from "./input-format.js";
 import { kernelBanner, parseVmcoreInfo } from "./linux.js";
 
 /** What a guest was running, as far as its memory tells; addresses and octets as text, for documents. */
@@ -46,4 +49,24 @@ function printCode({ bytes, at }: CodeWindow): string {
     return i === at ? `<${hex}>` : hex;
   });
   return octets.join(" ");
+}
+
+/** `software` for an inspection of `input`, if it can be read at any offset and holds a guest that opens. */
+export async function inspectSoftware(
+  input: ByteSource | ByteStream,
+  options: OpenOptions,
+  open: (input: ByteSource, options: OpenOptions) => Promise<GuestImage>,
+): Promise<{ readonly software?: Software }> {
+  if (!isByteSource(input)) return {};
+  let guest: GuestImage | undefined;
+  try {
+    guest = await open(input, { ...options, partial: true });
+    return { software: await softwareOf(guest) };
+  } catch (error) {
+    // what is wrong with the input is told by the inspection itself
+    if (error instanceof GuestscopeError) return {};
+    throw error;
+  } finally {
+    await guest?.close?.();
+  }
 }

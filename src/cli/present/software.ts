@@ -1,0 +1,20 @@
+import type { Inspection } from "../../guest/input-format.js";
+import type { Software } from "../../guest/software.js";
+import { factLines } from "./presenter.js";
+
+/** What the guest was running, where an inspection tells; nothing for one that looked at no memory. */
+export function softwareLines(inspection: Inspection): readonly string[] {
+  const { software, envelope } = inspection as { software?: Software; envelope?: { title?: string } };
+  const info = software?.vmcoreInfo;
+  const where = info?.gpa === undefined ? "" : ` at ${info.gpa}`;
+  return [
+    ...factLines("envelope", [["kind", envelope?.title]]),
+    ...factLines("software", [
+      ["kernel", software?.banner],
+      ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
+      ...(software?.code ?? []).map(
+        ({ vcpu, octets }) => [`code of vCPU ${vcpu}`, octets] as [string, string],
+      ),
+    ]),
+  ];
+}
