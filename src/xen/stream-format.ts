@@ -1,7 +1,9 @@
 import type { InputFormat } from "../guest/input-format.js";
+import { inspectSoftware } from "../guest/software.js";
 import { isLegacy } from "./legacy/detect.js";
 import { openStreamGuest } from "./stream-guest.js";
 import { startsXenStream } from "./stream.js";
+import { inspectXenStream } from "./stream-inspect.js";
 import { verifyXenStream } from "./stream-verify.js";
 import { XL_MAGIC } from "./xl/layout.js";
 
@@ -14,5 +16,9 @@ export const xenStream: InputFormat = {
   title: "Xen migration stream",
   matches: (head) => startsXenStream(head) || startsXl(head),
   verify: verifyXenStream,
+  inspect: async (input, options) => ({
+    ...(await inspectXenStream(input, options)),
+    ...(await inspectSoftware(input, options, openStreamGuest)),
+  }),
   openGuest: openStreamGuest,
 };

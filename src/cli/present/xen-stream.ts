@@ -1,3 +1,224 @@
-import type { Presenter } from "./presenter.js";
+import type { Inspection } from "../../guest/input-format.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import type { XenStreamInspection } from "../../xen/stream-inspect.js";
+import { hex, paint, size, tableLines } from "../terminal.js";
+import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 
-export const present: Presenter = () => [];
+const RANGES_SHOWN = 12;
+const REGISTERS_A_LINE = 4;
+
+export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+  const stream = inspection as XenStreamInspection;
+  const blocks = [
+    overview(stream),
+    memoryLines(stream, options),
+    recordLines(stream),
+    ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
+    hvmLines(stream),
+    emulatorLines(stream, options),
+    damageLines(stream),
+  ];
+  return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
+}
+
+const heading = (text: string): string => paint("bold", text);
+
+function overview({
+  source,
+  layers,
+  config,
+  domain,
+  tsc,
+  policies,
+  checkpoints,
+  trailing,
+}: XenStreamInspection): string[] {
+  const layerText = layers.map(({ layer, version, order, converted }) =>
+    [
+      layer,
+      ...(version === undefined ? [] : [String(version)]),
+      ...(order === "big" ? ["(big endian)"] : []),
+      ...(converted === true ? ["(converted from a legacy stream)"] : []),
+    ].join(" "),
+  );
+  const memory = config?.memoryKiB === undefined ? undefined : size(config.memoryKiB * 1024);
+  const most = config?.maxMemoryKiB === undefined ? undefined : size(config.maxMemoryKiB * 1024);
+  const pv =
+    domain?.guestWidth === undefined
+      ? ""
+      : `, ${domain.guestWidth * 8}-bit, ${domain.ptLevels ?? "?"} levels of page tables`;
+  const trailingText =
+    trailing === undefined
+      ? undefined
+      : trailing.handshake
+        ? "xl's hand-shake: captured from a live migration"
+        : `${size(trailing.octets)} of other data`;
+  return [
+    `${heading(source)}: Xen migration stream`,
+    ...indented(
+      factLines("", [
+        ["layers", layerText.join(" > ")],
+        ["domain", domain === undefined ? undefined : `${domain.type}${pv}`],
+        [
+          "saved by",
+          domain === undefined ? undefined : domain.xen === undefined ? "a converter" : `Xen ${domain.xen}`,
+        ],
+        ["name", config?.name],
+        ["uuid", config?.uuid],
+        ["configured as", config?.type],
+        [
+          "memory",
+          memory === undefined
+            ? undefined
+            : most === undefined || most === memory
+              ? memory
+              : `${memory} of at most ${most}`,
+        ],
+        ["vCPUs", config?.vcpus === undefined ? undefined : String(config.vcpus)],
+        [
+          "TSC",
+          tsc === undefined
+            ? undefined
+            : `${tsc.mode}, ${count(tsc.khz)} kHz, ${(Number(tsc.nsec) / 1e9).toFixed(3)} s elapsed, incarnation ${tsc.incarnation}`,
+        ],
+        [
+          "policies",
+          policies === undefined
+            ? undefined
+            : `${counted(policies.cpuidLeaves, "CPUID leaf", "CPUID leaves")}, ${counted(policies.msrs, "MSR")}`,
+        ],
+        ["checkpoints", checkpoints === 0 ? undefined : count(checkpoints)],
+        ["behind END", trailingText],
+      ]).slice(1),
+      0,
+    ),
+  ];
+}
+
+function memoryLines({ memory }: XenStreamInspection, { verbose }: PresentOptions): string[] {
+  const { types, resent, sends, ranges, octets } = memory;
+  if (memory.entries === 0) return [];
+  if (!memory.exact) {
+    return [
+      heading("Memory"),
+      `  ${counted(memory.entries, "entry", "entries")}, ${counted(sends, "page")} of contents sent (too large a guest to list)`,
+    ];
+  }
+  const kinds = Object.entries(types).map(([type, pages]) => `${count(pages)} ${type}`);
+  const most = `${resent.mostSends}${resent.mostSends === 7 ? " or more" : ""}`;
+  const again =
+    resent.pages === 0
+      ? []
+      : [
+          `  ${counted(sends, "page")} sent: ${counted(resent.pages, "page")} more than once, up to ${most} times`,
+        ];
+  const shown = verbose ? ranges : ranges.slice(0, RANGES_SHOWN);
+  const rows = shown.map(({ start, end }) => [hex(start), hex(end - 1), size(end - start)]);
+  const [, ...lines] = tableLines(
+    [
+      { title: "", align: "right" },
+      { title: "", align: "right" },
+      { title: "", align: "right" },
+    ],
+    rows,
+  );
+  const left = ranges.length - shown.length;
+  return [
+    `${heading("Memory")}  ${size(octets)} of contents in ${counted(ranges.length, "range")}`,
+    `  pages by type: ${kinds.join(", ")}`,
+    ...again,
+    ...indented(lines, 4),
+    ...(left > 0 ? [paint("dim", `    … ${counted(left, "more range")}: --verbose shows them`)] : []),
+  ];
+}
+
+function recordLines({ records }: XenStreamInspection): string[] {
+  const [head = "", ...lines] = tableLines(
+    [
+      { title: "layer" },
+      { title: "record" },
+      { title: "number", align: "right" },
+      { title: "octets", align: "right" },
+    ],
+    records.map((row) => [row.layer, row.type, count(row.count), count(row.octets)]),
+  );
+  return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
+}
+
+const padded = (value: bigint): string => value.toString(16).padStart(16, "0");
+
+function registerRows(registers: Readonly<Record<string, bigint>>): string[] {
+  const cells = Object.entries(registers).map(([name, value]) => `${name.padStart(6)} ${padded(value)}`);
+  const rows: string[] = [];
+  for (let i = 0; i < cells.length; i += REGISTERS_A_LINE) {
+    rows.push(cells.slice(i, i + REGISTERS_A_LINE).join("  "));
+  }
+  return rows;
+}
+
+/** Registers of one vCPU; segments, debug and model specific ones when verbose. */
+export function vcpuLines({ id, registers, caveat }: Vcpu, { verbose }: PresentOptions): string[] {
+  const title = heading(`vCPU ${id}`);
+  if (registers?.kind !== "x86") return [`${title}  ${caveat ?? "registers not known"}`];
+  const { general, control, debug, msrs, segments, gdt, idt } = registers;
+  const lines = [...registerRows(general), ...registerRows(control)];
+  if (verbose) {
+    const table = (name: string, entry: { base: bigint; limit: number } | undefined): string[] =>
+      entry === undefined
+        ? []
+        : [`${name.padStart(6)}      base ${padded(entry.base)} limit ${hex(entry.limit)}`];
+    lines.push(
+      ...Object.entries(segments).map(
+        ([name, s]) =>
+          `${name.padStart(6)} ${s.selector.toString(16).padStart(4, "0")} base ${padded(s.base)} limit ${hex(s.limit)} flags ${hex(s.flags)}`,
+      ),
+      ...table("gdt", gdt),
+      ...table("idt", idt),
+      ...registerRows(debug),
+      ...Object.entries(msrs).map(([name, value]) => `${name.padStart(16)} ${padded(value)}`),
+    );
+  }
+  return [`${title}${caveat === undefined ? "" : `  ${caveat}`}`, ...indented(lines)];
+}
+
+function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
+  const params = factLines(
+    heading("HVM parameters"),
+    Object.entries(hvmParams ?? {}).map(([name, value]) => [name, hex(value)] as const),
+  );
+  if (hvmContext === undefined) return params;
+  const byName = new Map<string, { instances: number; octets: number }>();
+  for (const { name, length } of hvmContext) {
+    const row = byName.get(name) ?? { instances: 0, octets: 0 };
+    byName.set(name, { instances: row.instances + 1, octets: row.octets + length });
+  }
+  const [head = "", ...lines] = tableLines(
+    [{ title: "entry" }, { title: "number", align: "right" }, { title: "octets", align: "right" }],
+    [...byName].map(([name, { instances, octets }]) => [name, count(instances), count(octets)]),
+  );
+  const context = [heading("HVM context"), ...indented([paint("dim", head), ...lines])];
+  return params.length === 0 ? context : [...params, "", ...context];
+}
+
+function emulatorLines(
+  { emulators, emulatorXenstore }: XenStreamInspection,
+  { verbose }: PresentOptions,
+): string[] {
+  const keys = Object.entries(emulatorXenstore ?? {});
+  const lines = emulators.map(
+    ({ emulator, index, octets }) => `  ${emulator} ${index}: ${size(octets)} of state`,
+  );
+  if (keys.length > 0) lines.push(`  ${counted(keys.length, "xenstore key")}`);
+  if (verbose) lines.push(...keys.map(([key, value]) => `    ${key} = ${value}`));
+  return lines.length === 0 ? [] : [heading("Emulators"), ...lines];
+}
+
+function damageLines({ damage }: XenStreamInspection): string[] {
+  return damage.length === 0
+    ? []
+    : [
+        paint(["red", "bold"], "Not read to its end"),
+        ...indented(damage),
+        "  'guestscope verify' tells more",
+      ];
+}
