@@ -8,8 +8,8 @@ export function softwareLines(inspection: Inspection): readonly string[] {
   const info = software?.vmcoreInfo;
   const where = info?.gpa === undefined ? "" : ` at ${info.gpa}`;
   return [
-    ...factLines("envelope", [["kind", envelope?.title]]),
-    ...factLines("software", [
+    ...factLines("Envelope", [["kind", envelope?.title]]),
+    ...factLines("Software", [
       ["kernel", software?.banner],
       ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
       ...(software?.code ?? []).map(

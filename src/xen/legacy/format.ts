@@ -1,5 +1,6 @@
 import { Report } from "../../findings/report.js";
 import type { InputFormat } from "../../guest/input-format.js";
+import { inspectSoftware } from "../../guest/software.js";
 import { openLegacyGuest } from "../legacy-guest.js";
 import { isLegacy } from "./detect.js";
 import { inspectLegacy, verifyLegacy } from "./survey.js";
@@ -10,7 +11,11 @@ export const xenLegacy = {
   title: "legacy Xen migration stream",
   matches: isLegacy,
   verify: (input, report, options) => verifyLegacy(input, report, options.progress),
-  inspect: (input, options) =>
-    inspectLegacy(input, new Report(input.name), (done, total) => options.progress?.(done, total, "reading")),
+  inspect: async (input, options) => ({
+    ...(await inspectLegacy(input, new Report(input.name), (done, total) =>
+      options.progress?.(done, total, "reading"),
+    )),
+    ...(await inspectSoftware(input, options, openLegacyGuest)),
+  }),
   openGuest: openLegacyGuest,
 } satisfies InputFormat;
