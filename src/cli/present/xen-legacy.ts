@@ -2,7 +2,11 @@ import { hvmParamName } from "../../xen/libxc/hvm-params.js";
 import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
 import type { ConversionReport } from "../../xen/legacy/convert.js";
 import { hasData, isPageTable, TYPE } from "../../xen/legacy/layout.js";
-import { hex, size } from "../terminal.js";
+import type { Inspection } from "../../guest/input-format.js";
+import type { LegacyInspection } from "../../xen/legacy/survey.js";
+import { hex, paint, size } from "../terminal.js";
+import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
+import { vcpuLines } from "./qemu-core.js";
 
 function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
@@ -181,4 +185,81 @@ export function findingLines(report: ConversionReport): string[] {
     ({ severity, offset, message, code }) =>
       `${report.source}: ${severity}: offset ${hex(offset)}: ${message} [${code}]`,
   );
+}
+
+/** What a legacy stream is and holds. */
+export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+  const stream = inspection as LegacyInspection;
+  const { checkpoints, entries, emulator, tsc, config } = stream;
+  const guest = stream.guestWidth === undefined ? "HVM" : `PV, ${stream.guestWidth * 8}-bit`;
+  const rewritten = [
+    ...(stream.live ? ["live"] : []),
+    ...(stream.compression ? ["compressed checkpoints"] : []),
+    ...(stream.verifyPass ? ["with a verify pass"] : []),
+  ];
+  const blocks = [
+    [
+      `${paint("bold", stream.source)}: legacy Xen migration stream`,
+      ...factLines("", [
+        [
+          "layers",
+          stream.envelope === "libxc"
+            ? "libxc"
+            : stream.envelope === "libxl"
+              ? "libxl > libxc"
+              : "xl > libxl > libxc",
+        ],
+        ["domain", guest],
+        ["toolstack", `${stream.width}-bit`],
+        ["name", config?.name],
+        ["uuid", config?.uuid],
+        ["saved", rewritten.length === 0 ? undefined : rewritten.join(", ")],
+        [
+          "checkpoints",
+          checkpoints.marked && checkpoints.complete === 1
+            ? undefined
+            : `${checkpoints.complete} complete of ${checkpoints.begun} begun`,
+        ],
+        [
+          "TSC",
+          tsc === undefined
+            ? undefined
+            : `${tsc.mode}, ${tsc.khz} kHz, ${tsc.nsec} ns, incarnation ${tsc.incarnation}`,
+        ],
+        [
+          "emulator",
+          emulator === undefined
+            ? undefined
+            : `${emulator.signature}${emulator.length === undefined ? "" : `, ${size(emulator.length)}`}`,
+        ],
+        ["tmem", stream.tmem.length === 0 ? undefined : plural(stream.tmem.length, "pool")],
+      ]).slice(1),
+    ],
+    factLines(paint("bold", "Memory"), [
+      ["p2m_size", hex(stream.p2mSize)],
+      ...Object.entries(stream.pages).map(([type, pages]) => [type, counted(pages, "page")] as const),
+      ["given back", stream.unmapped === 0 ? undefined : counted(stream.unmapped, "pfn")],
+      [
+        "sent",
+        `${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}`,
+      ],
+    ]),
+    ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
+    factLines(
+      paint("bold", "HVM parameters"),
+      Object.entries(stream.hvmParams).map(([name, value]) => [name, hex(value)] as const),
+    ),
+    factLines(
+      paint("bold", "QEMU's physmap"),
+      stream.physmap.map(
+        ({ physOffset, startAddr, size: octets, name }) =>
+          [
+            hex(physOffset),
+            `at ${hex(startAddr)}, ${hex(octets)} octets${name === undefined ? "" : `, ${name}`}`,
+          ] as const,
+      ),
+    ),
+    stream.damage.length === 0 ? [] : [paint("bold", "Damage"), ...indented(stream.damage)],
+  ];
+  return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
 }

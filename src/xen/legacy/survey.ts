@@ -2,7 +2,16 @@ import type { Report } from "../../findings/report.js";
 import type { Inspection } from "../../guest/input-format.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { FormatError } from "../../io/errors.js";
-import { latin1 } from "../../binary/layout.js";
+import { latin1, viewOf } from "../../binary/layout.js";
+import type { PhysicalMemory } from "../../guest/memory.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import { hvmContextEntries } from "../hvm-context/entries.js";
+import { saveTypeName } from "../hvm-context/layout.js";
+import { hvmParamName } from "../libxc/hvm-params.js";
+import { PAGE_TYPE_NAMES, TSC_MODES } from "../libxc/layout.js";
+import { hvmVcpus, pvRegisters } from "../vcpu.js";
+import { summarizeConfig, type XlConfig } from "../xl/config.js";
+import { xlHeader, xlOptionalData } from "../xl/layout.js";
 import type { HeaderChunk, LegacyChunk, PvInfoChunk, XlHeaderChunk } from "./chunks.js";
 import { type CodedGroup, CompressedPages, SenderCache } from "./compression.js";
 import {
@@ -31,19 +40,20 @@ export interface LegacyInspection extends Inspection {
   readonly guestWidth: number | undefined;
   readonly p2mSize: number;
   /** The guest's configuration from an xl header. */
-  readonly config: string | undefined;
+  readonly config: XlConfig | undefined;
   readonly entries: EntryCounts;
-  /** Final pages by type, page types as in entries; what the guest had given back is left out. */
-  readonly pages: Readonly<Record<number, number>>;
+  /** Final pages by type; what the guest had given back is left out. */
+  readonly pages: Readonly<Record<string, number>>;
   readonly unmapped: number;
   readonly checkpoints: { readonly complete: number; readonly begun: number; readonly marked: boolean };
   readonly compression: boolean;
   readonly verifyPass: boolean;
   readonly live: boolean;
-  readonly tsc: { mode: number; khz: number; nsec: bigint; incarnation: number } | undefined;
-  readonly hvmParams: Readonly<Record<number, bigint>>;
-  readonly hvmContextLength: number | undefined;
-  readonly vcpus: readonly number[];
+  readonly tsc: { mode: string; khz: number; nsec: string; incarnation: number } | undefined;
+  readonly hvmParams: Readonly<Record<string, bigint>>;
+  readonly hvmContext: readonly { name: string; instance: number; length: number }[] | undefined;
+  /** vCPUs that are online, with what is known of their registers. */
+  readonly vcpus: readonly Vcpu[];
   readonly physmap: readonly {
     physOffset: bigint;
     startAddr: bigint;
@@ -54,20 +64,31 @@ export interface LegacyInspection extends Inspection {
   readonly tmem: readonly TmemPool[];
   /** Octets up to the end of the last complete checkpoint. */
   readonly octets: number;
-  /** Why the stream could not be read to its end; the rest of this document is what came before. */
-  readonly damage: string | undefined;
+  /** What kept the stream from being read to its end; the rest of this document is what came before. */
+  readonly damage: readonly string[];
 }
 
 interface Facts {
   tsc: LegacyInspection["tsc"];
   parameters: Map<number, bigint>;
-  hvmContextLength: number | undefined;
-  vcpus: readonly number[];
+  hvmContext: Uint8Array | undefined;
+  vcpuIds: readonly number[];
+  pvVcpus: Vcpu[];
   physmap: LegacyInspection["physmap"];
   toolstack: boolean;
   emulator: LegacyInspection["emulator"];
   unmapped: PfnSet | undefined;
 }
+
+/** A context is a few KiB a vCPU. */
+const CONTEXT_LIMIT = 4 << 20;
+
+/** Descriptor tables of PV guests are not looked up here. */
+const NO_MEMORY: PhysicalMemory = {
+  ranges: () => [],
+  read: () => 0,
+  async *pieces() {},
+};
 
 /** Goes over a stream's structure without its contents: their place is enough, only compressed ones are decoded in part. */
 class Survey {
@@ -83,8 +104,9 @@ class Survey {
   #facts: Facts = {
     tsc: undefined,
     parameters: new Map(),
-    hvmContextLength: undefined,
-    vcpus: [],
+    hvmContext: undefined,
+    vcpuIds: [],
+    pvVcpus: [],
     physmap: [],
     toolstack: false,
     emulator: undefined,
@@ -182,14 +204,15 @@ class Survey {
         return;
       case "end-of-body":
         this.#coded.finish(this.#reader.cursor);
-        facts.vcpus = chunk.vcpus;
+        facts.vcpuIds = chunk.vcpus;
+        facts.pvVcpus = [];
         return;
       case "parameter":
         setParameter(facts.parameters, chunk.parameter, chunk.value);
         return;
       case "tsc-info": {
         const { mode, khz, nsec, incarnation } = chunk;
-        facts.tsc = { mode, khz, nsec, incarnation };
+        facts.tsc = { mode: TSC_MODES[mode] ?? `mode ${mode}`, khz, nsec: String(nsec), incarnation };
         return;
       }
       case "toolstack":
@@ -215,7 +238,11 @@ class Survey {
         setParameter(facts.parameters, TAIL_PARAMETER.ioreqPfn, chunk.ioreqPfn);
         setParameter(facts.parameters, TAIL_PARAMETER.bufferedIoreqPfn, chunk.bufferedIoreqPfn);
         setParameter(facts.parameters, TAIL_PARAMETER.storePfn, chunk.storePfn);
-        facts.hvmContextLength = chunk.dataLength;
+        if (chunk.dataLength > CONTEXT_LIMIT) return;
+        facts.hvmContext = await this.#reader.cursor.bytes(chunk.dataLength, "HVM context");
+        return;
+      case "vcpu":
+        facts.pvVcpus.push({ id: chunk.id, registers: await pvRegisters(chunk.context.slice(), NO_MEMORY) });
         return;
       case "qemu":
         facts.emulator = { signature: chunk.signature, length: chunk.dataLength };
@@ -253,12 +280,14 @@ class Survey {
     const header = this.#header;
     if (header === undefined) return undefined;
     const facts = this.#complete ?? this.#facts;
-    const pages: Record<number, number> = {};
+    const pages: Record<string, number> = {};
     for (let pfn = this.#index.next(0); pfn !== undefined; pfn = this.#index.next(pfn + 1)) {
       const type = this.#index.type(pfn);
       if (type === undefined || facts.unmapped?.has(pfn) === true) continue;
-      pages[type] = (pages[type] ?? 0) + 1;
+      const name = PAGE_TYPE_NAMES[type] ?? String(type);
+      pages[name] = (pages[name] ?? 0) + 1;
     }
+    const entries = [...hvmContextEntries(facts.hvmContext ?? new Uint8Array(0))];
     const isLibxl = facts.toolstack || facts.emulator !== undefined;
     return {
       schemaVersion: 1,
@@ -269,7 +298,7 @@ class Survey {
       guest: header.guest,
       guestWidth: this.#pv?.guestWidth,
       p2mSize: header.p2mSize,
-      config: this.#xlHeader === undefined ? undefined : configText(this.#xlHeader.bytes),
+      config: this.#xlHeader === undefined ? undefined : configOf(this.#xlHeader),
       entries: this.#entries,
       pages,
       unmapped: facts.unmapped?.size ?? 0,
@@ -282,27 +311,37 @@ class Survey {
       verifyPass: this.#verifyPass,
       live: this.#live,
       tsc: facts.tsc,
-      hvmParams: Object.fromEntries(facts.parameters),
-      hvmContextLength: facts.hvmContextLength,
-      vcpus: facts.vcpus,
+      hvmParams: Object.fromEntries(
+        Array.from(facts.parameters, ([index, value]) => [
+          hvmParamName(index) ?? `parameter ${index}`,
+          value,
+        ]),
+      ),
+      hvmContext:
+        facts.hvmContext &&
+        entries.map(({ typecode, instance, body }) => ({
+          name: saveTypeName(typecode),
+          instance,
+          length: body.length,
+        })),
+      vcpus:
+        header.guest === "pv" ? facts.pvVcpus : hvmVcpus(entries).map(({ raw: _areas, ...vcpu }) => vcpu),
       physmap: facts.physmap,
       emulator: facts.emulator,
       tmem: this.#tmem,
       octets: this.#end,
-      damage,
+      damage: damage === undefined ? [] : [damage],
     };
   }
 }
 
-const OPTIONAL_DATA = 48;
-
-/** The configuration out of an xl header, without its closing NUL. */
-function configText(header: Uint8Array): string | undefined {
-  if (header.length < OPTIONAL_DATA + 4) return undefined;
-  const length = new DataView(header.buffer, header.byteOffset).getUint32(OPTIONAL_DATA, true);
-  return new TextDecoder()
-    .decode(header.subarray(OPTIONAL_DATA + 4, OPTIONAL_DATA + 4 + length))
-    .replace(/\0+$/, "");
+/** What an xl header says of the guest's configuration. */
+function configOf(header: XlHeaderChunk): XlConfig | undefined {
+  const { bytes } = header;
+  const start = xlHeader.size + xlOptionalData.size;
+  if (bytes.length < start) return undefined;
+  const { configLength } = xlOptionalData.read(viewOf(bytes), xlHeader.size, "little");
+  return summarizeConfig(latin1(bytes.subarray(start, start + configLength)).replace(/\0+$/, ""));
 }
 
 /** Adds to `report` what is wrong with a legacy stream. */
