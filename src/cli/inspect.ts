@@ -9,6 +9,7 @@ import { print, printJson } from "./terminal.js";
 /** How each kind of inspection becomes text: `kind` → module that exports `present`. */
 const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Presenter }>>> = {
   "xen-stream": () => import("./present/xen-stream.js"),
+  "xen-legacy": () => import("./present/xen-legacy.js"),
   "qemu-core": () => import("./present/qemu-core.js"),
   kdump: () => import("./present/vmcore.js"),
   "elf-vmcore": () => import("./present/vmcore.js"),

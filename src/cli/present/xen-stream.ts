@@ -156,8 +156,7 @@ function registerRows(registers: Readonly<Record<string, bigint>>): string[] {
   return rows;
 }
 
-/** Registers of one vCPU; segments, debug and model specific ones when verbose. */
-export function vcpuLines({ id, registers, caveat }: Vcpu, { verbose }: PresentOptions): string[] {
+function vcpuLines({ id, registers, caveat }: Vcpu, { verbose }: PresentOptions): string[] {
   const title = heading(`vCPU ${id}`);
   if (registers?.kind !== "x86") return [`${title}  ${caveat ?? "registers not known"}`];
   const { general, control, debug, msrs, segments, gdt, idt } = registers;
