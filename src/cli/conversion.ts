@@ -2,6 +2,7 @@ import type { ByteSource } from "../io/byte-source.js";
 import type { ByteSink } from "../io/byte-sink.js";
 import { DescriptorStream, FileSource } from "../io/node/files.js";
 import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
+import { enterEnvelope } from "../xen/envelopes/enter.js";
 import { type ConversionReport, type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
 import { printError } from "./terminal.js";
 
@@ -27,7 +28,8 @@ export async function runConversion(conversion: Conversion): Promise<ConversionR
     },
   };
   try {
-    const report = await convertLegacy(input, sink, {
+    const entered = input instanceof FileSource ? await enterEnvelope(input) : undefined;
+    const report = await convertLegacy(entered?.stream ?? input, sink, {
       ...options,
       ...(reread === undefined ? {} : { reread }),
       openSpool: () => new SpoolFile(spoolFolder),
