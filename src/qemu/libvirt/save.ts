@@ -1,0 +1,113 @@
+import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
+import { violation, type Report } from "../../findings/report.js";
+import type { ByteReader } from "../../io/byte-reader.js";
+import { type Domain, parseDomain } from "./domain.js";
+import {
+  COMPRESSION,
+  PART_MAGIC,
+  SAVE_MAGIC,
+  SAVE_VERSION,
+  type SaveCompression,
+  saveHeader,
+} from "./layout.js";
+import { SAVE } from "./rules.js";
+import { XmlError } from "./xml.js";
+
+/** The envelope of a save file. */
+export interface SaveEnvelope {
+  readonly order: ByteOrder;
+  readonly version: number;
+  /** False: the file was not written to its end. */
+  readonly finished: boolean;
+  readonly wasRunning: boolean;
+  readonly compression: SaveCompression;
+  /** Where the stream (compressed or not) begins in the file. */
+  readonly streamOffset: number;
+  readonly xml: string;
+  readonly cookie?: string;
+  readonly domain: Domain;
+}
+
+/** XML, cookie and room for more: libvirt writes some 64 KiB. */
+const LARGEST_DATA = 64 << 20;
+
+export function isSave(head: Uint8Array): boolean {
+  const magic = latin1(head.subarray(0, SAVE_MAGIC.length));
+  return magic === SAVE_MAGIC || magic === PART_MAGIC;
+}
+
+/**
+ * Reads header, XML and cookie; the reader stands at the stream afterwards. What is wrong goes into `report`.
+ * @throws FormatError when the stream behind can't be found.
+ */
+export async function readSave(reader: ByteReader, report: Report): Promise<SaveEnvelope> {
+  const source = reader.name;
+  if (!(await reader.need(saveHeader.size)))
+    throw violation(SAVE.truncated, source, { offset: reader.available }, "the file ends inside its header");
+  const head = reader.take(saveHeader.size).slice();
+  // the version is small: its octets tell the byte order of the host
+  const order: ByteOrder = viewOf(head).getUint16(saveHeader.offsetOf("version")) === 0 ? "big" : "little";
+  const header = saveHeader.decode(head, order);
+  const at = (field: Parameters<typeof saveHeader.offsetOf>[0]): { offset: number } => ({
+    offset: saveHeader.offsetOf(field),
+  });
+  if (header.version < 1 || header.version > SAVE_VERSION)
+    throw violation(SAVE.version, source, at("version"), `version ${header.version}`);
+  const finished = header.magic === SAVE_MAGIC;
+  if (!finished) report.add(SAVE.part, at("magic"), "the save was not finished");
+  const compression = COMPRESSION[header.version === 1 ? 0 : header.compressed];
+  if (compression === undefined)
+    throw violation(SAVE.compression, source, at("compressed"), `compression ${header.compressed}`);
+  if (header.wasRunning > 1)
+    report.add(SAVE.wasRunning, at("wasRunning"), `the mark of a running guest is ${header.wasRunning}`);
+  if (header.unused.some((word) => word !== 0))
+    report.add(SAVE.unused, at("unused"), "the unused part of the header is not zero");
+  const { dataLength } = header;
+  if (dataLength > LARGEST_DATA || !(await reader.need(dataLength)))
+    throw violation(
+      SAVE.truncated,
+      source,
+      at("dataLength"),
+      `${dataLength} octets of XML are announced, the file has ${reader.available}`,
+    );
+  const data = reader.take(dataLength).slice();
+  const cookieOffset = header.version === 1 ? 0 : header.cookieOffset;
+  if (cookieOffset >= dataLength && cookieOffset > 0)
+    report.add(
+      SAVE.cookie,
+      at("cookieOffset"),
+      `the cookie is said to lie at ${cookieOffset} of ${dataLength}`,
+    );
+  const texts = { report, data };
+  const xml = terminated(texts, 0, "XML");
+  const cookie =
+    cookieOffset > 0 && cookieOffset < dataLength ? terminated(texts, cookieOffset, "cookie") : undefined;
+  return {
+    order,
+    version: header.version,
+    finished,
+    wasRunning: header.wasRunning !== 0,
+    compression,
+    streamOffset: saveHeader.size + dataLength,
+    xml,
+    ...(cookie === undefined ? {} : { cookie }),
+    domain: domainOf(xml, report),
+  };
+}
+
+function terminated(texts: { report: Report; data: Uint8Array }, start: number, what: string): string {
+  const end = texts.data.indexOf(0, start);
+  if (end === -1)
+    texts.report.add(SAVE.xml, { offset: saveHeader.size + start }, `the ${what} is not terminated`);
+  return new TextDecoder().decode(texts.data.subarray(start, end === -1 ? undefined : end));
+}
+
+function domainOf(xml: string, report: Report): Domain {
+  try {
+    return parseDomain(xml);
+  } catch (error) {
+    if (!(error instanceof XmlError)) throw error;
+    report.add(SAVE.xml, { offset: saveHeader.size + error.at }, `the domain's XML: ${error.message}`);
+    return {};
+  }
+}
