@@ -114,9 +114,12 @@ export class DebugInfo implements TypeContext {
   ): Variable[] {
     const found: Variable[] = [];
     const query = { name, tags: [dw.DW_TAG_variable], ...(units === undefined ? {} : { units }) };
+    // entries that have no address of their own; declarations are many and only confirmed when one completes them
     let pending: Die[] = [];
     for (const { unit, offsets } of searchName(file, query)) {
-      for (const placed of confirm(unit, offsets)) {
+      const [declarations, others] = splitDeclarations(unit, offsets);
+      pending.push(...declarations);
+      for (const placed of confirm(unit, others)) {
         if (placed.die.string(dw.DW_AT_name) !== name || !inScope(placed, scope)) continue;
         const variable = this.#variable(placed.die, name);
         if (variable === undefined) pending.push(placed.die);
@@ -124,13 +127,21 @@ export class DebugInfo implements TypeContext {
       }
     }
     if (found.some(({ external }) => external)) return found;
+    const users = this.files.filter((user) => user === file || user.alternate === file);
     for (let round = 0; pending.length > 0 && round < ORIGIN_ROUNDS; round += 1) {
       const next: Die[] = [];
-      const users = this.files.filter((user) => user === file || user.alternate === file);
-      for (const die of users.flatMap((user) => [...findReferrers(user, pending)])) {
-        const variable = this.#variable(die, name);
-        if (variable === undefined) next.push(die);
-        else found.push(variable);
+      for (const user of users) {
+        for (const die of findReferrers(user, pending)) {
+          if (!isNamed(die, name, scope)) continue;
+          const variable = this.#variable(die, name);
+          if (variable === undefined) {
+            next.push(die);
+            continue;
+          }
+          found.push(variable);
+          // a program has one of that name that other units see
+          if (variable.external) return found;
+        }
       }
       pending = next;
     }
@@ -255,6 +266,26 @@ export class DebugInfo implements TypeContext {
   }
 }
 
+/** Unconfirmed entries: those that read as declarations, and the offsets of all others. */
+function splitDeclarations(unit: Unit, offsets: readonly number[]): [Die[], number[]] {
+  const declarations: Die[] = [];
+  const others: number[] = [];
+  for (const offset of offsets) {
+    const die = readUnconfirmed(unit, offset);
+    if (die?.flag(dw.DW_AT_declaration) === true) declarations.push(die);
+    else others.push(offset);
+  }
+  return [declarations, others];
+}
+
+/** Whether what an entry completes is an entry indeed, of that name and place. */
+function isNamed(die: Die, name: string, scope: readonly string[]): boolean {
+  const named = originOf(die, (origin) => origin.has(dw.DW_AT_name));
+  if (named === undefined) return false;
+  const [placed] = confirm(named.unit, [named.offset]);
+  return placed !== undefined && placed.die.string(dw.DW_AT_name) === name && inScope(placed, scope);
+}
+
 /** Whether an entry is where the path says: directly in a unit for an empty one. */
 function inScope(placed: PlacedDie, scope: readonly string[]): boolean {
   const names = scopeOf(placed);
@@ -269,10 +300,16 @@ function sizeOf(die: Die): number | undefined {
 
 /** Size at a candidate that nothing has confirmed yet; NaN where no entry can be. */
 function declaredSize(unit: Unit, offset: number): number | undefined {
+  const die = readUnconfirmed(unit, offset);
+  return die === undefined ? Number.NaN : sizeOf(die);
+}
+
+/** An entry at an offset that may be in the midst of other data; undefined where none can be. */
+function readUnconfirmed(unit: Unit, offset: number): Die | undefined {
   try {
-    return sizeOf(new Die(unit, offset));
+    return new Die(unit, offset);
   } catch (error) {
-    if (error instanceof FormatError) return Number.NaN;
+    if (error instanceof FormatError) return undefined;
     throw error;
   }
 }
