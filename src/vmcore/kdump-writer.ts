@@ -3,7 +3,13 @@ import type { GuestImage } from "../guest/image.js";
 import type { MemoryRange } from "../guest/memory.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
 import { CODEC_NAMES, loadCodec } from "../io/codecs/codec.js";
-import { type PackedPages, packPages, type PackSettings, type PagePool } from "../io/codecs/page-batch.js";
+import {
+  BufferStore,
+  type PackedPages,
+  packPages,
+  type PackSettings,
+  type PagePool,
+} from "../io/codecs/page-batch.js";
 import { AbsentError, UsageError } from "../io/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
 import { type KdumpPlan, planKdump } from "./kdump-plan.js";
@@ -29,9 +35,15 @@ export type PoolFactory = (settings: PackSettings, threads: number | undefined) 
 export const packInPlace: PoolFactory = async (settings) => {
   const name = CODEC_NAMES.find((known) => known === settings.codec);
   const codec = name === undefined ? undefined : await loadCodec(name);
+  const store = new BufferStore();
   return {
     width: 1,
-    pack: async (pages) => packPages(pages, settings, codec),
+    pack: async (pages) => packPages(pages, settings, codec, store.take(pages.buffer.byteLength)),
+    memory: (size) => store.take(size),
+    recycle({ pages, data }) {
+      store.give(pages);
+      store.give(data);
+    },
     close: async () => undefined,
   };
 };
@@ -257,8 +269,6 @@ class Packer {
   readonly #pageSize: number;
   readonly #progress: (done: number) => void;
   readonly #pending: Pending[] = [];
-  /** Buffers that came back. */
-  readonly #free: Uint8Array[] = [];
   #underWay = 0;
   #buffer: Uint8Array | undefined;
   #filled = 0;
@@ -300,7 +310,7 @@ class Packer {
 
   async #add(bytes: Uint8Array): Promise<void> {
     for (let from = 0; from < bytes.length; ) {
-      this.#buffer ??= this.#free.pop() ?? new Uint8Array(this.#batchSize);
+      this.#buffer ??= this.#pool.memory(this.#batchSize);
       const part = bytes.subarray(from, from + this.#buffer.length - this.#filled);
       this.#buffer.set(part, this.#filled);
       this.#filled += part.length;
@@ -336,6 +346,6 @@ class Packer {
     const packed = await entry.batch;
     this.#underWay -= 1;
     await this.#output.packed(packed);
-    this.#free.push(new Uint8Array(packed.pages.buffer));
+    this.#pool.recycle(packed);
   }
 }

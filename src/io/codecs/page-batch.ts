@@ -22,37 +22,69 @@ export interface PackSettings {
 export interface PagePool {
   /** Batches that can usefully be under way. */
   readonly width: number;
-  /** Takes over the memory of `pages` (a whole number of pages) until the promise resolves. */
+  /** Takes over the memory of `pages` (a whole number of pages) for good. */
   pack(pages: Uint8Array): Promise<PackedPages>;
+  /** Gives back the memory of a result that is done with, for later ones. */
+  recycle(packed: PackedPages): void;
+  /** Memory for `size` octets of pages: used before, or new. What it holds is of no meaning. */
+  memory(size: number): Uint8Array;
   close(): Promise<void>;
 }
 
-function isZeroPage(words: BigUint64Array, from: number, to: number): boolean {
-  for (let i = from; i < to; i += 1) if (words[i] !== 0n) return false;
+/** Buffers of equal size that go round. */
+export class BufferStore {
+  readonly #free: ArrayBufferLike[] = [];
+
+  give({ buffer }: Uint8Array): void {
+    this.#free.push(buffer);
+  }
+
+  take(size: number): Uint8Array {
+    const buffer = this.#free.pop();
+    return buffer?.byteLength === size ? new Uint8Array(buffer) : new Uint8Array(size);
+  }
+}
+
+/** `words`: 32-bit words, a multiple of eight of them to a page. */
+function isZeroPage(words: Int32Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i += 8) {
+    const any =
+      (words[i] ?? 0) |
+      (words[i + 1] ?? 0) |
+      (words[i + 2] ?? 0) |
+      (words[i + 3] ?? 0) |
+      (words[i + 4] ?? 0) |
+      (words[i + 5] ?? 0) |
+      (words[i + 6] ?? 0) |
+      (words[i + 7] ?? 0);
+    if (any !== 0) return false;
+  }
   return true;
 }
 
-/** Packs a batch. `pages` starts at a multiple of 8 in its buffer; without a codec pages stay as they are. */
+/**
+ * Packs a batch. `pages` starts at a multiple of 4 in its buffer; without a codec pages stay as they are.
+ * @param into Memory for the packed pages, as large as `pages`; what it holds is lost.
+ */
 export function packPages(
   pages: Uint8Array,
   { level, pageSize }: PackSettings,
   codec: PageCodec | undefined,
+  into: Uint8Array = new Uint8Array(pages.length),
 ): PackedPages {
   const count = Math.floor(pages.length / pageSize);
   const sizes = new Uint32Array(count);
-  const data = new Uint8Array(count * pageSize);
-  const words = new BigUint64Array(pages.buffer, pages.byteOffset, (count * pageSize) >> 3);
-  const perPage = pageSize >> 3;
+  const words = new Int32Array(pages.buffer, pages.byteOffset, (count * pageSize) >> 2);
+  const perPage = pageSize >> 2;
   let to = 0;
   for (let i = 0; i < count; i += 1) {
-    // nearly every page shows in its first words that it isn't zero
-    if (words[i * perPage] === 0n && isZeroPage(words, i * perPage, (i + 1) * perPage)) continue;
+    if (isZeroPage(words, i * perPage, (i + 1) * perPage)) continue;
     const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
     const packed = codec?.compress?.(page, level);
     const kept = packed !== undefined && packed.length < pageSize ? packed : page;
-    data.set(kept, to);
+    into.set(kept, to);
     sizes[i] = kept.length;
     to += kept.length;
   }
-  return { pages, data: data.subarray(0, to), sizes };
+  return { pages, data: into.subarray(0, to), sizes };
 }

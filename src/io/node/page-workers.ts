@@ -1,6 +1,12 @@
 import * as os from "node:os";
 import { Worker } from "node:worker_threads";
-import type { PackedPages, PackSettings, PagePool } from "../codecs/page-batch.js";
+import { BufferStore, type PackedPages, type PackSettings, type PagePool } from "../codecs/page-batch.js";
+
+/** What a thread is sent: pages, and memory for their packed form. Both are handed over, and come back. */
+export interface PageJob {
+  readonly pages: Uint8Array;
+  readonly into: Uint8Array;
+}
 
 interface Waiting {
   readonly resolve: (packed: PackedPages) => void;
@@ -36,6 +42,7 @@ export function createPageWorkers(
     worker.on("exit", () => fail(new Error("a worker thread ended early")));
     return { worker, waiting };
   });
+  const store = new BufferStore();
   return {
     // one batch in work and one at hand for each thread
     width: threads * 2,
@@ -45,8 +52,15 @@ export function createPageWorkers(
       );
       return new Promise((resolve, reject) => {
         thread.waiting.push({ resolve, reject });
-        thread.worker.postMessage(pages, [pages.buffer as ArrayBuffer]);
+        const into = store.take(pages.buffer.byteLength);
+        const job: PageJob = { pages, into };
+        thread.worker.postMessage(job, [pages.buffer, into.buffer] as ArrayBuffer[]);
       });
+    },
+    memory: (size) => store.take(size),
+    recycle({ pages, data }) {
+      store.give(pages);
+      store.give(data);
     },
     async close() {
       await Promise.all(pool.map(({ worker }) => worker.terminate()));

@@ -1,0 +1,108 @@
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as os from "node:os";
+import * as path from "node:path";
+import { loadCodec } from "../src/io/codecs/codec.js";
+import { installNodeCodecs } from "../src/io/node/codecs.js";
+import { GUESTSCOPE, inMemory, median, peakMemory, record, timeShell } from "./harness.js";
+
+const PAGE = 4096;
+const MIB = 1 << 20;
+const SIZE = 1024 * MIB;
+/** A worker's buffers: two batches of pages, their packed forms, the library's own state. */
+const WORKER_MIB = 40;
+const BASE_MIB = 150;
+
+/** Memory of a guest: half zeros, the rest texts, tables, numbers and noise, so that it packs to about a third. */
+function fillGuest(file: string): void {
+  const header = Buffer.alloc(PAGE);
+  header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  header.writeUInt16LE(4, 16);
+  header.writeUInt16LE(62, 18);
+  header.writeUInt32LE(1, 20);
+  header.writeBigUInt64LE(64n, 32);
+  header.writeUInt16LE(64, 52);
+  header.writeUInt16LE(56, 54);
+  header.writeUInt16LE(1, 56);
+  header.writeUInt32LE(1, 64);
+  header.writeUInt32LE(7, 68);
+  header.writeBigUInt64LE(BigInt(PAGE), 72);
+  header.writeBigUInt64LE(BigInt(SIZE), 96);
+  header.writeBigUInt64LE(BigInt(SIZE), 104);
+  const fd = fs.openSync(file, "w");
+  fs.writeSync(fd, header, 0, PAGE, 0);
+  const chunk = Buffer.alloc(MIB);
+  for (let at = 0; at < SIZE; at += MIB) {
+    for (let page = 0; page < MIB; page += PAGE)
+      fillPage(chunk.subarray(page, page + PAGE), (at + page) / PAGE);
+    fs.writeSync(fd, chunk, 0, MIB, PAGE + at);
+  }
+  fs.closeSync(fd);
+}
+
+let seed = 1;
+function next(): number {
+  seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+  return seed;
+}
+
+function fillPage(page: Buffer, frame: number): void {
+  page.fill(0);
+  if (frame % 2 === 0) return;
+  const kind = (frame >> 1) % 4;
+  for (let i = 0; i < PAGE; i += 8) {
+    if (kind === 0) page.write(`k=${(next() % 9973).toString().padStart(5)},`, i, "latin1");
+    else if (kind === 1) page.writeBigUInt64LE(0xffff_8880_0000_0000n + BigInt((next() % 65_536) * 64), i);
+    else if (kind === 2) page.writeUInt32LE(next() % 300, i);
+    else page.writeUInt32LE(next(), i);
+  }
+}
+
+/** Seconds that the codec itself takes for all pages that are not zero, in one thread. */
+async function librarySeconds(file: string, name: "zlib" | "zstd"): Promise<number> {
+  const codec = await loadCodec(name);
+  const bytes = fs.readFileSync(file).subarray(PAGE);
+  const run = (): number => {
+    const began = performance.now();
+    for (let at = PAGE; at < bytes.length; at += 2 * PAGE) codec.compress?.(bytes.subarray(at, at + PAGE), 1);
+    return (performance.now() - began) / 1000;
+  };
+  return run();
+}
+
+/** kdump writing against what the compression library does alone in one thread. */
+export async function run(): Promise<void> {
+  installNodeCodecs();
+  const cores = os.availableParallelism();
+  await inMemory(async (folder) => {
+    const elf = path.join(folder, "guest.elf");
+    fillGuest(elf);
+    for (const name of ["zlib", "zstd"] as const) {
+      // once unmeasured: compiled and warm
+      await librarySeconds(elf, name);
+      const out = path.join(folder, `guest.${name}`);
+      const command = `${GUESTSCOPE} extract -q --force --to kdump --compress ${name} --level 1 ${elf} ${out}`;
+      timeShell(command);
+      const ratios: number[] = [];
+      for (let round = 0; round < 3; round += 1) {
+        // side by side in time, so that other load weighs on both
+        const library = await librarySeconds(elf, name);
+        ratios.push(library / cores / timeShell(command));
+      }
+      const ratio = median(ratios);
+      const bar = `of ${cores} cores × the library in one thread, bar 0.8`;
+      record(`kdump ${name} level 1, 1 GiB`, `${ratio.toFixed(2)}x`, bar, ratio >= 0.8);
+      const peak = peakMemory(command);
+      const most = BASE_MIB + cores * WORKER_MIB;
+      if (peak !== undefined)
+        record(`kdump ${name}: peak memory`, `${Math.round(peak)} MiB`, `bar ${most} MiB`, peak <= most);
+      record(`kdump ${name}: size`, `${Math.round(fs.statSync(out).size / MIB)} MiB`);
+      const verified = spawnSync("bash", ["-c", `${GUESTSCOPE} verify -q ${out}`]);
+      if (verified.status !== 0) throw new Error(`bench: ${out} does not verify`);
+    }
+    const back = timeShell(
+      `${GUESTSCOPE} extract -q --force ${path.join(folder, "guest.zlib")} ${path.join(folder, "back.elf")}`,
+    );
+    record("kdump zlib → ELF", `${Math.round(SIZE / MIB / back)} MiB/s`);
+  });
+}
