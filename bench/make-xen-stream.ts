@@ -13,7 +13,7 @@ import {
   pageDataHeader,
   recordHeader,
 } from "../src/xen/libxc/layout.js";
-import { SAVE_TYPE, saveDescriptor } from "../src/xen/hvm-context/layout.js";
+import { SAVE_MAGIC, SAVE_TYPE, saveDescriptor, saveHeader } from "../src/xen/hvm-context/layout.js";
 
 const PAGE = 4096;
 const BATCH = 1024;
@@ -85,10 +85,21 @@ export function makeXenStream(path: string, shape: XenStreamShape): void {
   for (let pfn = shape.pages; pfn < shape.pages + empty; pfn += BATCH) {
     record(LIBXC_RECORD.PAGE_DATA, entries(pfn, Math.min(BATCH, shape.pages + empty - pfn), PAGE_TYPE.XTAB));
   }
-  record(
-    LIBXC_RECORD.HVM_CONTEXT,
-    saveDescriptor.encode({ typecode: SAVE_TYPE.END, instance: 0, length: 0 }, "little"),
+  const context = new Uint8Array(2 * saveDescriptor.size + saveHeader.size);
+  saveDescriptor.write(
+    viewOf(context),
+    0,
+    { typecode: SAVE_TYPE.HEADER, instance: 0, length: saveHeader.size },
+    "little",
   );
+  saveHeader.write(
+    viewOf(context),
+    saveDescriptor.size,
+    { magic: SAVE_MAGIC, version: 1, changeset: 0n, cpuid: 0, gtscKhz: 0 },
+    "little",
+  );
+  // the END entry is eight zeros
+  record(LIBXC_RECORD.HVM_CONTEXT, context);
   const params = new Uint8Array(hvmParamsHeader.size + hvmParam.size);
   hvmParamsHeader.write(viewOf(params), 0, { count: 1, reserved: 0 }, "little");
   hvmParam.write(viewOf(params), hvmParamsHeader.size, { index: 1, value: 0xfeffcn }, "little");
