@@ -7,6 +7,7 @@ import { UsageError } from "../io/errors.js";
 import { openRandomAccess } from "../io/node/decompress.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
 import { FileSource, openFile, openInput } from "../io/node/files.js";
+import { SpoolFile } from "../io/node/output.js";
 import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import { inspectProcess, openQemuGuest, type QemuCoreSettings } from "../qemu/core/format.js";
@@ -21,6 +22,8 @@ interface Arguments {
   readonly arch?: string;
   readonly stop: boolean;
   readonly spool_dir?: string;
+  readonly map?: readonly string[];
+  readonly blocks?: true | string;
 }
 
 /** Options of every command that opens an input as a guest. */
@@ -45,6 +48,18 @@ export function addGuestOptions(parser: ArgumentParser): void {
   group.add_argument("--arch", {
     metavar: "NAME",
     help: "the guest's architecture (default: the program's)",
+  });
+  const saved = parser.add_argument_group("QEMU migration streams and libvirt saves");
+  saved.add_argument("--map", {
+    metavar: "BLOCK@ADDRESS",
+    action: "append",
+    help: "guest-physical address of a RAM block whose place the stream doesn't hold; may be given again",
+  });
+  saved.add_argument("--blocks", {
+    metavar: "NAME,...",
+    nargs: "?",
+    const: true,
+    help: "RAM blocks (all, or those named) one behind another, without the machine's memory map",
   });
   group.add_argument("--stop", {
     action: "store_true",
@@ -72,7 +87,16 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     backing: Object.fromEntries((args.backing ?? []).map(parseBacking)),
     excludeNonvolatile: args.exclude_nonvolatile,
   };
-  return { ...rest, openFile: async (path) => openFile(path), settings: { ...settings } };
+  const saved = {
+    ...(args.map === undefined ? {} : { map: args.map }),
+    ...(args.blocks === undefined ? {} : { blocks: args.blocks }),
+  };
+  return {
+    ...rest,
+    openFile: async (path) => openFile(path),
+    openSpool: () => new SpoolFile(args.spool_dir),
+    settings: { ...settings, ...saved },
+  };
 }
 
 const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.auxv });

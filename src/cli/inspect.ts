@@ -11,6 +11,7 @@ const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Pres
   "xen-stream": () => import("./present/xen-stream.js"),
   "xen-legacy": () => import("./present/xen-legacy.js"),
   "qemu-core": () => import("./present/qemu-core.js"),
+  "qemu-migration": () => import("./present/qemu-migration.js"),
   kdump: () => import("./present/vmcore.js"),
   "elf-vmcore": () => import("./present/vmcore.js"),
   "xen-core": () => import("./present/vmcore.js"),

@@ -1,4 +1,5 @@
 import { type Rule, rules } from "../findings/finding.js";
+import { SAVE } from "../qemu/libvirt/rules.js";
 import { QEVM } from "../qemu/migration/rules.js";
 import { ELF_VMCORE_RULES } from "../vmcore/elf-reader.js";
 import { KDUMP_RULES } from "../vmcore/kdump-rules.js";
@@ -43,6 +44,7 @@ export const RULE_TABLES: readonly (readonly [title: string, rules: readonly Rul
   ["HVM context", Object.values(HVM_RULES)],
   ["Legacy Xen streams", Object.values(LEGACY_RULES)],
   ["QEMU migration files", Object.values(QEVM)],
+  ["libvirt save files of QEMU guests", Object.values(SAVE)],
   ["ELF vmcores", Object.values(ELF_VMCORE_RULES)],
   ["Xen cores", Object.values(XEN_CORE_RULES)],
   ["kdump", Object.values(KDUMP_RULES)],

@@ -1,0 +1,174 @@
+import type { Inspection } from "../../guest/input-format.js";
+import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices.js";
+import type { InspectedMapping, QevmInspection } from "../../qemu/migration/inspect.js";
+import { hex, size, tableLines } from "../terminal.js";
+import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
+import { vcpuLines } from "./qemu-core.js";
+
+/** Rounds and elements shown before the rest is only counted. */
+const MOST_ROUNDS = 12;
+const MOST_OCTETS = 32;
+
+/** A QEMU migration stream, or a libvirt save file around one, as text. */
+export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+  const found = inspection as QevmInspection;
+  const { configuration, description } = found;
+  const parts = found.sections.reduce((sum, { parts: n }) => sum + n, 0);
+  return [
+    ...factLines(`${found.source}: ${found.what}`, [
+      ["machine", configuration.machine],
+      ["architecture", found.arch],
+      ["saved while", found.runState],
+      ["complete", found.complete ? "yes" : "no: the stream ends early"],
+      ["capabilities", configuration.capabilities.join(", ") || undefined],
+      ["page size", found.pageSize === 4096 ? undefined : String(found.pageSize)],
+      ["sections", `${counted(found.sections.length, "section")}, ${counted(parts, "further part")}`],
+      ["commands", found.commands.map(({ command }) => command).join(", ") || undefined],
+      [
+        "description",
+        description === undefined
+          ? "none"
+          : `${counted(description.devices, "device")} at ${hex(description.offset)}`,
+      ],
+      ...envelopeFacts(found),
+    ]),
+    ...section("RAM blocks", blockLines(found)),
+    ...section("memory map", [
+      ...found.map.map(mappingLine),
+      ...found.mapEvidence.map((text) => `(${text})`),
+    ]),
+    ...section("rounds through memory", roundLines(found, options)),
+    ...section("devices", deviceLines(found, options)),
+    ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
+    ...section(
+      "damage",
+      found.damage.map(({ offset, message, code }) => `${hex(offset)}: ${message} [${code}]`),
+    ),
+    ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
+  ];
+}
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ["", title, ...indented(lines)];
+}
+
+interface LibvirtFacts {
+  readonly finished: boolean;
+  readonly wasRunning: boolean;
+  readonly compression: string;
+  readonly domain: {
+    readonly name?: string;
+    readonly uuid?: string;
+    readonly memory?: number;
+    readonly vcpus?: number;
+  };
+}
+
+function envelopeFacts({ envelope }: QevmInspection): [string, string | undefined][] {
+  const libvirt = envelope?.["libvirt"] as LibvirtFacts | undefined;
+  if (libvirt === undefined) return [];
+  const { domain } = libvirt;
+  return [
+    ["domain", domain.name],
+    ["uuid", domain.uuid],
+    ["memory", domain.memory === undefined ? undefined : size(domain.memory)],
+    ["vCPUs", domain.vcpus === undefined ? undefined : String(domain.vcpus)],
+    ["compression", libvirt.compression],
+    ["restore", libvirt.wasRunning ? "starts the guest" : "leaves the guest paused"],
+    ["save", libvirt.finished ? undefined : "not finished"],
+  ];
+}
+
+function blockLines({ blocks }: QevmInspection): string[] {
+  if (blocks.length === 0) return [];
+  const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
+  return tableLines(
+    [
+      { title: "block" },
+      right("octets"),
+      right("with contents"),
+      right("zero"),
+      right("missing"),
+      right("lost"),
+      right("sent again"),
+      right("xbzrle"),
+      right("compressed"),
+    ],
+    blocks.map(({ name, length, state, counts }) => [
+      name,
+      count(length),
+      ...[
+        state.present,
+        state.zero,
+        state.missing,
+        state.lost,
+        counts.again,
+        counts.xbzrle,
+        counts.compressed,
+      ].map(count),
+    ]),
+  );
+}
+
+function mappingLine({ start, end, block, offset, reason }: InspectedMapping): string {
+  const address = (value: number): string => value.toString(16).padStart(16, "0");
+  const range = `${address(start)}-${address(end - 1)}`;
+  if (block === undefined) return `${range} ${reason ?? "not known"}`;
+  return `${range} ${block}${offset === undefined || offset === 0 ? "" : ` +${hex(offset)}`}`;
+}
+
+function roundLines({ rounds }: QevmInspection, { verbose }: PresentOptions): string[] {
+  if (rounds.length < 2) return [];
+  const shown = verbose ? rounds : rounds.slice(0, MOST_ROUNDS);
+  const lines = shown.map(
+    ({ offset, plain, zero, xbzrle, compressed }, i) =>
+      `${String(i + 1).padStart(4)} at ${hex(offset)}: ${count(plain)} plain, ${count(zero)} zero, ${count(xbzrle)} differences, ${count(compressed)} compressed`,
+  );
+  const more = rounds.length - shown.length;
+  return more > 0 ? [...lines, `and ${counted(more, "further round")}`] : lines;
+}
+
+function deviceLines({ devices, sections }: QevmInspection, { verbose }: PresentOptions): string[] {
+  if (verbose)
+    return devices.flatMap((device) => [
+      `${device.section} ${device.instance}, version ${device.version}`,
+      ...indented(structLines(device)),
+    ]);
+  return sections
+    .filter(({ type }) => type === "FULL")
+    .map(
+      ({ name, instance, version, size: octets }) =>
+        `${name} ${instance}, version ${version}, ${counted(octets, "octet")}`,
+    );
+}
+
+function structLines({ fields, subsections }: DeviceStruct): string[] {
+  return [
+    ...fields.flatMap(({ name, value }) => valueLines(name, value)),
+    ...subsections.flatMap((subsection) => [
+      `${subsection.name}, version ${subsection.version}`,
+      ...indented(structLines(subsection)),
+    ]),
+  ];
+}
+
+function valueLines(name: string, value: DeviceValue): string[] {
+  if (typeof value === "number" || typeof value === "bigint") return [`${name} ${hex(value)}`];
+  if (typeof value === "boolean") return [`${name} ${value ? "yes" : "no"}`];
+  if (value instanceof Uint8Array) {
+    const digits = Array.from(value.subarray(0, MOST_OCTETS), (octet) =>
+      octet.toString(16).padStart(2, "0"),
+    ).join("");
+    return [`${name} ${digits}${value.length > MOST_OCTETS ? `… (${counted(value.length, "octet")})` : ""}`];
+  }
+  if (isList(value)) {
+    if (value.every((one) => typeof one === "number" || typeof one === "bigint"))
+      return [`${name} ${value.map((one) => hex(one)).join(" ")}`];
+    return value.flatMap((one, i) => valueLines(`${name}[${i}]`, one));
+  }
+  return [name, ...indented(structLines(value))];
+}
+
+function isList(value: DeviceValue): value is readonly DeviceValue[] {
+  return Array.isArray(value);
+}
