@@ -1,3 +1,5 @@
+import { indexOfOctet } from "../io/octet-search.js";
+
 /** Octets of a sample that tells which values are rare. */
 const SAMPLE = 4096;
 
@@ -17,9 +19,9 @@ export function* findOctets(
   if (value === undefined) return;
   const last = region.length - pattern.length + pivot;
   for (
-    let at = region.indexOf(value, start + pivot);
+    let at = indexOfOctet(region, value, start + pivot);
     at >= 0 && at <= last;
-    at = region.indexOf(value, at + 1)
+    at = indexOfOctet(region, value, at + 1)
   ) {
     const first = at - pivot;
     let i = 0;

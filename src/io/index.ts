@@ -2,3 +2,4 @@ export * from "./byte-reader.js";
 export * from "./byte-sink.js";
 export * from "./byte-source.js";
 export * from "./errors.js";
+export * from "./octet-search.js";

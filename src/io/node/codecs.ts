@@ -2,6 +2,7 @@ import { Readable, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import type { ByteReader } from "../byte-reader.js";
 import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
+import { installOctetSearch } from "../octet-search.js";
 import { remaining } from "../codecs/pieces.js";
 import { installUnpacker, type Unpacker } from "../codecs/streams.js";
 
@@ -21,6 +22,8 @@ const native: NativeZstd = zlib as NativeZstd;
 
 /** Puts Node's own implementations in place of those for browsers. Call it once at the start of a program. */
 export function installNodeCodecs(): void {
+  // memchr, ten times as fast as the typed arrays' own search
+  installOctetSearch((bytes, value, from) => Buffer.prototype.indexOf.call(bytes, value, from));
   installCodec("zlib", async () => nodeZlib);
   installUnpacker(
     "gzip",
