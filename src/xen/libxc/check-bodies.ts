@@ -24,6 +24,8 @@ import { LIBXC_RULES } from "./rules.js";
 
 /** What bodies say of the guest that later records are held against. */
 export interface GuestShape {
+  /** A converter made the stream from a legacy one. */
+  converted: boolean;
   /** Octets of a PV guest's word, once X86_PV_INFO said it. */
   width: 4 | 8 | undefined;
   /** Last pfn of a PV guest, once X86_PV_P2M_FRAMES said it. */
@@ -230,6 +232,8 @@ export class BodyChecker {
   }
 
   async #xsave(vcpuId: number, size: number, body: RecordBody): Promise<void> {
+    // a converter carries the area over as the old hypervisor wrote it
+    if (this.#shape.converted) return;
     const complain = (what: string): void => this.#add(LIBXC_RULES.xsave, `vCPU ${vcpuId}: ${what}`);
     if (size < xsaveHeader.size + MIN_XSAVE_AREA) {
       complain(`${size} octets, at least ${xsaveHeader.size + MIN_XSAVE_AREA} are needed`);

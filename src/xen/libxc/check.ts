@@ -69,7 +69,7 @@ const MANDATORY: Readonly<Record<"pv" | "hvm", readonly LibxcRecordName[]>> = {
  */
 export class LibxcChecker {
   readonly #problems: Problems;
-  readonly #shape: GuestShape = { width: undefined, lastPfn: undefined, vcpus: new Map() };
+  readonly #shape: GuestShape = { converted: false, width: undefined, lastPfn: undefined, vcpus: new Map() };
   readonly #pages: PageChecker;
   readonly #bodies: BodyChecker;
   #version = 0;
@@ -90,6 +90,7 @@ export class LibxcChecker {
   }
 
   domain({ header }: DomainHeaderItem): void {
+    this.#shape.converted = header.xenMajor === 0;
     if (header.type === DOMAIN_TYPE.x86Pv) this.#guest = "pv";
     if (header.type === DOMAIN_TYPE.x86Hvm) this.#guest = "hvm";
   }

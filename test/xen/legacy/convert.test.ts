@@ -8,6 +8,10 @@ import {
   type ConvertOptions,
   convertLegacy,
 } from "../../../src/xen/legacy/convert.js";
+import { Report } from "../../../src/findings/report.js";
+import { verifyXenStream } from "../../../src/xen/stream-verify.js";
+import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/survey.js";
+import { inspectXenStream } from "../../../src/xen/stream-inspect.js";
 import { scratch } from "../../shared.js";
 import { type Converted, crc32, readConverted } from "./read-converted.js";
 import {
@@ -158,9 +162,33 @@ describe.each(NAMES)("genuine stream %s", (name) => {
     expect(out.version).toBe(3);
     expect(libxc(out, LIBXC.staticDataEnd)).toHaveLength(1);
     expect(out.rest).toHaveLength(0);
+    const verdict = new Report("output");
+    await verifyXenStream(bytesSource(bytes), verdict, {});
+    expect(verdict.findings).toEqual([]);
     const piped = await convert(stream, options, "stream");
     expect(piped.bytes.equals(bytes)).toBe(true);
     expect(piped.report.findings.map(({ code }) => code)).toEqual(report.findings.map(({ code }) => code));
+  });
+
+  it("is verified and inspected as the guest that the converted stream shows", async () => {
+    const report = new Report(name);
+    await verifyLegacy(bytesSource(stream, name), report);
+    const torn = meta.checkpoints_begun > meta.checkpoints_complete;
+    const amiss = torn || /warn|dropped|tmem|refuse/.test(meta.expected);
+    expect({ errors: report.count("error"), amiss: report.count("warning") > 0 }).toEqual({
+      errors: 0,
+      amiss,
+    });
+    const before = await inspectLegacy(bytesSource(stream, name), report);
+    const { bytes } = await convert(stream, options);
+    const after = await inspectXenStream(bytesSource(bytes, name), {});
+    expect(before.hvmParams).toEqual(after.hvmParams ?? {});
+    expect(before.tsc).toEqual(after.tsc);
+    expect(before.hvmContext).toEqual(after.hvmContext);
+    expect(before.vcpus.map(({ id }) => id)).toEqual(after.vcpus.map(({ id }) => id));
+    if (!torn) expect(before.vcpus).toEqual(after.vcpus);
+    expect(before.config).toEqual(after.config);
+    if (!torn) expect(before.pages).toEqual(after.memory.types);
   });
 
   it("converts to version 2 and to a bare libxc stream", async () => {
