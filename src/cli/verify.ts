@@ -3,7 +3,6 @@ import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import { describeError, GuestscopeError } from "../io/errors.js";
 import { openInput } from "../io/node/files.js";
-import { FORMATS } from "../open/formats.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { counted } from "./present/presenter.js";
@@ -85,7 +84,7 @@ export const command: Command = {
         if ("close" in input) input.close();
         done.push(result);
         if (json || quiet) continue;
-        const title = FORMATS.find(({ id }) => id === result.format)?.title;
+        const { title } = result;
         print(`${paint("bold", result.report.source)}${title === undefined ? "" : `: ${title}`}`);
         for (const line of reportLines(result.report, verbose)) print(line);
         print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);

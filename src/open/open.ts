@@ -10,6 +10,8 @@ export interface Verification {
   readonly report: Report;
   /** `xen-stream` …; undefined when the input is of no known format. */
   readonly format: string | undefined;
+  /** The format's name for people. */
+  readonly title: string | undefined;
 }
 
 /**
@@ -22,9 +24,10 @@ export async function verify(
 ): Promise<Verification> {
   const report = new Report(input.name, { strict: options.strict ?? false });
   let format: string | undefined;
+  let title: string | undefined;
   try {
     const detected = await detectFormat(input);
-    format = detected.format.id;
+    ({ id: format, title } = detected.format);
     if (detected.format.verify === undefined) {
       throw new UsageError(`${detected.format.title}: there is no verifier of this format`, {
         source: input.name,
@@ -36,7 +39,7 @@ export async function verify(
     const { offset = 0, spec = "" } = error.place;
     report.add({ code: error.code, severity: "error", spec, explanation: "" }, { offset }, error.message);
   }
-  return { report, format };
+  return { report, format, title };
 }
 
 /** Tells what an input is and holds, as a document. @throws GuestscopeError */

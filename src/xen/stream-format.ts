@@ -1,10 +1,6 @@
 import type { InputFormat } from "../guest/input-format.js";
-import { inspectSoftware } from "../guest/software.js";
 import { isLegacy } from "./legacy/detect.js";
-import { openStreamGuest } from "./stream-guest.js";
 import { startsXenStream } from "./stream.js";
-import { inspectXenStream } from "./stream-inspect.js";
-import { verifyXenStream } from "./stream-verify.js";
 import { XL_MAGIC } from "./xl/layout.js";
 
 const startsXl = (head: Uint8Array): boolean =>
@@ -15,10 +11,19 @@ export const xenStream: InputFormat = {
   id: "xen-stream",
   title: "Xen migration stream",
   matches: (head) => startsXenStream(head) || startsXl(head),
-  verify: verifyXenStream,
-  inspect: async (input, options) => ({
-    ...(await inspectXenStream(input, options)),
-    ...(await inspectSoftware(input, options, openStreamGuest)),
-  }),
-  openGuest: openStreamGuest,
+  // loaded when asked for: starting up costs only what is used
+  verify: async (input, report, options) =>
+    (await import("./stream-verify.js")).verifyXenStream(input, report, options),
+  inspect: async (input, options) => {
+    const [{ inspectXenStream }, { openStreamGuest }, { inspectSoftware }] = await Promise.all([
+      import("./stream-inspect.js"),
+      import("./stream-guest.js"),
+      import("../guest/software.js"),
+    ]);
+    return {
+      ...(await inspectXenStream(input, options)),
+      ...(await inspectSoftware(input, options, openStreamGuest)),
+    };
+  },
+  openGuest: async (input, options) => (await import("./stream-guest.js")).openStreamGuest(input, options),
 };
