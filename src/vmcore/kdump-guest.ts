@@ -262,7 +262,7 @@ export function kdumpGuest(
       origin: `kdump-compressed dump, version ${header_version}${form === "" ? "" : ` (${form})`}`,
       source: input.name,
       pageSize: file.blockSize,
-      ...(nodename === "" ? {} : { name: nodename }),
+      ...(nodename === "" || nodename === "(none)" ? {} : { name: nodename }),
       ...(file.vmcoreInfo === undefined ? {} : { vmcoreInfo: { text: file.vmcoreInfo } }),
       more: {
         dumpLevel: file.subHeader.dump_level,

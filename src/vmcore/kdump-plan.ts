@@ -41,6 +41,8 @@ export interface KdumpInput {
   readonly end: number;
   /** A name of COMPRESSION_FLAGS, or `none`. */
   readonly compress: string;
+  /** The kernel's own line about itself, where it is known. */
+  readonly banner: string | undefined;
 }
 
 export function machineName({ name, order }: Architecture): string {
@@ -54,7 +56,7 @@ const compressionFlag = (compress: string): number =>
   Object.entries(COMPRESSION_FLAGS).find(([name]) => name === compress)?.[1] ?? 0;
 
 /** Lays out a plain dump, diskdump version 6. */
-export function planKdump({ guest, blockSize, runs, end, compress }: KdumpInput): KdumpPlan {
+export function planKdump({ guest, blockSize, runs, end, compress, banner }: KdumpInput): KdumpPlan {
   const { arch, facts } = guest;
   const { bits, order } = arch;
   const subLayout = subHeaderLayout(bits);
@@ -90,12 +92,13 @@ export function planKdump({ guest, blockSize, runs, end, compress }: KdumpInput)
       {
         signature: KDUMP_SIGNATURE,
         header_version: HEADER_VERSION,
-        sysname: text === undefined ? "" : "Linux",
-        nodename: ascii(facts.name ?? ""),
-        release: (info.get("OSRELEASE") ?? "").slice(0, 64),
-        version: "",
+        // libkdumpfile takes no member, the machine among them, unless none is empty
+        sysname: text === undefined ? UNKNOWN : "Linux",
+        nodename: utsMember(facts.name),
+        release: utsMember(info.get("OSRELEASE")),
+        version: utsMember(/#\d+ [^\n]*/.exec(banner ?? "")?.[0]),
         machine: machineName(arch),
-        domainname: "",
+        domainname: UNKNOWN,
         padding: none,
         timestamp: [0n, 0n],
         status: compressionFlag(compress),
@@ -151,7 +154,13 @@ export function planKdump({ guest, blockSize, runs, end, compress }: KdumpInput)
   };
 }
 
-const ascii = (value: string): string => value.replaceAll(/[^ -~]/g, "?").slice(0, 64);
+/** As the kernel itself says it of a name that was never set. */
+const UNKNOWN = "(none)";
+
+function utsMember(value = ""): string {
+  const text = value.replaceAll(/[^ -~]/g, "?").slice(0, 64);
+  return text === "" ? UNKNOWN : text;
+}
 
 /** VMCOREINFO prints it as a signed decimal number. */
 function physBase(value: string | undefined): bigint {

@@ -1,5 +1,6 @@
 import { viewOf, writeU64 } from "../binary/layout.js";
 import type { GuestImage } from "../guest/image.js";
+import { kernelBanner } from "../guest/linux.js";
 import type { MemoryRange } from "../guest/memory.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
 import { CODEC_NAMES, loadCodec } from "../io/codecs/codec.js";
@@ -10,7 +11,7 @@ import {
   type PackSettings,
   type PagePool,
 } from "../io/codecs/page-batch.js";
-import { AbsentError, UsageError } from "../io/errors.js";
+import { AbsentError, FormatError, UsageError } from "../io/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
 import { type KdumpPlan, planKdump } from "./kdump-plan.js";
 import {
@@ -81,7 +82,7 @@ async function writeKdump(
   const { runs, cut } = wholeBlocks(selection.runs, blockSize);
   const ends = [...runs, ...selection.missing].map(({ end }) => end);
   const end = ends.reduce((most, next) => Math.max(most, next), 0);
-  const plan = planKdump({ guest, blockSize, runs, end, compress });
+  const plan = planKdump({ guest, blockSize, runs, end, compress, banner: await bannerOf(guest) });
   await sink.writeAt(0, plan.head);
   const existing = mergeRuns([...runs, ...selection.missing]);
   await writeBitmap(sink, plan.bitmapOffset, existing, blockSize);
@@ -114,6 +115,17 @@ async function writeKdump(
     missing: [...selection.missing, ...cut].sort((a, b) => a.start - b.start),
     size: output.position,
   };
+}
+
+/** The kernel's banner, looked for only in a kernel that is known to be Linux; undefined where it can't be read. */
+async function bannerOf({ memory, arch, facts }: GuestImage): Promise<string | undefined> {
+  if (facts.vmcoreInfo === undefined) return undefined;
+  try {
+    return await kernelBanner(memory, arch, facts.vmcoreInfo);
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof AbsentError) return undefined;
+    throw error;
+  }
 }
 
 function pageSizeOf(guest: GuestImage): number {

@@ -153,30 +153,36 @@ function registersOf(context: Uint8Array): X86Registers | undefined {
   };
 }
 
-/** Tells `page` of each page's frame, in the order of the contents; the machine frame where there is one. */
+/**
+ * Tells `page` of each page's frame, in the order of the contents. `translated` counts those whose machine frame
+ * is another.
+ */
 async function eachFrame(
   core: XenCore,
   page: (index: number, frame: number) => void,
-): Promise<{ readonly missing: number }> {
+): Promise<{ readonly missing: number; readonly translated: number }> {
   const { frames, entrySize, elf } = core;
   const count = Math.floor(frames.size / entrySize);
   const reader = new ByteReader(elf.source, { start: frames.offset, window: WINDOW });
   const little = elf.order === "little";
+  let translated = 0;
   for (let at = 0; at < count; ) {
     await reader.need(Math.min(WINDOW, (count - at) * entrySize));
     const step = Math.min(Math.floor(reader.available / entrySize), count - at);
-    if (step === 0) return { missing: count - at };
+    if (step === 0) return { missing: count - at, translated };
     for (let i = 0; i < step; i += 1) {
       const offset = reader.at + i * entrySize;
       const high = reader.view.getUint32(offset + (little ? 4 : 0), little);
       const low = reader.view.getUint32(offset + (little ? 0 : 4), little);
       const isUnused = high === 0xffff_ffff && low === 0xffff_ffff;
+      if (entrySize === 16 && low !== reader.view.getUint32(offset + (little ? 8 : 12), little))
+        translated += 1;
       page(at + i, isUnused ? UNUSED : high >= 0x20_0000 ? MAX_FRAME : high * 2 ** 32 + low);
     }
     reader.take(step * entrySize);
     at += step;
   }
-  return { missing: 0 };
+  return { missing: 0, translated };
 }
 
 /** Enters runs of pages whose frames and contents follow one another. */
@@ -222,7 +228,7 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
     if (present < count) memory.absent(first + present, count - present, "lost: the file ends before it");
   });
   let strays = 0;
-  const { missing } = await eachFrame(core, (index, frame) => {
+  const { missing, translated } = await eachFrame(core, (index, frame) => {
     if (frame >= MAX_FRAME) strays += 1;
     else if (frame !== UNUSED) joiner.page(index, frame);
   });
@@ -230,7 +236,9 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
   const warnings = [
     ...(missing > 0 ? [`the file ends before the frame numbers of ${missing} pages`] : []),
     ...(strays > 0 ? [`${strays} pages belong to no frame`] : []),
-    ...(core.isPv ? ["page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own"] : []),
+    ...(translated > 0
+      ? ["page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own"]
+      : []),
   ];
   if (missing > 0 && !partial)
     throw violation(

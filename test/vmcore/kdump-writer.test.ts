@@ -143,6 +143,7 @@ describe.skipIf(noData)("kdump → model → kdump", () => {
 });
 
 const python = "/usr/bin/python3";
+const hasDrgn = spawnSync(python, ["-c", "import drgn"]).status === 0;
 const hasKdumpfile = spawnSync(python, ["-c", "import kdumpfile"]).status === 0;
 
 describe("outside readers of kdumps written here", () => {
@@ -182,6 +183,41 @@ for pfn in map(int, sys.stdin.read().split()):
         for (const absent of [300, 305, 331]) read.delete(absent);
         expect(differences(read, truth), compress).toEqual([]);
       }
+    },
+  );
+
+  it.skipIf(noData || skipUnless(hasDrgn, "python3-drgn"))(
+    "drgn knows the machine and reads pages alike",
+    async () => {
+      const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      if (guest === undefined) throw new Error("no guest");
+      const file = path.join(folder, "drgn.kdump");
+      fs.writeFileSync(file, await write(guest, { compress: "zlib" }));
+      const known = [...truthOf("linux.zlib-d31.kdump")].filter(([, crc]) => crc !== "-");
+      const script = `
+import sys, zlib, drgn
+program = drgn.Program()
+program.set_core_dump(sys.argv[1])
+print(program.platform.arch.name, program.flags)
+for pfn in map(int, sys.stdin.read().split()):
+    print(pfn, "%x" % zlib.crc32(program.read(pfn << 12, 4096, True)))
+`;
+      const input = known.map(([pfn]) => pfn).join(" ");
+      const [head, ...lines] = execFileSync(python, ["-c", script, file], {
+        input,
+        encoding: "utf8",
+        stdio: ["pipe", "pipe", "pipe"],
+      })
+        .trim()
+        .split("\n");
+      expect(head).toBe("X86_64 ProgramFlags.IS_LINUX_KERNEL");
+      const read = new Map(
+        lines.map((line) => {
+          const [pfn = "", crc = ""] = line.split(" ");
+          return [Number(pfn), crc] as const;
+        }),
+      );
+      expect(differences(read, new Map(known))).toEqual([]);
     },
   );
 
