@@ -203,6 +203,10 @@ function writeUnit(
       [dw.DW_FORM_addr, addressSize],
       [dw.DW_FORM_sec_offset, word],
       [dw.DW_FORM_data16, 16],
+      [dw.DW_FORM_strx1, 1],
+      [dw.DW_FORM_strx2, 2],
+      [dw.DW_FORM_strx3, 3],
+      [dw.DW_FORM_strx4, 4],
     ]);
     const references = new Map([
       [dw.DW_FORM_ref1, 1],
@@ -217,7 +221,7 @@ function writeUnit(
     else if (form === dw.DW_FORM_strp) out.unsigned(stringOffset(String(value)), word);
     else if (form === dw.DW_FORM_ref_addr) out.reference(String(value), version <= 2 ? addressSize : word);
     else if (reference !== undefined) out.reference(String(value), reference, start);
-    else if (form === dw.DW_FORM_udata) out.uleb(Number(value));
+    else if (form === dw.DW_FORM_udata || form === dw.DW_FORM_strx) out.uleb(Number(value));
     else if (form === dw.DW_FORM_sdata) out.sleb(Number(value));
     else if (form === dw.DW_FORM_indirect) {
       out.uleb(dw.DW_FORM_udata);

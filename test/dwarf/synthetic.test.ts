@@ -9,6 +9,7 @@ import { bytesSource } from "../../src/io/byte-source.js";
 import { FormatError, GuestscopeError } from "../../src/io/errors.js";
 import { buildElf } from "../elf/elf-writer.js";
 import {
+  Assembler,
   type AttributeDescription,
   buildDwarf,
   type DieDescription,
@@ -249,6 +250,72 @@ describe("names that several entries have", () => {
     };
     expect((await open(elfWith([unitOf(odd)], "little", 64))).variable("shared")).toBeUndefined();
   });
+});
+
+describe("strings and addresses by number", () => {
+  const forms = [dw.DW_FORM_strx, dw.DW_FORM_strx1, dw.DW_FORM_strx2, dw.DW_FORM_strx3, dw.DW_FORM_strx4];
+  for (const order of orders) {
+    for (const is64 of [false, true]) {
+      it(`${is64 ? 64 : 32}-bit DWARF, ${order} endian, every width`, async () => {
+        const word = is64 ? 8 : 4;
+        const str = new TextEncoder().encode("\0first\0second\0");
+        const [strOffsets, addresses] = [new Assembler(order), new Assembler(order)];
+        /** Starts a contribution of `count` entries of `size`; returns where its entries start. */
+        const contribution = (
+          out: Assembler,
+          count: number,
+          size: number,
+          tail: readonly number[],
+        ): number => {
+          if (is64) out.unsigned(0xffffffff, 4);
+          out.unsigned(4 + count * size, word);
+          out.unsigned(5, 2);
+          out.bytes(tail);
+          return out.length;
+        };
+        const units = forms.map((form, i): UnitDescription => {
+          // every unit has the two names in the other order
+          const places = i % 2 === 0 ? [1, 7] : [7, 1];
+          const strBase = contribution(strOffsets, 2, word, [0, 0]);
+          for (const place of places) strOffsets.unsigned(place, word);
+          const addrBase = contribution(addresses, 2, 8, [8, 0]);
+          addresses.unsigned(0x1000 * i, 8);
+          addresses.unsigned(0x1000 * i + 8, 8);
+          const variable = (index: number): DieDescription => ({
+            tag: dw.DW_TAG_variable,
+            attributes: [
+              [dw.DW_AT_name, form, index],
+              [dw.DW_AT_location, dw.DW_FORM_exprloc, [dw.DW_OP_addrx, index]],
+            ],
+          });
+          return {
+            is64,
+            root: {
+              tag: dw.DW_TAG_compile_unit,
+              attributes: [
+                [dw.DW_AT_str_offsets_base, dw.DW_FORM_sec_offset, strBase],
+                [dw.DW_AT_addr_base, dw.DW_FORM_sec_offset, addrBase],
+              ],
+              children: [variable(0), variable(1)],
+            },
+          };
+        });
+        const { info, abbrev } = buildDwarf(units, order);
+        const sections = [
+          { name: ".debug_info", data: info },
+          { name: ".debug_abbrev", data: abbrev },
+          { name: ".debug_str", data: str },
+          { name: ".debug_str_offsets", data: strOffsets.finish() },
+          { name: ".debug_addr", data: addresses.finish() },
+        ];
+        const found = await open(buildElf({ order, sections }));
+        const of = (text: string): bigint[] => found.variables(text).map(({ address: at }) => at);
+        expect(of("first")).toEqual([0n, 0x1008n, 0x2000n, 0x3008n, 0x4000n]);
+        expect(of("second")).toEqual([8n, 0x1000n, 0x2008n, 0x3000n, 0x4008n]);
+        expect(of("irst")).toEqual([]);
+      });
+    }
+  }
 });
 
 describe("type units", () => {
