@@ -1,0 +1,51 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { compare, GUESTSCOPE, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
+import { makeQevm } from "./make-qevm.js";
+
+const MIB = 1 << 20;
+const MEMORY_BAR = 150;
+
+/** Guests out of QEMU migration streams: plain pages against dd, and differences. */
+export async function run(): Promise<void> {
+  await inMemory(async (folder) => {
+    const stream = path.join(folder, "plain.qevm");
+    const out = path.join(folder, "out");
+    makeQevm(stream, 2048 * MIB);
+    const ours = `${GUESTSCOPE} extract -q ${stream} ${out}`;
+    compare({
+      name: "extract: 2 GiB stream of plain pages, to ELF",
+      ours,
+      peer: `dd if=${stream} of=${out} bs=4M status=none`,
+      peerName: "dd bs=4M",
+      prepare: `rm -f ${out}`,
+      bar: 0.8,
+    });
+    const peak = peakMemory(`${ours} --force`);
+    if (peak !== undefined)
+      record("extract: memory", `${peak.toFixed(0)} MiB`, `<= ${MEMORY_BAR} MiB`, peak <= MEMORY_BAR);
+    fs.rmSync(out, { force: true });
+    fs.rmSync(stream);
+
+    const deltas = path.join(folder, "xbzrle.qevm");
+    const size = 512 * MIB;
+    const rounds = 3;
+    makeQevm(deltas, size, rounds);
+    const seconds = medianSeconds(`${GUESTSCOPE} extract -q --force ${deltas} ${out}`, 3);
+    const rate = size / 1e6 / seconds;
+    record(
+      `extract: pages made of ${rounds} XBZRLE differences each`,
+      `${rate.toFixed(0)} MB/s`,
+      ">= 300 MB/s of finished pages",
+      rate >= 300,
+    );
+    const memory = peakMemory(`${GUESTSCOPE} extract -q --force ${deltas} ${out}`);
+    if (memory !== undefined)
+      record(
+        "extract: memory, XBZRLE",
+        `${memory.toFixed(0)} MiB`,
+        `<= ${MEMORY_BAR} MiB`,
+        memory <= MEMORY_BAR,
+      );
+  });
+}
