@@ -12,7 +12,7 @@ import { FormatError } from "../io/errors.js";
 /** Pages of one chunk. */
 const CHUNK = 4096;
 /** More runs than this and a chunk turns into a table. */
-const MOST_RUNS = 256;
+const MOST_RUNS = 32;
 /** Chunks of one guest: 16 TiB of 4 KiB pages, wherever they lie. A hostile input can't have more. */
 const MOST_CHUNKS = 1 << 20;
 /** Frames of pages of 4096 octets whose addresses stay below 2^53. */

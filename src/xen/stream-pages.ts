@@ -37,6 +37,8 @@ export class StreamPages {
   readonly #partial: boolean;
   readonly #warnings: string[];
   #warned = 0;
+  /** pfns of the record at hand. */
+  #pfns = new Float64Array(0);
 
   constructor(memory: PageMap, source: string, partial: boolean, warnings: string[]) {
     this.#memory = memory;
@@ -59,19 +61,15 @@ export class StreamPages {
     let kind: number = PAGE_TYPE.NOTAB;
     let runData = 0;
     let previous = -1;
-    let seen: Set<number> | undefined;
+    let ascending = true;
+    if (this.#pfns.length < count) this.#pfns = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
       const high = view.getUint32(i * ENTRY + highAt, little);
       const pfn = (high & 0xf_ffff) * 2 ** 32 + view.getUint32(i * ENTRY + lowAt, little);
       const type = high >>> 28;
-      if (pfn <= previous) {
-        seen ??= this.#pfnsBefore(view, i, little, lowAt, highAt);
-        if (seen.has(pfn))
-          this.#warn(`pfn 0x${pfn.toString(16)} twice in ${place.record}: the later one counts`);
-      } else {
-        previous = pfn;
-      }
-      seen?.add(pfn);
+      this.#pfns[i] = pfn;
+      ascending &&= pfn > previous;
+      previous = pfn;
       const hasData = PAGE_TYPE_HAS_DATA[type] === true;
       if (pfn >= PFN_LIMIT || PAGE_TYPE_DEFINED[type] !== true) {
         this.#refuse(place, pfn, type);
@@ -94,6 +92,7 @@ export class StreamPages {
       }
     }
     if (length > 0) this.#put(first, length, kind, place, runData);
+    if (!ascending) this.#findDuplicates(count, place);
     return data;
   }
 
@@ -122,13 +121,13 @@ export class StreamPages {
     this.types[name] = (this.types[name] ?? 0) + 1;
   }
 
-  #pfnsBefore(view: DataView, count: number, little: boolean, lowAt: number, highAt: number): Set<number> {
-    const seen = new Set<number>();
-    for (let i = 0; i < count; i += 1) {
-      const high = view.getUint32(i * ENTRY + highAt, little) & 0xf_ffff;
-      seen.add(high * 2 ** 32 + view.getUint32(i * ENTRY + lowAt, little));
+  #findDuplicates(count: number, place: PagePlacement): void {
+    const sorted = this.#pfns.subarray(0, count).sort();
+    for (let i = 1; i < count; i += 1) {
+      const pfn = sorted[i] ?? 0;
+      if (pfn === sorted[i - 1])
+        this.#warn(`pfn 0x${pfn.toString(16)} twice in ${place.record}: the later one counts`);
     }
-    return seen;
   }
 
   #refuse(place: PagePlacement, pfn: number, type: number): void {
