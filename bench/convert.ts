@@ -4,7 +4,7 @@ import { hasProgram } from "../test/shared.js";
 import { compare, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
 import { makePlainStream, makeRemusStream } from "./make-legacy-stream.js";
 
-const PAGES = (2 << 30) / 4096;
+const PAGES = 2 ** 31 / 4096;
 const CONVERT = `${process.execPath} ${path.resolve(import.meta.dirname, "../dist/cli/compat/convert-legacy-stream.js")}`;
 
 /** What a plain loop costs: the same batches, read and written one call at a time. */

@@ -118,6 +118,7 @@ async function main(argv: readonly string[]): Promise<number> {
               : "libxc",
         width: Number(width) as ToolstackWidth,
         widthIsGuess: true,
+        xlHeader: switches.has("xl"),
         guest: guest as GuestKind,
         skipQemu: switches.has("skip-qemu"),
         keepQemuRecord: true,

@@ -3,15 +3,9 @@ import { UsageError } from "../../io/errors.js";
 import type { HeaderChunk, LegacyChunk, PagesChunk, TscInfoChunk, XlHeaderChunk } from "./chunks.js";
 import type { Cursor } from "./cursor.js";
 import type { StreamEmitter, Target } from "./emit.js";
-import {
-  checkIoreqServer,
-  checkTmem,
-  countEntries,
-  noEntries,
-  type Problems,
-  reportTmem,
-  setParameter,
-} from "./final-state.js";
+import { checkIoreqServer, checkTmem, reportTmem, setParameter } from "./checks.js";
+import { countEntries, noEntries } from "./entry-counts.js";
+import type { Problems } from "./problems.js";
 import { hasData, PAGE, TAIL_PARAMETER, TYPE } from "./layout.js";
 import { RULES } from "./rules.js";
 import type { OpenSpool } from "./spool.js";

@@ -7,15 +7,10 @@ import type { StreamVersion } from "../libxc/write.js";
 import { AsItComes } from "./as-it-comes.js";
 import type { LegacyChunk } from "./chunks.js";
 import { emitState, type OutputFormat, StreamEmitter, type Target, type WrittenPages } from "./emit.js";
-import {
-  type EntryCounts,
-  type LegacyState,
-  Problems,
-  type ReadLegacyOptions,
-  rereadable,
-  reportTrailing,
-  StateBuilder,
-} from "./final-state.js";
+import { reportTrailing } from "./checks.js";
+import type { EntryCounts } from "./entry-counts.js";
+import { type LegacyState, type ReadLegacyOptions, rereadable, StateBuilder } from "./final-state.js";
+import { Problems } from "./problems.js";
 import type { GuestKind, ToolstackWidth } from "./layout.js";
 import { LegacyReader } from "./reader.js";
 import { RULES } from "./rules.js";

@@ -1,7 +1,4 @@
 import type { Report } from "../../findings/report.js";
-import { violation } from "../../findings/report.js";
-import type { Rule } from "../../findings/finding.js";
-import type { FindingPlace } from "../../findings/report.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { FormatError } from "../../io/errors.js";
 import type {
@@ -12,13 +9,23 @@ import type {
   TscInfoChunk,
   XlHeaderChunk,
 } from "./chunks.js";
+import {
+  checkFrames,
+  checkIoreqServer,
+  checkTmem,
+  reportTmem,
+  reportTrailing,
+  setParameter,
+} from "./checks.js";
+import { countEntries, type EntryCounts, noEntries } from "./entry-counts.js";
 import { CompressedPages, firstDifference } from "./compression.js";
 import type { Cursor } from "./cursor.js";
 import type { Claims } from "./header.js";
-import { hasData, PAGE, TAIL_PARAMETER, TYPE, XSAVE_PREFIX } from "./layout.js";
+import { hasData, PAGE, TAIL_PARAMETER, XSAVE_PREFIX } from "./layout.js";
 import { PageStore, type PageRun } from "./page-store.js";
 import type { PfnSet } from "./pfn-set.js";
 import { LegacyReader } from "./reader.js";
+import { Problems } from "./problems.js";
 import { RULES } from "./rules.js";
 import { MemorySpool, type OpenSpool } from "./spool.js";
 import { type Stretch, TailStore } from "./tail-store.js";
@@ -53,42 +60,6 @@ export interface VcpuState {
 export interface EmulatorState extends Stretch {
   /** Signature of the QEMU record. */
   readonly signature: string;
-}
-
-/** Entries of page batches, counted. */
-export interface EntryCounts {
-  /** Entries with contents, all copies. */
-  copies: number;
-  /** Copies sent compressed. */
-  compressed: number;
-  /** Entries of type invalid, which name no page. */
-  invalid: number;
-  allocateOnly: number;
-  broken: number;
-  /** Copies of the verify pass. */
-  verify: number;
-  batches: number;
-}
-
-export function noEntries(): EntryCounts {
-  return { copies: 0, compressed: 0, invalid: 0, allocateOnly: 0, broken: 0, verify: 0, batches: 0 };
-}
-
-/** Adds a batch to the counts. */
-export function countEntries(counts: EntryCounts, chunk: PagesChunk): void {
-  counts.batches += 1;
-  if (chunk.verify) {
-    counts.verify += chunk.dataPages;
-    return;
-  }
-  counts.copies += chunk.dataPages;
-  if (chunk.compressed) counts.compressed += chunk.dataPages;
-  for (const entry of chunk.entries) {
-    const type = entry >>> 28;
-    if (type === TYPE.invalid) counts.invalid += 1;
-    else if (type === TYPE.allocateOnly) counts.allocateOnly += 1;
-    else if (type === TYPE.broken) counts.broken += 1;
-  }
 }
 
 /** Everything but pages that a checkpoint brings. */
@@ -128,34 +99,6 @@ export interface LegacyState extends CheckpointState {
   runs(limit?: number): Generator<PageRun, void, void>;
   /** Gives spools back. */
   close(): void;
-}
-
-/** Errors throw; warnings wait for the checkpoint they belong to, since it may be dropped whole. */
-export class Problems {
-  readonly report: Report;
-  readonly #strict: boolean;
-  #waiting: { rule: Rule; place: FindingPlace; message: string }[] = [];
-
-  constructor(report: Report, strict: boolean) {
-    this.report = report;
-    this.#strict = strict;
-  }
-
-  readonly add = (rule: Rule, place: FindingPlace, message: string): void => {
-    if (rule.severity === "error" || (this.#strict && rule.severity === "warning")) {
-      throw violation(rule, this.report.source, place, message);
-    }
-    this.#waiting.push({ rule, place, message });
-  };
-
-  commit(): void {
-    for (const { rule, place, message } of this.#waiting) this.report.add(rule, place, message);
-    this.#waiting = [];
-  }
-
-  drop(): void {
-    this.#waiting = [];
-  }
 }
 
 /** Where the octets of an input can be read again. */
@@ -369,7 +312,7 @@ export class StateBuilder {
     }
     const pages = this.#pages;
     await pages.finish();
-    if (this.#pv !== undefined) checkFrames(this.#cursor, this.#pv, pages, complete.unmapped);
+    if (this.#pv !== undefined) checkFrames(this.#cursor, this.#pv, pages.index, complete.unmapped);
     checkIoreqServer(this.#cursor, complete.parameters, this.#end);
     for (const [pfn, offset] of pages.damaged) {
       if (complete.unmapped?.has(pfn) === true) continue;
@@ -429,68 +372,6 @@ function emptyCheckpoint(): CheckpointState {
   };
 }
 
-/** Senders leave out parameters of value 0 and receivers ignore them. */
-export function setParameter(parameters: Map<number, bigint>, index: number, value: bigint): void {
-  if (value !== 0n) parameters.set(index, value);
-}
-
-const IOREQ_SERVER_PFN = 32;
-const IOREQ_SERVER_PAGES = 33;
-const ACPI_IOPORTS_LOCATION = 19;
-
-/** Leaves out parameters that a receiver ignores. */
-export function checkIoreqServer(cursor: Cursor, parameters: Map<number, bigint>, offset: number): void {
-  if (parameters.has(IOREQ_SERVER_PFN) !== parameters.has(IOREQ_SERVER_PAGES)) {
-    cursor.problem(
-      RULES.ioreqPair,
-      offset,
-      "only one of the I/O request server's parameters is there: both are left out",
-    );
-    parameters.delete(IOREQ_SERVER_PFN);
-    parameters.delete(IOREQ_SERVER_PAGES);
-  }
-  if ((parameters.get(ACPI_IOPORTS_LOCATION) ?? 1n) !== 1n) parameters.delete(ACPI_IOPORTS_LOCATION);
-}
-
-/** Refuses tmem pages unless their loss is allowed. */
-export function checkTmem(
-  source: string,
-  chunk: { readonly offset: number; readonly index: number; readonly pools: readonly TmemPool[] },
-  allowLoss: boolean,
-): void {
-  const lost = chunk.pools.reduce((sum, pool) => sum + pool.pages, 0);
-  if (lost === 0 || allowLoss) return;
-  const octets = chunk.pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
-  throw violation(
-    RULES.tmemPages,
-    source,
-    { offset: chunk.offset, record: { layer: "legacy", index: chunk.index, type: "TMEM" } },
-    `${lost} pages (${octets} octets) of persistent tmem pools would be lost; --allow-loss converts the rest`,
-  );
-}
-
-/** Warns of tmem that a converted stream can't carry. */
-export function reportTmem(cursor: Cursor, pools: readonly TmemPool[]): void {
-  if (pools.length === 0) return;
-  const lost = pools.reduce((sum, pool) => sum + pool.pages, 0);
-  const what = lost === 0 ? "no tmem page is in the stream" : `${lost} tmem pages are lost`;
-  cursor.problem(RULES.tmemEmpty, 0, `${pools.length} tmem pools announced; ${what}`);
-}
-
-/** The pages that hold the p2m table must be there, as normal ones. */
-function checkFrames(cursor: Cursor, pv: PvInfoChunk, pages: PageStore, unmapped: PfnSet | undefined): void {
-  for (const [i, pfn] of pv.p2mFrames.entries()) {
-    const type = unmapped?.has(pfn) === true ? undefined : pages.index.type(pfn);
-    if (type === TYPE.normal) continue;
-    const is = type === undefined ? "is not in the stream" : `has type ${type}`;
-    cursor.problem(
-      RULES.p2mFrame,
-      pv.offset,
-      `p2m frame ${i}, pfn 0x${pfn.toString(16)}, ${is}: it must be a normal page`,
-    );
-  }
-}
-
 /**
  * Reads a legacy stream into the state after its last complete checkpoint.
  *
@@ -530,12 +411,4 @@ async function feed(reader: LegacyReader, builder: StateBuilder, options: ReadLe
     if (!(error instanceof FormatError) || builder.checkpoints === 0) throw error;
     builder.drop(error);
   }
-}
-
-/** Octets behind the end of a stream in a file. */
-export function reportTrailing(cursor: Cursor, end: number): void {
-  const { size, position } = cursor.reader;
-  // a stream that broke off has its own warning
-  if (size === undefined || position !== end || size <= end) return;
-  cursor.problem(RULES.trailing, end, `${size - end} octets follow the end of the stream`);
 }

@@ -18,6 +18,8 @@ import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader } from "../
 export interface Claims {
   readonly width?: ToolstackWidth;
   readonly guest?: GuestKind;
+  /** An xl header stands at the start. */
+  readonly xlHeader?: boolean;
   /** Take the stream's word for its width, with a warning. */
   readonly widthIsGuess?: boolean;
 }

@@ -61,6 +61,8 @@ export class LegacyReader {
     if (xlHeader !== undefined) {
       yield xlHeader;
       this.#index = 1;
+    } else if (this.#options.xlHeader === true) {
+      cursor.fail(RULES.xlHeader, 0, "no xl header");
     }
     const header = await readHeader(cursor, this.#options, this.#index++);
     yield header;

@@ -14,15 +14,8 @@ import { summarizeConfig, type XlConfig } from "../xl/config.js";
 import { xlHeader, xlOptionalData } from "../xl/layout.js";
 import type { HeaderChunk, LegacyChunk, PvInfoChunk, XlHeaderChunk } from "./chunks.js";
 import { type CodedGroup, CompressedPages, SenderCache } from "./compression.js";
-import {
-  type EntryCounts,
-  checkIoreqServer,
-  countEntries,
-  noEntries,
-  reportTmem,
-  reportTrailing,
-  setParameter,
-} from "./final-state.js";
+import { checkFrames, checkIoreqServer, reportTmem, reportTrailing, setParameter } from "./checks.js";
+import { countEntries, type EntryCounts, noEntries } from "./entry-counts.js";
 import { type GuestKind, hasData, TAIL_PARAMETER, type ToolstackWidth, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
 import type { PfnSet } from "./pfn-set.js";
@@ -166,14 +159,7 @@ class Survey {
     checkIoreqServer(cursor, facts.parameters, this.#end);
     reportTmem(cursor, this.#tmem);
     if (whole) reportTrailing(cursor, this.#end);
-    const pv = this.#pv;
-    if (pv === undefined) return;
-    for (const [i, pfn] of pv.p2mFrames.entries()) {
-      const type = facts.unmapped?.has(pfn) === true ? undefined : this.#index.type(pfn);
-      if (type === TYPE.normal || pfn >= (this.#header?.p2mSize ?? 0)) continue;
-      const is = type === undefined ? "is not in the stream" : `has type ${type}`;
-      cursor.problem(RULES.p2mFrame, pv.offset, `p2m frame ${i}, pfn 0x${pfn.toString(16)}, ${is}`);
-    }
+    if (this.#pv !== undefined) checkFrames(cursor, this.#pv, this.#index, facts.unmapped);
   }
 
   async #take(chunk: LegacyChunk): Promise<void> {

@@ -126,6 +126,8 @@ describe("convert-legacy-stream, as libxl calls it", () => {
     const run = runCli(["-xi", file(xl.name), "-o", file("out"), "-w64", "-ghvm"], program);
     expect(run).toMatchObject({ status: 0, stderr: "" });
     expect(fs.readFileSync(file("out")).equals(await expected(xl.stream, "xl"))).toBe(true);
+    const without = runCli(["-xi", file(hvm.name), "-o", file("out"), "-w64", "-ghvm"], program);
+    expect(without).toMatchObject({ status: 1, stderr: expect.stringContaining("no xl header") as string });
   });
 
   it("writes libxc by default, with the QEMU record behind it unless told to skip it", async () => {
