@@ -34,7 +34,9 @@ export async function openQemuProcess(
   const { elf, info } = await findDebug(image);
   const base = image.elf === undefined ? undefined : image.base;
   const { bias } = loadBias(process.memory.name, process.auxv, elf, base);
-  const program = new Program(process.memory, info, bias, elf.order);
+  const complete = (await elf.section(".symtab")) !== undefined;
+  const symbols = complete ? await elf.symbols() : undefined;
+  const program = new Program(process.memory, info, bias, elf.order, symbols);
   return { ...(await readQemuState(program, image.path, settings)), image };
 }
 

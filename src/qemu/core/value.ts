@@ -2,6 +2,7 @@ import { type ByteOrder, latin1, readU64, viewOf } from "../../binary/layout.js"
 import type { DebugInfo } from "../../dwarf/info.js";
 import type { Field, Type } from "../../dwarf/type.js";
 import type { ProcessMemory } from "../../elf/process-memory.js";
+import type { SymbolTable } from "../../elf/symbols.js";
 import { AbsentError, FormatError } from "../../io/errors.js";
 
 const SPEC = "structures of QEMU as its debug information declares them";
@@ -16,10 +17,15 @@ export class Program {
   readonly info: DebugInfo;
   readonly order: ByteOrder;
   readonly #bias: number;
+  readonly #symbols: SymbolTable | undefined;
 
-  /** @param bias Run-time minus link-time addresses. */
-  constructor(memory: ProcessMemory, info: DebugInfo, bias: number, order: ByteOrder) {
+  /**
+   * @param bias Run-time minus link-time addresses.
+   * @param symbols All of the program's symbols, where it has them: what is not among them need not be searched for.
+   */
+  constructor(memory: ProcessMemory, info: DebugInfo, bias: number, order: ByteOrder, symbols?: SymbolTable) {
     this.memory = memory;
+    this.#symbols = symbols;
     this.info = info;
     this.order = order;
     this.#bias = bias;
@@ -28,6 +34,8 @@ export class Program {
   /** A variable by the first of several names that the program has; undefined when it has none of them. */
   async variable(...names: readonly string[]): Promise<Value | undefined> {
     for (const name of names) {
+      if (this.#symbols !== undefined && !name.includes("::") && this.#symbols.find(name) === undefined)
+        continue;
       const found = this.info.variable(name);
       if (found !== undefined) return this.read(found.type, Number(found.address) + this.#bias, name);
     }

@@ -1,7 +1,7 @@
 /*
  * A program with the structures of QEMU's memory map as they were at version QEMU (102 for 1.2, 702 for 7.2),
- * filled with a small guest: 64 KiB of RAM in two ranges, a ROM seen twice (once through an alias), a device, memory
- * that dumps leave out. Prints "ready" and waits.
+ * filled with a small guest: RAM (64 KiB unless RAM_PAGES says otherwise) in two ranges, a ROM seen twice (once
+ * through an alias), a device, memory that dumps leave out. Prints "ready" and waits.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -207,6 +207,9 @@ static void vmcoreinfo_realize(VMCoreInfoState *s)
 #endif
 
 #define PAGE 4096
+#ifndef RAM_PAGES
+#define RAM_PAGES 16
+#endif
 
 static void *zalloc(size_t size) { return calloc(1, size); }
 
@@ -214,7 +217,13 @@ static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int
 {
     RAMBlock *block = zalloc(sizeof *block);
     block->host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#ifdef HALF_FILLED
+    if (length > (1 << 20)) length /= 2;
+#endif
     for (size_t i = 0; i < length; i += PAGE) memset(block->host + i, seed + (int)(i / PAGE), PAGE);
+#ifdef HALF_FILLED
+    if (length >= (1 << 20)) length *= 2;
+#endif
     block->offset = offset;
     block->fd = -1;
     strcpy(block->idstr, id);
@@ -282,9 +291,10 @@ static void fill_cpu(CPUX86State *env, int index)
 
 int main(void)
 {
-    RAMBlock *ram = add_block("pc.ram", 0, 16 * PAGE, 1);
-    RAMBlock *rom = add_block("pc.bios", 16 * PAGE, 4 * PAGE, 0x80);
-    RAMBlock *vfio = add_block("vfio", 32 * PAGE, PAGE, 0xc0);
+    const size_t ram_size = (size_t)RAM_PAGES * PAGE;
+    RAMBlock *ram = add_block("pc.ram", 0, ram_size, 1);
+    RAMBlock *rom = add_block("pc.bios", ram_size, 4 * PAGE, 0x80);
+    RAMBlock *vfio = add_block("vfio", ram_size + 16 * PAGE, PAGE, 0xc0);
     MemoryRegion *ram_mr = region("pc.ram", ram), *rom_mr = region("pc.bios", rom);
     MemoryRegion *alias = region("bios alias", rom);
     alias->alias = rom_mr;
@@ -300,8 +310,8 @@ int main(void)
     view = &address_space_memory.current_map;
 #endif
     view->ranges = zalloc(16 * sizeof(FlatRange));
-    add_range(ram_mr, 0, 8 * PAGE, 0);
-    add_range(ram_mr, 8 * PAGE, 8 * PAGE, 8 * PAGE);
+    add_range(ram_mr, 0, ram_size / 2, 0);
+    add_range(ram_mr, ram_size / 2, ram_size / 2, ram_size / 2);
     add_range(region("apic", NULL), 0xfee00000, PAGE, 0);
 #if QEMU >= 202
 #if QEMU >= 208

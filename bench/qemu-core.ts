@@ -1,0 +1,102 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { compileMimic, runMimic } from "../test/qemu/core/mimic.js";
+import { hasProgram, sharedData, unzstd } from "../test/shared.js";
+import { compare, GUESTSCOPE, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
+
+const RAM_PAGES = (2 * (1 << 30)) / 4096;
+
+/** A page-wise loop over the debugger's memory, as QEMU's own gdb command works. */
+const GDB_LOOP = `
+import gdb
+view = gdb.parse_and_eval("address_space_memory.current_map").dereference()
+process = gdb.selected_inferior()
+with open(OUT, "wb") as out:
+    for i in range(int(view["nr"])):
+        part = view["ranges"][i]
+        region = part["mr"].dereference()
+        if not region["ram"] or region["ram_device"] or region["nonvolatile"] or int(region["alias"]) != 0:
+            continue
+        at = int(region["ram_block"]["host"]) + int(part["offset_in_region"])
+        for offset in range(0, int(part["addr"]["size"]), 4096):
+            out.write(process.read_memory(at + offset, 4096))
+`;
+
+/** A core of the program that mimics QEMU, written by gcore. */
+async function makeCore(
+  folder: string,
+  ...defines: readonly string[]
+): Promise<{ exe: string; core: string }> {
+  const exe = compileMimic(folder, 702, `RAM_PAGES=${RAM_PAGES}`, ...defines);
+  const { child, pid } = await runMimic(exe);
+  const core = path.join(folder, `core-${defines.join("-")}`);
+  spawnSync("gcore", ["-o", core, String(pid)], { stdio: "ignore" });
+  child.kill("SIGKILL");
+  return { exe, core: `${core}.${pid}` };
+}
+
+/** Guests out of QEMU cores: finding the memory map, and copying. */
+export async function run(): Promise<void> {
+  if (!hasProgram("gcc") || !hasProgram("gcore")) {
+    record("qemu-core: gcc and gcore make its cores", "not here");
+    return;
+  }
+  await inMemory(async (folder) => {
+    findTheMap(folder);
+    const out = path.join(folder, "out");
+    for (const defines of [[], ["HALF_FILLED"]]) {
+      const { exe, core } = await makeCore(folder, ...defines);
+      const what = defines.length === 0 ? "full" : "half-filled";
+      const ours = `${GUESTSCOPE} extract -q --exe ${exe} ${core} ${out}`;
+      compare({
+        name: `extract: 2 GiB guest, ${what}, to ELF`,
+        ours,
+        peer: `dd if=${core} of=${out} bs=4M status=none`,
+        peerName: "dd bs=4M",
+        prepare: `rm -f ${out}`,
+        bar: 0.9,
+      });
+      const peak = peakMemory(`${ours} --force`);
+      if (peak !== undefined)
+        record("extract: its peak memory", `${peak.toFixed(0)} MiB`, "bar under 150 MiB", peak < 150);
+      if (defines.length === 0 && hasProgram("gdb")) {
+        const script = path.join(folder, "loop.py");
+        fs.writeFileSync(script, GDB_LOOP.replace("OUT", JSON.stringify(out)));
+        compare({
+          name: "extract: the same against a page-wise gdb loop",
+          ours,
+          peer: `gdb -nx -q -batch -x ${script} ${exe} ${core}`,
+          peerName: "gdb",
+          prepare: `rm -f ${out}`,
+          bar: 4,
+          rounds: 3,
+        });
+      }
+      fs.rmSync(core);
+      fs.rmSync(out, { force: true });
+    }
+  });
+}
+
+/** The time to find the guest's memory in a core, with QEMU's real debug information. */
+function findTheMap(folder: string): void {
+  const cores = path.join(sharedData, "qemu-core");
+  if (!fs.existsSync(cores)) return;
+  const core = unzstd(path.join(cores, "tiny-split/core.zst"), folder);
+  const debug = unzstd(path.join(cores, "debug/qemu-system-x86_64.debug.zst"), folder);
+  const find = (file: string): number =>
+    medianSeconds(
+      `${GUESTSCOPE} extract -q --debug-file ${file} ${core} /dev/null --to raw --range 0x1000-0x2000`,
+    );
+  const plain = find(debug);
+  record("map found, 20 MB of .debug_info", `${plain.toFixed(2)} s`, "bar under 1 s", plain < 1);
+  if (!hasProgram("gdb-add-index")) return;
+  const indexed = path.join(folder, "indexed.debug");
+  fs.copyFileSync(debug, indexed);
+  fs.chmodSync(indexed, 0o600);
+  execFileSync("gdb-add-index", [indexed], { stdio: "ignore" });
+  const quick = find(indexed);
+  record("map found, with .gdb_index", `${quick.toFixed(2)} s`, "bar under 0.3 s", quick < 0.3);
+  for (const file of [core, debug, indexed]) fs.rmSync(file, { force: true });
+}
