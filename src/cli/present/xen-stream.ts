@@ -1,4 +1,5 @@
 import type { Inspection } from "../../guest/input-format.js";
+import type { Software } from "../../guest/software.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import type { XenStreamInspection } from "../../xen/stream-inspect.js";
 import { hex, paint, size, tableLines } from "../terminal.js";
@@ -9,11 +10,13 @@ const REGISTERS_A_LINE = 4;
 
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
   const stream = inspection as XenStreamInspection;
+  const { software } = inspection as { readonly software?: Software };
   const blocks = [
     overview(stream),
     memoryLines(stream, options),
     recordLines(stream),
     ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
+    softwareLines(software),
     hvmLines(stream),
     emulatorLines(stream, options),
     damageLines(stream),
@@ -143,6 +146,21 @@ function recordLines({ records }: XenStreamInspection): string[] {
     records.map((row) => [row.layer, row.type, count(row.count), count(row.octets)]),
   );
   return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
+}
+
+function softwareLines(software: Software | undefined): string[] {
+  if (software === undefined) return [];
+  const { banner, vmcoreInfo, code } = software;
+  return factLines(heading("Running"), [
+    ["kernel", banner],
+    [
+      "VMCOREINFO",
+      vmcoreInfo === undefined
+        ? undefined
+        : `at ${vmcoreInfo.gpa ?? "?"}, ${vmcoreInfo.release ?? "release not known"}`,
+    ],
+    ...code.map(({ vcpu, octets }) => [`code at vCPU ${vcpu}`, octets] as const),
+  ]);
 }
 
 const padded = (value: bigint): string => value.toString(16).padStart(16, "0");
