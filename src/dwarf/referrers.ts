@@ -2,7 +2,7 @@ import * as dw from "./constants.js";
 import { Die } from "./die.js";
 import type { DwarfFile } from "./file.js";
 import { entryBefore } from "./name-search.js";
-import { findValues } from "./search-octets.js";
+import { findOctets, findValues } from "./search-octets.js";
 import type { Unit, UnitArea } from "./unit.js";
 import { confirm, DieWalk } from "./walk.js";
 
@@ -75,7 +75,7 @@ function* withinUnit(unit: Unit, targets: readonly Die[]): Iterable<Die> {
 }
 
 function* acrossUnits(area: UnitArea, targets: readonly Die[], forms: ReadonlySet<number>): Iterable<Die> {
-  if (targets.length === 0) return;
+  if (targets.length === 0 || !mayRefer(area, forms)) return;
   const { section } = area;
   const values = new Set(targets.map(({ offset }) => offset));
   const found = new Map<Unit, Set<number>>();
@@ -97,6 +97,23 @@ function* acrossUnits(area: UnitArea, targets: readonly Die[], forms: ReadonlySe
     }
   }
   for (const [unit, offsets] of found) yield* referring(unit, [...offsets], targets);
+}
+
+/**
+ * Whether the abbreviations of a file can have an origin in one of some forms: only what dwz and link-time
+ * optimisation made has them, and the search across all units is only for those.
+ */
+function mayRefer(area: UnitArea, forms: ReadonlySet<number>): boolean {
+  const { abbrev } = area.file;
+  if (abbrev === undefined) return false;
+  for (const attribute of ORIGINS) {
+    for (const form of forms) {
+      // ULEB128 of two octets beyond 0x7f
+      const written = form < 0x80 ? [form] : [(form & 0x7f) | 0x80, form >> 7];
+      for (const _ of findOctets(abbrev.bytes, Uint8Array.of(attribute, ...written))) return true;
+    }
+  }
+  return false;
 }
 
 function* referring(unit: Unit, offsets: readonly number[], targets: readonly Die[]): Iterable<Die> {

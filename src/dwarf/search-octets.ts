@@ -1,7 +1,7 @@
 import { indexOfOctet } from "../io/octet-search.js";
 
 /** Octets of a sample that tells which values are rare. */
-const SAMPLE = 4096;
+const SAMPLE = 16384;
 
 /**
  * Offsets in [start, end) where `pattern` lies, ascending. The scan goes by the pattern's rarest octet, so that
@@ -14,7 +14,7 @@ export function* findOctets(
   end: number = bytes.length,
 ): Iterable<number> {
   const region = start === 0 && end >= bytes.length ? bytes : bytes.subarray(0, end);
-  const pivot = rarest(region, pattern, start);
+  const pivot = rarest(bytes, pattern);
   const value = pattern[pivot];
   if (value === undefined) return;
   const last = region.length - pattern.length + pivot;
@@ -30,15 +30,21 @@ export function* findOctets(
   }
 }
 
-/** Index in `pattern` of the octet that a sample of the region has least of. */
-function rarest(bytes: Uint8Array, pattern: Uint8Array, start: number): number {
-  const size = bytes.length - start;
-  if (size < SAMPLE) return 0;
-  const counts = new Uint32Array(256);
-  const step = Math.max(1, Math.floor(size / SAMPLE));
-  for (let at = start; at < bytes.length; at += step) {
-    const value = bytes[at] ?? 0;
-    counts[value] = (counts[value] ?? 0) + 1;
+/** How often each octet is in a sample of a section, taken once. */
+const samples = new WeakMap<Uint8Array, Uint32Array>();
+
+/** Index in `pattern` of the octet that a sample of the section has least of. */
+function rarest(bytes: Uint8Array, pattern: Uint8Array): number {
+  if (bytes.length < SAMPLE) return 0;
+  let counts = samples.get(bytes);
+  if (counts === undefined) {
+    counts = new Uint32Array(256);
+    const step = Math.floor(bytes.length / SAMPLE);
+    for (let at = 0; at < bytes.length; at += step) {
+      const value = bytes[at] ?? 0;
+      counts[value] = (counts[value] ?? 0) + 1;
+    }
+    samples.set(bytes, counts);
   }
   let best = 0;
   for (let i = 1; i < pattern.length; i += 1) {
@@ -48,7 +54,7 @@ function rarest(bytes: Uint8Array, pattern: Uint8Array, start: number): number {
 }
 
 /** Fewer values than this are searched for one by one. */
-const FEW = 6;
+const FEW = 16;
 
 /** Offsets where any of some 32-bit values lies, with the value; ascending by value or by offset. */
 export function* findValues(
