@@ -1,17 +1,8 @@
 #!/usr/bin/env node
 import { VERSION } from "../version.js";
-import { type Command, createParser, EXIT, runProgram } from "./command.js";
+import { createParser, EXIT, runProgram } from "./command.js";
+import { COMMANDS } from "./commands.js";
 import { print, printError } from "./terminal.js";
-
-/** Commands are loaded when called: starting up costs only what is used. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  inspect: async () => (await import("./inspect.js")).command,
-  verify: async () => (await import("./verify.js")).command,
-  extract: async () => (await import("./extract.js")).extract,
-  convert: async () => (await import("./convert.js")).convert,
-  explain: async () => (await import("./explain.js")).command,
-  formats: async () => (await import("./formats.js")).command,
-};
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;

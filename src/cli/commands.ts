@@ -1,0 +1,11 @@
+import type { Command } from "./command.js";
+
+/** Commands are loaded when called: starting up costs only what is used. */
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  inspect: async () => (await import("./inspect.js")).command,
+  verify: async () => (await import("./verify.js")).command,
+  extract: async () => (await import("./extract.js")).extract,
+  convert: async () => (await import("./convert.js")).convert,
+  explain: async () => (await import("./explain.js")).command,
+  formats: async () => (await import("./formats.js")).command,
+};
