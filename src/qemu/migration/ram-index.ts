@@ -5,6 +5,7 @@ import type { RandomSink } from "../../io/byte-sink.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
 import type { PageCodec } from "../../io/codecs/codec.js";
 import { AbsentError, FormatError, TruncatedError } from "../../io/errors.js";
+import { ReadAhead } from "./read-ahead.js";
 import { QEVM } from "./rules.js";
 import { applyDelta, checkDelta } from "./xbzrle.js";
 
@@ -65,6 +66,8 @@ export interface RamIndexOptions {
 export class RamIndex {
   readonly map: PageMap;
   readonly #source: ByteSource;
+  /** For bases and differences, which lie in runs. */
+  readonly #ahead: ByteSource;
   readonly #options: RamIndexOptions;
   readonly #deltas = new DeltaLog();
   #zlibOffsets = new Float64Array(1024);
@@ -76,6 +79,7 @@ export class RamIndex {
 
   constructor(source: ByteSource, options: RamIndexOptions) {
     this.#source = source;
+    this.#ahead = new ReadAhead(source);
     this.#options = options;
     this.map = new PageMap(source, {
       pageSize: options.pageSize,
@@ -216,7 +220,7 @@ export class RamIndex {
     }
     const value = Math.floor(before / 4);
     let base: MaybePromise<void>;
-    if (before % 4 === BASE.plain) base = this.#exactly(this.#source, value, into);
+    if (before % 4 === BASE.plain) base = this.#exactly(this.#ahead, value, into);
     else if (before % 4 === BASE.token) base = this.#decode(value, into);
     else base = void into.fill(0);
     return base instanceof Promise
@@ -229,7 +233,7 @@ export class RamIndex {
       const length = this.#deltas.length[number] ?? 0;
       const offset = this.#deltas.offset[number] ?? 0;
       const bytes = new Uint8Array(length);
-      const read = this.#exactly(this.#source, offset, bytes);
+      const read = this.#exactly(this.#ahead, offset, bytes);
       if (read instanceof Promise) {
         return read.then(() => {
           this.#apply(into, bytes, offset);
