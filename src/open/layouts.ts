@@ -72,7 +72,10 @@ export const STATED_SIZES: Readonly<Record<string, number>> = {
 };
 
 function layoutsOf(module: object): readonly DescribedLayout[] {
-  return Object.values(module).filter(isLayout);
+  // by name: a module's own order is the loader's affair
+  return Object.values(module)
+    .filter(isLayout)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function isLayout(value: unknown): value is DescribedLayout {
