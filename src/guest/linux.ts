@@ -15,6 +15,8 @@ const SWEEP = 64 << 10;
 const NAME_SIZE = 11;
 const NOTE_TEXT = 24;
 const LONGEST_TEXT = 64 << 10;
+/** Copies whose kernel is looked for: memory made to hold many more must not cost hours. */
+const MOST_CHECKED = 32;
 /** `OSRE`, little endian. */
 const OSRE = 0x4552_534f;
 /** `VMCO`, little endian. */
@@ -44,6 +46,7 @@ export async function findVmcoreInfo(
   arch: Architecture,
 ): Promise<VmcoreInfo | undefined> {
   let doubtful: VmcoreInfo | undefined;
+  let checked = 0;
   for await (const gpa of candidates(memory, arch)) {
     const text = await textAt(memory, arch, gpa);
     if (text === undefined) continue;
@@ -51,6 +54,8 @@ export async function findVmcoreInfo(
     if (arch.name !== "x86_64") return found;
     if ((await kernelTextMapping(memory, text, arch)).length > 0) return found;
     doubtful ??= found;
+    checked += 1;
+    if (checked === MOST_CHECKED) break;
   }
   return doubtful;
 }
@@ -89,17 +94,17 @@ async function textAt(memory: PhysicalMemory, arch: Architecture, gpa: number): 
     const bytes = new Uint8Array(LONGEST_TEXT);
     const n = await memory.read(gpa, bytes);
     const end = bytes.subarray(0, n).indexOf(0);
-    return checked(bytes.subarray(0, end === -1 ? n : end));
+    return validText(bytes.subarray(0, end === -1 ? n : end));
   }
   const size = view.getUint32(4, little);
   if (view.getUint32(8, little) !== 0 || size > LONGEST_TEXT) return undefined;
   if (latin1(head.subarray(12, 12 + NAME_SIZE)) !== "VMCOREINFO\0") return undefined;
   const bytes = new Uint8Array(size);
   if ((await memory.read(gpa + NOTE_TEXT, bytes)) < size) return undefined;
-  return checked(bytes);
+  return validText(bytes);
 }
 
-function checked(bytes: Uint8Array): string | undefined {
+function validText(bytes: Uint8Array): string | undefined {
   const text = latin1(bytes).replace(/\0+$/, "");
   return isVmcoreInfo(text) ? text : undefined;
 }

@@ -164,7 +164,7 @@ export async function readVirtual(
 }
 
 /** Tables read in one walk over an address range: more than any real range of kernel text has, so that loops end. */
-const MOST_TABLES = 4096;
+const MOST_TABLES = 2200;
 
 /**
  * Mapped runs of virtual memory in [start, end), ascending, joined where they are contiguous in both spaces.
