@@ -76,12 +76,27 @@ export function* findValues(
   const low = new Uint8Array(0x10000);
   for (const value of values) low[value & 0xffff] = 1;
   const [b0, b1, b2, b3] = littleEndian ? [0, 1, 2, 3] : [3, 2, 1, 0];
-  for (let at = start; at + 4 <= end; at += 1) {
+  const last = Math.min(end, bytes.length) - 4;
+  for (let at = nextLow(bytes, low, start, last, b0, b1); at <= last; ) {
     const half = (bytes[at + b0] ?? 0) | ((bytes[at + b1] ?? 0) << 8);
-    if (low[half] === 0) continue;
     const value = (half | ((bytes[at + b2] ?? 0) << 16) | ((bytes[at + b3] ?? 0) << 24)) >>> 0;
     if (values.has(value)) yield { at, value };
+    at = nextLow(bytes, low, at + 1, last, b0, b1);
   }
+}
+
+/** The next offset up to `last` whose low 16 bits are those of some value; beyond `last` when there is none. */
+function nextLow(
+  bytes: Uint8Array,
+  low: Uint8Array,
+  start: number,
+  last: number,
+  b0: number,
+  b1: number,
+): number {
+  let at = start;
+  while (at <= last && low[(bytes[at + b0] as number) | ((bytes[at + b1] as number) << 8)] === 0) at += 1;
+  return at;
 }
 
 /** Offsets of a string table where `text` ends a string: linkers let strings share their tails. */
