@@ -11,8 +11,11 @@ import { FormatError } from "../io/errors.js";
 
 /** Pages of one chunk. */
 const CHUNK = 4096;
-/** More runs than this and a chunk turns into a table. */
-const MOST_RUNS = 32;
+/** More runs than this and a chunk turns into a table; */
+const FEW_RUNS = 8;
+/** behind this many tables (80 MiB of them) only a chunk of many runs does, so that memory follows what was read. */
+const EAGER_TABLES = 4096;
+const MANY_RUNS = 256;
 /** Chunks of one guest: 16 TiB of 4 KiB pages, wherever they lie. A hostile input can't have more. */
 const MOST_CHUNKS = 1 << 20;
 /** Frames of pages of 4096 octets whose addresses stay below 2^53. */
@@ -86,6 +89,7 @@ export class PageIndex {
   readonly pageSize: number;
   readonly #chunks = new Map<number, Runs | Table>();
   #sorted: number[] | undefined;
+  #tables = 0;
   #lastKey = -1;
   #last: Runs | Table | undefined;
 
@@ -183,7 +187,8 @@ export class PageIndex {
       }
     } else {
       this.#replace(chunk, from, to, code);
-      if (chunk.starts.length > MOST_RUNS) this.#put(key, this.#asTable(chunk));
+      const most = this.#tables < EAGER_TABLES ? FEW_RUNS : MANY_RUNS;
+      if (chunk.starts.length > most) this.#put(key, this.#asTable(chunk));
     }
   }
 
@@ -213,6 +218,7 @@ export class PageIndex {
   }
 
   #asTable(runs: Runs): Table {
+    this.#tables += 1;
     const table: Table = { low: new Uint32Array(CHUNK), high: new Uint8Array(CHUNK) };
     for (const [i, start] of runs.starts.entries()) {
       let code = runs.codes[i] ?? NOWHERE;
