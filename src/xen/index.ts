@@ -8,3 +8,5 @@ export { LegacyReader, type LegacyReaderOptions } from "./legacy/reader.js";
 export * from "./stream.js";
 export { xenStream } from "./stream-format.js";
 export * from "./stream-inspect.js";
+export * from "./stream-verify.js";
+export { PageEntries } from "./libxc/pages.js";
