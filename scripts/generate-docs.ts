@@ -36,18 +36,17 @@ ${sections.join("\n\n")}\n`;
 }
 
 async function findingsPage(): Promise<string> {
-  const tables = RULE_TABLES.map(([title, rules]) => {
-    const rows = rules.map(
-      ({ code, severity, spec, explanation }) =>
-        `| \`${code}\` | ${severity} | ${cell(explanation)} | ${cell(spec)} |`,
+  const sections = RULE_TABLES.map(([title, rules]) => {
+    const entries = rules.map(
+      ({ code, severity, spec, explanation }) => `### \`${code}\`\n\n${severity} · ${spec}\n\n${explanation}`,
     );
-    return `## ${title}\n\n| code | severity | meaning | clause |\n|---|---|---|---|\n${rows.join("\n")}`;
+    return `## ${title}\n\n${entries.join("\n\n")}`;
   });
   return `${note}\n# Findings\n
-What \`guestscope verify\` reports and readers refuse, by format. \`guestscope explain CODE\` prints the same.
+What \`guestscope verify\` reports and readers refuse, by format. \`guestscope explain CODE\` prints the same;
 \`--strict\` makes errors of warnings.
 
-${tables.join("\n\n")}\n`;
+${sections.join("\n\n")}\n`;
 }
 
 async function formatsPage(): Promise<string> {

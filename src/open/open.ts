@@ -4,6 +4,7 @@ import type { Inspection, OpenOptions, VerifyOptions } from "../guest/input-form
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
 import { detectFormat } from "./detect.js";
+import { withEmulatorStates } from "./emulators.js";
 
 /** A verification together with what was verified. */
 export interface Verification {
@@ -51,7 +52,7 @@ export async function inspect(
   if (detected.format.inspect === undefined) {
     throw new UsageError(`${detected.format.title}: there is nothing to inspect`, { source: input.name });
   }
-  return detected.format.inspect(detected.input, options);
+  return withEmulatorStates(await detected.format.inspect(detected.input, options), detected.input);
 }
 
 /** Builds the model of the guest an input holds. @throws GuestscopeError */

@@ -87,6 +87,8 @@ export interface XenStreamInspection extends Inspection {
   readonly emulators: readonly {
     readonly emulator: string;
     readonly index: number;
+    /** Of the emulator's own state in the input. */
+    readonly offset: number;
     readonly octets: number;
   }[];
   readonly emulatorXenstore?: Readonly<Record<string, string>>;
@@ -234,7 +236,8 @@ class Collector {
     body.take(libxlEmulatorHeader.size);
     if (isContext) {
       const emulator = EMULATOR_NAMES[emulatorId] ?? `emulator ${emulatorId}`;
-      this.#emulators.push({ emulator, index, octets: length - libxlEmulatorHeader.size });
+      const octets = length - libxlEmulatorHeader.size;
+      this.#emulators.push({ emulator, index, offset: body.offset, octets });
       return;
     }
     const strings = latin1(await body.rest(BODY_LIMIT)).split("\0");

@@ -7,9 +7,9 @@ export function softwareLines(inspection: Inspection): readonly string[] {
   const { software, envelope } = inspection as { software?: Software; envelope?: { title?: string } };
   const info = software?.vmcoreInfo;
   const where = info?.gpa === undefined ? "" : ` at ${info.gpa}`;
-  return [
-    ...factLines("Envelope", [["kind", envelope?.title]]),
-    ...factLines("Software", [
+  const blocks = [
+    factLines("Envelope", [["kind", envelope?.title]]),
+    factLines("Running", [
       ["kernel", software?.banner],
       ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
       ...(software?.code ?? []).map(
@@ -17,4 +17,5 @@ export function softwareLines(inspection: Inspection): readonly string[] {
       ),
     ]),
   ];
+  return blocks.flatMap((block) => (block.length === 0 ? [] : ["", ...block]));
 }

@@ -32,7 +32,6 @@ export function present(inspection: Inspection, options: PresentOptions): readon
       ? []
       : ["", ...found.absent.map(({ reason, octets }) => `not here: ${size(octets)}, ${reason}`)]),
     ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
-    ...(found.software?.code ?? []).map(({ vcpu, octets }) => `vCPU ${vcpu} code: ${octets}`),
     ...(options.verbose && found.vmcoreInfo !== undefined
       ? ["", "VMCOREINFO", ...indented(found.vmcoreInfo.trimEnd().split("\n"))]
       : []),
@@ -40,13 +39,10 @@ export function present(inspection: Inspection, options: PresentOptions): readon
   ];
 }
 
-function guestFacts({ arch, memory, vmcoreInfo, software }: GuestSummary): Fact[] {
+function guestFacts({ arch, memory }: GuestSummary): Fact[] {
   const whole = memory.present + memory.zero + memory.absent;
-  const release = /^OSRELEASE=(.*)$/m.exec(vmcoreInfo ?? "")?.[1];
   return [
     ["architecture", arch],
-    ["VMCOREINFO", vmcoreInfo === undefined ? undefined : (release ?? "present")],
-    ["kernel", software?.banner],
     [
       "guest memory",
       `${size(whole)}: ${size(memory.present + memory.zero)} there, ${size(memory.absent)} missing (${percent(memory.absent, whole)})`,

@@ -1,6 +1,7 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { Software } from "../../guest/software.js";
 import type { Vcpu } from "../../guest/vcpu.js";
+import type { EmulatorInspection } from "../../open/emulators.js";
+import type { QevmInspection } from "../../qemu/migration/inspect.js";
 import type { XenStreamInspection } from "../../xen/stream-inspect.js";
 import { hex, paint, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
@@ -10,13 +11,11 @@ const REGISTERS_A_LINE = 4;
 
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
   const stream = inspection as XenStreamInspection;
-  const { software } = inspection as { readonly software?: Software };
   const blocks = [
     overview(stream),
     memoryLines(stream, options),
     recordLines(stream),
     ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
-    softwareLines(software),
     hvmLines(stream),
     emulatorLines(stream, options),
     damageLines(stream),
@@ -148,21 +147,6 @@ function recordLines({ records }: XenStreamInspection): string[] {
   return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
 }
 
-function softwareLines(software: Software | undefined): string[] {
-  if (software === undefined) return [];
-  const { banner, vmcoreInfo, code } = software;
-  return factLines(heading("Running"), [
-    ["kernel", banner],
-    [
-      "VMCOREINFO",
-      vmcoreInfo === undefined
-        ? undefined
-        : `at ${vmcoreInfo.gpa ?? "?"}, ${vmcoreInfo.release ?? "release not known"}`,
-    ],
-    ...code.map(({ vcpu, octets }) => [`code at vCPU ${vcpu}`, octets] as const),
-  ]);
-}
-
 const padded = (value: bigint): string => value.toString(16).padStart(16, "0");
 
 function registerRows(registers: Readonly<Record<string, bigint>>): string[] {
@@ -217,14 +201,22 @@ function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
   return params.length === 0 ? context : [...params, "", ...context];
 }
 
+/** Devices by name: all with `verbose`, else in one paragraph. */
+function sectionLines({ sections, damage }: QevmInspection, verbose: boolean): string[] {
+  const names = sections.map(({ name }) => name);
+  const lines = verbose ? names : [names.join(", ")];
+  return [...lines, ...damage.map(({ message }) => `damaged: ${message}`)];
+}
+
 function emulatorLines(
   { emulators, emulatorXenstore }: XenStreamInspection,
   { verbose }: PresentOptions,
 ): string[] {
   const keys = Object.entries(emulatorXenstore ?? {});
-  const lines = emulators.map(
-    ({ emulator, index, octets }) => `  ${emulator} ${index}: ${size(octets)} of state`,
-  );
+  const lines = (emulators as readonly EmulatorInspection[]).flatMap(({ emulator, index, octets, state }) => [
+    `  ${emulator} ${index}: ${size(octets)} of state${state === undefined ? "" : `, ${counted(state.sections.length, "section")}`}`,
+    ...(state === undefined ? [] : indented(sectionLines(state, verbose), 4)),
+  ]);
   if (keys.length > 0) lines.push(`  ${counted(keys.length, "xenstore key")}`);
   if (verbose) lines.push(...keys.map(([key, value]) => `    ${key} = ${value}`));
   return lines.length === 0 ? [] : [heading("Emulators"), ...lines];

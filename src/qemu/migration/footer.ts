@@ -28,6 +28,37 @@ export async function findFooter(reader: ByteReader, id: number): Promise<number
   }
 }
 
+/** Octets of a section's head beside its name: type, id, length of the name, instance, version. */
+const HEAD = 14;
+/** Numbers of sections are given one after another; a few are skipped. */
+const NEXT_IDS = 256;
+
+/**
+ * Octets from the reader's place to where the section after section `id` begins, in device state that has neither
+ * footers nor a description (QEMU's own form for Xen): the first place where a whole head of a later section stands.
+ * The last section reaches to the EOF octet at the input's end. Undefined when neither is there.
+ */
+export async function findNextHead(reader: ByteReader, id: number): Promise<number | undefined> {
+  const ready = reader.need(LARGEST_UNKNOWN);
+  if (ready === true || (await ready)) return undefined;
+  const bytes = reader.peek(reader.available);
+  for (let at = 0; at + HEAD < bytes.length; at += 1) {
+    if (bytes[at] === SECTION.full && isHead(bytes.subarray(at), id)) return at;
+  }
+  return bytes.at(-1) === SECTION.eof ? bytes.length - 1 : undefined;
+}
+
+function isHead(bytes: Uint8Array, previous: number): boolean {
+  const view = viewOf(bytes);
+  const id = view.getUint32(1);
+  const length = bytes[5] ?? 0;
+  if (id <= previous || id > previous + NEXT_IDS || length === 0 || bytes.length < HEAD + length)
+    return false;
+  const name = bytes.subarray(6, 6 + length);
+  // an instance is a small number or a PCI address, a version a small one
+  return name.every((octet) => octet > 0x20 && octet < 0x7f) && view.getUint32(10 + length) < 256;
+}
+
 function isBegin(bytes: Uint8Array): boolean {
   const type = bytes[0];
   switch (type) {

@@ -60,6 +60,12 @@ export const QEVM = rules({
     "sections",
     "The section has no length of its own, the description doesn't cover it and no footer was found behind it.",
   ),
+  foundByNextHead: rule(
+    "section/found-by-next-head",
+    "note",
+    "sections",
+    "Device state without footers and description, as QEMU writes it for Xen: the section ends where the next begins.",
+  ),
   foundByFooter: rule(
     "section/found-by-footer",
     "note",

@@ -14,7 +14,7 @@ import {
   parseDescription,
 } from "./description.js";
 import { decodeDevice, DeviceError, type DeviceState } from "./devices.js";
-import { findFooter } from "./footer.js";
+import { findFooter, findNextHead } from "./footer.js";
 import { Frame, Stopped } from "./frame.js";
 import {
   commandHeader,
@@ -411,7 +411,16 @@ class StreamWalk {
 
   async #searchFooter(section: SectionInfo): Promise<number> {
     const { frame } = this;
-    const length = this.#footers === false ? undefined : await findFooter(frame.reader, section.id);
+    let length = this.#footers === false ? undefined : await findFooter(frame.reader, section.id);
+    if (length === undefined && this.#footers !== true && this.#ramSection === undefined) {
+      length = await findNextHead(frame.reader, section.id);
+      if (length !== undefined)
+        frame.add(
+          QEVM.foundByNextHead,
+          section.offset,
+          `'${section.name}' ends where the next section begins`,
+        );
+    }
     return (
       length ??
       frame.halt(QEVM.unknownLength, section.offset, `the end of section '${section.name}' can't be found`)
