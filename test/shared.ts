@@ -25,7 +25,10 @@ export function skipUnless(present: boolean, what: string): boolean {
 export function scratch(): { folder: string; cleanup: () => void } {
   const base = fs.existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
   const folder = fs.mkdtempSync(path.join(base, "guestscope-test-"));
-  return { folder, cleanup: () => fs.rmSync(folder, { recursive: true, force: true }) };
+  return {
+    folder,
+    cleanup: () => fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }),
+  };
 }
 
 /** Unpacks a .zst of shared data into `folder` (once), with a delta's base where it has one. */
