@@ -3,14 +3,16 @@ import { TruncatedError } from "../io/errors.js";
 import type { MemoryPiece } from "./memory.js";
 import { isToken } from "./page-index.js";
 
-/** Octets of one piece at most. */
-const PIECE = 4 << 20;
+/** Octets of one piece at most: what was read is still in the processor's cache when it is written. */
+const PIECE = 1 << 20;
 /** Runs of zeros shorter than this are filled in between their neighbours instead of parting the piece. */
 const SHORT_ZEROS = 64 << 10;
 /** Parts below this are worth fetching together … */
 const SMALL_PART = 64 << 10;
 /** … when no more than this lies between them in the source. */
 const SMALL_GAP = 16 << 10;
+/** Octets of the source fetched together at most: a piece of pages that have headers between them, and more. */
+const SWEEP = 2 * PIECE;
 
 /** Guest memory of one kind, ascending: `code` as the page index has it, from `within` octets after its start. */
 export interface Run {
@@ -143,7 +145,7 @@ class PieceReader {
     const first = group[0];
     if (first !== undefined) {
       const end = (group.at(-3) ?? 0) + (group.at(-1) ?? 0);
-      if (offset < end || offset - end > SMALL_GAP || offset + length - first > PIECE) {
+      if (offset < end || offset - end > SMALL_GAP || offset + length - first > SWEEP) {
         const done = this.#flush(buffer);
         this.#group = [offset, at, length];
         return done;
@@ -161,7 +163,7 @@ class PieceReader {
     this.#group = [];
     if (group.length === 3) return this.#exactly(offset, buffer.subarray(at, at + length));
     const span = (group.at(-3) ?? 0) + (group.at(-1) ?? 0) - offset;
-    if (this.#scratch.length < span) this.#scratch = new Uint8Array(PIECE);
+    if (this.#scratch.length < span) this.#scratch = new Uint8Array(Math.min(SWEEP, 2 * span));
     const scratch = this.#scratch.subarray(0, span);
     const scatter = (): void => {
       for (let i = 0; i < group.length; i += 3) {

@@ -8,6 +8,8 @@ import { UsageError } from "../errors.js";
 import { systemError } from "./files.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
+/** Up to here a place in a file is written at once: a copy into the page cache, while the next read is under way. */
+const SYNCHRONOUS_PLACE = 1 << 20;
 /** Outputs and spool files hold a guest's memory. */
 const PRIVATE = 0o600;
 
@@ -35,12 +37,18 @@ function guardUnfinished(): void {
   }
 }
 
-async function writeAll(fd: number, bytes: Uint8Array, position: number | null, name: string): Promise<void> {
+async function writeAll(
+  fd: number,
+  bytes: Uint8Array,
+  position: number | null,
+  name: string,
+  synchronous = SYNCHRONOUS_LIMIT,
+): Promise<void> {
   let done = 0;
   for (let pause = 0; done < bytes.length; ) {
     try {
       const at = position === null ? null : position + done;
-      if (bytes.length <= SYNCHRONOUS_LIMIT) {
+      if (bytes.length <= synchronous) {
         done += fs.writeSync(fd, bytes, done, bytes.length - done, at);
       } else {
         done += await new Promise<number>((resolve, reject) => {
@@ -96,7 +104,7 @@ export class FileSink implements RandomSink {
   }
 
   writeAt(offset: number, bytes: Uint8Array): Promise<void> {
-    return writeAll(this.#fd, bytes, offset, this.name);
+    return writeAll(this.#fd, bytes, offset, this.name, SYNCHRONOUS_PLACE);
   }
 
   truncate(size: number): void {
