@@ -3,7 +3,7 @@ import * as path from "node:path";
 import { build } from "esbuild";
 
 /**
- * `npm run build`, second part: the programs, with the modules and packages they need joined into a few files.
+ * `npm run build`, second part: the programs, with the modules they need joined into a few files.
  * Starting one then opens a tenth of the files. The library stays as it was compiled, module by module.
  */
 const root = path.resolve(import.meta.dirname, "..");
@@ -14,6 +14,8 @@ const PROGRAMS = [
   "compat/convert-legacy-stream",
   "compat/dump-guest-memory",
 ] as const;
+/** Packages that bring WebAssembly: loaded when needed, as they are. */
+const CODECS = ["@bokuweb/zstd-wasm", "fflate", "fzstd", "xz-decompress", "zstddec"];
 const LICENSES = "LICENSES.txt";
 
 interface Manifest {
@@ -50,6 +52,7 @@ const { metafile } = await build({
   format: "esm",
   platform: "node",
   target: "node20.19",
+  external: CODECS,
   // packages of the older kind ask for Node's modules by require()
   banner: {
     js: 'import { createRequire as requireFrom } from "node:module";\nconst require = requireFrom(import.meta.url);',
