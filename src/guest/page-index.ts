@@ -84,6 +84,26 @@ function setTable(table: Table, page: number, code: number): void {
   table.high[page] = high;
 }
 
+/** Where the run of `page` ends in a table, `end` at the latest. One that crosses 4 GiB of the source is parted there. */
+function runEnd({ low, high }: Table, page: number, end: number, pageSize: number): number {
+  const kind = high[page] ?? 0;
+  const step = kind > 1 ? pageSize : kind;
+  let next = (low[page] ?? 0) + step;
+  let at = page + 1;
+  for (; at < end && high[at] === kind && low[at] === next; at += 1) next += step;
+  return at;
+}
+
+/** Where pages of `page`'s kind end: those with contents, wherever they are, or those of one reason. */
+function kindEnd({ low, high }: Table, page: number, end: number): number {
+  const hasContents = (high[page] ?? 0) > 0;
+  const reason = low[page];
+  let at = page + 1;
+  if (hasContents) while (at < end && (high[at] ?? 0) > 0) at += 1;
+  else while (at < end && high[at] === 0 && low[at] === reason) at += 1;
+  return at;
+}
+
 export class PageIndex {
   /** Octets from one page to the next, in the guest and in the source. */
   readonly pageSize: number;
@@ -138,17 +158,8 @@ export class PageIndex {
     const end = Math.min(CHUNK, page + most);
     const chunk = this.#chunk(Math.floor(frame / CHUNK));
     if (chunk === undefined) return end - page;
-    if (!isTable(chunk)) {
-      const next = chunk.starts[runAt(chunk.starts, page) + 1] ?? CHUNK;
-      return Math.min(end, next) - page;
-    }
-    let code = tableCode(chunk, page);
-    let at = page + 1;
-    for (; at < end; at += 1) {
-      code = this.advanced(code, 1);
-      if (tableCode(chunk, at) !== code) break;
-    }
-    return at - page;
+    if (isTable(chunk)) return runEnd(chunk, page, end, this.pageSize) - page;
+    return Math.min(end, chunk.starts[runAt(chunk.starts, page) + 1] ?? CHUNK) - page;
   }
 
   /** Gives `count` frames from `first` on the codes that continue `code`; what they were before is forgotten. */
@@ -231,11 +242,20 @@ export class PageIndex {
     return table;
   }
 
-  /** A walk over the runs that exist within frames [start, end), ascending. */
-  runs(start: number, end: number): RunWalk {
+  /**
+   * A walk over the runs that exist within frames [start, end), ascending. `kinds`: frames with contents make
+   * one run wherever those are; its code is that of its first frame.
+   */
+  runs(start: number, end: number, kinds = false): RunWalk {
     this.#sorted ??= [...this.#chunks.keys()].sort((a, b) => a - b);
-    return new RunWalk(this, this.#sorted, start, end);
+    return new RunWalk(this, this.#chunks, this.#sorted, { start, end, kinds });
   }
+}
+
+interface WalkSpan {
+  readonly start: number;
+  readonly end: number;
+  readonly kinds: boolean;
 }
 
 /** Steps through runs without an object a run: `next()`, then `frame`, `count`, `code`. */
@@ -244,37 +264,69 @@ class RunWalk {
   count = 0;
   code = NOWHERE;
   readonly #index: PageIndex;
+  readonly #chunks: ReadonlyMap<number, Runs | Table>;
   readonly #keys: readonly number[];
-  readonly #end: number;
-  #key: number;
-  #at: number;
+  readonly #span: WalkSpan;
+  /** Place in `#keys` of the chunk after this one. */
+  #next: number;
+  #chunk: Runs | Table | undefined;
+  /** First frame of the chunk; within it the next page, where to stop, and the run that page is in. */
+  #base = 0;
+  #page = 0;
+  #stop = 0;
+  #run = 0;
 
-  constructor(index: PageIndex, keys: readonly number[], start: number, end: number) {
+  constructor(
+    index: PageIndex,
+    chunks: ReadonlyMap<number, Runs | Table>,
+    keys: readonly number[],
+    span: WalkSpan,
+  ) {
     this.#index = index;
+    this.#chunks = chunks;
     this.#keys = keys;
-    this.#end = end;
-    this.#at = start;
-    this.#key = keys.length === 0 ? 0 : runAt(keys, Math.floor(start / CHUNK));
+    this.#span = span;
+    this.#next = keys.length === 0 ? 0 : runAt(keys, Math.floor(span.start / CHUNK));
   }
 
   next(): boolean {
-    while (this.#at < this.#end) {
-      const key = this.#keys[this.#key];
-      if (key === undefined) return false;
-      if (this.#at >= (key + 1) * CHUNK) {
-        this.#key += 1;
-        continue;
+    for (;;) {
+      if (this.#page >= this.#stop && !this.#enter()) return false;
+      const chunk = this.#chunk;
+      if (chunk === undefined) return false;
+      const page = this.#page;
+      if (isTable(chunk)) {
+        this.code = tableCode(chunk, page);
+        this.#page = this.#span.kinds
+          ? kindEnd(chunk, page, this.#stop)
+          : runEnd(chunk, page, this.#stop, this.#index.pageSize);
+      } else {
+        const start = chunk.starts[this.#run] ?? 0;
+        this.code = this.#index.advanced(chunk.codes[this.#run] ?? NOWHERE, page - start);
+        this.#run += 1;
+        this.#page = Math.min(this.#stop, chunk.starts[this.#run] ?? CHUNK);
       }
-      this.#at = Math.max(this.#at, key * CHUNK);
-      if (this.#at >= this.#end) return false;
-      const code = this.#index.get(this.#at);
-      const count = this.#index.runLength(this.#at, this.#end - this.#at);
-      this.frame = this.#at;
-      this.count = count;
-      this.code = code;
-      this.#at += count;
-      if (code !== NOWHERE) return true;
+      if (this.code === NOWHERE) continue;
+      this.frame = this.#base + page;
+      this.count = this.#page - page;
+      return true;
     }
-    return false;
+  }
+
+  /** Goes on to the next chunk that has pages of the span. */
+  #enter(): boolean {
+    const { start, end } = this.#span;
+    for (;;) {
+      const key = this.#keys[this.#next];
+      if (key === undefined || key * CHUNK >= end) return false;
+      this.#next += 1;
+      this.#base = key * CHUNK;
+      this.#chunk = this.#chunks.get(key);
+      this.#page = Math.max(0, start - this.#base);
+      this.#stop = Math.min(CHUNK, end - this.#base);
+      if (this.#chunk === undefined || this.#page >= this.#stop) continue;
+      this.#run = isTable(this.#chunk) ? 0 : runAt(this.#chunk.starts, this.#page);
+      return true;
+    }
   }
 }

@@ -125,7 +125,7 @@ export class PageMap implements PhysicalMemory {
   }
 
   *ranges(): Iterable<MemoryRange> {
-    const walk = this.#index.runs(0, FRAME_LIMIT);
+    const walk = this.#index.runs(0, FRAME_LIMIT, true);
     let open: (MemoryRange & { end: number }) | undefined;
     let openReason: Reason | undefined;
     while (walk.next()) {
