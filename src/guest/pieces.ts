@@ -11,8 +11,9 @@ const SHORT_ZEROS = 64 << 10;
 const SMALL_PART = 64 << 10;
 /** … when no more than this lies between them in the source. */
 const SMALL_GAP = 16 << 10;
-/** Octets of the source fetched together at most: a piece of pages that have headers between them, and more. */
-const SWEEP = 2 * PIECE;
+/** Parts fetched together at most, and what may lie between all of them. */
+const MOST_PARTS = 256;
+const SLACK = 256 << 10;
 
 /** Guest memory of one kind, ascending: `code` as the page index has it, from `within` octets after its start. */
 export interface Run {
@@ -72,15 +73,14 @@ class PieceReader {
   #code = 0;
   #within = 0;
   #zero = false;
-  /** Small parts of the source to fetch together: offset, place in the buffer and length of each. */
-  #group: number[] = [];
-  #scratch = new Uint8Array(0);
+  readonly #group: Group;
 
   constructor(next: () => Run | undefined, memory: RunReader, source: ByteSource, size: number) {
     this.#next = next;
     this.#memory = memory;
     this.#source = source;
     this.#size = size;
+    this.#group = new Group(source);
   }
 
   #load(): boolean {
@@ -119,7 +119,7 @@ class PieceReader {
       this.#consume(length);
       at += length;
     }
-    const rest = this.#flush(buffer);
+    const rest = this.#group.fetch(buffer);
     if (rest instanceof Promise) await rest;
     return { gpa, length: at, bytes: buffer.subarray(0, at) };
   }
@@ -127,66 +127,23 @@ class PieceReader {
   /** The buffer that the consumer does not hold. */
   #buffer(): Uint8Array {
     this.#turn = this.#turn === 0 ? 1 : 0;
-    if (this.#buffers[this.#turn].length === 0) this.#buffers[this.#turn] = new Uint8Array(this.#size);
+    if (this.#buffers[this.#turn].length === 0)
+      this.#buffers[this.#turn] = new Uint8Array(this.#size + SLACK);
     return this.#buffers[this.#turn];
   }
 
   #fetch(buffer: Uint8Array, at: number, length: number): MaybePromise<void> {
-    if (this.#zero) {
-      buffer.fill(0, at, at + length);
-      return undefined;
-    }
+    const scattered = !this.#zero && !isToken(this.#code) && length < SMALL_PART;
+    if (scattered && this.#group.add(this.#code + this.#within, at, length)) return undefined;
+    // the group's gaps lie where this goes
+    const before = this.#group.fetch(buffer);
+    if (before instanceof Promise) return before.then(() => this.#fetch(buffer, at, length));
+    if (scattered) return this.#fetch(buffer, at, length);
     if (isToken(this.#code)) return this.#decode(buffer, at, length);
-    const offset = this.#code + this.#within;
-    if (length >= SMALL_PART) {
-      return this.#exactly(offset, buffer.subarray(at, at + length));
-    }
-    const group = this.#group;
-    const first = group[0];
-    if (first !== undefined) {
-      const end = (group.at(-3) ?? 0) + (group.at(-1) ?? 0);
-      if (offset < end || offset - end > SMALL_GAP || offset + length - first > SWEEP) {
-        const done = this.#flush(buffer);
-        this.#group = [offset, at, length];
-        return done;
-      }
-    }
-    group.push(offset, at, length);
+    if (!this.#zero)
+      return readExactly(this.#source, this.#code + this.#within, buffer.subarray(at, at + length));
+    buffer.fill(0, at, at + length);
     return undefined;
-  }
-
-  /** Reads the grouped parts: a single one in place, several in one sweep. */
-  #flush(buffer: Uint8Array): MaybePromise<void> {
-    const group = this.#group;
-    const [offset, at, length] = group;
-    if (offset === undefined || at === undefined || length === undefined) return undefined;
-    this.#group = [];
-    if (group.length === 3) return this.#exactly(offset, buffer.subarray(at, at + length));
-    const span = (group.at(-3) ?? 0) + (group.at(-1) ?? 0) - offset;
-    if (this.#scratch.length < span) this.#scratch = new Uint8Array(Math.min(SWEEP, 2 * span));
-    const scratch = this.#scratch.subarray(0, span);
-    const scatter = (): void => {
-      for (let i = 0; i < group.length; i += 3) {
-        const from = (group[i] ?? 0) - offset;
-        buffer.set(scratch.subarray(from, from + (group[i + 2] ?? 0)), group[i + 1]);
-      }
-    };
-    const done = this.#exactly(offset, scratch);
-    return done instanceof Promise ? done.then(scatter) : scatter();
-  }
-
-  #exactly(offset: number, into: Uint8Array): MaybePromise<void> {
-    const check = (n: number): void => {
-      if (n === into.length) return;
-      throw new TruncatedError(
-        "guest/source-shrank",
-        "the input ends before memory that it held",
-        into.length - n,
-        { source: this.#source.name, offset },
-      );
-    };
-    const result = this.#source.read(offset, into);
-    return result instanceof Promise ? result.then(check) : check(result);
   }
 
   /** Decodes page by page; a run of tokens counts down by one a page. */
@@ -206,4 +163,78 @@ class PieceReader {
       done += part;
     }
   }
+}
+
+/**
+ * Small parts of a piece that lie near each other in the source, as pages do that have headers between them:
+ * read in one sweep, then moved together. The buffer needs SLACK octets more than the piece.
+ */
+class Group {
+  readonly #source: ByteSource;
+  readonly #offsets = new Float64Array(MOST_PARTS);
+  readonly #lengths = new Uint32Array(MOST_PARTS);
+  #count = 0;
+  /** Place in the buffer of the first part. */
+  #at = 0;
+  /** Octets of all parts. */
+  #octets = 0;
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+  }
+
+  /** False when the part is not for this group: fetch it first. Parts come one behind another. */
+  add(offset: number, at: number, length: number): boolean {
+    const count = this.#count;
+    if (count === 0) {
+      this.#at = at;
+      this.#octets = 0;
+    } else {
+      const end = (this.#offsets[count - 1] ?? 0) + (this.#lengths[count - 1] ?? 0);
+      const gaps = offset - (this.#offsets[0] ?? 0) - this.#octets;
+      if (count === MOST_PARTS || offset < end || offset - end > SMALL_GAP || gaps > SLACK) return false;
+    }
+    this.#offsets[count] = offset;
+    this.#lengths[count] = length;
+    this.#octets += length;
+    this.#count += 1;
+    return true;
+  }
+
+  /** Reads what was added to its place. */
+  fetch(buffer: Uint8Array): MaybePromise<void> {
+    const count = this.#count;
+    if (count === 0) return undefined;
+    this.#count = 0;
+    const first = this.#offsets[0] ?? 0;
+    const span = (this.#offsets[count - 1] ?? 0) + (this.#lengths[count - 1] ?? 0) - first;
+    const done = readExactly(this.#source, first, buffer.subarray(this.#at, this.#at + span));
+    if (count === 1) return done;
+    return done instanceof Promise ? done.then(() => this.#join(buffer, count)) : this.#join(buffer, count);
+  }
+
+  #join(buffer: Uint8Array, count: number): void {
+    const start = this.#at - (this.#offsets[0] ?? 0);
+    let to = this.#at + (this.#lengths[0] ?? 0);
+    for (let i = 1; i < count; i += 1) {
+      const from = start + (this.#offsets[i] ?? 0);
+      const length = this.#lengths[i] ?? 0;
+      buffer.copyWithin(to, from, from + length);
+      to += length;
+    }
+  }
+}
+
+function readExactly(source: ByteSource, offset: number, into: Uint8Array): MaybePromise<void> {
+  const check = (n: number): void => {
+    if (n === into.length) return;
+    throw new TruncatedError(
+      "guest/source-shrank",
+      "the input ends before memory that it held",
+      into.length - n,
+      { source: source.name, offset },
+    );
+  };
+  const result = source.read(offset, into);
+  return result instanceof Promise ? result.then(check) : check(result);
 }
