@@ -19,7 +19,7 @@ import type { MappedFile } from "./process-memory.js";
 const SPEC = "Linux, include/linux/elfcore.h";
 
 /** Start of NT_PRSTATUS on 64-bit machines: the registers follow, then a 32-bit flag. */
-export const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, {
+export const PRSTATUS_HEAD_64 = {
   si_signo: u32("signal"),
   si_code: u32("its code"),
   si_errno: u32("its errno"),
@@ -32,10 +32,11 @@ export const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, {
   pr_pgrp: u32("process group"),
   pr_sid: u32("session"),
   times: octets(64, "user, system, children's user and system time"),
-});
+};
+export const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, PRSTATUS_HEAD_64);
 
 /** Start of NT_PRSTATUS on 32-bit machines. */
-export const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, {
+export const PRSTATUS_HEAD_32 = {
   si_signo: u32("signal"),
   si_code: u32("its code"),
   si_errno: u32("its errno"),
@@ -48,7 +49,8 @@ export const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, {
   pr_pgrp: u32("process group"),
   pr_sid: u32("session"),
   times: octets(32, "user, system, children's user and system time"),
-});
+};
+export const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, PRSTATUS_HEAD_32);
 
 const states = {
   pr_state: u8("state of the process"),

@@ -58,10 +58,22 @@ export interface Aarch64Registers {
   readonly system: Readonly<Record<string, bigint>>;
 }
 
-/** Registers of any other architecture: the raw general-purpose set as its NT_PRSTATUS holds it. */
+/** Registers of any other architecture, as its NT_PRSTATUS holds them. */
 export interface OtherRegisters {
   readonly kind: "other";
   readonly prstatus: Uint8Array;
+  /** Where it runs and its stack; undefined, and `named` empty, for a set of a form not known. */
+  readonly pc?: bigint;
+  readonly sp?: bigint;
+  /** By the manuals' names in lower case: `r0` …, `cpsr`, `msr`, `psw_mask` … */
+  readonly named: Readonly<Record<string, bigint>>;
+}
+
+/** An ELF note about one processor, contents in the guest's byte order. */
+export interface VcpuNote {
+  readonly name: string;
+  readonly type: number;
+  readonly descriptor: Uint8Array;
 }
 
 /** One virtual processor as its source knows it. */
@@ -73,4 +85,6 @@ export interface Vcpu {
   readonly caveat?: string;
   /** State areas not decoded here: `xsave`, `mtrr`, `lapic` … */
   readonly raw?: Readonly<Record<string, Uint8Array>>;
+  /** Notes of this processor that a dump brought beside NT_PRSTATUS, in its order: floating point, vectors, control registers. */
+  readonly notes?: readonly VcpuNote[];
 }

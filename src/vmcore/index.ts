@@ -5,6 +5,7 @@ export * from "./kdump-format.js";
 export * from "./kdump-writer.js";
 export * from "./lime-writer.js";
 export * from "./notes.js";
+export * from "./prstatus.js";
 export * from "./raw-writer.js";
 export * from "./writer.js";
 export * from "./xen-core-reader.js";

@@ -16,7 +16,7 @@ import {
   readSubHeader,
   STATUS_INCOMPLETE,
   type SubHeader,
-  subHeaderLayout,
+  subHeaderSize,
 } from "./kdump-layout.js";
 import { KDUMP_RULES } from "./kdump-rules.js";
 
@@ -134,10 +134,8 @@ export class KdumpFile {
     const layoutOfHeader = headerLayout(form.bits);
     const header = layoutOfHeader.decode(head, form.order);
     const blockSize = header.block_size;
-    const subBytes = await readAt(source, blockSize, subHeaderLayout(form.bits).size, "sub-header");
-    const subHeader = placed(source, blockSize, "sub-header", () =>
-      readSubHeader(subBytes, form, header.header_version),
-    );
+    const subBytes = await readAt(source, blockSize, subHeaderSize(form.bits), "sub-header");
+    const subHeader = placed(source, blockSize, "sub-header", () => readSubHeader(subBytes, form, header));
     const frames = subHeader.max_mapnr_64 > 0 ? subHeader.max_mapnr_64 : header.max_mapnr;
     const bitmapOffset = (1 + header.sub_hdr_size) * blockSize;
     const bitmapSize = Math.floor(header.bitmap_blocks / 2) * blockSize;

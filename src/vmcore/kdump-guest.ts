@@ -19,6 +19,7 @@ import { KdumpFile } from "./kdump-file.js";
 import { COMPRESSION_FLAGS } from "./kdump-layout.js";
 import { KdumpPages } from "./kdump-pages.js";
 import { decodeVcpus } from "./notes.js";
+import { architectureOfPrstatus } from "./prstatus.js";
 import { splitSiblings } from "./split-siblings.js";
 
 /** Pages of a dump by what became of them, and the octets their contents take in the file. */
@@ -189,31 +190,34 @@ class MemoryBuilder {
   }
 }
 
-/** Machine by uname, by the shape of the processors' notes, or by the width alone. */
-export function kdumpArchitecture(file: KdumpFile): Architecture {
-  const { machine } = file.header;
-  const { bits, order } = file.form;
-  const byName: Readonly<Record<string, readonly Architecture[]>> = {
-    x86_64: [X86_64],
-    i686: [I386],
-    i586: [I386],
-    i386: [I386],
-    aarch64: [AARCH64, AARCH64_BE],
-    aarch64_be: [AARCH64_BE],
-    ppc64: [PPC64],
-    ppc64le: [PPC64_LE],
-    s390x: [S390X],
-  };
-  const named = (byName[machine] ?? (machine.startsWith("arm") ? [ARM] : [])).find(
-    (arch) => arch.order === order && arch.bits === bits,
-  );
+const ARCHITECTURES: readonly Architecture[] = [
+  X86_64,
+  I386,
+  AARCH64,
+  AARCH64_BE,
+  ARM,
+  PPC64,
+  PPC64_LE,
+  S390X,
+];
+
+/** Machine by uname, by the form of the processors' notes, or by width and block size alone. */
+export function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {
+  const { bits, order } = form;
+  const machine = header.machine.toLowerCase();
+  // QEMU gives a 32-bit x86 guest with memory up to 4 GiB the 64-bit headers
+  if (/^i[3-6]86$/.test(machine)) return I386;
+  const named = ARCHITECTURES.filter(({ name }) =>
+    name === "arm" ? machine.startsWith("arm") : machine.startsWith(name),
+  ).find((arch) => arch.bits === bits && arch.order === order);
   if (named !== undefined) return named;
-  const isX86 = file.notes.some((note) => note.name === "QEMU");
-  const state = file.notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
-  if (bits === 32) return isX86 || state?.descriptor.length === 144 ? I386 : ARM;
-  const isArm = state?.descriptor.length === 392 || (state === undefined && file.blockSize === 65536);
-  if (order === "big") return isArm ? AARCH64_BE : PPC64;
-  return isArm && !isX86 ? AARCH64 : X86_64;
+  const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
+  const noted = architectureOfPrstatus(state?.descriptor.length, order);
+  if (noted !== undefined) return noted;
+  if (bits === 32) return ARM;
+  if (order === "big") return PPC64;
+  const isX86 = notes.some((note) => note.name === "QEMU");
+  return !isX86 && blockSize === 65536 ? AARCH64 : X86_64;
 }
 
 /** phys_base of the header beside VMCOREINFO's, when they differ. */

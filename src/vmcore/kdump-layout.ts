@@ -12,6 +12,8 @@ import {
   u64big,
 } from "../binary/layout.js";
 
+import { FormatError } from "../io/errors.js";
+
 const SPEC = "diskdump header version 6 (makedumpfile diskdump_mod.h)";
 
 const names = {
@@ -99,6 +101,28 @@ export const subHeader32: typeof subHeader64 = layout("kdump_sub_header, 32-bit"
   max_mapnr_64: u64("page frames"),
 });
 
+/** Sub-header of 32-bit machines that align 64-bit numbers to 8 octets, such as ARM, as makedumpfile there lays it out: 96 octets. */
+export const subHeader32Aligned = layout("kdump_sub_header, 32-bit, aligned to 8", SPEC, {
+  phys_base: word("physical address of the kernel's link base"),
+  dump_level: i32("kinds of pages left out; since version 1"),
+  split: i32("1: a part of a set; since version 2"),
+  start_pfn: word("first frame of the part, one word; since version 2"),
+  end_pfn: word("behind its last"),
+  padding: octets(4, ""),
+  offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
+  size_vmcoreinfo: u32("its octets"),
+  padding_note: octets(4, ""),
+  offset_note: u64("where the ELF notes are; since version 4"),
+  size_note: u32("their octets"),
+  padding_eraseinfo: octets(4, ""),
+  offset_eraseinfo: u64("what was erased; since version 5"),
+  size_eraseinfo: u32("its octets"),
+  padding_frames: octets(4, ""),
+  start_pfn_64: u64("first frame of the part; since version 6"),
+  end_pfn_64: u64("behind its last"),
+  max_mapnr_64: u64("page frames"),
+});
+
 /** Version that brought each part of the sub-header; what is newer than the header's version is not there. */
 const SINCE: Readonly<Partial<Record<keyof SubHeader, number>>> = {
   dump_level: 1,
@@ -151,6 +175,9 @@ export const COMPRESSION_FLAGS = { zlib: 1, lzo: 2, snappy: 4, zstd: 0x20 } as c
 export type Header = RecordOf<typeof header64>;
 export type SubHeader = RecordOf<typeof subHeader64>;
 
+/** Any of the forms: what they have in common is enough to read one. */
+type SubHeaderLayout = Pick<typeof subHeader64, "decode" | "fields">;
+
 /** Width and byte order: what the file itself doesn't state. */
 export interface KdumpForm {
   readonly bits: 32 | 64;
@@ -161,13 +188,58 @@ export const headerLayout = (bits: 32 | 64): typeof header64 => (bits === 64 ? h
 export const subHeaderLayout = (bits: 32 | 64): typeof subHeader64 =>
   bits === 64 ? subHeader64 : subHeader32;
 
-/** Decodes a sub-header; members that `version` doesn't have yet are zero. */
-export function readSubHeader(bytes: Uint8Array, form: KdumpForm, version: number): SubHeader {
-  const whole = subHeaderLayout(form.bits);
+/** Octets that a sub-header of either form takes. */
+export const subHeaderSize = (bits: 32 | 64): number =>
+  bits === 64 ? subHeader64.size : subHeader32Aligned.size;
+
+/**
+ * Decodes a sub-header; members that the header's version doesn't have yet are zero. Which of the two 32-bit forms it
+ * has is told by the number of frames, which the main header holds as well, else by where the notes would be.
+ * @param bytes `subHeaderSize` octets of block 1
+ */
+export function readSubHeader(bytes: Uint8Array, form: KdumpForm, header: Header): SubHeader {
+  const packed = (): SubHeader => decodeKnown(subHeaderLayout(form.bits), bytes, form, header);
+  if (form.bits === 64) return packed();
+  if (header.header_version < 3) return packed();
+  const { max_mapnr, block_size, header_version } = header;
+  const fits = ({ max_mapnr_64, offset_vmcoreinfo, offset_note }: SubHeader): boolean => {
+    if (header_version >= 6) return max_mapnr_64 % 2 ** 32 === max_mapnr;
+    // notes and VMCOREINFO lie behind the sub-header, in its blocks
+    const end = (1 + header.sub_hdr_size) * block_size;
+    return [offset_vmcoreinfo, offset_note].every((at) => at === 0 || (at > block_size && at < end));
+  };
+  for (const candidate of [subHeader32, subHeader32Aligned]) {
+    const decoded = decodePossible(candidate, bytes, form, header);
+    if (decoded !== undefined && fits(decoded)) return decoded;
+  }
+  return packed();
+}
+
+/** A form whose 64-bit numbers can't be any is not the right one. */
+function decodePossible(
+  candidate: SubHeaderLayout,
+  bytes: Uint8Array,
+  form: KdumpForm,
+  header: Header,
+): SubHeader | undefined {
+  try {
+    return decodeKnown(candidate, bytes, form, header);
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
+}
+
+function decodeKnown(
+  whole: SubHeaderLayout,
+  bytes: Uint8Array,
+  form: KdumpForm,
+  { header_version }: Header,
+): SubHeader {
   const known = bytes.slice();
   for (const { name, offset } of whole.fields) {
     const since = SINCE[name as keyof SubHeader] ?? 0;
-    if (since <= version) continue;
+    if (since <= header_version) continue;
     known.fill(0, offset);
     break;
   }

@@ -1,112 +1,17 @@
-import { array, latin1Bytes, layout, octets, u16, u32, u64big, viewOf } from "../binary/layout.js";
+import { latin1Bytes, layout, u32, u64big, viewOf } from "../binary/layout.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
 import type { ElfNote } from "../elf/notes.js";
-import { AARCH64, type Architecture, type GuestImage, I386, X86_64 } from "../guest/image.js";
-import {
-  type Aarch64Registers,
-  type OtherRegisters,
-  type Segment,
-  type Vcpu,
-  X86_GENERAL,
-  type X86General,
-  type X86Registers,
-  type X86SegmentName,
-} from "../guest/vcpu.js";
+import type { Architecture, GuestImage } from "../guest/image.js";
+import type { Segment, Vcpu, VcpuNote, X86Registers, X86SegmentName } from "../guest/vcpu.js";
 import { VERSION } from "../version.js";
+import { decodePrstatus, encodePrstatus } from "./prstatus.js";
 
 /** A note's parts, wherever it stood or will stand. */
 export type RawNote = Pick<ElfNote, "name" | "type" | "descriptor">;
 
 /** Version that QEMU's own note of x86 processors carries. */
 const QEMU_VERSION = 1;
-const SPEC_PRSTATUS = "Linux elfcore.h, struct elf_prstatus";
 const SPEC_QEMU = "QEMU dump, QEMUCPUState";
-
-/** The part of NT_PRSTATUS before the registers, of 64-bit architectures. */
-const HEAD_64 = {
-  siginfo: octets(12, "signal number, code, errno"),
-  cursig: u16("current signal"),
-  pad: octets(18, "padding, pending and held signals"),
-  pid: u32("processor number plus one"),
-  identity: octets(12, "parent, group, session"),
-  times: octets(64, "user, system and children's time"),
-};
-
-/** The part of NT_PRSTATUS before the registers, of 32-bit architectures. */
-const HEAD_32 = {
-  siginfo: octets(12, "signal number, code, errno"),
-  cursig: u16("current signal"),
-  pad: octets(10, "padding, pending and held signals"),
-  pid: u32("processor number plus one"),
-  identity: octets(12, "parent, group, session"),
-  times: octets(32, "user, system and children's time"),
-};
-
-/** NT_PRSTATUS of an x86_64 processor: 336 octets. */
-export const PRSTATUS_X86_64 = layout("prstatus of x86_64", SPEC_PRSTATUS, {
-  ...HEAD_64,
-  r15: u64big(""),
-  r14: u64big(""),
-  r13: u64big(""),
-  r12: u64big(""),
-  rbp: u64big(""),
-  rbx: u64big(""),
-  r11: u64big(""),
-  r10: u64big(""),
-  r9: u64big(""),
-  r8: u64big(""),
-  rax: u64big(""),
-  rcx: u64big(""),
-  rdx: u64big(""),
-  rsi: u64big(""),
-  rdi: u64big(""),
-  orig_rax: u64big("system call number, or -1"),
-  rip: u64big(""),
-  cs: u64big("selector"),
-  rflags: u64big(""),
-  rsp: u64big(""),
-  ss: u64big("selector"),
-  fs_base: u64big(""),
-  gs_base: u64big(""),
-  ds: u64big("selector"),
-  es: u64big("selector"),
-  fs: u64big("selector"),
-  gs: u64big("selector"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
-
-/** NT_PRSTATUS of an i386 processor: 144 octets. */
-export const PRSTATUS_I386 = layout("prstatus of i386", SPEC_PRSTATUS, {
-  ...HEAD_32,
-  rbx: u32("ebx"),
-  rcx: u32("ecx"),
-  rdx: u32("edx"),
-  rsi: u32("esi"),
-  rdi: u32("edi"),
-  rbp: u32("ebp"),
-  rax: u32("eax"),
-  ds: u32("selector"),
-  es: u32("selector"),
-  fs: u32("selector"),
-  gs: u32("selector"),
-  orig_rax: u32("system call number, or -1"),
-  rip: u32("eip"),
-  cs: u32("selector"),
-  rflags: u32("eflags"),
-  rsp: u32("esp"),
-  ss: u32("selector"),
-  fpvalid: octets(4, "whether floating point follows"),
-});
-
-/** NT_PRSTATUS of an aarch64 processor: 392 octets. */
-export const PRSTATUS_AARCH64 = layout("prstatus of aarch64", SPEC_PRSTATUS, {
-  ...HEAD_64,
-  x: array(u64big(""), 31, "x0 to x30"),
-  sp: u64big(""),
-  pc: u64big(""),
-  pstate: u64big(""),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
 
 /** QEMU's note begins so; ten segments and QEMU_TAIL follow: 440 octets in all. */
 export const QEMU_HEAD = layout("QEMUCPUState", SPEC_QEMU, {
@@ -177,12 +82,13 @@ export function provenanceNote(guest: GuestImage): RawNote {
   };
 }
 
-/** NT_PRSTATUS and QEMU notes of all processors, then VMCOREINFO; each only if known. */
+/** Per processor NT_PRSTATUS and what a dump had beside it, then QEMU's notes and VMCOREINFO; each only if known. */
 export function guestNotes(guest: GuestImage): RawNote[] {
   const notes: RawNote[] = [];
   for (const vcpu of guest.vcpus) {
     const descriptor = encodePrstatus(vcpu, guest.arch);
     if (descriptor !== undefined) notes.push({ name: "CORE", type: NT_PRSTATUS, descriptor });
+    notes.push(...(vcpu.notes ?? []));
   }
   for (const vcpu of guest.vcpus) {
     // a set without cr3 came from a source that has no more than NT_PRSTATUS holds
@@ -191,93 +97,6 @@ export function guestNotes(guest: GuestImage): RawNote[] {
   }
   if (guest.facts.vmcoreInfo !== undefined) notes.push(vmcoreInfoNote(guest.facts.vmcoreInfo.text));
   return notes;
-}
-
-/** The descriptor of one processor's NT_PRSTATUS; undefined when its registers are not known. */
-export function encodePrstatus(vcpu: Vcpu, arch: Architecture): Uint8Array | undefined {
-  const { registers } = vcpu;
-  if (registers === undefined) return undefined;
-  if (registers.kind === "other") return registers.prstatus;
-  // a dump read by us goes out as it came in
-  const kept = vcpu.raw?.prstatus;
-  if (kept !== undefined && kept.length === prstatusLayout(registers, arch).size) return kept;
-  const none = new Uint8Array(0);
-  const head = { siginfo: none, cursig: 0, pad: none, pid: vcpu.id + 1, identity: none, times: none };
-  if (registers.kind === "aarch64") {
-    const { x, sp, pc, pstate } = registers;
-    return PRSTATUS_AARCH64.encode({ ...head, x, sp, pc, pstate, fpvalid: none }, arch.order);
-  }
-  const selector = (name: X86SegmentName): bigint => BigInt(registers.segments[name]?.selector ?? 0);
-  const { r8, r9, r10, r11, r12, r13, r14, r15, ...general } = registers.general;
-  const { cs, ds, es, fs, gs, ss } = {
-    cs: selector("cs"),
-    ds: selector("ds"),
-    es: selector("es"),
-    fs: selector("fs"),
-    gs: selector("gs"),
-    ss: selector("ss"),
-  };
-  if (arch.bits === 32) {
-    const low = (value: bigint): number => Number(BigInt.asUintN(32, value));
-    const { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, rip, rflags } = general;
-    return PRSTATUS_I386.encode(
-      {
-        ...head,
-        rbx: low(rbx),
-        rcx: low(rcx),
-        rdx: low(rdx),
-        rsi: low(rsi),
-        rdi: low(rdi),
-        rbp: low(rbp),
-        rax: low(rax),
-        ds: low(ds),
-        es: low(es),
-        fs: low(fs),
-        gs: low(gs),
-        orig_rax: 0xffff_ffff,
-        rip: low(rip),
-        cs: low(cs),
-        rflags: low(rflags),
-        rsp: low(rsp),
-        ss: low(ss),
-        fpvalid: none,
-      },
-      arch.order,
-    );
-  }
-  return PRSTATUS_X86_64.encode(
-    {
-      ...head,
-      ...general,
-      r8,
-      r9,
-      r10,
-      r11,
-      r12,
-      r13,
-      r14,
-      r15,
-      orig_rax: -1n,
-      cs,
-      ss,
-      ds,
-      es,
-      fs,
-      gs,
-      fs_base: registers.segments.fs?.base ?? registers.msrs.fs_base ?? 0n,
-      gs_base: registers.segments.gs?.base ?? registers.msrs.gs_base ?? 0n,
-      fpvalid: none,
-    },
-    arch.order,
-  );
-}
-
-function prstatusLayout(
-  registers: X86Registers | Aarch64Registers,
-  arch: Architecture,
-): { readonly size: number } {
-  if (registers.kind === "aarch64") return PRSTATUS_AARCH64;
-  return arch.bits === 32 ? PRSTATUS_I386 : PRSTATUS_X86_64;
 }
 
 /** The descriptor of QEMU's note: 440 octets, always little endian. */
@@ -303,19 +122,26 @@ export function encodeQemu(registers: X86Registers): Uint8Array {
 }
 
 /**
- * The processors that a dump's notes describe: the n-th CORE/NT_PRSTATUS with the n-th QEMU note.
- * Notes of a size that fits nothing known are kept as they are where they can be, ignored otherwise.
+ * The processors that a dump's notes describe: the n-th CORE/NT_PRSTATUS with the n-th QEMU note, and the notes of
+ * Linux's names between it and the next. Notes of a size that fits nothing known are kept as they are.
  */
 export function decodeVcpus(notes: readonly RawNote[], arch: Architecture): Vcpu[] {
-  const prstatus = notes.filter((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
+  const states: { readonly state: Uint8Array; readonly beside: VcpuNote[] }[] = [];
+  for (const { name, type, descriptor } of notes) {
+    if (name === "CORE" && type === NT_PRSTATUS) states.push({ state: descriptor, beside: [] });
+    else if (name === "CORE" || name === "LINUX") states.at(-1)?.beside.push({ name, type, descriptor });
+  }
   const qemu = notes.filter((note) => note.name === "QEMU" && note.descriptor.length >= QEMU_SIZE);
-  return Array.from({ length: Math.max(prstatus.length, qemu.length) }, (_, id): Vcpu => {
-    const state = prstatus[id]?.descriptor;
+  return Array.from({ length: Math.max(states.length, qemu.length) }, (_, id): Vcpu => {
+    const { state, beside = [] } = states[id] ?? {};
     const full = qemu[id]?.descriptor;
-    const raw = state === undefined ? {} : { raw: { prstatus: state } };
-    if (full !== undefined) return { id, registers: decodeQemu(full), ...raw };
+    const kept = {
+      ...(state === undefined ? {} : { raw: { prstatus: state } }),
+      ...(beside.length === 0 ? {} : { notes: beside }),
+    };
+    if (full !== undefined) return { id, registers: decodeQemu(full), ...kept };
     if (state === undefined) return { id };
-    return { id, registers: decodePrstatus(state, arch), ...raw };
+    return { id, registers: decodePrstatus(state, arch), ...kept };
   });
 }
 
@@ -342,32 +168,4 @@ export function decodeQemu(descriptor: Uint8Array): X86Registers {
     debug: {},
     msrs: { kernel_gs_base },
   };
-}
-
-/** Registers of an NT_PRSTATUS descriptor. Selectors alone are no segments: they stay in the raw note. */
-export function decodePrstatus(
-  descriptor: Uint8Array,
-  arch: Architecture,
-): X86Registers | Aarch64Registers | OtherRegisters {
-  if (arch.machine === AARCH64.machine && descriptor.length >= PRSTATUS_AARCH64.size) {
-    const { x, sp, pc, pstate } = PRSTATUS_AARCH64.decode(descriptor, arch.order);
-    return { kind: "aarch64", x, sp, pc, pstate, system: {} };
-  }
-  const isX86 = arch.machine === X86_64.machine || arch.machine === I386.machine;
-  if (isX86 && descriptor.length >= PRSTATUS_X86_64.size) {
-    const state = PRSTATUS_X86_64.decode(descriptor, arch.order);
-    const { fs_base, gs_base } = state;
-    const general = Object.fromEntries(X86_GENERAL.map((name) => [name, state[name]]));
-    return x86Of(general as Record<X86General, bigint>, { fs_base, gs_base });
-  }
-  if (isX86 && descriptor.length >= PRSTATUS_I386.size) {
-    const state: Partial<Record<X86General, number>> = PRSTATUS_I386.decode(descriptor, arch.order);
-    const general = Object.fromEntries(X86_GENERAL.map((name) => [name, BigInt(state[name] ?? 0)]));
-    return x86Of(general as Record<X86General, bigint>, {});
-  }
-  return { kind: "other", prstatus: descriptor };
-}
-
-function x86Of(general: Record<X86General, bigint>, msrs: Record<string, bigint>): X86Registers {
-  return { kind: "x86", general, segments: {}, control: {}, debug: {}, msrs };
 }

@@ -2,15 +2,16 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AARCH64, AARCH64_BE, type Architecture, I386, X86_64 } from "../../src/guest/image.js";
 import { type Vcpu, X86_GENERAL, type X86Registers } from "../../src/guest/vcpu.js";
+import { decodeVcpus, encodeQemu, type RawNote } from "../../src/vmcore/notes.js";
 import {
-  decodeVcpus,
   encodePrstatus,
-  encodeQemu,
   PRSTATUS_AARCH64,
+  PRSTATUS_ARM,
   PRSTATUS_I386,
+  PRSTATUS_PPC64,
+  PRSTATUS_S390X,
   PRSTATUS_X86_64,
-  type RawNote,
-} from "../../src/vmcore/notes.js";
+} from "../../src/vmcore/prstatus.js";
 
 const u64 = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n });
 const u32 = fc.nat(0xffff_ffff);
@@ -60,9 +61,12 @@ describe("processor notes", () => {
     expect(PRSTATUS_X86_64.size).toBe(336);
     expect(PRSTATUS_I386.size).toBe(144);
     expect(PRSTATUS_AARCH64.size).toBe(392);
-    expect(PRSTATUS_X86_64.offsetOf("pid")).toBe(32);
+    expect(PRSTATUS_ARM.size).toBe(148);
+    expect(PRSTATUS_PPC64.size).toBe(504);
+    expect(PRSTATUS_S390X.size).toBe(336);
+    expect(PRSTATUS_X86_64.offsetOf("pr_pid")).toBe(32);
     expect(PRSTATUS_X86_64.offsetOf("r15")).toBe(112);
-    expect(PRSTATUS_I386.offsetOf("pid")).toBe(24);
+    expect(PRSTATUS_I386.offsetOf("pr_pid")).toBe(24);
     expect(PRSTATUS_I386.offsetOf("rbx")).toBe(72);
   });
 

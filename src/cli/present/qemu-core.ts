@@ -1,9 +1,9 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { Vcpu } from "../../guest/vcpu.js";
 import type { FlatRangeEntry, QemuCoreInspection } from "../../qemu/core/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { missingLines, percent } from "./memory.js";
-import { count, factLines, indented, type PresentOptions } from "./presenter.js";
+import { count, factLines, type PresentOptions } from "./presenter.js";
+import { vcpuLines } from "./vcpu.js";
 
 /** A QEMU core as text. */
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
@@ -64,25 +64,4 @@ function rangeLine(range: FlatRangeEntry): string {
 
 function release(text: string | undefined): string | undefined {
   return text === undefined ? undefined : (/^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? "present");
-}
-
-/** A processor: the main registers, all of them with `verbose`. */
-export function vcpuLines(vcpu: Vcpu, options: PresentOptions): string[] {
-  const { registers } = vcpu;
-  if (registers === undefined) return [`vCPU ${vcpu.id}: registers not known`];
-  if (registers.kind === "other") return [`vCPU ${vcpu.id}`];
-  if (registers.kind === "aarch64")
-    return [`vCPU ${vcpu.id}: pc ${hex(registers.pc)}, sp ${hex(registers.sp)}`];
-  const { general, control, segments } = registers;
-  const head = `vCPU ${vcpu.id}: rip ${hex(general.rip)}, rsp ${hex(general.rsp)}, cr0 ${hex(control.cr0 ?? 0n)}, cr3 ${hex(control.cr3 ?? 0n)}, cr4 ${hex(control.cr4 ?? 0n)}`;
-  if (!options.verbose) return [head];
-  const values = (record: Readonly<Record<string, bigint>>): string =>
-    Object.entries(record)
-      .map(([name, value]) => `${name} ${hex(value)}`)
-      .join(", ");
-  const parts = Object.entries(segments).map(
-    ([name, s]) =>
-      `${name} ${hex(s.selector)} base ${hex(s.base)} limit ${hex(s.limit)} flags ${hex(s.flags)}`,
-  );
-  return [head, ...indented([values(general), ...parts, values(registers.msrs)])];
 }

@@ -3,7 +3,7 @@ import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices.js"
 import type { InspectedMapping, QevmInspection } from "../../qemu/migration/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./qemu-core.js";
+import { vcpuLines } from "./vcpu.js";
 
 /** Rounds and elements shown before the rest is only counted. */
 const MOST_ROUNDS = 12;

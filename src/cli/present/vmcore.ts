@@ -6,7 +6,7 @@ import type { XenCoreInspection } from "../../vmcore/xen-core-reader.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { percent } from "./memory.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./qemu-core.js";
+import { vcpuLines } from "./vcpu.js";
 
 type Fact = readonly [name: string, value: string | undefined];
 type Vmcore = KdumpInspection | ElfVmcoreInspection | XenCoreInspection;

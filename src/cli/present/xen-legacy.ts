@@ -6,7 +6,7 @@ import type { Inspection } from "../../guest/input-format.js";
 import type { LegacyInspection } from "../../xen/legacy/survey.js";
 import { hex, paint, size } from "../terminal.js";
 import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./qemu-core.js";
+import { vcpuLines } from "./vcpu.js";
 
 function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
