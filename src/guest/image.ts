@@ -2,7 +2,7 @@ import type { ByteOrder } from "../binary/layout.js";
 import type { PhysicalMemory } from "./memory.js";
 import type { Vcpu } from "./vcpu.js";
 
-export type ArchitectureName = "x86_64" | "i386" | "aarch64" | "arm" | "ppc64" | "s390x";
+export type ArchitectureName = "x86_64" | "i386" | "aarch64" | "arm" | "ppc64" | "s390x" | "riscv64";
 
 /** What an ELF header says of a machine. */
 export interface Architecture {
@@ -21,6 +21,7 @@ export const AARCH64_BE: Architecture = { name: "aarch64", machine: 183, bits: 6
 export const PPC64: Architecture = { name: "ppc64", machine: 21, bits: 64, order: "big" };
 export const PPC64_LE: Architecture = { name: "ppc64", machine: 21, bits: 64, order: "little" };
 export const S390X: Architecture = { name: "s390x", machine: 22, bits: 64, order: "big" };
+export const RISCV64: Architecture = { name: "riscv64", machine: 243, bits: 64, order: "little" };
 
 /** The kernel's own description of itself, found in guest memory or brought by the source. */
 export interface VmcoreInfo {

@@ -1,7 +1,6 @@
 import { describeRecord } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import {
-  AARCH64,
   type Architecture,
   type Facts,
   type GuestImage,
@@ -114,7 +113,7 @@ export async function openStream(
       ? await mapMachine(stream, envelope.domain ?? {}, settings.map ?? [])
       : asBlocks(stream, blocks === true ? undefined : blocks);
   const memory = new MappedMemory(stream.ram.index.map, map.mappings);
-  const known = arch ?? defaultArchitecture(map);
+  const known = arch ?? map.machine?.arch ?? X86_64;
   const vmcoreInfo =
     blocks === undefined ? await vmcoreInfoOf(stream, memory, map.mappings, known) : undefined;
   const problems = report.findings
@@ -143,10 +142,6 @@ export async function openStream(
   };
 }
 
-function defaultArchitecture(map: MachineMap): Architecture {
-  return map.kind === "virt" ? AARCH64 : X86_64;
-}
-
 /** Blocks one behind another. */
 function asBlocks(stream: QevmStream, names: readonly string[] | undefined): MachineMap {
   const all = stream.ram?.blocks ?? [];
@@ -165,7 +160,7 @@ function asBlocks(stream: QevmStream, names: readonly string[] | undefined): Mac
     mappings.push({ start, end: start + block.length, at: block.firstFrame * stream.pageSize });
     start += block.length;
   }
-  return { kind: "unknown", mappings, ram: chosen, evidence: ["blocks one behind another"], warnings: [] };
+  return { machine: undefined, mappings, ram: chosen, evidence: ["blocks one behind another"], warnings: [] };
 }
 
 /** What was running when the guest was saved: `running`, `paused`. */

@@ -1,36 +1,60 @@
-import { latin1, viewOf } from "../../binary/layout.js";
+import { latin1 } from "../../binary/layout.js";
+import { sratMemory } from "./acpi-tables.js";
 import { fieldOf, numberOf } from "./devices.js";
-import type { DomainMemory } from "./machine-map.js";
 import type { RamBlock } from "./ram.js";
 import type { QevmStream } from "./stream.js";
 
-/** Blocks in the order of their addresses, and what that is known from. */
+/** Blocks in the order of their addresses. */
 export interface NodeOrder {
   readonly order: readonly RamBlock[];
-  readonly evidence: string;
+  /** What the order is known from; undefined: there is only one. */
+  readonly evidence?: string;
+}
+
+/** What tells an order. */
+export interface NodeFacts {
+  /** Octets of each cell as the domain's XML has them. */
+  readonly cells: readonly number[] | undefined;
+  /** RAM below 4 GiB. */
+  readonly below: number;
+  /** The machine's RAM in all, where the stream tells. */
+  readonly size: number | undefined;
+  readonly tables: Uint8Array | undefined;
 }
 
 const FOUR_GIB = 2 ** 32;
 /** Orders of more blocks than this are not tried one by one. */
 const MOST_TRIED = 4;
-const LARGEST_TABLES = 4 << 20;
 
 /**
- * The order of NUMA nodes' memory backends, where content makes it certain: libvirt's names and cell sizes, the
- * ACPI SRAT's node sizes when no two are alike, or the one order that puts the VMCOREINFO note where it must be.
+ * The memory backends of a machine's nodes in order, where content makes it certain: libvirt's names and cell sizes,
+ * the ACPI SRAT's node sizes when no two are alike, or the one order that puts the VMCOREINFO note where it must be.
+ * `blocks` may hold others (hot-plugged memory), which are left out when they can be told from nodes.
  */
 export async function orderOfNodes(
   stream: QevmStream,
   blocks: readonly RamBlock[],
-  domain: DomainMemory,
-  below: number,
+  facts: NodeFacts,
 ): Promise<NodeOrder | undefined> {
-  return byCells(blocks, domain) ?? (await bySrat(stream, blocks, below)) ?? byNote(stream, blocks, below);
+  const { cells, size, tables, below } = facts;
+  const fits = (found: NodeOrder | undefined): found is NodeOrder =>
+    found !== undefined && (size === undefined || octetsOf(found.order) === size);
+  const named = byCells(blocks, cells);
+  if (fits(named)) return named;
+  if (blocks.length === 1) return fits({ order: blocks }) ? { order: blocks } : undefined;
+  const sized = tables === undefined ? undefined : bySrat(tables, blocks, below);
+  if (fits(sized)) return sized;
+  const whole = fits({ order: blocks });
+  return whole ? byNote(stream, blocks, below) : undefined;
+}
+
+function octetsOf(blocks: readonly RamBlock[]): number {
+  return blocks.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** libvirt calls the backend of cell N `ram-nodeN`. */
-function byCells(blocks: readonly RamBlock[], { cells }: DomainMemory): NodeOrder | undefined {
-  if (cells === undefined || cells.length !== blocks.length) return undefined;
+function byCells(blocks: readonly RamBlock[], cells: readonly number[] | undefined): NodeOrder | undefined {
+  if (cells === undefined || cells.length === 0) return undefined;
   const order = cells.map((size, i) =>
     blocks.find(({ name, length }) => name.replace("/objects/", "") === `ram-node${i}` && length === size),
   );
@@ -39,55 +63,28 @@ function byCells(blocks: readonly RamBlock[], { cells }: DomainMemory): NodeOrde
     : undefined;
 }
 
-async function bySrat(
-  stream: QevmStream,
-  blocks: readonly RamBlock[],
-  below: number,
-): Promise<NodeOrder | undefined> {
-  const tables = stream.ram?.blocks.find(({ name }) => name === "/rom@etc/acpi/tables");
-  if (tables === undefined || tables.length > LARGEST_TABLES) return undefined;
-  const bytes = new Uint8Array(tables.length);
-  const read = await stream.ram?.index.map.read(tables.firstFrame * stream.pageSize, bytes);
-  if (read !== bytes.length) return undefined;
-  const sizes = sratSizes(bytes, below);
-  if (sizes === undefined || sizes.length !== blocks.length || new Set(sizes).size !== sizes.length)
-    return undefined;
+/** Nodes whose sizes no two of them share, each the size of one block. */
+function bySrat(tables: Uint8Array, blocks: readonly RamBlock[], below: number): NodeOrder | undefined {
+  // a node's entries leave out the old video window: what counts is where it begins and ends within RAM
+  const nodes = new Map<number, { start: number; end: number }>();
+  for (const { node, start, size, forHotPlug, nonVolatile } of sratMemory(tables)) {
+    if (forHotPlug || nonVolatile) continue;
+    const from = start >= FOUR_GIB && Number.isFinite(below) ? start - FOUR_GIB + below : start;
+    const known = nodes.get(node);
+    nodes.set(node, {
+      start: Math.min(from, known?.start ?? from),
+      end: Math.max(from + size, known?.end ?? 0),
+    });
+  }
+  const sorted = [...nodes.values()].sort((a, b) => a.start - b.start);
+  const isGapless = sorted.every(({ start }, i) => start === (sorted[i - 1]?.end ?? start));
+  const sizes = sorted.map(({ start, end }) => end - start);
+  if (sizes.length === 0 || !isGapless || new Set(sizes).size !== sizes.length) return undefined;
   const order = sizes.map((size) => blocks.filter(({ length }) => length === size));
   const single = order.flatMap((same) => (same.length === 1 ? same : []));
-  return single.length === blocks.length
+  return single.length === sizes.length
     ? { order: single, evidence: "order of nodes from the ACPI SRAT: no two are of one size" }
     : undefined;
-}
-
-/** Sizes of the nodes' memory in address order; undefined unless they cover RAM without gaps. */
-function sratSizes(bytes: Uint8Array, below: number): number[] | undefined {
-  const view = viewOf(bytes);
-  for (let at = 0; at + 48 <= bytes.length; at += 1) {
-    if (bytes[at] !== 0x53 || latin1(bytes.subarray(at, at + 4)) !== "SRAT") continue;
-    const length = view.getUint32(at + 4, true);
-    if (length < 48 || at + length > bytes.length) continue;
-    // the guest's firmware sets the checksum later: the table's form must do
-    const nodes = new Map<number, { start: number; end: number }>();
-    for (let entry = at + 48; entry + 2 <= at + length; entry += Math.max(2, bytes[entry + 1] ?? 2)) {
-      if (bytes[entry] !== 1 || bytes[entry + 1] !== 40 || entry + 40 > at + length) continue;
-      const node = view.getUint32(entry + 2, true);
-      const base = view.getUint32(entry + 8, true) + view.getUint32(entry + 12, true) * FOUR_GIB;
-      const size = view.getUint32(entry + 16, true) + view.getUint32(entry + 20, true) * FOUR_GIB;
-      const flags = view.getUint32(entry + 28, true);
-      // enabled, and there from the start
-      if ((flags & 1) === 0 || (flags & 2) !== 0 || size === 0) continue;
-      const start = base >= FOUR_GIB && Number.isFinite(below) ? base - FOUR_GIB + below : base;
-      const known = nodes.get(node);
-      nodes.set(node, {
-        start: Math.min(start, known?.start ?? start),
-        end: Math.max(start + size, known?.end ?? 0),
-      });
-    }
-    const sorted = [...nodes.values()].sort((a, b) => a.start - b.start);
-    const gapless = sorted.every(({ start }, i) => start === (sorted[i - 1]?.end ?? sorted[0]?.start));
-    if (sorted.length > 0 && gapless) return sorted.map(({ start, end }) => end - start);
-  }
-  return undefined;
 }
 
 /** The one order in which the address of the vmcoreinfo device points to a note. */

@@ -1,4 +1,4 @@
-import { AARCH64, type Architecture, I386, X86_64 } from "../../guest/image.js";
+import { AARCH64, type Architecture, ARM, I386, PPC64, RISCV64, S390X, X86_64 } from "../../guest/image.js";
 import type {
   Aarch64Registers,
   Segment,
@@ -7,7 +7,7 @@ import type {
   X86Registers,
   X86SegmentName,
 } from "../../guest/vcpu.js";
-import { type DeviceState, type DeviceValue, fieldOf, isStruct, numberOf } from "./devices.js";
+import { type DeviceState, type DeviceValue, fieldOf, findField, isStruct, numberOf } from "./devices.js";
 
 /** `env.regs` of x86 in its order; eight of them in a 32-bit target. */
 const X86_ORDER: readonly X86General[] = [
@@ -76,6 +76,19 @@ const AARCH64_SYSTEM: Readonly<Record<string, readonly [number, number, number, 
 };
 /** KVM's number of a 64-bit aarch64 system register, without its five parts. */
 const AARCH64_ID = 0x6030_0000_0013_0000n;
+/** Bits of an ARM processor's status: in a 32-bit state, and its mode there. */
+const STATUS_32 = 0x10n;
+const STATUS_MODE = 0x1fn;
+const USER_32 = 0x10n;
+/** The 32-bit user mode's r0 … r14 are x0 … x14. */
+const USER_REGISTERS = 15;
+
+/** Fields that only one architecture's processors have. */
+const TELLING: readonly (readonly [string, Architecture])[] = [
+  ["env.psw.mask", S390X],
+  ["env.nip", PPC64],
+  ["env.mhartid", RISCV64],
+];
 
 export interface Processors {
   readonly arch: Architecture | undefined;
@@ -89,16 +102,24 @@ export function processorsOf(devices: readonly DeviceState[]): Processors {
   if (first === undefined) return { arch: undefined, vcpus: [] };
   const arch = architectureOf(first);
   const vcpus = cpus.map((cpu): Vcpu => {
-    const registers = arch === AARCH64 ? aarch64(cpu) : arch === undefined ? undefined : x86(cpu, devices);
+    const registers =
+      arch === AARCH64 ? aarch64(cpu) : arch === X86_64 || arch === I386 ? x86(cpu, devices) : undefined;
     return { id: cpu.instance, ...(registers === undefined ? {} : { registers }) };
   });
   return { arch, vcpus: vcpus.sort((a, b) => a.id - b.id) };
 }
 
 function architectureOf(cpu: DeviceState): Architecture | undefined {
-  if (fieldOf(cpu, "env.xregs") !== undefined) return AARCH64;
-  if (fieldOf(cpu, "env.eip") === undefined) return undefined;
-  return listOf(fieldOf(cpu, "env.regs")).length === 16 ? X86_64 : I386;
+  if (fieldOf(cpu, "env.xregs") !== undefined) return isNarrow(cpu) ? ARM : AARCH64;
+  if (fieldOf(cpu, "env.eip") !== undefined)
+    return listOf(fieldOf(cpu, "env.regs")).length === 16 ? X86_64 : I386;
+  return TELLING.find(([field]) => findField(cpu, ({ name }) => name === field) !== undefined)?.[1];
+}
+
+/** Whether an ARM processor has never been in a 64-bit state: there is room for the registers, but nothing in them. */
+function isNarrow(cpu: DeviceState): boolean {
+  const wide = ["env.xregs", "env.sp_el", "env.elr_el"].flatMap((name) => listOf(fieldOf(cpu, name)));
+  return ((big(fieldOf(cpu, "cpsr")) ?? 0n) & STATUS_32) !== 0n && wide.every((value) => big(value) === 0n);
 }
 
 function listOf(value: DeviceValue | undefined): readonly DeviceValue[] {
@@ -180,8 +201,15 @@ function x86(cpu: DeviceState, devices: readonly DeviceState[]): X86Registers | 
 
 function aarch64(cpu: DeviceState): Aarch64Registers | undefined {
   const xregs = listOf(fieldOf(cpu, "env.xregs")).map((value) => big(value) ?? 0n);
-  const pc = big(fieldOf(cpu, "env.pc"));
+  let pc = big(fieldOf(cpu, "env.pc"));
   const pstate = big(fieldOf(cpu, "cpsr"));
+  if (pstate !== undefined && (pstate & STATUS_32) !== 0n) {
+    // a 32-bit program was running: its registers are kept apart
+    const narrow = listOf(fieldOf(cpu, "env.regs")).map(big);
+    pc = narrow[USER_REGISTERS] ?? pc;
+    if ((pstate & STATUS_MODE) === USER_32)
+      for (const [i, value] of narrow.slice(0, USER_REGISTERS).entries()) xregs[i] = value ?? 0n;
+  }
   const sp = xregs[31];
   if (pc === undefined || pstate === undefined || sp === undefined) return undefined;
   const system: Record<string, bigint> = {};

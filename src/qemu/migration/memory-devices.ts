@@ -1,0 +1,113 @@
+import { viewOf } from "../../binary/layout.js";
+import { nfitMemory } from "./acpi-tables.js";
+import { bytesOf, type DeviceState, fieldOf } from "./devices.js";
+import type { RamBlock } from "./ram.js";
+
+/** Memory that a device brings to the machine, at the address it is plugged at. */
+export interface PluggedMemory {
+  readonly block: RamBlock;
+  readonly address: number;
+  /** Parts of the block that the guest has, in octets; the whole of it unless given. */
+  readonly parts?: readonly { readonly start: number; readonly end: number }[];
+  readonly evidence: string;
+}
+
+/** Where the domain's description puts memory devices: block name → address. */
+export type PlacedByDomain = ReadonlyMap<string, number>;
+
+/** Memory devices whose address the stream or the domain's description tells. */
+export function memoryDevices(
+  blocks: readonly RamBlock[],
+  devices: readonly DeviceState[],
+  tables: Uint8Array | undefined,
+  placed: PlacedByDomain,
+): PluggedMemory[] {
+  const found: PluggedMemory[] = [];
+  for (const block of blocks) {
+    const virtio = virtioMem(block, devices);
+    if (virtio !== undefined) {
+      const { address, parts } = virtio;
+      found.push({ block, address, parts, evidence: `virtio-mem '${block.name}' as its device says` });
+      continue;
+    }
+    const address = placed.get(block.name.replace(/^\/objects\//, ""));
+    if (address !== undefined)
+      found.push({ block, address, evidence: `'${block.name}' as the domain's XML says` });
+  }
+  return [...found, ...persistent(blocks, found, tables)];
+}
+
+/** A memory backend's block: its id alone, with its path in machine types up to 3.1. */
+const BACKEND = /^(\/objects\/)?[^/]+$/;
+
+/** NVDIMMs: the NFIT tells places and sizes, not names; a size that occurs once on both sides is enough. */
+function persistent(
+  blocks: readonly RamBlock[],
+  known: readonly PluggedMemory[],
+  tables: Uint8Array | undefined,
+): PluggedMemory[] {
+  if (tables === undefined) return [];
+  const ranges = nfitMemory(tables).filter(({ start }) => !known.some(({ address }) => address === start));
+  return ranges.flatMap(({ start, size }): PluggedMemory[] => {
+    const alike = blocks.filter(({ name, length }) => length === size && BACKEND.test(name));
+    const [block] = alike;
+    if (block === undefined || alike.length > 1 || ranges.filter((one) => one.size === size).length > 1)
+      return [];
+    return [{ block, address: start, evidence: `'${block.name}' from the ACPI NFIT` }];
+  });
+}
+
+interface VirtioMem {
+  readonly address: number;
+  readonly parts: readonly { readonly start: number; readonly end: number }[];
+}
+
+/** Octets of a virtio-mem device's own state in front of its bitmap. */
+const STATE = 52;
+const SMALLEST_PLUG = 4096;
+
+/**
+ * What a virtio-mem device has plugged of its block. Its state stands in virtio's own, which has no description:
+ * u64 address, u64 octets of the region, u64 octets plugged at once, u32 node, u64 octets usable, u64 plugged,
+ * u64 asked for, then a bit for each unit, in words of 64. It is known by the block's length and by its own sums.
+ */
+export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {
+  const slot = block.name.slice(0, block.name.lastIndexOf("/") + 1);
+  const device = slot === "" ? undefined : devices.find(({ section }) => section === `${slot}virtio-mem`);
+  const bytes = device === undefined ? undefined : bytesOf(fieldOf(device, "virtio"));
+  if (bytes === undefined) return undefined;
+  const view = viewOf(bytes);
+  const u64 = (at: number): number => view.getUint32(at) * 2 ** 32 + view.getUint32(at + 4);
+  for (let at = 0; at + STATE <= bytes.length; at += 1) {
+    if (u64(at + 8) !== block.length) continue;
+    const address = u64(at);
+    const unit = u64(at + 16);
+    if (unit < SMALLEST_PLUG || !Number.isSafeInteger(Math.log2(unit)) || address % unit !== 0) continue;
+    if (u64(at + 28) > block.length || u64(at + 36) > block.length || u64(at + 44) > block.length) continue;
+    const bits = Math.ceil(block.length / unit);
+    const bitmap = at + STATE;
+    if (bitmap + Math.ceil(bits / 64) * 8 > bytes.length) continue;
+    const parts = pluggedParts(view, bitmap, bits, unit);
+    const plugged = parts.reduce((sum, { start, end }) => sum + end - start, 0);
+    if (plugged === u64(at + 36)) return { address, parts };
+  }
+  return undefined;
+}
+
+/** Bits as words of 64, most significant octet first. */
+function pluggedParts(
+  view: DataView,
+  bitmap: number,
+  bits: number,
+  unit: number,
+): { start: number; end: number }[] {
+  const parts: { start: number; end: number }[] = [];
+  for (let bit = 0; bit < bits; bit += 1) {
+    const octet = bitmap + (bit >> 6) * 8 + 7 - ((bit >> 3) & 7);
+    if (((view.getUint8(octet) >> (bit & 7)) & 1) === 0) continue;
+    const last = parts.at(-1);
+    if (last?.end === bit * unit) last.end += unit;
+    else parts.push({ start: bit * unit, end: (bit + 1) * unit });
+  }
+  return parts;
+}
