@@ -86,8 +86,8 @@ export interface ReadOptions {
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
-/** Window of the reader: answered by files at once. */
-const WINDOW = 256 << 10;
+/** Window of the reader: large enough that files read the next one while this one is decoded. */
+const WINDOW = 512 << 10;
 /** Device state of a stream that can't be read twice is kept while it is looked through. */
 const LARGEST_TAIL = 64 << 20;
 /** Decoded device state in all. */
