@@ -28,6 +28,7 @@ export const DW_TAG_rvalue_reference_type = 0x42;
 export const DW_TAG_atomic_type = 0x47;
 export const DW_TAG_immutable_type = 0x4b;
 
+export const DW_AT_sibling = 0x01;
 export const DW_AT_location = 0x02;
 export const DW_AT_name = 0x03;
 export const DW_AT_byte_size = 0x0b;

@@ -20,7 +20,7 @@ interface NameIndex {
 }
 
 /**
- * Section offsets of the units that `.debug_names` lists for a name.
+ * Section offsets of the units that `.debug_names` lists for a name and one of some tags.
  *
  * @throws FormatError `dwarf/index`, `dwarf/end`.
  */
@@ -28,12 +28,13 @@ export function debugNamesUnits(
   section: DwarfSection,
   strings: DwarfSection | undefined,
   name: string,
+  tags: readonly number[],
 ): number[] {
   if (strings === undefined) return [];
   const offsets: number[] = [];
   for (let at = 0; at < section.length; ) {
     const index = readIndex(section, at);
-    offsets.push(...lookUp(section, strings, index, name));
+    offsets.push(...lookUp(section, strings, index, name, tags));
     at = index.end;
   }
   return offsets;
@@ -76,7 +77,13 @@ function readIndex(section: DwarfSection, at: number): NameIndex {
   };
 }
 
-function lookUp(section: DwarfSection, strings: DwarfSection, index: NameIndex, name: string): number[] {
+function lookUp(
+  section: DwarfSection,
+  strings: DwarfSection,
+  index: NameIndex,
+  name: string,
+  tags: readonly number[],
+): number[] {
   const { bucketCount, nameCount, is64 } = index;
   const word = is64 ? 8 : 4;
   const nameOf = (i: number): string =>
@@ -84,7 +91,7 @@ function lookUp(section: DwarfSection, strings: DwarfSection, index: NameIndex, 
   const units: number[] = [];
   const take = (i: number): void => {
     const pool = new Cursor(section, index.entriesAt + word * i, index.end).offset(is64);
-    units.push(...entryUnits(section, index, index.poolAt + pool));
+    units.push(...entryUnits(section, index, index.poolAt + pool, tags));
   };
   if (bucketCount === 0) {
     for (let i = 0; i < nameCount; i += 1) if (nameOf(i) === name) take(i);
@@ -102,13 +109,13 @@ function lookUp(section: DwarfSection, strings: DwarfSection, index: NameIndex, 
 }
 
 /** Units of the entries of one name; entries of types that are units of their own have none. */
-function entryUnits(section: DwarfSection, index: NameIndex, at: number): number[] {
+function entryUnits(section: DwarfSection, index: NameIndex, at: number, tags: readonly number[]): number[] {
   const shape = { version: 5, is64: index.is64, addressSize: 8 };
   const abbrevs = readAbbrevs(section, index);
   const cursor = new Cursor(section, at, index.end);
   const units: number[] = [];
   for (let code = cursor.uleb(); code !== 0; code = cursor.uleb()) {
-    const attributes = abbrevs.get(code);
+    const { tag = 0, attributes } = abbrevs.get(code) ?? {};
     if (attributes === undefined) {
       throw section.error("dwarf/index", cursor.pos, `abbreviation ${code} is not in the index`);
     }
@@ -127,7 +134,7 @@ function entryUnits(section: DwarfSection, index: NameIndex, at: number): number
       if (attribute === dw.DW_IDX_compile_unit) unit = value;
       if (attribute === dw.DW_IDX_type_unit) unit = index.unitCount + value;
     }
-    if (unit === undefined || unit >= index.unitCount) continue;
+    if (unit === undefined || unit >= index.unitCount || !tags.includes(tag)) continue;
     const place = index.unitsAt + (index.is64 ? 8 : 4) * unit;
     units.push(new Cursor(section, place, index.end).offset(index.is64));
   }
@@ -137,20 +144,20 @@ function entryUnits(section: DwarfSection, index: NameIndex, at: number): number
 function readAbbrevs(
   section: DwarfSection,
   index: NameIndex,
-): Map<number, { readonly attribute: number; readonly form: number }[]> {
-  const table = new Map<number, { attribute: number; form: number }[]>();
+): Map<number, { readonly tag: number; readonly attributes: { attribute: number; form: number }[] }> {
+  const table = new Map<number, { tag: number; attributes: { attribute: number; form: number }[] }>();
   const cursor = new Cursor(section, index.abbrevsAt, index.poolAt);
   while (cursor.pos < index.poolAt) {
     const code = cursor.uleb();
     if (code === 0) break;
-    cursor.uleb();
+    const tag = cursor.uleb();
     const attributes: { attribute: number; form: number }[] = [];
     for (;;) {
       const [attribute, form] = [cursor.uleb(), cursor.uleb()];
       if (attribute === 0 && form === 0) break;
       attributes.push({ attribute, form });
     }
-    table.set(code, attributes);
+    table.set(code, { tag, attributes });
   }
   return table;
 }

@@ -31,22 +31,19 @@ export class Die {
     }
     const cursor = new Cursor(section, offset, unit.end);
     const code = cursor.uleb();
-    const row = abbrevs.row(code);
-    if (row < 0) throw unknownAbbreviation(unit, offset, code);
+    const abbreviation = abbrevs.get(code);
+    if (abbreviation === undefined) throw unknownAbbreviation(unit, offset, code);
     let at = cursor.pos;
-    for (let i = abbrevs.firstAttribute[row] ?? 0; i < (abbrevs.firstAttribute[row + 1] ?? 0); i += 1) {
-      const form = abbrevs.forms[i] ?? 0;
-      const value = { form, at, constant: abbrevs.constants[i] ?? 0 };
-      const attribute = abbrevs.attributes[i] ?? 0;
+    for (const { attribute, form, constant } of abbreviation.attributes) {
       // the first one counts, should a producer give an attribute twice
-      if (!this.#values.has(attribute)) this.#values.set(attribute, value);
+      if (!this.#values.has(attribute)) this.#values.set(attribute, { form, at, constant });
       at = skipForm(section, at, unit.end, form, unit);
       if (at > unit.end) throw section.error("dwarf/end", offset, "an entry goes beyond the end of its unit");
     }
     this.unit = unit;
     this.offset = offset;
-    this.tag = abbrevs.tags[row] ?? 0;
-    this.hasChildren = abbrevs.hasChildren[row] ?? false;
+    this.tag = abbreviation.tag;
+    this.hasChildren = abbreviation.hasChildren;
     this.next = at;
   }
 

@@ -64,8 +64,25 @@ const COUNTED: ReadonlySet<number> = new Set([
   dw.DW_FORM_exprloc,
 ]);
 
+/** Sizes of the forms below this, by shape: the others are of GNU extensions and rare. */
+const COMMON = 0x40;
+const UNKNOWN = -2;
+const tables = new Map<number, Int8Array>();
+
 /** Octets that a form takes in a unit; -1 when its contents decide; undefined for a form that isn't known. */
 export function formSize(form: number, shape: UnitShape): number | undefined {
+  if (form >= COMMON) return sizeOf(form, shape);
+  const key = (shape.version <= 2 ? 1 : 0) | (shape.is64 ? 2 : 0) | (shape.addressSize << 2);
+  let table = tables.get(key);
+  if (table === undefined) {
+    table = Int8Array.from({ length: COMMON }, (_, common) => sizeOf(common, shape) ?? UNKNOWN);
+    tables.set(key, table);
+  }
+  const size = table[form] ?? UNKNOWN;
+  return size === UNKNOWN ? undefined : size;
+}
+
+function sizeOf(form: number, shape: UnitShape): number | undefined {
   const fixed = FIXED.get(form);
   if (fixed !== undefined) return fixed;
   if (form === dw.DW_FORM_addr) return shape.addressSize;

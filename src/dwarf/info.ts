@@ -5,7 +5,7 @@ import { Die } from "./die.js";
 import { DwarfFile } from "./file.js";
 import { plainAddress } from "./location.js";
 import { indexedUnits } from "./name-index.js";
-import { type Candidates, searchName } from "./name-search.js";
+import { type Candidates, nameHits, type NameQuery, searchName } from "./name-search.js";
 import { findReferrers } from "./referrers.js";
 import { originOf, scopeOf } from "./scope.js";
 import { loadSplitUnits, type SplitOptions } from "./split.js";
@@ -15,6 +15,7 @@ import { confirm, type PlacedDie } from "./walk.js";
 
 /** Definitions that only refer to a named entry which refers to another one: no producer goes deeper. */
 const ORIGIN_ROUNDS = 4;
+const VARIABLE: readonly number[] = [dw.DW_TAG_variable];
 
 export interface DebugInfoOptions extends SplitOptions {
   /** The file that `.gnu_debugaltlink` or `.debug_sup` names (made by `dwz -m`). */
@@ -99,7 +100,7 @@ export class DebugInfo implements TypeContext {
     const path = name.split("::");
     const last = path.pop() ?? name;
     const indexed = this.files.flatMap((file) => {
-      const units = indexedUnits(file, last);
+      const units = indexedUnits(file, last, VARIABLE);
       return units === undefined ? [] : this.#variablesOf(file, last, path, units);
     });
     if (indexed.length > 0) return indexed;
@@ -113,7 +114,7 @@ export class DebugInfo implements TypeContext {
     units: readonly Unit[] | undefined,
   ): Variable[] {
     const found: Variable[] = [];
-    const query = { name, tags: [dw.DW_TAG_variable], ...(units === undefined ? {} : { units }) };
+    const query = { name, tags: VARIABLE, ...(units === undefined ? {} : { units }) };
     // entries that have no address of their own; declarations are many and only confirmed when one completes them
     let pending: Die[] = [];
     for (const { unit, offsets } of searchName(file, query)) {
@@ -155,6 +156,34 @@ export class DebugInfo implements TypeContext {
     const external = originOf(die, (origin) => origin.flag(dw.DW_AT_external)) !== undefined;
     const type = this.typeOf(typed?.reference(dw.DW_AT_type));
     return { name, address, type, external, unit: die.unit.name };
+  }
+
+  /**
+   * The type of a variable that other units see, by the first entry that gives it: a declaration will do, and is
+   * found sooner than the definition. For callers that have the address from elsewhere, a symbol table.
+   */
+  externalType(name: string): Type | undefined {
+    const query = { name, tags: VARIABLE };
+    for (const { die, parents } of this.#entries(query)) {
+      if (!die.flag(dw.DW_AT_external) || !die.has(dw.DW_AT_type) || !inScope({ die, parents }, [])) continue;
+      return this.typeOf(die.reference(dw.DW_AT_type));
+    }
+    return undefined;
+  }
+
+  /** Entries of a name one by one, those of units that an index lists first; some may come twice. */
+  *#entries(query: NameQuery): Iterable<PlacedDie> {
+    for (const indexed of [true, false]) {
+      for (const file of this.files) {
+        const units = indexed ? indexedUnits(file, query.name, query.tags) : undefined;
+        if (indexed && units === undefined) continue;
+        for (const { unit, offset } of nameHits(file, units === undefined ? query : { ...query, units })) {
+          for (const placed of confirm(unit, [offset])) {
+            if (placed.die.string(dw.DW_AT_name) === query.name) yield placed;
+          }
+        }
+      }
+    }
   }
 
   /**
@@ -205,6 +234,11 @@ export class DebugInfo implements TypeContext {
     scope: readonly string[],
     near: Unit | undefined,
   ): Die | undefined {
+    if (tags === NAMED_KINDS.typedef) {
+      // one is as good as another: they have no size that could differ
+      for (const placed of this.#entries({ name, tags })) if (inScope(placed, scope)) return placed.die;
+      return undefined;
+    }
     const search = (units: (file: DwarfFile) => readonly Unit[] | undefined | null): Die | undefined => {
       const all = this.files.flatMap((file) => {
         const some = units(file);
@@ -218,7 +252,7 @@ export class DebugInfo implements TypeContext {
       const own = search((file) => (near.file === file ? [near] : null));
       if (own !== undefined) return own;
     }
-    return search((file) => indexedUnits(file, name) ?? null) ?? search(() => undefined);
+    return search((file) => indexedUnits(file, name, tags) ?? null) ?? search(() => undefined);
   }
 
   /** The first definition; the others are only asked for their size, unless that differs. */

@@ -4,13 +4,14 @@ import { gdbIndexUnits } from "./gdb-index.js";
 import type { Unit } from "./unit.js";
 
 /**
- * The units that an index in the file (`.debug_names`, `.gdb_index`) lists for a name. Undefined without an
- * index, or when it doesn't know the name: indexes leave out some names, so that a search may still find it.
+ * The units that an index in the file (`.debug_names`, `.gdb_index`) lists for a name, of some tags where the index
+ * has them. Undefined without an index, or when it doesn't know the name: indexes leave out some names, so that a
+ * search may still find it.
  */
-export function indexedUnits(file: DwarfFile, name: string): Unit[] | undefined {
+export function indexedUnits(file: DwarfFile, name: string, tags: readonly number[]): Unit[] | undefined {
   const offsets =
     file.names !== undefined
-      ? debugNamesUnits(file.names, file.str, name)
+      ? debugNamesUnits(file.names, file.str, name, tags)
       : file.gdbIndex !== undefined
         ? gdbIndexUnits(file.gdbIndex, name)
         : [];

@@ -1,11 +1,17 @@
 import { latin1Bytes } from "../binary/layout.js";
+import { findOctets, findStrings, findValues } from "../elf/search-octets.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";
 import type { DwarfFile } from "./file.js";
-import { findOctets, findStrings, findValues } from "./search-octets.js";
 import type { Unit, UnitArea } from "./unit.js";
 import { DieWalk } from "./walk.js";
+
+/** An entry that may be what is searched. */
+export interface Hit {
+  readonly unit: Unit;
+  readonly offset: number;
+}
 
 /** Entries of one unit that may be what is searched: their offsets, ascending. `confirm` tells which are. */
 export interface Candidates {
@@ -36,6 +42,21 @@ interface NameOffsets {
  * has a name just there. Nothing is missed; a false hit in the midst of other data can't be told yet.
  */
 export function searchName(file: DwarfFile, query: NameQuery): Candidates[] {
+  const byUnit = new Map<Unit, Set<number>>();
+  for (const { unit, offset } of nameHits(file, query)) {
+    const known = byUnit.get(unit);
+    if (known === undefined) byUnit.set(unit, new Set([offset]));
+    else known.add(offset);
+  }
+  const all = Array.from(byUnit, ([unit, offsets]) => ({
+    unit,
+    offsets: [...offsets].sort((a, b) => a - b),
+  }));
+  return all.sort((a, b) => a.unit.offset - b.unit.offset);
+}
+
+/** The same, one by one in no order and as they are asked for; one may come twice. */
+export function* nameHits(file: DwarfFile, query: NameQuery): Iterable<Hit> {
   const text = latin1Bytes(query.name);
   const none: ReadonlySet<number> = new Set();
   const offsets: NameOffsets = {
@@ -43,33 +64,12 @@ export function searchName(file: DwarfFile, query: NameQuery): Candidates[] {
     lineStrp: file.lineStr === undefined ? none : findStrings(file.lineStr.bytes, text),
     alternate: file.alternate?.str === undefined ? none : findStrings(file.alternate.str.bytes, text),
   };
-  const found = new CandidateSet();
   for (const area of file.areas) {
     for (const [start, end] of ranges(area, query.units)) {
-      searchRange(area, start, end, query, offsets, text, found);
+      yield* rangeHits(area, start, end, query, offsets, text);
     }
   }
-  if (file.strOffsets !== undefined) searchIndexed(file, query, offsets.strp, found);
-  return found.list();
-}
-
-/** Candidates by unit. */
-class CandidateSet {
-  readonly #byUnit = new Map<Unit, Set<number>>();
-
-  add(unit: Unit, offset: number): void {
-    const known = this.#byUnit.get(unit);
-    if (known === undefined) this.#byUnit.set(unit, new Set([offset]));
-    else known.add(offset);
-  }
-
-  list(): Candidates[] {
-    const all = Array.from(this.#byUnit, ([unit, offsets]) => ({
-      unit,
-      offsets: [...offsets].sort((a, b) => a - b),
-    }));
-    return all.sort((a, b) => a.unit.offset - b.unit.offset);
-  }
+  if (file.strOffsets !== undefined) yield* indexedHits(file, query, offsets.strp);
 }
 
 /** Octets of an area to search: the units asked for, or all. */
@@ -81,18 +81,17 @@ function* ranges(area: UnitArea, units: readonly Unit[] | undefined): Iterable<r
   for (const unit of units) if (unit.area === area) yield [unit.entries, unit.end];
 }
 
-function searchRange(
+function* rangeHits(
   area: UnitArea,
   start: number,
   end: number,
   query: NameQuery,
   offsets: NameOffsets,
   text: Uint8Array,
-  found: CandidateSet,
-): void {
+): Iterable<Hit> {
   const { bytes, littleEndian } = area.section;
   const whole = new Set<Unit>();
-  const check = (at: number, forms: ReadonlySet<number>, isOffset: boolean): void => {
+  const check = function* (at: number, forms: ReadonlySet<number>, isOffset: boolean): Iterable<Hit> {
     const unit = area.unitAt(at);
     if (unit === undefined) return;
     // the low half of an 8-octet offset comes last in big endian
@@ -101,8 +100,8 @@ function searchRange(
     for (const place of namePlaces(unit, query)) {
       if (place.distance < 0 || place.form === dw.DW_FORM_indirect) whole.add(unit);
       else if (forms.has(place.form)) {
-        const offset = entryBefore(unit, valueAt - place.distance, place.row);
-        if (offset !== undefined) found.add(unit, offset);
+        const offset = entryBefore(unit, valueAt - place.distance, place.code);
+        if (offset !== undefined) yield { unit, offset };
       }
     }
   };
@@ -112,13 +111,13 @@ function searchRange(
     [offsets.alternate, STRP_ALT],
   ] as const;
   for (const [values, forms] of kinds) {
-    for (const { at } of findValues(bytes, values, littleEndian, start, end)) check(at, forms, true);
+    for (const { at } of findValues(bytes, values, littleEndian, start, end)) yield* check(at, forms, true);
   }
   const inline = new Uint8Array(text.length + 1);
   inline.set(text);
-  for (const at of findOctets(bytes, inline, start, end)) check(at, INLINE, false);
+  for (const at of findOctets(bytes, inline, start, end)) yield* check(at, INLINE, false);
   for (const unit of whole) {
-    scanUnit(unit, query, (die) => die.string(dw.DW_AT_name) === query.name, found);
+    yield* scanUnit(unit, query, (die) => die.string(dw.DW_AT_name) === query.name);
   }
 }
 
@@ -145,9 +144,9 @@ function* namePlaces(unit: Unit, query: NameQuery): Iterable<AttributePlace> {
 }
 
 /** The offset of the entry whose code ends at `end`, if the octets there are the code of that abbreviation. */
-export function entryBefore(unit: Unit, end: number, row: number): number | undefined {
+export function entryBefore(unit: Unit, end: number, abbreviation: number): number | undefined {
   const { bytes } = unit.section;
-  let code = unit.abbrevs.codes[row] ?? 0;
+  let code = abbreviation;
   let length = 1;
   for (let rest = code; rest >= 128; rest = Math.floor(rest / 128)) length += 1;
   const start = end - length;
@@ -161,12 +160,7 @@ export function entryBefore(unit: Unit, end: number, row: number): number | unde
 }
 
 /** Names given by number: the offset is searched in the tables, then the number in the units of that table. */
-function searchIndexed(
-  file: DwarfFile,
-  query: NameQuery,
-  strp: ReadonlySet<number>,
-  found: CandidateSet,
-): void {
+function* indexedHits(file: DwarfFile, query: NameQuery, strp: ReadonlySet<number>): Iterable<Hit> {
   const table = file.strOffsets;
   if (table === undefined) return;
   const hits = [...findValues(table.bytes, strp, table.littleEndian)]
@@ -187,15 +181,15 @@ function searchIndexed(
       hits.filter((at) => at >= base && at < next).map((at) => (at - shift - base) / size),
     );
     if (numbers.size === 0) continue;
-    scanUnit(unit, query, (die) => numbers.has(die.stringIndex(dw.DW_AT_name) ?? -1), found);
+    yield* scanUnit(unit, query, (die) => numbers.has(die.stringIndex(dw.DW_AT_name) ?? -1));
   }
 }
 
 /** Looks at every entry of the tags. */
-function scanUnit(unit: Unit, query: NameQuery, matches: (die: Die) => boolean, found: CandidateSet): void {
-  const rows = new Set(Array.from(namePlaces(unit, query), ({ row }) => row));
+function* scanUnit(unit: Unit, query: NameQuery, matches: (die: Die) => boolean): Iterable<Hit> {
+  const codes = new Set(Array.from(namePlaces(unit, query), ({ code }) => code));
   const walk = new DieWalk(unit);
   while (walk.next()) {
-    if (rows.has(walk.row) && matches(new Die(unit, walk.offset))) found.add(unit, walk.offset);
+    if (codes.has(walk.code) && matches(new Die(unit, walk.offset))) yield { unit, offset: walk.offset };
   }
 }

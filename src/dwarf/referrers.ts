@@ -1,8 +1,9 @@
+import { findOctets, findValues } from "../elf/search-octets.js";
+import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";
 import type { DwarfFile } from "./file.js";
 import { entryBefore } from "./name-search.js";
-import { findOctets, findValues } from "./search-octets.js";
 import type { Unit, UnitArea } from "./unit.js";
 import { confirm, DieWalk } from "./walk.js";
 
@@ -41,8 +42,8 @@ export function* findReferrers(file: DwarfFile, targets: readonly Die[]): Iterab
   }
 }
 
-/** Rows of variables that refer by one of some forms, and where. */
-function places(unit: Unit, forms: ReadonlySet<number>): { row: number; form: number; distance: number }[] {
+/** Abbreviations of variables that refer by one of some forms, and where. */
+function places(unit: Unit, forms: ReadonlySet<number>): AttributePlace[] {
   return ORIGINS.flatMap((attribute) =>
     unit.abbrevs.places(dw.DW_TAG_variable, attribute).filter(({ form }) => forms.has(form)),
   );
@@ -57,18 +58,18 @@ function* withinUnit(unit: Unit, targets: readonly Die[]): Iterable<Die> {
     const { bytes, littleEndian } = unit.section;
     const offsets = new Set<number>();
     for (const { at } of findValues(bytes, values, littleEndian, unit.entries, unit.end)) {
-      for (const { row, distance } of wanted) {
-        const offset = entryBefore(unit, at - distance, row);
+      for (const { code, distance } of wanted) {
+        const offset = entryBefore(unit, at - distance, code);
         if (offset !== undefined) offsets.add(offset);
       }
     }
     yield* referring(unit, [...offsets], targets);
     return;
   }
-  const rows = new Set(wanted.map(({ row }) => row));
+  const codes = new Set(wanted.map(({ code }) => code));
   const walk = new DieWalk(unit);
   while (walk.next()) {
-    if (!rows.has(walk.row)) continue;
+    if (!codes.has(walk.code)) continue;
     const die = new Die(unit, walk.offset);
     if (refersTo(die, targets)) yield die;
   }
@@ -82,17 +83,17 @@ function* acrossUnits(area: UnitArea, targets: readonly Die[], forms: ReadonlySe
   for (const { at } of findValues(section.bytes, values, section.littleEndian)) {
     const unit = area.unitAt(at);
     if (unit === undefined) continue;
-    for (const { row, form, distance } of places(unit, forms)) {
+    for (const { code, form, distance } of places(unit, forms)) {
       // an entry that can't be told by distance is looked at with all of its kind
       const offsets = found.get(unit) ?? new Set();
       found.set(unit, offsets);
       if (distance < 0) {
         const walk = new DieWalk(unit);
-        while (walk.next()) if (walk.row === row) offsets.add(walk.offset);
+        while (walk.next()) if (walk.code === code) offsets.add(walk.offset);
         continue;
       }
       const wide = unit.is64 && form !== dw.DW_FORM_ref_sup4 ? !section.littleEndian : false;
-      const offset = entryBefore(unit, (wide ? at - 4 : at) - distance, row);
+      const offset = entryBefore(unit, (wide ? at - 4 : at) - distance, code);
       if (offset !== undefined) offsets.add(offset);
     }
   }

@@ -122,6 +122,12 @@ export class Cursor {
 
   uleb(): number {
     const at = this.pos;
+    const first = at < this.end ? (this.section.bytes[at] ?? 0) : 0x80;
+    // nearly all take one octet
+    if (first < 0x80) {
+      this.pos = at + 1;
+      return first;
+    }
     let value = 0;
     let scale = 1;
     for (;;) {

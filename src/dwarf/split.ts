@@ -61,11 +61,9 @@ export async function loadSplitUnits(
 function findSkeletons(main: DwarfFile): Map<bigint, Unit> {
   const skeletons = new Map<bigint, Unit>();
   const [area] = main.areas;
-  if (area === undefined) return skeletons;
+  if (area?.mayBeSplit !== true) return skeletons;
   for (const unit of area.units()) {
-    // before DWARF 5 only attributes tell; such a program has .debug_addr
-    const maybe = unit.version >= 5 ? unit.type === dw.DW_UT_skeleton : main.addr !== undefined;
-    if (!maybe || unit.splitName === undefined) continue;
+    if ((unit.version >= 5 && unit.type !== dw.DW_UT_skeleton) || unit.splitName === undefined) continue;
     const id = unit.splitId;
     if (id !== undefined) skeletons.set(id, unit);
   }

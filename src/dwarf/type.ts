@@ -88,6 +88,7 @@ export class Type {
   readonly die: Die | undefined;
   readonly #context: TypeContext;
   #members: readonly Member[] | undefined;
+  #complete: Type | undefined;
 
   constructor(context: TypeContext, die: Die | undefined) {
     this.#context = context;
@@ -126,6 +127,11 @@ export class Type {
    * @throws AbsentError `dwarf/incomplete-type` when there is none.
    */
   complete(): Type {
+    this.#complete ??= this.#findDefinition();
+    return this.#complete;
+  }
+
+  #findDefinition(): Type {
     const type = this.peel();
     const { die } = type;
     if (die === undefined || !(type.isDeclaration || die.has(dw.DW_AT_signature))) return type;

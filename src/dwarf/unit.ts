@@ -15,6 +15,9 @@ export class UnitArea {
   readonly #offsets: Float64Array;
   readonly #units = new Map<number, Unit>();
 
+  /** Whether units of it may stand for split ones. */
+  readonly mayBeSplit: boolean;
+
   /** Walks the unit headers. @throws FormatError `dwarf/unit`, `dwarf/version`, `dwarf/end`. */
   constructor(file: DwarfFile, section: DwarfSection, types: boolean) {
     this.file = file;
@@ -23,6 +26,7 @@ export class UnitArea {
     let offsets = new Float64Array(1024);
     let count = 0;
     let at = 0;
+    let mayBeSplit = false;
     while (at < section.length) {
       if (count + 1 >= offsets.length) {
         const larger = new Float64Array(2 * offsets.length);
@@ -31,9 +35,13 @@ export class UnitArea {
       }
       offsets[count] = at;
       count += 1;
-      at = readUnitHeader(section, at, types).end;
+      const { end, version, type } = readUnitHeader(section, at, types);
+      // before DWARF 5 only attributes tell; such a program has .debug_addr
+      mayBeSplit ||= version >= 5 ? type === dw.DW_UT_skeleton : file.addr !== undefined;
+      at = end;
     }
     offsets[count] = at;
+    this.mayBeSplit = mayBeSplit;
     this.#offsets = offsets.slice(0, count + 1);
   }
 
@@ -53,7 +61,8 @@ export class UnitArea {
   unitAt(offset: number): Unit | undefined {
     const end = this.#offsets[this.count] ?? 0;
     if (!(offset >= 0 && offset < end)) return undefined;
-    let [low, high] = [0, this.count - 1];
+    let low = 0;
+    let high = this.count - 1;
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
       if ((this.#offsets[middle] ?? 0) <= offset) low = middle;

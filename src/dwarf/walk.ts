@@ -1,16 +1,17 @@
+import type { Abbreviation } from "./abbrev.js";
 import { Die, unknownAbbreviation } from "./die.js";
 import { skipForm } from "./forms.js";
 import type { Unit } from "./unit.js";
 
 /**
  * Goes over the entries of a unit in the order of the file, without an object each: `next()` moves to an entry,
- * the properties tell which. Siblings' references are not followed, so nothing can lead it in circles.
+ * the properties tell which. It never goes back, so nothing can lead it in circles.
  */
 export class DieWalk {
   /** Section offset of the entry. */
   offset = 0;
-  /** Row of its abbreviation. */
-  row = 0;
+  /** Code of its abbreviation. */
+  code = 0;
   /** 0 for the unit's own entry. */
   depth = 0;
   readonly #unit: Unit;
@@ -28,8 +29,11 @@ export class DieWalk {
     return this.#parents.slice(0, this.depth);
   }
 
-  /** @throws FormatError `dwarf/entry`, `dwarf/end` for a damaged entry. */
-  next(): boolean {
+  /**
+   * @param wanted Children of entries that end before this offset, by DW_AT_sibling, are passed over.
+   * @throws FormatError `dwarf/entry`, `dwarf/end` for a damaged entry.
+   */
+  next(wanted = 0): boolean {
     const unit = this.#unit;
     const { section, abbrevs, end } = unit;
     const { bytes } = section;
@@ -55,27 +59,33 @@ export class DieWalk {
         if (this.#below <= 0) return false;
         continue;
       }
-      const row = abbrevs.row(code);
-      if (row < 0) throw unknownAbbreviation(unit, start, code);
-      const size = abbrevs.sizes[row] ?? -1;
-      if (size >= 0) {
-        at += size;
-      } else {
-        const last = abbrevs.firstAttribute[row + 1] ?? 0;
-        for (let i = abbrevs.firstAttribute[row] ?? 0; i < last; i += 1) {
-          at = skipForm(section, at, end, abbrevs.forms[i] ?? 0, unit);
-        }
-      }
+      const abbreviation = abbrevs.get(code);
+      if (abbreviation === undefined) throw unknownAbbreviation(unit, start, code);
+      const { size, attributes } = abbreviation;
+      const body = at;
+      if (size >= 0) at += size;
+      else for (const { form } of attributes) at = skipForm(section, at, end, form, unit);
       if (at > end) throw section.error("dwarf/end", start, "an entry goes beyond the end of its unit");
       this.offset = start;
-      this.row = row;
+      this.code = code;
       this.depth = this.#below;
       this.#parents[this.depth] = start;
-      if (abbrevs.hasChildren[row] === true) this.#below += 1;
+      if (abbreviation.hasChildren) {
+        const sibling = at < wanted ? siblingOf(unit, abbreviation, body) : 0;
+        if (at < sibling && sibling <= wanted) at = sibling;
+        else this.#below += 1;
+      }
       this.#position = at;
       return true;
     }
   }
+}
+
+/** Offset of the entry behind the children of one, where that is said in the usual form; 0 otherwise. */
+function siblingOf(unit: Unit, { sibling }: Abbreviation, body: number): number {
+  const { view, littleEndian } = unit.section;
+  const at = body + sibling;
+  return sibling < 0 || at + 4 > unit.end ? 0 : unit.offset + view.getUint32(at, littleEndian);
 }
 
 /** The direct children of an entry. */
@@ -98,7 +108,7 @@ export interface PlacedDie {
 export function* confirm(unit: Unit, offsets: readonly number[]): Iterable<PlacedDie> {
   const walk = new DieWalk(unit);
   let i = 0;
-  while (i < offsets.length && walk.next()) {
+  while (i < offsets.length && walk.next(offsets[i])) {
     while (i < offsets.length && (offsets[i] ?? 0) < walk.offset) i += 1;
     if (offsets[i] !== walk.offset) continue;
     yield { die: new Die(unit, walk.offset), parents: walk.parents() };

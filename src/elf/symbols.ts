@@ -1,6 +1,10 @@
 import { type ByteOrder, latin1Bytes, viewOf } from "../binary/layout.js";
 import { FormatError } from "../io/errors.js";
 import { elfLayouts, type ElfBits, SHN_UNDEF } from "./layout.js";
+import { findStrings, findValues } from "./search-octets.js";
+
+/** Binding of a symbol that other units don't see. */
+export const STB_LOCAL = 0;
 
 /** One defined symbol. */
 export interface ElfSymbol {
@@ -43,7 +47,7 @@ export class SymbolTable {
   find(name: string): ElfSymbol | undefined {
     let local: ElfSymbol | undefined;
     for (const symbol of this.findAll(name)) {
-      if (symbol.binding !== 0) return symbol;
+      if (symbol.binding !== STB_LOCAL) return symbol;
       local ??= symbol;
     }
     return local;
@@ -56,10 +60,9 @@ export class SymbolTable {
     const wanted = latin1Bytes(name);
     for (const { entries, names } of this.#parts) {
       const view = viewOf(entries);
-      const matches = nameOffsets(names, wanted);
-      if (matches.size === 0) continue;
-      for (let at = 0; at + sym.size <= entries.length; at += sym.size) {
-        if (!matches.has(view.getUint32(at, little))) continue;
+      // st_name comes first
+      for (const { at } of findValues(entries, findStrings(names, wanted), little)) {
+        if (at % sym.size !== 0 || at + sym.size > entries.length) continue;
         const record = this.#decode(() => sym.read(view, at, this.#order), name);
         if (record.st_shndx === SHN_UNDEF) continue;
         yield {
@@ -82,17 +85,4 @@ export class SymbolTable {
       throw new FormatError(error.code, error.message, { source: this.#file, record: `symbol ${name}` });
     }
   }
-}
-
-/** Offsets of a string table where `wanted` ends a string: linkers let strings share their tails. */
-function nameOffsets(names: Uint8Array, wanted: Uint8Array): Set<number> {
-  const offsets = new Set<number>();
-  const first = wanted[0];
-  if (first === undefined) return offsets;
-  for (let at = names.indexOf(first); at >= 0; at = names.indexOf(first, at + 1)) {
-    let i = 1;
-    while (i < wanted.length && names[at + i] === wanted[i]) i += 1;
-    if (i === wanted.length && names[at + i] === 0) offsets.add(at);
-  }
-  return offsets;
 }

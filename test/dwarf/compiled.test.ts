@@ -95,6 +95,11 @@ async function check(program: string): Promise<DebugInfo> {
   expect(info.variable("inner")).toBeUndefined();
   expect(info.variable("argc")).toBeUndefined();
   expect(info.variable("absent")).toBeUndefined();
+  expect(String(info.externalType("plain"))).toBe("struct far_away *");
+  expect(info.externalType("global_struct")?.size).toBe(112);
+  for (const unseen of ["file_static", "inner", "argc", "absent"]) {
+    expect(info.externalType(unseen)).toBeUndefined();
+  }
   const pointer = info.variable("plain");
   expect(pointer?.address).toBe(addressOf("plain"));
   expect(String(pointer?.type)).toBe("struct far_away *");

@@ -1,8 +1,8 @@
 import { type ByteOrder, latin1, readU64, viewOf } from "../../binary/layout.js";
-import type { DebugInfo } from "../../dwarf/info.js";
+import type { DebugInfo, Variable } from "../../dwarf/info.js";
 import type { Field, Type } from "../../dwarf/type.js";
 import type { ProcessMemory } from "../../elf/process-memory.js";
-import type { SymbolTable } from "../../elf/symbols.js";
+import { STB_LOCAL, type SymbolTable } from "../../elf/symbols.js";
 import { AbsentError, FormatError } from "../../io/errors.js";
 
 const SPEC = "structures of QEMU as its debug information declares them";
@@ -34,12 +34,19 @@ export class Program {
   /** A variable by the first of several names that the program has; undefined when it has none of them. */
   async variable(...names: readonly string[]): Promise<Value | undefined> {
     for (const name of names) {
-      if (this.#symbols !== undefined && !name.includes("::") && this.#symbols.find(name) === undefined)
-        continue;
-      const found = this.info.variable(name);
+      const found = this.#locate(name);
       if (found !== undefined) return this.read(found.type, Number(found.address) + this.#bias, name);
     }
     return undefined;
+  }
+
+  #locate(name: string): Pick<Variable, "address" | "type"> | undefined {
+    if (this.#symbols === undefined || name.includes("::")) return this.info.variable(name);
+    const symbol = this.#symbols.find(name);
+    if (symbol === undefined) return undefined;
+    const type = symbol.binding === STB_LOCAL ? undefined : this.info.externalType(name);
+    // a declaration may say less than the definition: an array of unknown length
+    return type?.size === symbol.size ? { address: symbol.address, type } : this.info.variable(name);
   }
 
   /** A type by the first of several names: typedefs and structures. */
