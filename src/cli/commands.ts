@@ -4,8 +4,8 @@ import type { Command } from "./command.js";
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import("./inspect.js")).command,
   verify: async () => (await import("./verify.js")).command,
-  extract: async () => (await import("./extract.js")).extract,
-  convert: async () => (await import("./convert.js")).convert,
+  extract: async () => (await import("./extract.js")).command,
+  convert: async () => (await import("./convert.js")).command,
   explain: async () => (await import("./explain.js")).command,
   formats: async () => (await import("./formats.js")).command,
 };

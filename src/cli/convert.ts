@@ -25,7 +25,7 @@ interface Arguments extends CommonArguments {
 }
 
 /** `guestscope convert`. */
-export const convert: Command = {
+export const command: Command = {
   name: "convert",
   summary: "convert a legacy Xen stream (Xen 3.x to 4.5) to version 3 or 2",
   examples: [

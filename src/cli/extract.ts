@@ -53,7 +53,7 @@ export interface ExtractDocument extends WriteReport {
 }
 
 /** `guestscope extract`. */
-export const extract: Command = {
+export const command: Command = {
   name: "extract",
   summary: "write a guest's memory and processors as a vmcore that crash, drgn and others open",
   examples: [

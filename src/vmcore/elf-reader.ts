@@ -335,7 +335,7 @@ function needSource(input: ByteSource | ByteStream): ByteSource {
 }
 
 /** ELF vmcores of QEMU's dump-guest-memory, of the kernel (/proc/vmcore) and of this project. */
-export const ELF_VMCORE_FORMAT: InputFormat = {
+export const elfVmcore: InputFormat = {
   id: "elf-vmcore",
   title: "ELF vmcore",
   matches: isVmcore,

@@ -99,7 +99,7 @@ async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<Kd
 }
 
 /** kdump-compressed dumps of makedumpfile and QEMU: plain, flattened, split. */
-export const KDUMP_FORMAT: InputFormat = {
+export const kdump: InputFormat = {
   id: "kdump",
   title: "kdump-compressed dump",
   matches(head) {

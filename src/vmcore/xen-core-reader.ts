@@ -355,7 +355,7 @@ function needSource(input: ByteSource | ByteStream): ByteSource {
 }
 
 /** Memory of a Xen guest as `xl dump-core` writes it. */
-export const XEN_CORE_FORMAT: InputFormat = {
+export const xenCore: InputFormat = {
   id: "xen-core",
   title: "Xen core (xl dump-core)",
   matches: isXenCore,

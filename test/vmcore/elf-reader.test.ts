@@ -20,7 +20,7 @@ import type { MemoryRange } from "../../src/guest/memory.js";
 import { type ByteSource, bytesSource } from "../../src/io/byte-source.js";
 import { GuestscopeError } from "../../src/io/errors.js";
 import { openFile } from "../../src/io/node/files.js";
-import { ELF_VMCORE_FORMAT, type ElfVmcoreInspection, isVmcore } from "../../src/vmcore/elf-reader.js";
+import { elfVmcore, type ElfVmcoreInspection, isVmcore } from "../../src/vmcore/elf-reader.js";
 import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
 import { differences, kdumpFolder, pagesOf, truthOf } from "./kdump-data.js";
 
@@ -29,13 +29,13 @@ afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
 function open(input: ByteSource): Promise<GuestImage> {
-  if (ELF_VMCORE_FORMAT.openGuest === undefined) throw new Error("no openGuest");
-  return ELF_VMCORE_FORMAT.openGuest(input, {});
+  if (elfVmcore.openGuest === undefined) throw new Error("no openGuest");
+  return elfVmcore.openGuest(input, {});
 }
 
 async function codes(input: ByteSource): Promise<string[]> {
   const report = new Report(input.name);
-  await ELF_VMCORE_FORMAT.verify?.(input, report, {});
+  await elfVmcore.verify?.(input, report, {});
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 
@@ -143,7 +143,7 @@ describe.skipIf(noData)("ELF dumps of QEMU", () => {
       expect(isVmcore(head)).toBe(true);
       const guest = await open(file);
       const present = [...guest.memory.ranges()].reduce((sum, range) => sum + range.end - range.start, 0);
-      const seen = (await ELF_VMCORE_FORMAT.inspect?.(file, {})) as ElfVmcoreInspection;
+      const seen = (await elfVmcore.inspect?.(file, {})) as ElfVmcoreInspection;
       expect(
         seen.segments.reduce((sum, { fileSize }) => sum + fileSize, 0),
         name,

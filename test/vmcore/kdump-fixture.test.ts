@@ -7,7 +7,7 @@ import type { GuestImage } from "../../src/guest/image.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { SystemError } from "../../src/io/errors.js";
 import { FlattenedSource } from "../../src/vmcore/flattened.js";
-import { KDUMP_FORMAT } from "../../src/vmcore/kdump-format.js";
+import { kdump } from "../../src/vmcore/kdump-format.js";
 import { subHeader64 } from "../../src/vmcore/kdump-layout.js";
 import { createKdumpWriter } from "../../src/vmcore/kdump-writer.js";
 import { fixtures, gunzipText } from "../shared.js";
@@ -30,7 +30,7 @@ async function open(
   name = "fixture",
   siblings: Record<string, Uint8Array> = {},
 ): Promise<GuestImage> {
-  const guest = await KDUMP_FORMAT.openGuest?.(bytesSource(bytes, name), {
+  const guest = await kdump.openGuest?.(bytesSource(bytes, name), {
     openFile: async (other) => {
       const found = siblings[other];
       if (found === undefined) throw new SystemError("os/ENOENT", "no such file", { source: other });
@@ -51,7 +51,7 @@ async function plain(): Promise<Uint8Array> {
 
 async function codes(bytes: Uint8Array): Promise<string[]> {
   const report = new Report("fixture");
-  await KDUMP_FORMAT.verify?.(bytesSource(bytes), report, {});
+  await kdump.verify?.(bytesSource(bytes), report, {});
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 

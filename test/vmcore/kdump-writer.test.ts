@@ -11,7 +11,7 @@ import { UsageError } from "../../src/io/errors.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
 import { openFile } from "../../src/io/node/files.js";
 import { createPageWorkers } from "../../src/io/node/page-workers.js";
-import { KDUMP_FORMAT, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
+import { kdump, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
 import { createKdumpWriter } from "../../src/vmcore/kdump-writer.js";
 import type { WriteOptions } from "../../src/vmcore/writer.js";
 import { hasProgram, hasShared, projectRoot, scratch, skipUnless } from "../shared.js";
@@ -25,7 +25,7 @@ const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd
 const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"];
 
 const open = async (bytes: Uint8Array): Promise<GuestImage> => {
-  const guest = await KDUMP_FORMAT.openGuest?.(bytesSource(bytes), {});
+  const guest = await kdump.openGuest?.(bytesSource(bytes), {});
   if (guest === undefined) throw new Error("no openGuest");
   return guest;
 };
@@ -40,7 +40,7 @@ async function write(guest: GuestImage, options: WriteOptions = {}): Promise<Uin
 
 async function findings(bytes: Uint8Array): Promise<string[]> {
   const report = new Report("written");
-  await KDUMP_FORMAT.verify?.(bytesSource(bytes), report, {});
+  await kdump.verify?.(bytesSource(bytes), report, {});
   return report.findings.map(({ code, message }) => `${code} ${message}`);
 }
 
@@ -71,7 +71,7 @@ describe("kdump writer", () => {
         control: { cr3: 0x1000n },
       });
       expect(await findings(bytes)).toEqual([]);
-      const seen = (await KDUMP_FORMAT.inspect?.(bytesSource(bytes), {})) as KdumpInspection;
+      const seen = (await kdump.inspect?.(bytesSource(bytes), {})) as KdumpInspection;
       expect(seen.compressions).toEqual(compress === "none" ? [] : [compress]);
       expect(seen.physBase).toEqual({ header: String(2n ** 64n - 186_646_528n), vmcoreInfo: "-186646528" });
       expect(seen.uname.release).toBe("6.1.0-model");
@@ -133,7 +133,7 @@ describe("kdump writer", () => {
 describe.skipIf(noData)("kdump → model → kdump", () => {
   it("keeps every page of a filtered Linux dump and leaves out what was excluded", async () => {
     const name = "linux.zlib-d31.kdump";
-    const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump(name, folder)), {});
+    const guest = await kdump.openGuest?.(openFile(unpackKdump(name, folder)), {});
     if (guest === undefined) throw new Error("no guest");
     const again = await open(await write(guest, { compress: "zstd" }));
     expect(differences((await pagesOf(again)).pages, truthOf(name))).toEqual([]);
@@ -189,7 +189,7 @@ for pfn in map(int, sys.stdin.read().split()):
   it.skipIf(noData || skipUnless(hasDrgn, "python3-drgn"))(
     "drgn knows the machine and reads pages alike",
     async () => {
-      const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      const guest = await kdump.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
       if (guest === undefined) throw new Error("no guest");
       const file = path.join(folder, "drgn.kdump");
       fs.writeFileSync(file, await write(guest, { compress: "zlib" }));
@@ -224,7 +224,7 @@ for pfn in map(int, sys.stdin.read().split()):
   it.skipIf(noData || skipUnless(hasProgram("crash"), "crash"))(
     "crash finds the release in all of them",
     async () => {
-      const guest = await KDUMP_FORMAT.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      const guest = await kdump.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
       if (guest === undefined) throw new Error("no guest");
       for (const compress of COMPRESSIONS) {
         const file = path.join(folder, `linux.${compress}.kdump`);
@@ -239,7 +239,7 @@ for pfn in map(int, sys.stdin.read().split()):
     "makedumpfile takes the kernel's log out, as out of its own file",
     async () => {
       const original = unpackKdump("linux.zlib-d31.kdump", folder);
-      const guest = await KDUMP_FORMAT.openGuest?.(openFile(original), {});
+      const guest = await kdump.openGuest?.(openFile(original), {});
       if (guest === undefined) throw new Error("no guest");
       const log = (file: string): string => {
         const out = `${file}.dmesg`;

@@ -8,7 +8,7 @@ import { FormatError, GuestscopeError } from "../../src/io/errors.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
 import { openFile } from "../../src/io/node/files.js";
 import { FlattenedSource } from "../../src/vmcore/flattened.js";
-import { KDUMP_FORMAT, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
+import { kdump, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
 import { siblingNames } from "../../src/vmcore/split-siblings.js";
 import { hasProgram, hasShared, scratch, skipUnless } from "../shared.js";
 import { differences, KDUMP_FILES, kdumpFolder, pagesOf, truthOf, unpackKdump } from "./kdump-data.js";
@@ -19,13 +19,13 @@ afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
 const open = (input: ByteSource, options = {}): Promise<import("../../src/guest/image.js").GuestImage> => {
-  if (KDUMP_FORMAT.openGuest === undefined) throw new Error("no openGuest");
-  return KDUMP_FORMAT.openGuest(input, options);
+  if (kdump.openGuest === undefined) throw new Error("no openGuest");
+  return kdump.openGuest(input, options);
 };
 
 async function findings(input: ByteSource): Promise<{ report: Report; codes: string[] }> {
   const report = new Report(input.name);
-  await KDUMP_FORMAT.verify?.(input, report, {});
+  await kdump.verify?.(input, report, {});
   return { report, codes: report.findings.map(({ code }) => code) };
 }
 
@@ -35,7 +35,7 @@ describe.skipIf(noData)("kdump files of QEMU and makedumpfile", () => {
       const file = openFile(unpackKdump(name, folder));
       const head = new Uint8Array(4096);
       await file.read(0, head);
-      expect(KDUMP_FORMAT.matches(head)).toBe(true);
+      expect(kdump.matches(head)).toBe(true);
       const guest = await open(file);
       const { pages } = await pagesOf(guest);
       expect(differences(pages, truthOf(name))).toEqual([]);
@@ -96,7 +96,7 @@ describe.skipIf(noData)("kdump files of QEMU and makedumpfile", () => {
   it("inspects what was recorded of every file", async () => {
     for (const name of Object.keys(KDUMP_FILES)) {
       const input = openFile(unpackKdump(name, folder));
-      const seen = (await KDUMP_FORMAT.inspect?.(input, {})) as KdumpInspection;
+      const seen = (await kdump.inspect?.(input, {})) as KdumpInspection;
       const recorded = fs.readFileSync(path.join(kdumpFolder, `${name}.json`), "utf8");
       const truth = [...truthOf(name).values()];
       expect(seen.pages.excluded + seen.pages.otherPart, name).toBe(truth.filter((t) => t === "-").length);

@@ -8,7 +8,7 @@ import { type ByteSource, bytesSource } from "../../src/io/byte-source.js";
 import { GuestscopeError } from "../../src/io/errors.js";
 import { openFile } from "../../src/io/node/files.js";
 import { isVmcore } from "../../src/vmcore/elf-reader.js";
-import { isXenCore, XEN_CORE_FORMAT, type XenCoreInspection } from "../../src/vmcore/xen-core-reader.js";
+import { isXenCore, xenCore, type XenCoreInspection } from "../../src/vmcore/xen-core-reader.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
 import { pagesOf } from "./kdump-data.js";
 
@@ -18,13 +18,13 @@ const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd
 const xen = path.join(sharedData, "xen-v3");
 
 function open(input: ByteSource): Promise<GuestImage> {
-  if (XEN_CORE_FORMAT.openGuest === undefined) throw new Error("no openGuest");
-  return XEN_CORE_FORMAT.openGuest(input, {});
+  if (xenCore.openGuest === undefined) throw new Error("no openGuest");
+  return xenCore.openGuest(input, {});
 }
 
 async function codes(input: ByteSource): Promise<string[]> {
   const report = new Report(input.name);
-  await XEN_CORE_FORMAT.verify?.(input, report, {});
+  await xenCore.verify?.(input, report, {});
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 
@@ -66,7 +66,7 @@ describe.skipIf(noData)("files of xl dump-core", () => {
       expect(guest.facts.guestType).toBe(name === "pv64" ? "PV" : "HVM");
       expect(guest.facts.hypervisor).toMatch(/^Xen 4\.17/);
       expect(await codes(file)).toEqual([]);
-      const seen = (await XEN_CORE_FORMAT.inspect?.(file, {})) as XenCoreInspection;
+      const seen = (await xenCore.inspect?.(file, {})) as XenCoreInspection;
       expect(seen.vcpus).toHaveLength(1);
       // room that dump-core made and didn't need is no memory
       expect(seen.pages).toBeGreaterThanOrEqual(pages.size);

@@ -8,7 +8,7 @@ import { MemorySink } from "../../src/io/byte-sink.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { UsageError } from "../../src/io/errors.js";
 import { openFile } from "../../src/io/node/files.js";
-import { XEN_CORE_FORMAT, type XenCoreInspection } from "../../src/vmcore/xen-core-reader.js";
+import { xenCore, type XenCoreInspection } from "../../src/vmcore/xen-core-reader.js";
 import { xenCoreWriter } from "../../src/vmcore/xen-core-writer.js";
 import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
 import { differences, pagesOf } from "./kdump-data.js";
@@ -18,10 +18,8 @@ const { folder, cleanup } = scratch();
 afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
-async function open(
-  input: Parameters<NonNullable<typeof XEN_CORE_FORMAT.openGuest>>[0],
-): Promise<GuestImage> {
-  const guest = await XEN_CORE_FORMAT.openGuest?.(input, {});
+async function open(input: Parameters<NonNullable<typeof xenCore.openGuest>>[0]): Promise<GuestImage> {
+  const guest = await xenCore.openGuest?.(input, {});
   if (guest === undefined) throw new Error("no openGuest");
   return guest;
 }
@@ -50,7 +48,7 @@ describe("Xen core writer", () => {
       expect(after.general).toEqual(before.general);
       expect(after.control).toEqual(before.control);
       const report = new Report("written");
-      await XEN_CORE_FORMAT.verify?.(bytesSource(bytes), report, {});
+      await xenCore.verify?.(bytesSource(bytes), report, {});
       expect(report.findings).toEqual([]);
     });
   }
@@ -86,8 +84,8 @@ describe.skipIf(noData)("files of xl dump-core, read and written again", () => {
       expect(differences((await pagesOf(again)).pages, (await pagesOf(guest)).pages)).toEqual([]);
       expect(again.vcpus).toEqual(guest.vcpus);
       expect(again.raw).toEqual(guest.raw);
-      const seen = (await XEN_CORE_FORMAT.inspect?.(bytesSource(bytes), {})) as XenCoreInspection;
-      const theirs = (await XEN_CORE_FORMAT.inspect?.(file, {})) as XenCoreInspection;
+      const seen = (await xenCore.inspect?.(bytesSource(bytes), {})) as XenCoreInspection;
+      const theirs = (await xenCore.inspect?.(file, {})) as XenCoreInspection;
       expect(seen.sections.map((section) => section.name)).toEqual(
         theirs.sections.map((section) => section.name),
       );

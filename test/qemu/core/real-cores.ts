@@ -11,7 +11,7 @@ import {
   openQemuProcess,
 } from "../../../src/qemu/core/guest-image.js";
 import type { QemuSettings } from "../../../src/qemu/core/state.js";
-import { ELF_VMCORE_FORMAT } from "../../../src/vmcore/elf-reader.js";
+import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
 import { sharedData, unzstd } from "../../shared.js";
 
 export const cores = path.join(sharedData, "qemu-core");
@@ -95,7 +95,7 @@ export class RealCores {
   }
 
   async referenceGuest(name: string): Promise<GuestImage> {
-    const guest = await ELF_VMCORE_FORMAT.openGuest?.(openFile(this.reference(name)), {});
+    const guest = await elfVmcore.openGuest?.(openFile(this.reference(name)), {});
     if (guest === undefined) throw new Error("ELF vmcores can't be opened");
     return guest;
   }
