@@ -78,6 +78,23 @@ async function writeKdump(
 ): Promise<WriteReport> {
   const compress = compressionOf(options);
   const blockSize = pageSizeOf(guest);
+  const settings: PackSettings = { codec: compress, level: options.level ?? 1, pageSize: blockSize };
+  // threads start while the headers are made
+  const pool = await createPool(settings, options.threads);
+  try {
+    return await writeDump(pool, settings, guest, sink, options);
+  } finally {
+    await pool.close();
+  }
+}
+
+async function writeDump(
+  pool: PagePool,
+  { codec: compress, pageSize: blockSize }: PackSettings,
+  guest: GuestImage,
+  sink: RandomSink,
+  options: WriteOptions,
+): Promise<WriteReport> {
   const selection = selectMemory(guest, options.range);
   const { runs, cut } = wholeBlocks(selection.runs, blockSize);
   const ends = [...runs, ...selection.missing].map(({ end }) => end);
@@ -88,20 +105,11 @@ async function writeKdump(
   await writeBitmap(sink, plan.bitmapOffset, existing, blockSize);
   await writeBitmap(sink, plan.bitmapOffset + plan.bitmapSize, runs, blockSize);
 
-  const level = options.level ?? 1;
-  const pool = await createPool({ codec: compress, level, pageSize: blockSize }, options.threads);
   const flag = Object.entries(COMPRESSION_FLAGS).find(([name]) => name === compress)?.[1] ?? 0;
   const output = new PageOutput(sink, plan, guest.arch.order === "little", flag);
   const total = plan.pages * blockSize;
-  try {
-    await new Packer(pool, output, plan.blockSize, (done) => options.progress?.(done, total)).run(
-      guest,
-      runs,
-    );
-    await output.finish();
-  } finally {
-    await pool.close();
-  }
+  await new Packer(pool, output, blockSize, (done) => options.progress?.(done, total)).run(guest, runs);
+  await output.finish();
   await sink.truncate(output.position);
   const totals = { present: selection.present, zero: selection.zero, absent: selection.absent };
   for (const range of cut) {
@@ -295,29 +303,24 @@ class Packer {
   }
 
   async run(guest: GuestImage, runs: readonly AddressRange[]): Promise<void> {
-    try {
-      for (const run of runs) {
-        let next = run.start;
-        for await (const { gpa, length, bytes } of guest.memory.pieces(run.start, run.end)) {
-          if (gpa !== next) break;
-          if (bytes === undefined && this.#filled % this.#pageSize === 0) await this.#zeros(length);
-          else await this.#add(bytes ?? new Uint8Array(length));
-          next += length;
-          this.#done += length;
-          this.#progress(this.#done);
-        }
-        if (next !== run.end)
-          throw new AbsentError(
-            "vmcore/incomplete-read",
-            `guest memory at 0x${next.toString(16)} can't be read, though its source said it is there`,
-          );
+    for (const run of runs) {
+      let next = run.start;
+      for await (const { gpa, length, bytes } of guest.memory.pieces(run.start, run.end)) {
+        if (gpa !== next) break;
+        if (bytes === undefined && this.#filled % this.#pageSize === 0) await this.#zeros(length);
+        else await this.#add(bytes ?? new Uint8Array(length));
+        next += length;
+        this.#done += length;
+        this.#progress(this.#done);
       }
-      this.#dispatch();
-      while (this.#pending.length > 0) await this.#drainOne();
-    } finally {
-      // what is still being packed has no taker any more
-      for (const entry of this.#pending) if ("batch" in entry) entry.batch.catch(() => undefined);
+      if (next !== run.end)
+        throw new AbsentError(
+          "vmcore/incomplete-read",
+          `guest memory at 0x${next.toString(16)} can't be read, though its source said it is there`,
+        );
     }
+    this.#dispatch();
+    while (this.#pending.length > 0) await this.#drainOne();
   }
 
   async #add(bytes: Uint8Array): Promise<void> {
@@ -345,6 +348,8 @@ class Packer {
   #dispatch(): void {
     if (this.#buffer === undefined || this.#filled === 0) return;
     const batch = this.#pool.pack(this.#buffer.subarray(0, this.#filled));
+    // a failure is met when the batch is its turn, not before
+    batch.catch(() => undefined);
     this.#pending.push({ batch });
     this.#underWay += 1;
     this.#buffer = undefined;

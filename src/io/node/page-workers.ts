@@ -31,11 +31,13 @@ export function createPageWorkers(
   threads: number = os.availableParallelism(),
   program: URL = PROGRAM,
 ): PagePool {
+  let failure: Error | undefined;
   const pool: Thread[] = Array.from({ length: threads }, () => {
     const worker = new Worker(program, { workerData: settings });
     const waiting: Waiting[] = [];
     worker.on("message", (packed: PackedPages) => waiting.shift()?.resolve(packed));
     const fail = (error: Error): void => {
+      failure ??= error;
       for (const { reject } of waiting.splice(0)) reject(error);
     };
     worker.on("error", fail);
@@ -46,7 +48,8 @@ export function createPageWorkers(
   return {
     // one batch in work and one at hand for each thread
     width: threads * 2,
-    pack(pages) {
+    async pack(pages) {
+      if (failure !== undefined) throw failure;
       const thread = pool.reduce((least, next) =>
         next.waiting.length < least.waiting.length ? next : least,
       );
