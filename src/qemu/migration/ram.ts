@@ -142,7 +142,7 @@ export class RamReader {
         }
         case FLAG.zero: {
           if (kind === flags) await this.#selectBlock();
-          if (reader.need(1) !== true) await frame.need(1, "a zero page");
+          if (reader.available < 1) await frame.need(1, "a zero page");
           const octet = reader.view.getUint8(reader.at);
           void reader.skip(1);
           const page = this.#place(address, at);
@@ -247,13 +247,13 @@ export class RamReader {
     const frame = this.#frame;
     const { reader } = frame;
     const { pageSize } = this.#options;
-    if (reader.need(xbzrleHeader.size) !== true) await frame.need(xbzrleHeader.size, "a difference");
+    if (reader.available < xbzrleHeader.size) await frame.need(xbzrleHeader.size, "a difference");
     const encoding = reader.view.getUint8(reader.at);
     const length = reader.view.getUint16(reader.at + 1);
     void reader.skip(xbzrleHeader.size);
     if (encoding !== 1 || length > pageSize)
       frame.halt(QEVM.xbzrle, at, `a difference of encoding ${encoding} and ${length} octets`);
-    if (reader.need(length) !== true) await frame.need(length, "a difference");
+    if (reader.available < length) await frame.need(length, "a difference");
     const content = reader.position;
     const wrong = checkDelta(
       new Uint8Array(reader.view.buffer, reader.view.byteOffset),
