@@ -17,7 +17,12 @@ export interface Software {
 /** Processors whose code is shown. */
 const MOST_VCPUS = 64;
 
-export async function softwareOf(guest: GuestImage): Promise<Software> {
+/** As much of a guest as tells what it was running. */
+export type RunningGuest = Pick<GuestImage, "memory" | "arch" | "vcpus"> & {
+  readonly facts: Pick<GuestImage["facts"], "vmcoreInfo">;
+};
+
+export async function softwareOf(guest: RunningGuest): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
   const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo);
   const code: Software["code"][number][] = [];

@@ -2,5 +2,5 @@
 export * from "./core/format.js";
 export type { QemuCoreInspection } from "./core/inspect.js";
 export { qemuMigration } from "./migration/format.js";
-export type { MigrationSettings } from "./migration/guest-image.js";
+export type { MigrationSettings } from "./migration/stream-guest.js";
 export { inspectStream, type QevmInspection } from "./migration/inspect.js";

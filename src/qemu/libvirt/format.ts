@@ -152,12 +152,21 @@ export const libvirtQemuSave: InputFormat = {
   async inspect(input, options) {
     const report = new Report(input.name);
     const opened = await openSave(input, report);
-    const inspection = await inspectStream(opened.stream, options, {
-      ...envelopeOf(opened, input.name),
-      warnings: report.findings.filter(({ severity }) => severity !== "error").map(({ message }) => message),
-    });
-    const errors = report.findings.filter(({ severity }) => severity === "error");
-    return { ...inspection, damage: [...errors, ...inspection.damage] };
+    // only a stream that can be read again shows what the guest was running
+    const spool =
+      isByteSource(input) && !isByteSource(opened.stream) ? await spooled(opened.stream, options) : undefined;
+    try {
+      const inspection = await inspectStream(spool ?? opened.stream, options, {
+        ...envelopeOf(opened, input.name),
+        warnings: report.findings
+          .filter(({ severity }) => severity !== "error")
+          .map(({ message }) => message),
+      });
+      const errors = report.findings.filter(({ severity }) => severity === "error");
+      return { ...inspection, damage: [...errors, ...inspection.damage] };
+    } finally {
+      spool?.close?.();
+    }
   },
   openGuest,
 };

@@ -1,4 +1,5 @@
 import { latin1, viewOf } from "../../binary/layout.js";
+import { GuestscopeError } from "../../io/errors.js";
 import type { QevmStream } from "./stream.js";
 
 const BLOCK = "/rom@etc/acpi/tables";
@@ -22,8 +23,14 @@ export async function readAcpiTables(stream: QevmStream): Promise<Uint8Array | u
   const block = stream.ram?.blocks.find(({ name }) => name === BLOCK);
   if (block === undefined || block.length > LARGEST) return undefined;
   const bytes = new Uint8Array(block.length);
-  const read = await stream.ram?.index.map.read(block.firstFrame * stream.pageSize, bytes);
-  return read === bytes.length ? bytes : undefined;
+  try {
+    const read = await stream.ram?.index.map.read(block.firstFrame * stream.pageSize, bytes);
+    return read === bytes.length ? bytes : undefined;
+  } catch (error) {
+    // a damaged page, or an input that can't be read twice: tables are a help, not a need
+    if (error instanceof GuestscopeError) return undefined;
+    throw error;
+  }
 }
 
 /** Memory entries of the SRAT, in its order; empty without one. */

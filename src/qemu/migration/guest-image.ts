@@ -1,32 +1,14 @@
 import { describeRecord } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
-import {
-  type Architecture,
-  type Facts,
-  type GuestImage,
-  type VmcoreInfo,
-  X86_64,
-} from "../../guest/image.js";
+import type { Facts, GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/input-format.js";
-import { findVmcoreInfo } from "../../guest/linux.js";
-import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { loadCodec } from "../../io/codecs/codec.js";
-import { FormatError, UsageError } from "../../io/errors.js";
+import { FormatError } from "../../io/errors.js";
 import { bytesOf, fieldOf } from "./devices.js";
-import { type DomainMemory, type MachineMap, mapMachine } from "./machine-map.js";
-import { MappedMemory, type Mapping } from "./mapped-memory.js";
-import { notePlace } from "./node-order.js";
-import { processorsOf } from "./registers.js";
+import type { DomainMemory, MachineMap } from "./machine-map.js";
 import { type QevmStream, readStream } from "./stream.js";
-
-/** Settings (`OpenOptions.settings`) of QEMU's saved states. */
-export interface MigrationSettings {
-  /** `BLOCK@ADDRESS` each: where RAM blocks lie whose place the stream doesn't hold. */
-  readonly map?: readonly string[];
-  /** Blocks as they are, one behind another from address 0, without a machine's map: all, or those named. */
-  readonly blocks?: true | readonly string[];
-}
+import { guestOf, settingsOf } from "./stream-guest.js";
 
 /** What an envelope around the stream knows. */
 export interface Envelope {
@@ -44,18 +26,6 @@ export interface Envelope {
 const BARE: Envelope = { start: 0, origin: "QEMU migration stream" };
 /** Damage is told finding by finding up to here. */
 const MOST_WARNINGS = 20;
-
-function settingsOf(options: OpenOptions): MigrationSettings {
-  const { map, blocks } = options.settings ?? {};
-  const texts = (value: unknown): string[] | undefined =>
-    typeof value === "string" ? value.split(",") : Array.isArray(value) ? value.map(String) : undefined;
-  const placed = texts(map);
-  const named = blocks === true ? true : texts(blocks);
-  return {
-    ...(placed === undefined ? {} : { map: placed }),
-    ...(named === undefined ? {} : { blocks: named }),
-  };
-}
 
 /** The first error of a report as an exception. */
 function firstError(report: Report): FormatError | undefined {
@@ -82,7 +52,6 @@ export async function openStream(
   envelope: Envelope = BARE,
 ): Promise<GuestImage> {
   const report = new Report(envelope.source ?? input.name);
-  const settings = settingsOf(options);
   const partial = options.partial === true;
   const { progress, openSpool } = options;
   const spools: { close(): void }[] = [];
@@ -104,24 +73,21 @@ export async function openStream(
   });
   const error = firstError(report);
   if (error !== undefined && !partial) throw error;
-  if (stream.ram === undefined)
+  const { ram } = stream;
+  if (ram === undefined)
     throw new FormatError("qevm/ram/none", "the stream holds no memory", { source: report.source });
-  const { arch, vcpus } = processorsOf(stream.devices);
-  const { blocks } = settings;
-  const map: MachineMap =
-    blocks === undefined
-      ? await mapMachine(stream, envelope.domain ?? {}, settings.map ?? [])
-      : asBlocks(stream, blocks === true ? undefined : blocks);
-  const memory = new MappedMemory(stream.ram.index.map, map.mappings);
-  const known = arch ?? map.machine?.arch ?? X86_64;
-  const vmcoreInfo =
-    blocks === undefined ? await vmcoreInfoOf(stream, memory, map.mappings, known) : undefined;
+  const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
+    stream,
+    ram,
+    envelope.domain ?? {},
+    settingsOf(options),
+  );
   const problems = report.findings
     .filter(({ severity }) => severity !== "note")
     .map(({ message }) => message);
   const dropped = problems.length - MOST_WARNINGS;
   return {
-    arch: known,
+    arch,
     memory,
     vcpus,
     facts: {
@@ -133,34 +99,13 @@ export async function openStream(
       ...problems.slice(0, MOST_WARNINGS),
       ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
       ...map.warnings,
-      ...(arch === undefined ? [`no processor's state is in the stream: taken for ${known.name}`] : []),
+      ...(isArchKnown ? [] : [`no processor's state is in the stream: taken for ${arch.name}`]),
     ],
-    blocks: stream.ram.blocks.map(({ name, length }) => ({ name, size: length })),
+    blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
     close: async () => {
       for (const spool of spools.splice(0)) spool.close();
     },
   };
-}
-
-/** Blocks one behind another. */
-function asBlocks(stream: QevmStream, names: readonly string[] | undefined): MachineMap {
-  const all = stream.ram?.blocks ?? [];
-  const chosen =
-    names?.map((name) => {
-      const block = all.find((one) => one.name === name);
-      if (block === undefined)
-        throw new UsageError(
-          `--blocks ${name}: there is no such block, only ${all.map((one) => one.name).join(", ")}`,
-        );
-      return block;
-    }) ?? all;
-  const mappings: Mapping[] = [];
-  let start = 0;
-  for (const block of chosen) {
-    mappings.push({ start, end: start + block.length, at: block.firstFrame * stream.pageSize });
-    start += block.length;
-  }
-  return { machine: undefined, mappings, ram: chosen, evidence: ["blocks one behind another"], warnings: [] };
 }
 
 /** What was running when the guest was saved: `running`, `paused`. */
@@ -195,39 +140,4 @@ function factsOf(stream: QevmStream, map: MachineMap, envelope: Envelope, source
       ...envelope.more,
     },
   };
-}
-
-/** VMCOREINFO from where the vmcoreinfo device says, else from pages that were seen to begin like it. */
-async function vmcoreInfoOf(
-  stream: QevmStream,
-  memory: PhysicalMemory,
-  mappings: readonly Mapping[],
-  arch: Architecture,
-): Promise<VmcoreInfo | undefined> {
-  const { ram, pageSize } = stream;
-  if (ram === undefined) return undefined;
-  const within = (ranges: readonly MemoryRange[]): PhysicalMemory => ({
-    ranges: () => ranges,
-    read: (gpa, into) => memory.read(gpa, into),
-    pieces: (start, end) => memory.pieces(start, end),
-  });
-  const page = (gpa: number): MemoryRange => ({ start: gpa, end: gpa + pageSize, presence: "present" });
-  const told = notePlace(stream);
-  if (told !== undefined) {
-    const found = await findVmcoreInfo(within([page(told)]), arch);
-    if (found !== undefined) return found;
-  }
-  // pages that came compressed or stand in a map of the file were not looked at on the way
-  const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
-  if (all) return findVmcoreInfo(memory, arch);
-  const seen = ram.noteFrames
-    .flatMap((frame) =>
-      mappings.flatMap(({ start, end, at }) =>
-        at !== undefined && frame * pageSize >= at && frame * pageSize < at + (end - start)
-          ? [start + frame * pageSize - at]
-          : [],
-      ),
-    )
-    .sort((a, b) => a - b);
-  return findVmcoreInfo(within(seen.map(page)), arch);
 }

@@ -1,6 +1,7 @@
 import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { Inspection, OpenOptions } from "../../guest/input-format.js";
+import { type Software, softwareOf } from "../../guest/software.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { loadCodec } from "../../io/codecs/codec.js";
@@ -9,10 +10,11 @@ import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices.js";
 import type { Envelope } from "./guest-image.js";
 import { runState } from "./guest-image.js";
-import { mapMachine } from "./machine-map.js";
+import type { MachineMap } from "./machine-map.js";
 import type { BlockPages, RamBlock, Round } from "./ram.js";
 import { processorsOf } from "./registers.js";
 import { type CommandInfo, type QevmStream, readStream, type SectionInfo } from "./stream.js";
+import { guestOf, settingsOf, type StreamGuest } from "./stream-guest.js";
 
 /** One block and what the stream holds of it. */
 export interface InspectedBlock extends Omit<RamBlock, "firstFrame"> {
@@ -49,6 +51,8 @@ export interface QevmInspection extends Inspection {
   readonly vcpus: readonly Vcpu[];
   readonly map: readonly InspectedMapping[];
   readonly mapEvidence: readonly string[];
+  /** What the guest was running; looked for where the input can be read at any offset. */
+  readonly software?: Software;
   /** Errors, and what can't be told. */
   readonly damage: readonly Finding[];
   readonly warnings: readonly string[];
@@ -61,17 +65,40 @@ export async function inspectStream(
   envelope: Partial<Envelope> = {},
 ): Promise<QevmInspection> {
   const report = new Report(envelope.source ?? input.name);
-  const { progress } = options;
-  const stream = await readStream(input, report, {
-    start: envelope.start ?? 0,
-    forReading: isByteSource(input),
-    zlib: await loadCodec("zlib"),
-    progress: progress === undefined ? undefined : (done, total) => progress(done, total, "reading"),
-  });
+  const { progress, openSpool } = options;
+  const spools: { close(): void }[] = [];
+  try {
+    const stream = await readStream(input, report, {
+      start: envelope.start ?? 0,
+      forReading: isByteSource(input),
+      zlib: await loadCodec("zlib"),
+      spool:
+        openSpool === undefined
+          ? undefined
+          : () => {
+              const spool = openSpool();
+              spools.push(spool);
+              return spool;
+            },
+      progress: progress === undefined ? undefined : (done, total) => progress(done, total, "reading"),
+    });
+    return await describe(stream, report, options, { ...envelope, readable: isByteSource(input) });
+  } finally {
+    for (const spool of spools) spool.close();
+  }
+}
+
+async function describe(
+  stream: QevmStream,
+  report: Report,
+  options: OpenOptions,
+  envelope: Partial<Envelope> & { readonly readable: boolean },
+): Promise<QevmInspection> {
   const { arch, vcpus } = processorsOf(stream.devices);
   const state = runState(stream);
   const warnings = [...(envelope.warnings ?? [])];
-  const map = await mapOf(stream, envelope, warnings);
+  const guest = await guestIn(stream, options, envelope, warnings);
+  const software = guest !== undefined && envelope.readable ? await softwareIn(guest, warnings) : undefined;
   return {
     schemaVersion: 1,
     kind: "qemu-migration",
@@ -90,8 +117,9 @@ export async function inspectStream(
     devices: stream.devices,
     ...(arch === undefined ? {} : { arch: arch.name }),
     vcpus,
-    map: map.ranges,
-    mapEvidence: map.evidence,
+    map: guest === undefined ? [] : rangesOf(stream, guest.map),
+    mapEvidence: guest?.map.evidence ?? [],
+    ...(software === undefined ? {} : { software }),
     damage: report.findings.filter(({ severity }) => severity === "error"),
     warnings: [
       ...warnings,
@@ -106,27 +134,43 @@ function inspected(block: RamBlock, state: BlockPages | undefined): InspectedBlo
   return { ...known, state: state ?? { present: 0, zero: 0, lost: 0, missing: block.pages } };
 }
 
-async function mapOf(
+/** The guest as far as its memory can be laid out; why it can't is a warning. */
+async function guestIn(
   stream: QevmStream,
+  options: OpenOptions,
   envelope: Partial<Envelope>,
   warnings: string[],
-): Promise<{ ranges: InspectedMapping[]; evidence: readonly string[] }> {
-  const { ram, pageSize } = stream;
-  if (ram === undefined) return { ranges: [], evidence: [] };
+): Promise<StreamGuest | undefined> {
+  if (stream.ram === undefined) return undefined;
   try {
-    const map = await mapMachine(stream, envelope.domain ?? {}, []);
-    warnings.push(...map.warnings);
-    const ranges = map.mappings.map(({ start, end, at, reason }): InspectedMapping => {
-      if (at === undefined) return { start, end, ...(reason === undefined ? {} : { reason }) };
-      const frame = at / pageSize;
-      const block = ram.blocks.find((one) => frame >= one.firstFrame && frame < one.firstFrame + one.pages);
-      if (block === undefined) return { start, end };
-      return { start, end, block: block.name, offset: at - block.firstFrame * pageSize };
-    });
-    return { ranges, evidence: map.evidence };
+    const guest = await guestOf(stream, stream.ram, envelope.domain ?? {}, settingsOf(options));
+    warnings.push(...guest.map.warnings);
+    return guest;
   } catch (error) {
     if (!(error instanceof GuestscopeError)) throw error;
     warnings.push(error.message);
-    return { ranges: [], evidence: [] };
+    return undefined;
   }
+}
+
+async function softwareIn(guest: StreamGuest, warnings: string[]): Promise<Software | undefined> {
+  try {
+    const { arch, memory, vcpus, vmcoreInfo } = guest;
+    return await softwareOf({ arch, memory, vcpus, facts: vmcoreInfo === undefined ? {} : { vmcoreInfo } });
+  } catch (error) {
+    // a damaged page: what is wrong with it is among the findings of verify
+    if (!(error instanceof GuestscopeError)) throw error;
+    warnings.push(error.message);
+    return undefined;
+  }
+}
+
+function rangesOf({ ram, pageSize }: QevmStream, { mappings }: MachineMap): InspectedMapping[] {
+  return mappings.map(({ start, end, at, reason }): InspectedMapping => {
+    if (at === undefined) return { start, end, ...(reason === undefined ? {} : { reason }) };
+    const frame = at / pageSize;
+    const block = ram?.blocks.find((one) => frame >= one.firstFrame && frame < one.firstFrame + one.pages);
+    if (block === undefined) return { start, end };
+    return { start, end, block: block.name, offset: at - block.firstFrame * pageSize };
+  });
 }
