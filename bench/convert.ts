@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { hasProgram } from "../test/shared.js";
-import { compare, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
+import { clearOutput, compare, inMemory, medianSeconds, peakMemory, record } from "./harness.js";
 import { makePlainStream, makeRemusStream } from "./make-legacy-stream.js";
 
 const PAGES = 2 ** 31 / 4096;
@@ -35,7 +35,7 @@ export async function run(): Promise<void> {
     makePlainStream(file("pv"), "pv", PAGES);
     const call = (guest: string, from: string, to: string): string =>
       `TMPDIR=${folder} ${CONVERT} -i ${from} -o ${to} -w 64 -g ${guest} -f libxl`;
-    const prepare = `rm -f ${file("out")}`;
+    const prepare = clearOutput(file("out"), 2100);
     const copy = { peerName: "cat A > B", prepare } as const;
     const pipe = { peerName: "cat | cat | cat" } as const;
 

@@ -1,7 +1,7 @@
 import * as path from "node:path";
 import { openFile } from "../src/io/node/files.js";
 import { openGuest } from "../src/open/open.js";
-import { compare, GUESTSCOPE, inMemory, peakMemory, record } from "./harness.js";
+import { clearOutput, compare, GUESTSCOPE, inMemory, peakMemory, record } from "./harness.js";
 import { writeXenSave } from "./make-xen-save.js";
 
 const GIB = 2 ** 30;
@@ -42,7 +42,7 @@ export async function run(): Promise<void> {
       ours: `${GUESTSCOPE} extract --quiet --force ${save} ${out}`,
       peer: `dd if=${save} of=${out} bs=4M`,
       peerName: "dd bs=4M",
-      prepare: `rm -f ${out}`,
+      prepare: clearOutput(out, 2100),
       bar: 0.8,
     });
     const extracting = peakMemory(`${GUESTSCOPE} extract --quiet --force ${save} ${out}`);

@@ -83,6 +83,14 @@ export function compare(pair: Pair): number {
   return ratio;
 }
 
+/**
+ * Shell that removes an output and touches as much memory as writing it takes. A virtual machine has given free
+ * memory back to its host: getting it again would be in the time of whoever writes first.
+ */
+export function clearOutput(file: string, mib: number): string {
+  return `rm -f ${file}; head -c ${mib}M /dev/zero > ${file} && rm ${file}`;
+}
+
 /** Median wall seconds of a command over a few runs after a warm-up. */
 export function medianSeconds(command: string, rounds = 5): number {
   timeShell(command);

@@ -2,7 +2,16 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { openFile } from "../src/io/node/files.js";
 import { qemuMigration } from "../src/qemu/migration/format.js";
-import { compare, GUESTSCOPE, inMemory, median, medianSeconds, peakMemory, record } from "./harness.js";
+import {
+  clearOutput,
+  compare,
+  GUESTSCOPE,
+  inMemory,
+  median,
+  medianSeconds,
+  peakMemory,
+  record,
+} from "./harness.js";
 import { makeQevm } from "./make-qevm.js";
 
 const MIB = 1 << 20;
@@ -34,7 +43,7 @@ export async function run(): Promise<void> {
       ours,
       peer: `dd if=${stream} of=${out} bs=4M status=none`,
       peerName: "dd bs=4M",
-      prepare: `rm -f ${out}`,
+      prepare: clearOutput(out, 2100),
       bar: 0.8,
     });
     const peak = peakMemory(`${ours} --force`);

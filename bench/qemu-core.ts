@@ -3,7 +3,16 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { compileMimic, runMimic } from "../test/qemu/core/mimic.js";
 import { hasProgram, sharedData, unzstd } from "../test/shared.js";
-import { compare, GUESTSCOPE, inMemory, medianSeconds, peakMemory, record, timeShell } from "./harness.js";
+import {
+  clearOutput,
+  compare,
+  GUESTSCOPE,
+  inMemory,
+  medianSeconds,
+  peakMemory,
+  record,
+  timeShell,
+} from "./harness.js";
 
 const RAM_PAGES = (2 * (1 << 30)) / 4096;
 
@@ -62,7 +71,7 @@ export async function run(): Promise<void> {
         ours,
         peer: `dd if=${core} of=${out} bs=4M status=none`,
         peerName: "dd bs=4M",
-        prepare: `rm -f ${out}`,
+        prepare: clearOutput(out, 2100),
         bar: 0.9,
       });
       const peak = peakMemory(`${ours} --force`);
@@ -81,7 +90,7 @@ export async function run(): Promise<void> {
           ours,
           peer,
           peerName: "gdb",
-          prepare: `rm -f ${out}`,
+          prepare: clearOutput(out, 2100),
           bar: 4,
           rounds: 3,
         });
