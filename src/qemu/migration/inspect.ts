@@ -13,7 +13,8 @@ import { runState } from "./guest-image.js";
 import type { MachineMap } from "./machine-map.js";
 import type { BlockPages, RamBlock, Round } from "./ram.js";
 import { processorsOf } from "./registers.js";
-import { type CommandInfo, type QevmStream, readStream, type SectionInfo } from "./stream.js";
+import type { CommandInfo, SectionInfo } from "./section.js";
+import { type QevmStream, readStream } from "./stream.js";
 import { guestOf, settingsOf, type StreamGuest } from "./stream-guest.js";
 
 /** One block and what the stream holds of it. */

@@ -94,6 +94,14 @@ export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): Vir
   return undefined;
 }
 
+/** Pages of a block that its virtio-mem device has not plugged: QEMU doesn't send them. */
+export function unpluggedPages(block: RamBlock, devices: readonly DeviceState[]): number {
+  const device = virtioMem(block, devices);
+  if (device === undefined) return 0;
+  const plugged = device.parts.reduce((sum, { start, end }) => sum + end - start, 0);
+  return (block.pages / block.length) * (block.length - plugged);
+}
+
 /** Bits as words of 64, most significant octet first. */
 function pluggedParts(
   view: DataView,
