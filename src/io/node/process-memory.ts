@@ -2,9 +2,9 @@ import * as fs from "node:fs";
 import type { ByteSource, MaybePromise } from "../byte-source.js";
 import { SystemError, UsageError } from "../errors.js";
 import { systemError } from "./files.js";
+import { stopProcess } from "./stop-process.js";
 
 const SYNCHRONOUS_LIMIT = 256 << 10;
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 interface Mapping {
   readonly start: number;
@@ -44,13 +44,15 @@ export class LiveProcess {
     this.pid = pid;
     const folder = `/proc/${pid}`;
     if (!fs.existsSync(folder)) throw new SystemError("os/ESRCH", "no such process", { source: this.name });
+    let fd: number | undefined;
     try {
-      this.#fd = fs.openSync(`${folder}/mem`, "r");
-      if (options.stop === true) this.#stop();
+      this.#fd = fd = fs.openSync(`${folder}/mem`, "r");
+      if (options.stop === true) this.#resume = stopProcess(pid);
       this.#mappings = parseMaps(fs.readFileSync(`${folder}/maps`, "latin1"));
       this.auxv = parseAuxv(fs.readFileSync(`${folder}/auxv`), elfBits(`${folder}/exe`));
     } catch (error) {
       this.#resume?.();
+      if (fd !== undefined) fs.closeSync(fd);
       const { code } = error as NodeJS.ErrnoException;
       if (code !== "EACCES" && code !== "EPERM") throw systemError(error, this.name);
       const text = "may not be read: be its user with ptrace allowed (kernel.yama.ptrace_scope), or root";
@@ -62,35 +64,6 @@ export class LiveProcess {
       size: Number.MAX_SAFE_INTEGER,
       read: (offset, into) => this.#readAt(offset, into),
     };
-  }
-
-  #stop(): void {
-    // one that was stopped before stays so
-    if (/^State:\s+T/m.test(fs.readFileSync(`/proc/${this.pid}/status`, "latin1"))) return;
-    const { pid } = this;
-    const resume = (): void => {
-      process.off("exit", resume);
-      for (const signal of SIGNALS) process.off(signal, onSignal);
-      this.#resume = undefined;
-      try {
-        process.kill(pid, "SIGCONT");
-      } catch {
-        // gone meanwhile: nothing to resume
-      }
-    };
-    const onSignal = (signal: NodeJS.Signals): void => {
-      resume();
-      // with no one else to act on the signal it does what it does by default
-      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
-    };
-    this.#resume = resume;
-    process.on("exit", resume);
-    for (const signal of SIGNALS) process.on(signal, onSignal);
-    process.kill(pid, "SIGSTOP");
-    for (let i = 0; i < 1000; i += 1) {
-      if (/^State:\s+[Tt]/m.test(fs.readFileSync(`/proc/${pid}/status`, "latin1"))) return;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    }
   }
 
   #readAt(offset: number, into: Uint8Array): MaybePromise<number> {
