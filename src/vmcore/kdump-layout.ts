@@ -202,11 +202,15 @@ export function readSubHeader(bytes: Uint8Array, form: KdumpForm, header: Header
   if (form.bits === 64) return packed();
   if (header.header_version < 3) return packed();
   const { max_mapnr, block_size, header_version } = header;
-  const fits = ({ max_mapnr_64, offset_vmcoreinfo, offset_note }: SubHeader): boolean => {
-    if (header_version >= 6) return max_mapnr_64 % 2 ** 32 === max_mapnr;
+  const fits = (found: SubHeader): boolean => {
+    if (header_version >= 6) return found.max_mapnr_64 % 2 ** 32 === max_mapnr;
     // notes and VMCOREINFO lie behind the sub-header, in its blocks
     const end = (1 + header.sub_hdr_size) * block_size;
-    return [offset_vmcoreinfo, offset_note].every((at) => at === 0 || (at > block_size && at < end));
+    const within = (at: number, size: number): boolean =>
+      size === 0 ? at === 0 : at > block_size && at + size <= end;
+    return (
+      within(found.offset_vmcoreinfo, found.size_vmcoreinfo) && within(found.offset_note, found.size_note)
+    );
   };
   for (const candidate of [subHeader32, subHeader32Aligned]) {
     const decoded = decodePossible(candidate, bytes, form, header);
