@@ -1,5 +1,13 @@
-import { array, type ByteOrder, octets, u32, u64big, layout } from "../binary/layout.js";
-import { PRSTATUS_HEAD_32, PRSTATUS_HEAD_64 } from "../elf/core-notes.js";
+import type { ByteOrder } from "../binary/layout.js";
+import {
+  BLANK_PRSTATUS,
+  PRSTATUS_AARCH64,
+  PRSTATUS_ARM,
+  PRSTATUS_I386,
+  PRSTATUS_PPC64,
+  PRSTATUS_S390X,
+  PRSTATUS_X86_64,
+} from "../elf/prstatus.js";
 import {
   AARCH64,
   AARCH64_BE,
@@ -21,114 +29,6 @@ import {
   type X86SegmentName,
 } from "../guest/vcpu.js";
 
-const SPEC = "Linux elfcore.h, struct elf_prstatus";
-
-/** NT_PRSTATUS of an x86_64 processor: 336 octets. */
-export const PRSTATUS_X86_64 = layout("prstatus of x86_64", SPEC, {
-  ...PRSTATUS_HEAD_64,
-  r15: u64big(""),
-  r14: u64big(""),
-  r13: u64big(""),
-  r12: u64big(""),
-  rbp: u64big(""),
-  rbx: u64big(""),
-  r11: u64big(""),
-  r10: u64big(""),
-  r9: u64big(""),
-  r8: u64big(""),
-  rax: u64big(""),
-  rcx: u64big(""),
-  rdx: u64big(""),
-  rsi: u64big(""),
-  rdi: u64big(""),
-  orig_rax: u64big("system call number, or -1"),
-  rip: u64big(""),
-  cs: u64big("selector"),
-  rflags: u64big(""),
-  rsp: u64big(""),
-  ss: u64big("selector"),
-  fs_base: u64big(""),
-  gs_base: u64big(""),
-  ds: u64big("selector"),
-  es: u64big("selector"),
-  fs: u64big("selector"),
-  gs: u64big("selector"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
-
-/** NT_PRSTATUS of an i386 processor: 144 octets. */
-export const PRSTATUS_I386 = layout("prstatus of i386", SPEC, {
-  ...PRSTATUS_HEAD_32,
-  rbx: u32("ebx"),
-  rcx: u32("ecx"),
-  rdx: u32("edx"),
-  rsi: u32("esi"),
-  rdi: u32("edi"),
-  rbp: u32("ebp"),
-  rax: u32("eax"),
-  ds: u32("selector"),
-  es: u32("selector"),
-  fs: u32("selector"),
-  gs: u32("selector"),
-  orig_rax: u32("system call number, or -1"),
-  rip: u32("eip"),
-  cs: u32("selector"),
-  rflags: u32("eflags"),
-  rsp: u32("esp"),
-  ss: u32("selector"),
-  fpvalid: octets(4, "whether floating point follows"),
-});
-
-/** NT_PRSTATUS of an aarch64 processor: 392 octets. */
-export const PRSTATUS_AARCH64 = layout("prstatus of aarch64", SPEC, {
-  ...PRSTATUS_HEAD_64,
-  x: array(u64big(""), 31, "x0 to x30"),
-  sp: u64big(""),
-  pc: u64big(""),
-  pstate: u64big(""),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
-
-/** NT_PRSTATUS of a 32-bit ARM processor: 148 octets. */
-export const PRSTATUS_ARM = layout("prstatus of arm", SPEC, {
-  ...PRSTATUS_HEAD_32,
-  r: array(u32(""), 16, "r0 to r15"),
-  cpsr: u32(""),
-  orig_r0: u32("first argument of a system call"),
-  fpvalid: octets(4, "whether floating point follows"),
-});
-
-/** NT_PRSTATUS of a 64-bit PowerPC processor: 504 octets. */
-export const PRSTATUS_PPC64 = layout("prstatus of ppc64", SPEC, {
-  ...PRSTATUS_HEAD_64,
-  r: array(u64big(""), 32, "r0 to r31"),
-  nip: u64big("next instruction"),
-  msr: u64big(""),
-  orig_r3: u64big("first argument of a system call"),
-  ctr: u64big(""),
-  lr: u64big(""),
-  xer: u64big(""),
-  cr: u64big(""),
-  softe: u64big("interrupts enabled in software"),
-  trap: u64big(""),
-  dar: u64big(""),
-  dsisr: u64big(""),
-  result: u64big("of a system call"),
-  rest: octets(32, "not used"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
-
-/** NT_PRSTATUS of a z/Architecture processor: 336 octets. */
-export const PRSTATUS_S390X = layout("prstatus of s390x", SPEC, {
-  ...PRSTATUS_HEAD_64,
-  psw_mask: u64big(""),
-  psw_addr: u64big("next instruction"),
-  r: array(u64big(""), 16, "r0 to r15"),
-  a: array(u32(""), 16, "access registers"),
-  orig_r2: u64big("first argument of a system call"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
-});
-
 /** Every set by its size; where two have the same, byte order tells them apart. */
 const SETS: readonly (readonly [size: number, arch: Architecture])[] = [
   [PRSTATUS_X86_64.size, X86_64],
@@ -146,10 +46,6 @@ export function architectureOfPrstatus(size: number | undefined, order: ByteOrde
   return SETS.find(([known, arch]) => known === size && arch.order === order)?.[1];
 }
 
-const NONE = new Uint8Array(0);
-const TIMES = { padding: 0, pr_ppid: 0, pr_pgrp: 0, pr_sid: 0, times: NONE };
-const SIGNALS = { si_signo: 0, si_code: 0, si_errno: 0, pr_cursig: 0 };
-
 /** The descriptor of one processor's NT_PRSTATUS; undefined when its registers are not known. */
 export function encodePrstatus(vcpu: Vcpu, arch: Architecture): Uint8Array | undefined {
   const { registers } = vcpu;
@@ -158,7 +54,7 @@ export function encodePrstatus(vcpu: Vcpu, arch: Architecture): Uint8Array | und
   // a dump read by us goes out as it came in
   const kept = vcpu.raw?.prstatus;
   if (kept !== undefined && kept.length === prstatusLayout(registers, arch).size) return kept;
-  const common = { ...SIGNALS, ...TIMES, pr_pid: vcpu.id + 1, fpvalid: NONE };
+  const common = { ...BLANK_PRSTATUS, pr_pid: vcpu.id + 1 };
   const head = { ...common, pr_sigpend: 0n, pr_sighold: 0n };
   if (registers.kind === "aarch64") {
     const { x, sp, pc, pstate } = registers;

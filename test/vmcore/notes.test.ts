@@ -4,14 +4,14 @@ import { AARCH64, AARCH64_BE, type Architecture, I386, X86_64 } from "../../src/
 import { type Vcpu, X86_GENERAL, type X86Registers } from "../../src/guest/vcpu.js";
 import { decodeVcpus, encodeQemu, type RawNote } from "../../src/vmcore/notes.js";
 import {
-  encodePrstatus,
   PRSTATUS_AARCH64,
   PRSTATUS_ARM,
   PRSTATUS_I386,
   PRSTATUS_PPC64,
   PRSTATUS_S390X,
   PRSTATUS_X86_64,
-} from "../../src/vmcore/prstatus.js";
+} from "../../src/elf/prstatus.js";
+import { encodePrstatus } from "../../src/vmcore/prstatus.js";
 
 const u64 = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n });
 const u32 = fc.nat(0xffff_ffff);
