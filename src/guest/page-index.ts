@@ -181,6 +181,33 @@ export class PageIndex {
     }
   }
 
+  /** As `set`, for frames whose codes, offsets all, are `spacing` apart. */
+  setSpaced(first: number, count: number, offset: number, spacing: number): void {
+    if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
+      throw new FormatError("guest/frame-range", `guest frame 0x${first.toString(16)} is beyond any machine`);
+    for (let done = 0; done < count; ) {
+      const key = Math.floor((first + done) / CHUNK);
+      const page = (first + done) % CHUNK;
+      const part = Math.min(count - done, CHUNK - page);
+      let chunk = this.#chunk(key);
+      if (part > this.#mostRuns && (chunk === undefined || !isTable(chunk))) {
+        chunk = this.#asTable(chunk ?? { starts: [0], codes: [NOWHERE] });
+        this.#put(key, chunk);
+      }
+      for (let i = 0; i < part; i += 1) {
+        const code = offset + (done + i) * spacing;
+        if (chunk !== undefined && isTable(chunk)) setTable(chunk, page + i, code);
+        else this.#setWithin(key, page + i, page + i + 1, code);
+      }
+      done += part;
+    }
+  }
+
+  /** Runs that a chunk may have before it turns into a table. */
+  get #mostRuns(): number {
+    return this.#tables < EAGER_TABLES ? FEW_RUNS : MANY_RUNS;
+  }
+
   #setWithin(key: number, from: number, to: number, code: number): void {
     const chunk = this.#chunk(key);
     if (to - from === CHUNK) {
@@ -198,8 +225,7 @@ export class PageIndex {
       }
     } else {
       this.#replace(chunk, from, to, code);
-      const most = this.#tables < EAGER_TABLES ? FEW_RUNS : MANY_RUNS;
-      if (chunk.starts.length > most) this.#put(key, this.#asTable(chunk));
+      if (chunk.starts.length > this.#mostRuns) this.#put(key, this.#asTable(chunk));
     }
   }
 

@@ -73,6 +73,11 @@ export class PageMap implements PhysicalMemory {
     this.#index.set(first, count, offset);
   }
 
+  /** As `set`, with contents `spacing` octets apart, as in a file that puts a header before each page. */
+  setSpaced(first: number, count: number, offset: number, spacing: number): void {
+    this.#index.setSpaced(first, count, offset, spacing);
+  }
+
   /** Known to be zeros. */
   zero(first: number, count: number, reason?: string): void {
     this.#index.set(first, count, this.#reason("zero", reason));

@@ -21,6 +21,7 @@ type Model = Map<number, Uint8Array | "zero" | `absent ${string}`>;
 
 type Step =
   | { kind: "set"; first: number; count: number; offset: number }
+  | { kind: "spaced"; first: number; count: number; offset: number; gap: number }
   | { kind: "zero"; first: number; count: number }
   | { kind: "remove"; first: number; count: number }
   | { kind: "absent"; first: number; count: number; reason: string }
@@ -35,6 +36,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     count,
     offset: fc.nat(SOURCE.length - 300 * PAGE),
   }),
+  fc.record({
+    kind: fc.constant("spaced" as const),
+    first,
+    count,
+    offset: fc.nat(SOURCE.length - 300 * (PAGE + 9)),
+    gap: fc.nat(9),
+  }),
   fc.record({ kind: fc.constant("zero" as const), first, count }),
   fc.record({ kind: fc.constant("remove" as const), first, count }),
   fc.record({ kind: fc.constant("absent" as const), first, count, reason: fc.constantFrom("a", "b") }),
@@ -48,9 +56,13 @@ function apply(map: PageMap, model: Model, s: Step): void {
     else if (s.kind === "zero") model.set(frame, "zero");
     else if (s.kind === "absent") model.set(frame, `absent ${s.reason}`);
     else if (s.kind === "decoded") model.set(frame, decodedPage(s.token + i));
-    else model.set(frame, SOURCE.slice(s.offset + i * PAGE, s.offset + (i + 1) * PAGE));
+    else {
+      const at = s.offset + i * (s.kind === "spaced" ? PAGE + s.gap : PAGE);
+      model.set(frame, SOURCE.slice(at, at + PAGE));
+    }
   }
   if (s.kind === "set") map.set(s.first, s.count, s.offset);
+  else if (s.kind === "spaced") map.setSpaced(s.first, s.count, s.offset, PAGE + s.gap);
   else if (s.kind === "zero") map.zero(s.first, s.count);
   else if (s.kind === "remove") map.remove(s.first, s.count);
   else if (s.kind === "absent") map.absent(s.first, s.count, s.reason);

@@ -97,6 +97,12 @@ export class RamIndex {
     this.map.set(frame, 1, offset);
   }
 
+  /** Plain pages in a row, their contents `spacing` octets apart. */
+  plainRun(frame: number, count: number, offset: number, spacing: number): void {
+    this.flush();
+    this.map.setSpaced(frame, count, offset, spacing);
+  }
+
   /** Zero pages in a row are gathered; every other change, and `flush`, puts them down. */
   zero(frame: number, count = 1): void {
     if (frame !== this.#zeroFirst + this.#zeroCount) {

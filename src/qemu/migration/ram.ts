@@ -128,7 +128,7 @@ export class RamReader {
           if (kind === flags) await this.#selectBlock();
           const content = reader.position;
           if (forReading && reader.available < NOTE_HEAD) await frame.need(NOTE_HEAD, "a page");
-          const likely = forReading && this.#mayHoldVmcoreInfo();
+          const likely = forReading && this.#mayHoldVmcoreInfo(reader.at);
           const skipped = reader.skip(pageSize);
           const n = skipped instanceof Promise ? await skipped : skipped;
           if (n < pageSize) frame.truncated("a page", pageSize - n);
@@ -137,6 +137,7 @@ export class RamReader {
             this.#count("plain", page);
             this.index.plain(page, content);
             if (likely && this.noteFrames.length < MOST_NOTES) this.noteFrames.push(page);
+            this.#takeFollowing(address, page);
           }
           break;
         }
@@ -184,14 +185,53 @@ export class RamReader {
     }
   }
 
-  /** Whether the page at hand begins as VMCOREINFO or its note does: found on the way, nothing is read twice. */
-  #mayHoldVmcoreInfo(): boolean {
+  /**
+   * Takes the plain pages behind the one at `address` that lie in the window and are the block's next, all at
+   * once: most of most streams is such runs.
+   */
+  #takeFollowing(address: number, page: number): void {
+    const block = this.#current;
+    if (block === undefined) return;
     const { reader } = this.#frame;
-    const first = reader.view.getUint32(reader.at);
-    if (first === OSRE) return true;
-    return (
-      (first === NOTE_NAME || first === NOTE_NAME << 24) && reader.view.getUint32(reader.at + 12) === VMCO
+    const { view, at } = reader;
+    const { pageSize, forReading } = this.#options;
+    const spacing = ramRecord.size + pageSize;
+    const most = Math.min(
+      Math.floor(reader.available / spacing),
+      Math.floor((block.length - address) / pageSize) - 1,
     );
+    const high = Math.floor(address / TWO_32);
+    let low = (address % TWO_32) + (FLAG.page | FLAG.continue);
+    let count = 0;
+    for (let record = at; count < most; record += spacing) {
+      low += pageSize;
+      // beyond 4 GiB the upper half changes: the next record is read by itself
+      if (view.getUint32(record + 4) !== low || view.getUint32(record) !== high) break;
+      count += 1;
+      if (
+        forReading &&
+        this.#mayHoldVmcoreInfo(record + ramRecord.size) &&
+        this.noteFrames.length < MOST_NOTES
+      )
+        this.noteFrames.push(page + count);
+    }
+    if (count === 0) return;
+    if (this.rounds.length > 1) {
+      for (let i = 1; i <= count; i += 1) if (this.index.has(page + i)) block.counts.again += 1;
+    }
+    block.counts.plain += count;
+    if (this.#round !== undefined) this.#round.plain += count;
+    this.#lastFrame = page + count;
+    this.index.plainRun(page + 1, count, reader.position + ramRecord.size, spacing);
+    void reader.skip(count * spacing);
+  }
+
+  /** Whether the page whose contents are at `at` in the window begins as VMCOREINFO or its note does: found on the way, nothing is read twice. */
+  #mayHoldVmcoreInfo(at: number): boolean {
+    const { view } = this.#frame.reader;
+    const first = view.getUint32(at);
+    if (first === OSRE) return true;
+    return (first === NOTE_NAME || first === NOTE_NAME << 24) && view.getUint32(at + 12) === VMCO;
   }
 
   async #selectBlock(): Promise<void> {
