@@ -1,3 +1,4 @@
+import { breathe } from "../io/breathe.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { TruncatedError } from "../io/errors.js";
 import type { MemoryPiece } from "./memory.js";
@@ -14,6 +15,9 @@ const SMALL_GAP = 16 << 10;
 /** Parts fetched together at most, and what may lie between all of them. */
 const MOST_PARTS = 256;
 const SLACK = 256 << 10;
+
+/** The event loop turns every so many octets: a source may answer at once, for hours. */
+const BREATH = 4 << 20;
 
 /** Guest memory of one kind, ascending: `code` as the page index has it, from `within` octets after its start. */
 export interface Run {
@@ -48,10 +52,16 @@ export async function* readPieces(
     return piece;
   };
   let ahead = start();
+  let sinceBreath = 0;
   try {
     for (;;) {
       const piece = await ahead;
       if (piece === undefined) return;
+      sinceBreath += piece.length;
+      if (sinceBreath >= BREATH) {
+        sinceBreath = 0;
+        await breathe();
+      }
       ahead = start();
       yield piece;
     }

@@ -1,0 +1,13 @@
+/** Where the platform has it: behind whatever waits in the event loop, without a timer's delay. */
+const { setImmediate } = globalThis as { setImmediate?: (done: () => void) => unknown };
+
+/**
+ * Lets the event loop turn: signals, timers, a page that wants to be drawn. Work whose every answer is there at once
+ * would hold them up until its end.
+ */
+export function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    if (setImmediate === undefined) setTimeout(resolve, 0);
+    else setImmediate(resolve);
+  });
+}
