@@ -12,6 +12,8 @@ export interface Domain {
   readonly vcpus?: number;
   /** Octets of each NUMA cell, by its id. */
   readonly cells?: readonly number[];
+  /** DIMMs and NVDIMMs: id of the memory backend, guest-physical address. */
+  readonly memoryDevices?: readonly { readonly id: string; readonly address: number }[];
 }
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -51,6 +53,7 @@ export function parseDomain(xml: string): Domain {
     memory: octets(text("memory"), child(root, "memory")?.attributes.get("unit")),
     vcpus: wholeNumber(text("vcpu")),
     cells: cellsOf(child(root, "cpu", "numa")),
+    memoryDevices: memoryDevicesOf(child(root, "devices")),
   };
   return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined)) as Domain;
 }
@@ -70,4 +73,18 @@ function cellsOf(numa: XmlElement | undefined): readonly number[] | undefined {
     sizes[id] = size;
   }
   return sizes.length === cells.length ? sizes : undefined;
+}
+
+function memoryDevicesOf(devices: XmlElement | undefined): Domain["memoryDevices"] {
+  const found = (devices?.children ?? []).flatMap((device) => {
+    const address = device.name === "memory" ? child(device, "address") : undefined;
+    const slot = wholeNumber(address?.attributes.get("slot"));
+    const base = Number(address?.attributes.get("base") ?? Number.NaN);
+    if (address?.attributes.get("type") !== "dimm" || !Number.isSafeInteger(base) || base < 0) return [];
+    // a device without a name of its own is called by its model and slot
+    const alias =
+      child(device, "alias")?.attributes.get("name") ?? `${device.attributes.get("model")}${slot}`;
+    return [{ id: `mem${alias}`, address: base }];
+  });
+  return found.length === 0 ? undefined : found;
 }

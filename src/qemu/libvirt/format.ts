@@ -55,7 +55,7 @@ function endingAtDamage(stream: ByteStream, report: Report): ByteStream {
 
 function envelopeOf({ envelope, start }: OpenedSave, source: string): Envelope {
   const { domain, compression, wasRunning, version, cookie, finished } = envelope;
-  const { name, uuid, machine, cells } = domain;
+  const { name, uuid, machine, cells, memoryDevices } = domain;
   return {
     start,
     origin: ORIGIN,
@@ -63,6 +63,7 @@ function envelopeOf({ envelope, start }: OpenedSave, source: string): Envelope {
     domain: {
       ...(machine === undefined ? {} : { machine }),
       ...(cells === undefined ? {} : { cells }),
+      ...(memoryDevices === undefined ? {} : { devices: memoryDevices }),
       ...(name === undefined ? {} : { name }),
       ...(uuid === undefined ? {} : { uuid }),
     },

@@ -11,6 +11,7 @@ import {
 } from "./description.js";
 import { decodeDevice, DeviceError, type DeviceState } from "./devices.js";
 import type { Frame } from "./frame.js";
+import { knownLayout } from "./known-layouts.js";
 import { SECTION } from "./layout.js";
 import { QEVM } from "./rules.js";
 import type { SectionEnds } from "./section-ends.js";
@@ -187,6 +188,14 @@ export class DeviceSections {
       );
     const { position } = frame;
     this.#describe(reader.take(length).slice(), position);
+  }
+
+  /** Without a description: decodes what has one form everywhere. */
+  decodeKnown(): void {
+    for (const { section, data } of this.#undecoded.splice(0)) {
+      const known = knownLayout(section, data);
+      if (known !== undefined) this.devices.push(decodeDevice(data, known));
+    }
   }
 
   /** Decodes sections that were met before the description, and compares it with all there were. */

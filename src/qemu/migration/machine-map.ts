@@ -5,7 +5,7 @@ import { isDeviceBlock, shownBlocks } from "./device-memory.js";
 import { bytesOf, findField } from "./devices.js";
 import { type Machine, machineOf } from "./machines.js";
 import type { Mapping } from "./mapped-memory.js";
-import { memoryDevices, type PluggedMemory } from "./memory-devices.js";
+import { memoryDevices, type PlacedDevice, type PluggedMemory } from "./memory-devices.js";
 import { orderOfNodes } from "./node-order.js";
 import type { RamBlock } from "./ram.js";
 import { showRoms } from "./roms.js";
@@ -16,8 +16,8 @@ export interface DomainMemory {
   readonly machine?: string;
   /** Octets of each NUMA cell, in their order. */
   readonly cells?: readonly number[];
-  /** Guest-physical address of each memory device, by the id of its backend. */
-  readonly devices?: ReadonlyMap<string, number>;
+  /** Memory devices whose address is given there. */
+  readonly devices?: readonly PlacedDevice[];
 }
 
 export interface MachineMap {
@@ -86,7 +86,7 @@ class MachineMapper {
       this.#blocks.filter(({ name }) => isRamBlock(name) || name.includes("/")),
       this.#stream.devices,
       tables,
-      this.#domain.devices ?? new Map(),
+      this.#domain.devices ?? [],
     ).filter(({ block }) => !given.some((one) => one.block === block));
     const built = this.#blocks.filter(
       (block) => isRamBlock(block.name) && !plugged.some((one) => one.block === block),

@@ -12,15 +12,20 @@ export interface PluggedMemory {
   readonly evidence: string;
 }
 
-/** Where the domain's description puts memory devices: block name → address. */
-export type PlacedByDomain = ReadonlyMap<string, number>;
+/** Where a description beside the stream puts a memory device. */
+export interface PlacedDevice {
+  /** Of its memory backend, which names the block. */
+  readonly id: string;
+  /** Guest-physical. */
+  readonly address: number;
+}
 
 /** Memory devices whose address the stream or the domain's description tells. */
 export function memoryDevices(
   blocks: readonly RamBlock[],
   devices: readonly DeviceState[],
   tables: Uint8Array | undefined,
-  placed: PlacedByDomain,
+  placed: readonly PlacedDevice[],
 ): PluggedMemory[] {
   const found: PluggedMemory[] = [];
   for (const block of blocks) {
@@ -30,9 +35,9 @@ export function memoryDevices(
       found.push({ block, address, parts, evidence: `virtio-mem '${block.name}' as its device says` });
       continue;
     }
-    const address = placed.get(block.name.replace(/^\/objects\//, ""));
-    if (address !== undefined)
-      found.push({ block, address, evidence: `'${block.name}' as the domain's XML says` });
+    const device = placed.find(({ id }) => id === block.name.replace(/^\/objects\//, ""));
+    if (device !== undefined)
+      found.push({ block, address: device.address, evidence: `'${block.name}' as the domain's XML says` });
   }
   return [...found, ...persistent(blocks, found, tables)];
 }

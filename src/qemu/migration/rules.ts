@@ -176,7 +176,7 @@ export const QEVM = rules({
     "vmdesc/absent",
     "warning",
     "description",
-    "No description of the devices at the end: their state, and so the registers, can't be decoded. Memory is not affected.",
+    "No description of the devices at the end: of their state only what has one form in all versions is decoded (x86_64 registers, the clock, PCI configurations). Memory is not affected.",
   ),
   descriptionLength: rule(
     "vmdesc/length",

@@ -304,6 +304,7 @@ class StreamWalk {
     const { frame } = this;
     frame.record = undefined;
     const end = frame.position;
+    this.#devices.decodeKnown();
     // damage further on doesn't take from the memory that was read
     const pages =
       this.#ram === undefined ? new Map<RamBlock, BlockPages>() : countPages(this.#ram, this.#pageSize);
