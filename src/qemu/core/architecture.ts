@@ -10,6 +10,7 @@ import {
   X86_64,
 } from "../../guest/image.js";
 import { UsageError } from "../../io/errors.js";
+import { architectureOfCpus } from "./cpus.js";
 import type { Program } from "./value.js";
 
 /** Names of QEMU's gdb script and of this project, in lower case. */
@@ -52,11 +53,16 @@ export function architectureNamed(name: string): Architecture {
   throw new UsageError(`no architecture '${name}': one of ${[...NAMED.keys()].join(", ")}`);
 }
 
-/** What a program emulates: by its name, else by the processor types it has. */
-export function architectureOf(program: Program, path: string | undefined): Architecture {
+/** What a program emulates at most: by its name, else by the processor types it has. */
+function emulated(program: Program, path: string | undefined): Architecture {
   const suffix = /qemu-system-([a-z0-9_]+)/.exec(path ?? "")?.[1];
   const byName = suffix === undefined ? undefined : EMULATORS.get(suffix);
   if (byName !== undefined) return byName;
   const byType = TYPES.find(([name]) => program.type(name) !== undefined);
   return byType?.[1] ?? X86_64;
+}
+
+/** What the guest of a program is. */
+export function architectureOf(program: Program, path: string | undefined): Promise<Architecture> {
+  return architectureOfCpus(program, emulated(program, path));
 }

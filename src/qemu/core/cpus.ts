@@ -1,34 +1,58 @@
-import type { Architecture } from "../../guest/image.js";
-import {
-  type Aarch64Registers,
-  type Segment,
-  type Vcpu,
-  X86_GENERAL,
-  type X86General,
-  type X86Registers,
-  type X86SegmentName,
-} from "../../guest/vcpu.js";
+import { AARCH64, type Architecture, ARM, I386, PPC64, S390X, X86_64 } from "../../guest/image.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import { aarch64Registers, armArchitecture, armRegisters } from "./arm-registers.js";
 import { readable } from "./machine.js";
+import { ppc64Architecture, ppc64Registers } from "./ppc64-registers.js";
+import { s390xRegisters } from "./s390x-registers.js";
 import type { Program, Value } from "./value.js";
+import { x86Registers } from "./x86-registers.js";
 
 const MOST_CPUS = 4096;
-/** Order of `env.segs`. */
-const SEGS = ["es", "cs", "ss", "ds", "fs", "gs"] as const;
-/** MSRs by their field in CPUX86State. */
-const MSRS = {
-  efer: "efer",
-  star: "star",
-  lstar: "lstar",
-  cstar: "cstar",
-  sfmask: "fmask",
-  kernel_gs_base: "kernelgsbase",
-  sysenter_cs: "sysenter_cs",
-  sysenter_esp: "sysenter_esp",
-  sysenter_eip: "sysenter_eip",
-  pat: "pat",
-  tsc: "tsc",
-  tsc_aux: "tsc_aux",
-} as const;
+
+/** Processors of one kind: how QEMU's structures of them are called, and what is read of them. */
+interface Kind {
+  readonly machines: readonly Architecture[];
+  /** Type of the object; later QEMUs have one name for all. */
+  readonly object: string;
+  /** Type of the architecture's state within it. */
+  readonly state: string;
+  /** A field that only this state has. */
+  readonly mark: string;
+  /** What the guest is, where one program emulates several. */
+  readonly architecture?: (env: Value) => Architecture;
+  readonly registers: (env: Value, id: number, arch: Architecture) => Vcpu["registers"];
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    machines: [X86_64, I386],
+    object: "X86CPU",
+    state: "CPUX86State",
+    mark: "eip",
+    registers: x86Registers,
+  },
+  {
+    machines: [AARCH64, ARM],
+    object: "ARMCPU",
+    state: "CPUARMState",
+    mark: "uncached_cpsr",
+    architecture: armArchitecture,
+    registers: (env, id, arch) =>
+      arch.machine === ARM.machine ? armRegisters(env, id) : aarch64Registers(env),
+  },
+  {
+    machines: [PPC64],
+    object: "PowerPCCPU",
+    state: "CPUPPCState",
+    mark: "gpr",
+    architecture: ppc64Architecture,
+    registers: ppc64Registers,
+  },
+  { machines: [S390X], object: "S390CPU", state: "CPUS390XState", mark: "psw", registers: s390xRegisters },
+];
+
+const kindOf = ({ machine }: Architecture): Kind | undefined =>
+  KINDS.find(({ machines }) => machines.some((known) => known.machine === machine));
 
 /**
  * The processors as QEMU's own structures have them, found through debug information. Under KVM these are what
@@ -40,10 +64,14 @@ export async function readVcpus(
   accelerator: string | undefined,
 ): Promise<Vcpu[]> {
   const cpus = await readable(() => listCpus(program));
+  const kind = kindOf(arch);
   const vcpus: Vcpu[] = [];
   for (const [i, cpu] of (cpus ?? []).entries()) {
     const id = cpu.has("cpu_index") ? cpu.signed("cpu_index") : i;
-    const registers = await readable(() => registersOf(program, arch, cpu));
+    const registers = await readable(async () => {
+      const env = kind && (await environment(program, cpu, kind));
+      return env && kind.registers(env, id, arch);
+    });
     vcpus.push({
       id,
       ...(registers === undefined ? {} : { registers }),
@@ -53,6 +81,15 @@ export async function readVcpus(
     });
   }
   return vcpus.sort((a, b) => a.id - b.id);
+}
+
+/** What the guest is by its first processor: width and byte order, where the program emulates several. */
+export async function architectureOfCpus(program: Program, arch: Architecture): Promise<Architecture> {
+  const kind = kindOf(arch);
+  if (kind?.architecture === undefined) return arch;
+  const [cpu] = (await readable(() => listCpus(program))) ?? [];
+  const env = cpu && (await readable(() => environment(program, cpu, kind)));
+  return (env && (await readable(async () => kind.architecture?.(env)))) ?? arch;
 }
 
 /** All CPUState structures: a queue named `cpus`, later `cpus_queue`; a plain list from `first_cpu` before. */
@@ -71,105 +108,16 @@ async function listCpus(program: Program): Promise<Value[]> {
   return cpus;
 }
 
-async function registersOf(
-  program: Program,
-  arch: Architecture,
-  cpu: Value,
-): Promise<X86Registers | Aarch64Registers | undefined> {
-  if (arch.name === "x86_64" || arch.name === "i386") {
-    const env = await environment(program, cpu, "X86CPU", "CPUX86State");
-    return env === undefined ? undefined : x86Registers(env);
-  }
-  if (arch.name === "aarch64") {
-    const env = await environment(program, cpu, "ARMCPU", "CPUARMState");
-    return env?.has("xregs") === true ? aarch64Registers(env) : undefined;
-  }
-  return undefined;
-}
-
 /** The architecture's state: within its CPU object; in old QEMUs the list is of the state itself. */
 async function environment(
   program: Program,
   cpu: Value,
-  object: string,
-  state: string,
+  { object, state, mark }: Kind,
 ): Promise<Value | undefined> {
-  if (cpu.has("eip") || cpu.has("xregs")) return cpu;
-  const type = program.type(object, "ArchCPU");
-  if (type === undefined) return undefined;
-  const whole = type.field("env");
+  if (cpu.has(mark)) return cpu;
+  const whole = program.type(object, "ArchCPU")?.field("env");
   const stateType = program.type(state, "CPUArchState");
   if (whole === undefined || stateType === undefined) return undefined;
-  return program.read(stateType, cpu.address + whole.offset, `${object}.env`);
-}
-
-function x86Registers(env: Value): X86Registers {
-  const regs = env.bigints("regs");
-  // the processor's own numbering: rax rcx rdx rbx rsp rbp rsi rdi r8 …
-  const numbered = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
-  const at = (name: X86General): bigint => {
-    if (name === "rip") return env.bigint("eip");
-    if (name === "rflags") return env.bigint("eflags");
-    const index = numbered.indexOf(name);
-    return regs[index === -1 ? Number(name.slice(1)) : index] ?? 0n;
-  };
-  const general = Object.fromEntries(X86_GENERAL.map((name) => [name, at(name)]));
-  const segments: Partial<Record<X86SegmentName, Segment>> = {};
-  for (const [i, value] of env.elements("segs").entries()) {
-    const name = SEGS[i];
-    if (name !== undefined) segments[name] = segmentOf(value);
-  }
-  segments.ldt = segmentOf(env.member("ldt"));
-  segments.tr = segmentOf(env.member("tr"));
-  const table = (path: string): { base: bigint; limit: number } => ({
-    base: env.bigint(`${path}.base`),
-    limit: env.number(`${path}.limit`),
-  });
-  const cr = env.bigints("cr");
-  const debug = env.has("dr") ? env.bigints("dr") : [];
-  const msrs = Object.entries(MSRS).filter(([, field]) => env.has(field));
-  return {
-    kind: "x86",
-    general: general as Record<X86General, bigint>,
-    segments,
-    gdt: table("gdt"),
-    idt: table("idt"),
-    control: { cr0: cr[0] ?? 0n, cr2: cr[2] ?? 0n, cr3: cr[3] ?? 0n, cr4: cr[4] ?? 0n },
-    debug: Object.fromEntries(
-      [0, 1, 2, 3, 6, 7].flatMap((i) => (debug[i] === undefined ? [] : [[`dr${i}`, debug[i]]])),
-    ),
-    msrs: Object.fromEntries(msrs.map(([name, field]) => [name, env.bigint(field)])),
-  };
-}
-
-function segmentOf(value: Value): Segment {
-  return {
-    selector: value.number("selector"),
-    base: value.bigint("base"),
-    limit: value.number("limit"),
-    flags: value.number("flags"),
-  };
-}
-
-const X_COUNT = 31;
-const SIGN = 0x8000_0000;
-
-function aarch64Registers(env: Value): Aarch64Registers {
-  const x = env.bigints("xregs");
-  // flags are kept apart: N and V in the sign bits, Z inverted, C as a number
-  const flags =
-    (((env.number("NF") & SIGN) >>> 0) |
-      (env.number("ZF") === 0 ? 1 << 30 : 0) |
-      (env.number("CF") << 29)) >>>
-    0;
-  const overflow = ((env.number("VF") & SIGN) >>> 3) >>> 0;
-  const kept = env.bigint("pstate") | (env.has("daif") ? env.bigint("daif") : 0n);
-  return {
-    kind: "aarch64",
-    x: x.slice(0, X_COUNT),
-    sp: x[X_COUNT] ?? 0n,
-    pc: env.bigint("pc"),
-    pstate: kept | BigInt(flags) | BigInt(overflow),
-    system: {},
-  };
+  const env = await program.read(stateType, cpu.address + whole.offset, `${object}.env`);
+  return env.has(mark) ? env : undefined;
 }

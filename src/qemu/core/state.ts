@@ -65,7 +65,7 @@ export async function readQemuState(
   }
   return {
     program,
-    arch: arch === undefined ? architectureOf(program, path) : architectureNamed(arch),
+    arch: arch === undefined ? await architectureOf(program, path) : architectureNamed(arch),
     machine,
     view,
     selected,

@@ -189,6 +189,9 @@ export class Value {
   /** Elements of an array of numbers, in full. */
   bigints(path: string): bigint[] {
     const { field, size, count } = this.#array(path);
+    if (size !== 4 && size !== 8) {
+      throw this.#program.error("field", `${String(this.type)}.${path} has elements of ${size} octets`);
+    }
     const view = this.#view(field);
     const little = this.#program.order === "little";
     return Array.from({ length: count }, (_, i) =>

@@ -2,6 +2,7 @@
  * A program with the structures of QEMU's memory map as they were at version QEMU (102 for 1.2, 702 for 7.2),
  * filled with a small guest: RAM (64 KiB unless RAM_PAGES says otherwise) in two ranges, a ROM seen twice (once
  * through an alias), a device, memory that dumps leave out. Prints "ready" and waits.
+ * Processors are x86 unless GUEST_ARM, GUEST_PPC or GUEST_S390 is defined (since 1.6).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -158,6 +159,39 @@ static
 #endif
 AddressSpace address_space_memory;
 
+#if defined GUEST_ARM
+typedef struct CPUArchState {
+    uint32_t regs[16];
+    uint64_t xregs[32];
+    uint64_t pc;
+    uint32_t pstate;
+    bool aarch64;
+    bool thumb;
+    uint32_t uncached_cpsr;
+    uint32_t CF, VF, NF, ZF, QF, GE, condexec_bits;
+    uint64_t daif;
+    struct {
+        union { struct { uint64_t unused, sctlr_ns; }; uint64_t sctlr_el[4]; };
+        uint64_t ttbr1_el[4];
+        struct { uint64_t raw_tcr; uint32_t mask; } tcr_el[4];
+    } cp15;
+} CPUARMState;
+#elif defined GUEST_PPC
+typedef struct CPUArchState {
+    uint64_t gpr[32];
+    uint64_t lr, ctr;
+    uint32_t crf[8];
+    uint64_t xer, so, ov, ca;
+    uint64_t nip, msr;
+    uint64_t spr[1024];
+} CPUPPCState;
+#elif defined GUEST_S390
+typedef struct CPUArchState {
+    uint64_t regs[16];
+    uint32_t aregs[16];
+    struct PSW { uint64_t mask, addr; } psw;
+} CPUS390XState;
+#else
 typedef struct SegmentCache { uint32_t selector; uint64_t base; uint32_t limit; uint32_t flags; } SegmentCache;
 typedef struct CPUX86State {
     uint64_t regs[16];
@@ -172,6 +206,8 @@ typedef struct CPUX86State {
     struct CPUX86State *next_cpu;
 #endif
 } CPUX86State;
+#define CPUArchState CPUX86State
+#endif
 
 #if QEMU < 106
 CPUX86State *first_cpu;
@@ -181,7 +217,20 @@ typedef struct CPUState {
     int cpu_index;
     struct { struct CPUState *tqe_next; struct CPUState **tqe_prev; } node;
 } CPUState;
-typedef struct X86CPU { CPUState parent_obj; CPUX86State env; } X86CPU;
+typedef struct ArchCPU { CPUState parent_obj; struct CPUArchState env; } ArchCPU;
+#if defined GUEST_ARM
+typedef ArchCPU ARMCPU;
+#define CPU ARMCPU
+#elif defined GUEST_PPC
+typedef ArchCPU PowerPCCPU;
+#define CPU PowerPCCPU
+#elif defined GUEST_S390
+typedef ArchCPU S390CPU;
+#define CPU S390CPU
+#else
+typedef ArchCPU X86CPU;
+#define CPU X86CPU
+#endif
 typedef struct CPUTailQ { CPUState *tqh_first; CPUState **tqh_last; } CPUTailQ;
 #if QEMU >= 802
 CPUTailQ cpus_queue;
@@ -275,6 +324,56 @@ static FlatRange *add_range(MemoryRegion *mr, uint64_t start, uint64_t size, uin
     return range;
 }
 
+#if defined GUEST_ARM
+static void fill_cpu(CPUARMState *env, int index)
+{
+    for (int i = 0; i < 16; i++) env->regs[i] = 0x1000 * (index + 1) + i;
+    env->uncached_cpsr = 0x13;
+    env->NF = env->VF = 0x80000000;
+    env->CF = env->QF = 1;
+    env->GE = 5;
+    env->condexec_bits = 0xa6;
+    env->thumb = true;
+    env->daif = 0x3c0;
+#ifndef NEVER_WIDE
+    for (int i = 0; i < 32; i++) env->xregs[i] = 0x100000000 * (index + 1) + i;
+    env->aarch64 = true;
+    env->pc = 0xffff800008000000;
+    env->pstate = 5;
+    env->cp15.ttbr1_el[1] = 0x41000000;
+#endif
+#ifdef NARROW_NOW
+    env->aarch64 = false;
+#endif
+#ifdef BIG_ENDIAN_GUEST
+    env->cp15.sctlr_el[1] = 1 << 25;
+#endif
+}
+#elif defined GUEST_PPC
+static void fill_cpu(CPUPPCState *env, int index)
+{
+    for (int i = 0; i < 32; i++) env->gpr[i] = 0xc000000000000000 + 0x1000 * (index + 1) + i;
+    env->nip = 0xc000000000001234;
+    env->msr = 0x8000000000001033;
+    env->lr = 0xa;
+    env->ctr = 0xb;
+    for (int i = 0; i < 8; i++) env->crf[i] = i;
+    env->xer = 0x7f;
+    env->so = env->ca = 1;
+    env->spr[19] = 0xdeadbeef;
+#ifndef BIG_ENDIAN_GUEST
+    env->spr[0x13e] = 0x02000000;
+#endif
+}
+#elif defined GUEST_S390
+static void fill_cpu(CPUS390XState *env, int index)
+{
+    for (int i = 0; i < 16; i++) env->regs[i] = 0x1000 * (index + 1) + i;
+    for (int i = 0; i < 16; i++) env->aregs[i] = i;
+    env->psw.mask = 0x0705c00180000000;
+    env->psw.addr = 0x100000;
+}
+#else
 static void fill_cpu(CPUX86State *env, int index)
 {
     for (int i = 0; i < 16; i++) env->regs[i] = 0x1000 * (index + 1) + i;
@@ -288,6 +387,7 @@ static void fill_cpu(CPUX86State *env, int index)
     env->cr[4] = 0x6f0;
     env->efer = 0xd01;
 }
+#endif
 
 int main(void)
 {
@@ -331,7 +431,7 @@ int main(void)
     add_range(alias, 0xffffd000, 3 * PAGE, 0)->readonly = true;
     add_range(rom_mr, 0x100000000, 4 * PAGE, 0)->readonly = true;
 
-    static CPUX86State *envs[2];
+    static struct CPUArchState *envs[2];
 #if QEMU < 106
     for (int i = 1; i >= 0; i--) {
         envs[i] = zalloc(sizeof(CPUX86State));
@@ -342,7 +442,7 @@ int main(void)
     }
 #else
     for (int i = 1; i >= 0; i--) {
-        X86CPU *cpu = zalloc(sizeof *cpu);
+        CPU *cpu = zalloc(sizeof *cpu);
         envs[i] = &cpu->env;
         cpu->parent_obj.cpu_index = i;
         cpu->parent_obj.node.tqe_next = CPUS.tqh_first;
@@ -354,6 +454,9 @@ int main(void)
 #if QEMU >= 212
     static const char text[] = "OSRELEASE=6.1.0-mimic\nPAGESIZE=4096\n";
     uint32_t header[3] = { 11, sizeof text - 1, 0 };
+#ifdef BIG_ENDIAN_GUEST
+    for (int i = 0; i < 3; i++) header[i] = __builtin_bswap32(header[i]);
+#endif
     uint8_t *note = ram->host + 3 * PAGE + 64;
     memset(note, 0, 256);
     memcpy(note, header, 12);
