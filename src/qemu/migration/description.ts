@@ -29,6 +29,8 @@ export interface DeviceDescription extends StructDescription {
   /** Name of the section. */
   readonly section: string;
   readonly instance: number;
+  /** False for old-style devices, whose version only their section tells. */
+  readonly tellsVersion: boolean;
 }
 
 /** The description at the end of a stream: what its device sections consist of. */
@@ -92,6 +94,7 @@ export function parseDescription(bytes: Uint8Array): Description {
         ...struct,
         section,
         instance: count(device["instance_id"], `${section}: instance_id`),
+        tellsVersion: device["version"] !== undefined,
         size: struct.size + size,
       };
     }),

@@ -143,7 +143,7 @@ export class DeviceSections {
       return;
     }
     if (described.size !== data.length) return;
-    if (described.version !== section.version)
+    if (described.tellsVersion && described.version !== section.version)
       frame.add(
         QEVM.descriptionContradicts,
         section.offset,

@@ -104,6 +104,7 @@ export function knownLayout(section: SectionInfo, data: Uint8Array): DeviceDescr
     instance: section.instance,
     name: section.name.slice(section.name.lastIndexOf("/") + 1),
     version: section.version,
+    tellsVersion: true,
     fields: rest === 0 ? known : [...known, field("rest", "buffer", rest)],
     subsections: [],
     size: data.length,

@@ -415,6 +415,7 @@ describe("damage", () => {
         }),
       ["qevm/vmdesc/contradicts-sections"],
     ],
+    ["an old-style device tells no version", (json) => delete json.devices[0]?.["version"], []],
     ["another page size", (json) => (json.page_size = 4096 + 1), ["qevm/vmdesc/contradicts-sections"]],
   ])("description: %s", async (_name, change, expected) => {
     const bytes = described(change);
