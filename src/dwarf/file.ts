@@ -181,7 +181,9 @@ interface LoadedSections {
 
 async function loadSections(elf: ElfFile, role: DwarfRole): Promise<LoadedSections> {
   const sections = (await elf.sections()).filter((section) => section.type !== SHT_NOBITS);
-  if (elf.header.e_type === ET_REL && sections.some(({ name }) => /^\.rela?\.debug_info$/.test(name))) {
+  // split units need no relocation, not even in an object file that holds them beside the others
+  const relocated = role === "main" && sections.some(({ name }) => /^\.rela?\.debug_info$/.test(name));
+  if (elf.header.e_type === ET_REL && relocated) {
     throw elf.error("dwarf/relocatable", "an object file whose debug info is not linked yet", 16);
   }
   const suffix = role === "split" ? ".dwo" : "";
