@@ -3,8 +3,10 @@ import { Report } from "../findings/report.js";
 import type { GuestImage } from "../guest/image.js";
 import type { OpenOptions } from "../guest/input-format.js";
 import { PageMap } from "../guest/page-map.js";
+import { PAGE_SIZE } from "../guest/memory.js";
 import { type ByteSource, readFully } from "../io/byte-source.js";
-import { hvmContextEntries } from "./hvm-context/entries.js";
+import { describeError, FormatError } from "../io/errors.js";
+import { type HvmContextEntry, hvmContextEntries } from "./hvm-context/entries.js";
 import { REASON, xenGuest } from "./guest-image.js";
 import { type LegacyState, readLegacy } from "./legacy/final-state.js";
 import { hasData, TYPE } from "./legacy/layout.js";
@@ -14,13 +16,17 @@ import { XL_BYTE_ORDER, xlHeader, xlOptionalData } from "./xl/layout.js";
 
 /**
  * The guest of a legacy stream as it stands after its last complete checkpoint, without a converted file:
- * the model is that of the converted stream.
+ * the model is that of the converted stream. With `partial`, one that broke off before is what came of it.
  */
 export async function openLegacyGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
   const report = new Report(input.name);
+  const warnings: string[] = [];
   const state = await readLegacy(input, report, {
     // tmem pages are no guest-physical memory: their loss changes nothing here
     allowLoss: true,
+    ...(options.partial === true
+      ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
+      : {}),
     ...(options.openSpool === undefined ? {} : { openSpool: options.openSpool }),
     ...(options.progress === undefined
       ? {}
@@ -33,19 +39,19 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
       source: input.name,
       type: guest === "pv" ? "PV" : "HVM",
       guestWidth: pv?.guestWidth,
-      memory: indexPages(state),
+      memory: indexPages(state, input),
       config: configOf(state.xlHeader?.bytes),
       tsc: state.tsc,
       ...(guest === "hvm"
         ? {
             hvmParams: state.parameters,
-            hvmContext: [...hvmContextEntries(await octetsOf(state.hvmContext))],
+            hvmContext: await hvmContextOf(state, options.partial === true, warnings),
           }
         : {}),
       pvVcpus: guest === "pv" ? await pvParts(state) : undefined,
       p2mFrames: pv === undefined ? undefined : [...pv.p2mFrames],
       sharedInfo: state.sharedInfo,
-      warnings: report.findings.map((finding) => finding.message),
+      warnings: [...report.findings.map((finding) => finding.message), ...warnings],
       close: async () => state.close(),
     });
   } catch (error) {
@@ -54,8 +60,23 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   }
 }
 
+async function hvmContextOf(
+  state: LegacyState,
+  partial: boolean,
+  warnings: string[],
+): Promise<readonly HvmContextEntry[] | undefined> {
+  if (state.hvmContext === undefined) return undefined;
+  try {
+    return [...hvmContextEntries(await octetsOf(state.hvmContext))];
+  } catch (error) {
+    if (!(error instanceof FormatError) || !partial) throw error;
+    warnings.push(`the HVM context can't be read: ${error.message}`);
+    return undefined;
+  }
+}
+
 /** Pages of a state, in its input and in its spool, as one source: the spool's offsets begin behind the input's. */
-function indexPages(state: LegacyState): PageMap {
+function indexPages(state: LegacyState, input: ByteSource): PageMap {
   const runs = state.runs(Number.MAX_SAFE_INTEGER);
   const sources: { source: ByteSource; start: number }[] = [];
   let end = 0;
@@ -79,7 +100,14 @@ function indexPages(state: LegacyState): PageMap {
   };
   const memory = new PageMap(joined);
   for (const { pfn, count, type, source, offset } of runs) {
-    if (source !== undefined) memory.set(pfn, count, startOf(source) + offset);
+    if (source !== undefined) {
+      const there =
+        source === input
+          ? Math.max(0, Math.min(count, Math.floor((input.size - offset) / PAGE_SIZE)))
+          : count;
+      if (there > 0) memory.set(pfn, there, startOf(source) + offset);
+      if (there < count) memory.absent(pfn + there, count - there, REASON.truncated);
+    } else if (state.incomplete && hasData(type)) memory.absent(pfn, count, REASON.truncated);
     else if (type === TYPE.broken) memory.absent(pfn, count, REASON.broken);
     else if (type === TYPE.allocateOnly || hasData(type)) memory.zero(pfn, count, REASON.xalloc);
     else memory.unpopulated(pfn, count, REASON.xtab);

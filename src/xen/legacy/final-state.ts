@@ -41,6 +41,10 @@ export interface ReadLegacyOptions extends Claims {
   readonly reread?: ByteSource;
   /** Convert although guest data are lost (pages of persistent tmem pools). */
   readonly allowLoss?: boolean;
+  /**
+   * Told why the stream has no complete checkpoint: the state is then what came until there. Without it that is an error.
+   */
+  readonly onIncomplete?: (error: FormatError) => void;
   /** Told of each chunk as it comes. */
   readonly onChunk?: (chunk: LegacyChunk) => void;
   /** Octets read so far. */
@@ -93,6 +97,8 @@ export interface LegacyState extends CheckpointState {
   readonly verifyPass: boolean;
   readonly tmem: readonly TmemPool[];
   readonly entries: EntryCounts;
+  /** It broke off before any checkpoint was complete: pages and processors may be missing. */
+  readonly incomplete: boolean;
   /** Octets of the input that belong to the stream. */
   readonly end: number;
   /** Final pages, ascending, without those that the guest had given back. */
@@ -122,6 +128,7 @@ export class StateBuilder {
   #complete: CheckpointState | undefined;
   #checkpoints = 0;
   #begun = false;
+  #salvaged = false;
   #marked = false;
   #compression = false;
   #verifyPass = false;
@@ -300,6 +307,17 @@ export class StateBuilder {
     this.#problems.commit();
   }
 
+  /** Takes what there is as if it were complete; false before anything of the guest is known. */
+  salvage(): boolean {
+    if (this.#header === undefined || (this.#header.guest === "pv" && this.#pv === undefined)) return false;
+    this.#problems.commit();
+    this.#pages.commit();
+    this.#complete = this.#current;
+    this.#end = this.#cursor.position;
+    this.#salvaged = true;
+    return true;
+  }
+
   /** The state after the last complete checkpoint; checks what only shows at the end. */
   async finish(): Promise<LegacyState> {
     const [header, complete] = [this.#header, this.#complete];
@@ -312,8 +330,10 @@ export class StateBuilder {
     }
     const pages = this.#pages;
     await pages.finish();
-    if (this.#pv !== undefined) checkFrames(this.#cursor, this.#pv, pages.index, complete.unmapped);
-    checkIoreqServer(this.#cursor, complete.parameters, this.#end);
+    if (!this.#salvaged) {
+      if (this.#pv !== undefined) checkFrames(this.#cursor, this.#pv, pages.index, complete.unmapped);
+      checkIoreqServer(this.#cursor, complete.parameters, this.#end);
+    }
     for (const [pfn, offset] of pages.damaged) {
       if (complete.unmapped?.has(pfn) === true) continue;
       this.#problems.add(
@@ -341,6 +361,7 @@ export class StateBuilder {
       verifyPass: this.#verifyPass,
       tmem: this.#tmem,
       entries: this.#entries,
+      incomplete: this.#salvaged,
       end: this.#end,
       runs: (limit) => pages.runs(complete.unmapped, limit),
       close() {
@@ -389,7 +410,7 @@ export async function readLegacy(
   try {
     await feed(reader, builder, options);
     const state = await builder.finish();
-    if (options.qemu !== "none") reportTrailing(reader.cursor, state.end);
+    if (options.qemu !== "none" && !state.incomplete) reportTrailing(reader.cursor, state.end);
     problems.commit();
     return state;
   } catch (error) {
@@ -398,7 +419,7 @@ export async function readLegacy(
   }
 }
 
-/** Gives a consumer all chunks; what is unreadable behind a complete checkpoint is dropped. */
+/** Gives a consumer all chunks; what is unreadable behind a complete checkpoint is dropped, without one the rest salvaged. */
 async function feed(reader: LegacyReader, builder: StateBuilder, options: ReadLegacyOptions): Promise<void> {
   const total = reader.cursor.reader.size;
   try {
@@ -408,7 +429,9 @@ async function feed(reader: LegacyReader, builder: StateBuilder, options: ReadLe
       options.progress?.(reader.cursor.position, total);
     }
   } catch (error) {
-    if (!(error instanceof FormatError) || builder.checkpoints === 0) throw error;
-    builder.drop(error);
+    if (!(error instanceof FormatError)) throw error;
+    if (builder.checkpoints > 0) builder.drop(error);
+    else if (options.onIncomplete !== undefined && builder.salvage()) options.onIncomplete(error);
+    else throw error;
   }
 }
