@@ -1,4 +1,5 @@
 import type { ArgumentParser, Namespace } from "argparse";
+import { isDamage, withoutDamage } from "../guest/damage.js";
 import type { GuestImage } from "../guest/image.js";
 import { memoryTotals, type MemoryRange } from "../guest/memory.js";
 import { UsageError } from "../io/errors.js";
@@ -103,45 +104,89 @@ export const command: Command = {
     const open = { partial: options.partial, progress: progress.update };
     return withGuest(options.input, args, open, async (guest) => {
       progress.done();
-      const before = selectMemory(guest, range);
-      if (before.present + before.zero === 0 && before.absent === 0) {
-        throw new UsageError(`the guest has no memory ${range === undefined ? "at all" : "in that range"}`, {
-          source: options.input,
-        });
-      }
-      const document = (report: WriteReport, written: boolean): ExtractDocument => ({
-        schemaVersion: 1,
-        kind: "extract",
-        source: options.input,
-        output: options.output,
-        format: writer.id,
-        written,
-        arch: guest.arch.name,
-        vcpus: guest.vcpus.filter(({ registers }) => registers !== undefined).length,
-        vmcoreInfo: guest.facts.vmcoreInfo !== undefined,
-        warnings: guest.warnings,
-        ...report,
-      });
-      if (!options.json) for (const warning of guest.warnings) printError(`guestscope: warning: ${warning}`);
-      tellMissing(guest, before.missing, options);
-      if (before.absent > 0 && !options.partial) {
-        if (options.json) printJson(document({ ...before, size: 0 }, false));
-        else printError("guestscope: nothing written; --partial writes what is there");
-        return EXIT.badInput;
-      }
-      const report = await write(guest, writer, options, {
+      const how: WriteOptions = {
         ...(range === undefined ? {} : { range }),
         ...(options.compress === undefined ? {} : { compress: options.compress }),
         ...(options.level === undefined ? {} : { level: options.level }),
         ...(options.threads === undefined ? {} : { threads: options.threads }),
         progress: (done, total) => progress.update(done, total, "writing"),
-      }).finally(() => progress.done());
-      if (options.json) printJson(document(report, true));
-      else for (const line of summary(guest, writer, options, report)) tell(line);
-      return EXIT.good;
+      };
+      if (!options.json) tellWarnings(guest.warnings);
+      const intact = async (): Promise<GuestImage> => {
+        const checked = await withoutDamage(guest, (done, total) =>
+          progress.update(done, total, "looking for damage"),
+        ).finally(() => progress.done());
+        if (!options.json) tellWarnings(checked.warnings.slice(guest.warnings.length));
+        return checked;
+      };
+      const told = new Set<number>();
+      const extractFrom = async (source: GuestImage): Promise<number> => {
+        const before = selectMemory(source, range);
+        if (before.present + before.zero === 0 && before.absent === 0) {
+          throw new UsageError(
+            `the guest has no memory ${range === undefined ? "at all" : "in that range"}`,
+            {
+              source: options.input,
+            },
+          );
+        }
+        tellMissing(
+          source,
+          before.missing.filter((range) => !told.has(range.start)),
+          options,
+        );
+        for (const { start: at } of before.missing) told.add(at);
+        const nothing = before.present + before.zero === 0;
+        if (nothing || (before.absent > 0 && !options.partial)) {
+          if (options.json) printJson(documentOf(source, writer, options, { ...before, size: 0 }, false));
+          else if (nothing) printError("guestscope: nothing written: none of that memory is in the input");
+          else printError("guestscope: nothing written; --partial writes what is there");
+          return EXIT.badInput;
+        }
+        const report = await write(source, writer, options, how).finally(() => progress.done());
+        if (options.json) printJson(documentOf(source, writer, options, report, true));
+        else for (const line of summary(source, writer, options, report)) tell(line);
+        return EXIT.good;
+      };
+      // what went to a pipe can't be taken back: there damage is looked for first
+      if (options.partial && toStdout) return extractFrom(await intact());
+      try {
+        return await extractFrom(guest);
+      } catch (error) {
+        if (!options.partial || !isDamage(error)) throw error;
+        const checked = await intact();
+        if (checked === guest) throw error;
+        return extractFrom(checked);
+      }
     });
   },
 };
+
+function tellWarnings(warnings: readonly string[]): void {
+  for (const warning of warnings) printError(`guestscope: warning: ${warning}`);
+}
+
+function documentOf(
+  guest: GuestImage,
+  writer: VmcoreWriter,
+  options: Arguments,
+  report: WriteReport,
+  written: boolean,
+): ExtractDocument {
+  return {
+    schemaVersion: 1,
+    kind: "extract",
+    source: options.input,
+    output: options.output,
+    format: writer.id,
+    written,
+    arch: guest.arch.name,
+    vcpus: guest.vcpus.filter(({ registers }) => registers !== undefined).length,
+    vmcoreInfo: guest.facts.vmcoreInfo !== undefined,
+    warnings: guest.warnings,
+    ...report,
+  };
+}
 
 async function write(
   guest: GuestImage,
@@ -163,10 +208,16 @@ async function write(
   }
 }
 
+/** Regions listed without `--verbose`: a filtered dump may lack hundreds of thousands. */
+const FEW = 100;
+
 function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options: Arguments): void {
   if (missing.length === 0 || options.json) return;
   const { present, zero, absent } = memoryTotals(guest.memory);
-  for (const line of missingLines(missing, present + zero + absent)) printError(`guestscope: ${line}`);
+  const shown = options.verbose ? missing : missing.slice(0, FEW);
+  for (const line of missingLines(shown, present + zero + absent)) printError(`guestscope: ${line}`);
+  const rest = missing.length - shown.length;
+  if (rest > 0) printError(`guestscope: and ${rest} more regions; --verbose lists them all`);
 }
 
 function summary(

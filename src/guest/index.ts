@@ -1,4 +1,5 @@
 export * from "./code.js";
+export * from "./damage.js";
 export * from "./image.js";
 export * from "./input-format.js";
 export * from "./linux.js";

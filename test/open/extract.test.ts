@@ -1,0 +1,136 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import * as zlib from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ExtractDocument } from "../../src/cli/extract.js";
+import { viewOf } from "../../src/binary/layout.js";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { openGuest } from "../../src/open/open.js";
+import { KdumpFile } from "../../src/vmcore/kdump-file.js";
+import { pageDescriptor } from "../../src/vmcore/kdump-layout.js";
+import { fixtures, projectRoot, type Run, runCli, scratch, skipUnless } from "../shared.js";
+
+const built = fs.existsSync(path.join(projectRoot, "dist/cli/main.js"));
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+const unpack = (name: string): Uint8Array =>
+  new Uint8Array(zlib.gunzipSync(fs.readFileSync(path.join(fixtures, name))));
+const cut = (bytes: Uint8Array, part: number): Uint8Array => bytes.subarray(0, bytes.length * part);
+
+/** Runs `extract` on octets; the output's path is new each time. */
+let runs = 0;
+function extract(input: Uint8Array, ...options: readonly string[]): Run & { readonly out: string } {
+  runs += 1;
+  const file = path.join(folder, `${runs}.in`);
+  const out = path.join(folder, `${runs}.out`);
+  fs.writeFileSync(file, input);
+  return { ...runCli(["extract", file, out, ...options]), out };
+}
+
+/** A kdump of ours, a page of which does not unpack. */
+async function damagedPage(whole: Uint8Array): Promise<{ bytes: Uint8Array; page: number }> {
+  const file = await KdumpFile.open(bytesSource(whole));
+  const bytes = whole.slice();
+  let at = file.descriptorOffset;
+  for await (const { first, count } of file.runs()) {
+    for (let frame = first; frame < first + count; frame += 1, at += pageDescriptor.size) {
+      const { offset, flags } = pageDescriptor.read(viewOf(bytes), at, file.form.order);
+      // from the middle of the dump
+      if (flags !== 1 || frame < first + count / 2) continue;
+      bytes.fill(0xaa, offset + 2, offset + 10);
+      return { bytes, page: frame * file.blockSize };
+    }
+  }
+  throw new Error("no compressed page");
+}
+
+describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged inputs", () => {
+  const inputs: Record<string, Uint8Array> = {};
+  beforeAll(() => {
+    inputs["an ELF vmcore"] = unpack("vmcore/machines/s390x.elf.gz");
+    inputs["a flattened kdump"] = unpack("vmcore/machines/arm.flat.gz");
+    const kdump = extract(inputs["an ELF vmcore"], "--to", "kdump");
+    expect(kdump.status, kdump.stderr).toBe(0);
+    inputs["a kdump"] = new Uint8Array(fs.readFileSync(kdump.out));
+    const legacy = path.join(folder, "legacy");
+    inputs["a legacy stream"] = unpack("xen-legacy/pv32-t64.legacy.gz");
+    fs.writeFileSync(legacy, inputs["a legacy stream"]);
+    const converted = path.join(folder, "converted");
+    const { status, stderr } = runCli(["convert", legacy, converted]);
+    expect(status, stderr).toBe(0);
+    inputs["a version 3 stream"] = new Uint8Array(fs.readFileSync(converted));
+  });
+
+  it.each(["an ELF vmcore", "a flattened kdump", "a kdump", "a legacy stream", "a version 3 stream"])(
+    "%s cut short: nothing written, or with --partial what is whole",
+    async (name) => {
+      const whole = inputs[name] ?? new Uint8Array(0);
+      // QEMU sends the descriptors late: without them no page is found
+      const bytes = cut(whole, name === "a flattened kdump" ? 0.95 : 0.7);
+      const refused = extract(bytes);
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toMatch(/ends|lost/);
+      expect(refused.stderr).not.toMatch(/internal error|\n {4}at /);
+      expect(fs.existsSync(refused.out)).toBe(false);
+
+      const taken = extract(bytes, "--partial", "--json");
+      expect(taken.status, taken.stderr).toBe(0);
+      const { absent, missing, warnings } = JSON.parse(taken.stdout) as ExtractDocument;
+      expect(absent).toBeGreaterThan(0);
+      expect(missing.length + warnings.length).toBeGreaterThan(1);
+      // no octet that the whole input does not have there as well
+      const complete = await openGuest(bytesSource(whole));
+      const part = await openGuest(bytesSource(new Uint8Array(fs.readFileSync(taken.out))));
+      let same = 0;
+      for await (const { gpa, length, bytes: contents } of part.memory.pieces()) {
+        const wanted = new Uint8Array(length);
+        expect(await complete.memory.read(gpa, wanted)).toBe(length);
+        expect(Buffer.compare(wanted, contents ?? new Uint8Array(length)), gpa.toString(16)).toBe(0);
+        same += length;
+      }
+      expect(same).toBeGreaterThan(0);
+    },
+  );
+
+  it("a page that can't be unpacked is told, and absent with --partial, to a file and to a pipe", async () => {
+    const { bytes, page } = await damagedPage(inputs["a kdump"] ?? new Uint8Array(0));
+    const refused = extract(bytes);
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toContain("[kdump/page/damaged]");
+    expect(fs.existsSync(refused.out)).toBe(false);
+    for (const to of ["elf", "kdump", "lime"]) {
+      const taken = extract(bytes, "--partial", "--json", "--to", to);
+      expect(taken.status, taken.stderr).toBe(0);
+      const { absent, missing } = JSON.parse(taken.stdout) as ExtractDocument;
+      expect(absent).toBe(4096);
+      const reason = "damaged (kdump/page/damaged)";
+      expect(missing).toEqual([{ start: page, end: page + 4096, presence: "absent", reason }]);
+    }
+    const toFile = extract(bytes, "--partial");
+    expect(toFile.stderr).toContain(`missing 0x${page.toString(16)}-`);
+    const piped = runCli(["extract", path.join(folder, `${runs}.in`), "-", "--partial"]);
+    expect(piped.status, piped.stderr).toBe(0);
+  });
+
+  it("writes nothing when nothing is there", () => {
+    const bytes = cut(inputs["a flattened kdump"] ?? new Uint8Array(0), 0.7);
+    const { status, stderr, out } = extract(bytes, "--partial");
+    expect(status).toBe(1);
+    expect(stderr).toContain("nothing written: none of that memory is in the input");
+    expect(fs.existsSync(out)).toBe(false);
+  });
+
+  it("a stream whose headers are wrong gives an error, with --partial as well", () => {
+    for (const name of ["a kdump", "a legacy stream", "a version 3 stream"]) {
+      const bytes = (inputs[name] ?? new Uint8Array(0)).slice();
+      bytes.fill(0xff, 8, 64);
+      for (const options of [[], ["--partial"]]) {
+        const { status, stderr, out } = extract(bytes, ...options);
+        expect(status, name).toBe(1);
+        expect(stderr).not.toMatch(/internal error/);
+        expect(fs.existsSync(out)).toBe(false);
+      }
+    }
+  });
+});
