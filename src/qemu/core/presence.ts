@@ -85,8 +85,7 @@ export class PresenceRules {
       } else if (piece.presence === "truncated") {
         yield { ...where, presence: "absent", reason: "the core is cut short" };
       } else if (file !== undefined) {
-        const reason = `only in the file it is mapped from, ${file.path}`;
-        yield { ...where, presence: "absent", reason };
+        yield { ...where, presence: "absent", reason: fileReason(file.path, block) };
       } else {
         yield { ...where, ...this.#anonymous(piece, owner) };
       }
@@ -115,6 +114,15 @@ export class PresenceRules {
     const names = [block.id, base(block.id), ...(file === undefined ? [] : [file, base(file)])];
     return this.#backings.find(({ id }) => names.includes(id));
   }
+}
+
+const HUGE = 64 << 10;
+
+/** Why memory mapped from a file is not there. */
+function fileReason(path: string, { pageSize }: RamBlock): string {
+  if (!path.endsWith(" (deleted)")) return `only in the file it is mapped from, ${path}`;
+  const bits = pageSize !== undefined && pageSize > HUGE ? " (huge pages: bits 5 and 6)" : "";
+  return `left out by coredump_filter${bits}; the file it was mapped from is gone, ${path}`;
 }
 
 /** What a file has of a range; its end is the end of what is known. */

@@ -4,11 +4,13 @@
  * through an alias), a device, memory that dumps leave out. Prints "ready" and waits.
  * Processors are x86 unless GUEST_ARM, GUEST_PPC or GUEST_S390 is defined (since 1.6).
  */
+#define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,6 +37,10 @@ typedef uint64_t ram_addr_t;
 typedef struct TypeImpl { const char *name; } TypeImpl;
 typedef struct ObjectClass { TypeImpl *type; } ObjectClass;
 typedef struct Object { ObjectClass *class; void *free; } Object;
+
+typedef struct HostMemoryBackend { Object parent_obj; bool dump; } HostMemoryBackend;
+typedef struct MachineState { Object parent_obj; bool dump_guest_core; uint64_t ram_size; } MachineState;
+MachineState *current_machine;
 
 typedef struct MemoryRegion MemoryRegion;
 typedef struct RAMBlock RAMBlock;
@@ -108,6 +114,7 @@ struct MemoryRegion {
     hwaddr alias_offset;
     int32_t priority;
     const char *name;
+    Object *owner;
 #if QEMU >= 601
     void *rdm;
 #endif
@@ -262,10 +269,37 @@ static void vmcoreinfo_realize(VMCoreInfoState *s)
 
 static void *zalloc(size_t size) { return calloc(1, size); }
 
+/* Texts are on the heap: cores lack the program's own. */
+static Object *typed(Object *object, const char *type)
+{
+    object->class = zalloc(sizeof *object->class);
+    object->class->type = zalloc(sizeof *object->class->type);
+    object->class->type->name = strdup(type);
+    return object;
+}
+
+/* Anonymous memory, or of a file: FILE_BACKED names it, DELETED makes it one without a name. */
+static uint8_t *map(size_t length)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
+#if defined FILE_BACKED
+    fd = open(FILE_BACKED, O_RDWR | O_CREAT, 0600);
+#elif defined DELETED
+    fd = memfd_create("ram", 0);
+#endif
+    if (fd >= 0) {
+        flags = MAP_SHARED;
+        if (ftruncate(fd, length)) abort();
+    }
+    return mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+}
+
 static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int seed)
 {
     RAMBlock *block = zalloc(sizeof *block);
-    block->host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    block->host = strcmp(id, "pc.ram")
+        ? mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        : map(length);
 #ifdef HALF_FILLED
     if (length > (1 << 20)) length /= 2;
 #endif
@@ -401,6 +435,29 @@ int main(void)
     alias->alias_offset = PAGE;
     MemoryRegion *device = region("vfio", vfio);
     rom_mr->readonly = alias->readonly = true;
+    HostMemoryBackend *backend = zalloc(sizeof *backend);
+    ram_mr->owner = typed(&backend->parent_obj, "memory-backend-ram");
+    backend->dump = true;
+    current_machine = zalloc(sizeof *current_machine);
+    typed(&current_machine->parent_obj, "mimic-machine");
+    current_machine->dump_guest_core = true;
+    current_machine->ram_size = ram_size;
+#ifdef BACKEND_DUMP_OFF
+    backend->dump = false;
+    madvise(ram->host, ram_size, MADV_DONTDUMP);
+#endif
+#ifdef GUEST_CORE_OFF
+    current_machine->dump_guest_core = false;
+    madvise(ram->host, ram_size, MADV_DONTDUMP);
+#endif
+#ifdef GUEST_MEMFD
+    ram->guest_memfd = 7;
+#endif
+#ifdef FILTER
+    FILE *filter = fopen("/proc/self/coredump_filter", "w");
+    fprintf(filter, "%d\n", FILTER);
+    fclose(filter);
+#endif
 
 #if QEMU >= 103
     view = zalloc(sizeof *view);

@@ -9,7 +9,7 @@ import { openQemuProcess } from "../../../src/qemu/core/guest-image.js";
 
 /** Compiles the program that mimics QEMU's structures. */
 export function compileMimic(folder: string, version: number, ...defines: readonly string[]): string {
-  const exe = path.join(folder, `mimic-${[version, ...defines].join("-")}`);
+  const exe = path.join(folder, `mimic-${[version, ...defines].join("-").replace(/[^\w=-]/g, "_")}`);
   const flags = [`-DQEMU=${version}`, ...defines.map((name) => `-D${name}`)];
   execFileSync("gcc", ["-g", "-O0", "-w", ...flags, "-o", exe, path.join(import.meta.dirname, "mimic.c")]);
   return exe;
