@@ -63,18 +63,21 @@ export async function findVmcoreInfo(
 /** Pages whose first octets may be VMCOREINFO. */
 async function* candidates(memory: PhysicalMemory, arch: Architecture): AsyncGenerator<number> {
   const buffer = new Uint8Array(SWEEP);
+  const head = buffer.subarray(0, NOTE_TEXT);
   const view = viewOf(buffer);
   const little = arch.order === "little";
   for (const range of memory.ranges()) {
     if (range.presence !== "present") continue;
     const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
-    for (let at = first; at < range.end; at += SWEEP) {
-      const part = range.end - at < SWEEP ? buffer.subarray(0, range.end - at) : buffer;
-      const result = memory.read(at, part);
+    for (let at = first, part = SWEEP; at < range.end; at += part) {
+      // pages that lie apart are not worth reading whole
+      part = (memory.contiguous?.(at) ?? SWEEP) < SWEEP ? PAGE_SIZE : SWEEP;
+      const most = Math.min(range.end - at, part === PAGE_SIZE ? NOTE_TEXT : SWEEP);
+      const result = memory.read(at, most === NOTE_TEXT ? head : buffer.subarray(0, most));
       const n = result instanceof Promise ? await result : result;
       for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE) {
-        const head = view.getUint32(page, little);
-        if (head === NAME_SIZE ? view.getUint32(page + 12, true) === VMCO : isText(view, page)) {
+        const word = view.getUint32(page, little);
+        if (word === NAME_SIZE ? view.getUint32(page + 12, true) === VMCO : isText(view, page)) {
           yield at + page;
         }
       }

@@ -44,6 +44,8 @@ interface Reason {
 }
 
 const MOST_REASONS = 2 ** 16;
+/** Pages looked at to tell how far memory is contiguous. */
+const CONTIGUOUS_PAGES = 256;
 
 /**
  * Physical memory as an index of pages: frame → offset in a source, zeros, absent for a reason, or a token
@@ -162,6 +164,11 @@ export class PageMap implements PhysicalMemory {
       if (code >= 0) return this.#source.read(code + within, into);
     }
     return this.#readOn(gpa, into, 0);
+  }
+
+  contiguous(gpa: number): number {
+    const frame = Math.floor(gpa / this.pageSize);
+    return this.#index.runLength(frame, CONTIGUOUS_PAGES) * this.pageSize - (gpa % this.pageSize);
   }
 
   /** Goes on after `done` octets: in step with the source, asynchronous only where the source is. */
