@@ -1,6 +1,7 @@
 import type { PhysicalMemory } from "../guest/memory.js";
 import { type ByteSink, isRandomSink, type RandomSink } from "../io/byte-sink.js";
 import { AbsentError } from "../io/errors.js";
+import { isZero, wordsOf } from "../io/zeros.js";
 import type { AddressRange } from "./writer.js";
 
 /** A run of guest memory and where its contents go in the output. */
@@ -13,30 +14,6 @@ const PAGE = 4096;
 /** Zeros shorter than this are written: a hole saves less than another write costs. */
 const SHORTEST_HOLE = 64 << 10;
 const ZEROS = new Uint8Array(1 << 20);
-
-/** Whether octets [from, to) are all zero. */
-export function isZero(bytes: Uint8Array, from = 0, to: number = bytes.length): boolean {
-  let at = from;
-  if ((bytes.byteOffset + from) % 4 === 0) {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset + from, (to - from) >> 2);
-    const whole = words.length & ~7;
-    for (let i = 0; i < whole; i += 8) {
-      const any =
-        (words[i] ?? 0) |
-        (words[i + 1] ?? 0) |
-        (words[i + 2] ?? 0) |
-        (words[i + 3] ?? 0) |
-        (words[i + 4] ?? 0) |
-        (words[i + 5] ?? 0) |
-        (words[i + 6] ?? 0) |
-        (words[i + 7] ?? 0);
-      if (any !== 0) return false;
-    }
-    at += whole * 4;
-  }
-  for (; at < to; at += 1) if (bytes[at] !== 0) return false;
-  return true;
-}
 
 /** Output at growing offsets: holes where the sink has them, zeros written where it takes octets in order only. */
 export class Placer {
@@ -78,6 +55,7 @@ export class Placer {
     const pending: Promise<void>[] = [];
     let start = 0;
     let zerosFrom: number | undefined;
+    const words = wordsOf(bytes);
     const flush = (end: number): void => {
       if (end <= start) return;
       const written = sink.writeAt(offset + start, bytes.subarray(start, end));
@@ -85,7 +63,7 @@ export class Placer {
     };
     for (let at = 0; at < bytes.length; at += PAGE) {
       const end = Math.min(at + PAGE, bytes.length);
-      if (isZero(bytes, at, end)) {
+      if (isZero(bytes, words, at, end)) {
         zerosFrom ??= at;
         continue;
       }

@@ -1,3 +1,4 @@
+import { areZero } from "../zeros.js";
 import type { PageCodec } from "./codec.js";
 
 /** Pages packed one by one, in order. */
@@ -45,23 +46,6 @@ export class BufferStore {
   }
 }
 
-/** `words`: 32-bit words, a multiple of eight of them to a page. */
-function isZeroPage(words: Int32Array, from: number, to: number): boolean {
-  for (let i = from; i < to; i += 8) {
-    const any =
-      (words[i] ?? 0) |
-      (words[i + 1] ?? 0) |
-      (words[i + 2] ?? 0) |
-      (words[i + 3] ?? 0) |
-      (words[i + 4] ?? 0) |
-      (words[i + 5] ?? 0) |
-      (words[i + 6] ?? 0) |
-      (words[i + 7] ?? 0);
-    if (any !== 0) return false;
-  }
-  return true;
-}
-
 /**
  * Packs a batch. `pages` starts at a multiple of 4 in its buffer; without a codec pages stay as they are.
  * @param into Memory for the packed pages, as large as `pages`; what it holds is lost.
@@ -78,7 +62,7 @@ export function packPages(
   const perPage = pageSize >> 2;
   let to = 0;
   for (let i = 0; i < count; i += 1) {
-    if (isZeroPage(words, i * perPage, (i + 1) * perPage)) continue;
+    if (areZero(words, i * perPage, (i + 1) * perPage)) continue;
     const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
     const packed = codec?.compress?.(page, level);
     const kept = packed !== undefined && packed.length < pageSize ? packed : page;

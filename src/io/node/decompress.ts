@@ -1,6 +1,7 @@
 import { ByteReader } from "../byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource, readFully, streamOf } from "../byte-source.js";
 import { detectCompression, decompressStream } from "../codecs/streams.js";
+import { isZero, wordsOf } from "../zeros.js";
 import { SpoolFile } from "./output.js";
 
 const PIECE = 1 << 20;
@@ -81,7 +82,7 @@ async function copySparse(
   progress: DecompressOptions["progress"],
 ): Promise<void> {
   const buffer = new Uint8Array(PIECE);
-  const words = new BigUint64Array(buffer.buffer);
+  const words = wordsOf(buffer);
   let position = 0;
   for (;;) {
     let filled = 0;
@@ -92,8 +93,8 @@ async function copySparse(
       filled += got;
     }
     if (filled === 0) break;
-    const isZero = filled === PIECE && words.every((word) => word === 0n);
-    if (!isZero) await spool.writeAt(position, buffer.subarray(0, filled));
+    const hole = filled === PIECE && isZero(buffer, words);
+    if (!hole) await spool.writeAt(position, buffer.subarray(0, filled));
     position += filled;
     progress?.(position);
     if (filled < PIECE) break;
