@@ -65,6 +65,8 @@ export interface GuestImage {
   /** Problems met while opening that did not stop it: lost pages, doubtful registers. One sentence each. */
   readonly warnings: readonly string[];
   readonly blocks?: readonly NamedBlock[];
+  /** Machine frame behind a frame of a PV guest whose page tables hold machine frames. */
+  readonly machineFrame?: (frame: number) => number | undefined;
   /** State of the whole machine kept as the source has it: `shared_info` … */
   readonly raw?: Readonly<Record<string, Uint8Array>>;
   /** Gives back files and workers; safe to call twice. */

@@ -32,6 +32,12 @@ export const X86_GENERAL = [
 ] as const;
 export type X86General = (typeof X86_GENERAL)[number];
 
+/** All general registers; those not given are zero. */
+export function completeGeneral(known: Partial<Record<X86General, bigint>>): Record<X86General, bigint> {
+  const all = X86_GENERAL.map((name) => [name, known[name] ?? 0n] as const);
+  return Object.fromEntries(all) as Record<X86General, bigint>;
+}
+
 /** x86 registers by the names of the architecture manuals; what a source doesn't know is left out. */
 export interface X86Registers {
   readonly kind: "x86";

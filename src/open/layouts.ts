@@ -8,7 +8,7 @@ import * as hvmContext from "../xen/hvm-context/layout.js";
 import * as legacy from "../xen/legacy/layout.js";
 import * as libxc from "../xen/libxc/layout.js";
 import * as libxl from "../xen/libxl/layout.js";
-import * as pvContext from "../xen/pv-context.js";
+import * as pvContext from "../guest/pv-context.js";
 import * as xl from "../xen/xl/layout.js";
 
 /** A structure as documentation shows it. */

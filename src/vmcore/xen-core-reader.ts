@@ -4,16 +4,17 @@ import { ehdr64, ELFCLASS64, ELFDATA2LSB, EM_X86_64, ET_CORE } from "../elf/layo
 import { readNotes } from "../elf/notes.js";
 import { rules } from "../findings/finding.js";
 import { type Report, violation } from "../findings/report.js";
-import { type GuestImage, X86_64 } from "../guest/image.js";
+import { type GuestImage, I386, X86_64 } from "../guest/image.js";
 import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
 import { PageMap } from "../guest/page-map.js";
-import type { Vcpu, X86Registers } from "../guest/vcpu.js";
+import { pvContext32, pvContext64 } from "../guest/pv-context.js";
+import { pvRegisters } from "../guest/pv-registers.js";
+import type { Vcpu } from "../guest/vcpu.js";
 import { ByteReader } from "../io/byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import {
-  vcpuContext,
   XEN_CORE_MAGIC_HVM,
   XEN_CORE_MAGIC_PV,
   XEN_NOTE,
@@ -23,6 +24,8 @@ import {
 
 const SPEC = "Xen dump-core format (docs/misc/dump-core-format.txt)";
 const WINDOW = 1 << 20;
+/** FXSAVE area at the start of a context. */
+const FPU_SIZE = 512;
 const MAX_FRAME = 2 ** 40;
 /** Frame number of the pages that `xl dump-core` made room for and didn't need: all ones. */
 const UNUSED = -1;
@@ -127,7 +130,7 @@ async function openXenCore(input: ByteSource): Promise<XenCore> {
 }
 
 async function readContexts(elf: ElfFile, section: ElfSection): Promise<Uint8Array[]> {
-  const size = section.entrySize === 0 ? vcpuContext.size : section.entrySize;
+  const size = section.entrySize === 0 ? pvContext64.size : section.entrySize;
   const count = Math.floor(section.size / size);
   if (count > MOST_VCPUS)
     throw violation(XEN_CORE_RULES.sections, elf.name, { offset: section.offset }, `${count} processors`);
@@ -135,23 +138,8 @@ async function readContexts(elf: ElfFile, section: ElfSection): Promise<Uint8Arr
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }
 
-function registersOf(context: Uint8Array): X86Registers | undefined {
-  if (context.length !== vcpuContext.size) return undefined;
-  const state = vcpuContext.decode(context, "little");
-  const { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, rip, rflags } = state;
-  const { r8, r9, r10, r11, r12, r13, r14, r15 } = state;
-  const [cr0 = 0n, , cr2 = 0n, cr3 = 0n, cr4 = 0n] = state.control;
-  const [dr0 = 0n, dr1 = 0n, dr2 = 0n, dr3 = 0n, , , dr6 = 0n, dr7 = 0n] = state.debug;
-  const general = { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15 };
-  return {
-    kind: "x86",
-    general: { ...general, rip, rflags },
-    segments: {},
-    control: { cr0, cr2, cr3, cr4 },
-    debug: { dr0, dr1, dr2, dr3, dr6, dr7 },
-    msrs: { fs_base: state.fsBase, gs_base: state.gsBaseKernel, kernel_gs_base: state.gsBaseUser },
-  };
-}
+/** Told of a page: its place among the contents, its frame, the machine frame behind that (the same for HVM guests). */
+type PageHandler = (index: number, frame: number, machine: number) => void;
 
 /**
  * Tells `page` of each page's frame, in the order of the contents. `translated` counts those whose machine frame
@@ -159,7 +147,7 @@ function registersOf(context: Uint8Array): X86Registers | undefined {
  */
 async function eachFrame(
   core: XenCore,
-  page: (index: number, frame: number) => void,
+  page: PageHandler,
 ): Promise<{ readonly missing: number; readonly translated: number }> {
   const { frames, entrySize, elf } = core;
   const count = Math.floor(frames.size / entrySize);
@@ -172,17 +160,22 @@ async function eachFrame(
     if (step === 0) return { missing: count - at, translated };
     for (let i = 0; i < step; i += 1) {
       const offset = reader.at + i * entrySize;
-      const high = reader.view.getUint32(offset + (little ? 4 : 0), little);
-      const low = reader.view.getUint32(offset + (little ? 0 : 4), little);
-      const isUnused = high === 0xffff_ffff && low === 0xffff_ffff;
-      if (entrySize === 16 && low !== reader.view.getUint32(offset + (little ? 8 : 12), little))
-        translated += 1;
-      page(at + i, isUnused ? UNUSED : high >= 0x20_0000 ? MAX_FRAME : high * 2 ** 32 + low);
+      const frame = frameAt(reader.view, offset, little);
+      const machine = entrySize === 16 ? frameAt(reader.view, offset + 8, little) : frame;
+      if (machine !== frame) translated += 1;
+      page(at + i, frame, machine);
     }
     reader.take(step * entrySize);
     at += step;
   }
   return { missing: 0, translated };
+}
+
+function frameAt(view: DataView, at: number, little: boolean): number {
+  const high = view.getUint32(at + (little ? 4 : 0), little);
+  const low = view.getUint32(at + (little ? 0 : 4), little);
+  if (high === 0xffff_ffff && low === 0xffff_ffff) return UNUSED;
+  return high >= 0x20_0000 ? MAX_FRAME : high * 2 ** 32 + low;
 }
 
 /** Enters runs of pages whose frames and contents follow one another. */
@@ -228,11 +221,20 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
     if (present < count) memory.absent(first + present, count - present, "lost: the file ends before it");
   });
   let strays = 0;
-  const { missing, translated } = await eachFrame(core, (index, frame) => {
+  const frames = new MachineFrames(core.contexts);
+  // machine frames as "offsets" of a map: a few octets a run
+  const machines = new PageMap(input, { pageSize });
+  const ofMachines = new RunJoiner((first, count, machine) => machines.set(first, count, machine * pageSize));
+  const { missing, translated } = await eachFrame(core, (index, frame, machine) => {
+    frames.page(frame, machine);
     if (frame >= MAX_FRAME) strays += 1;
-    else if (frame !== UNUSED) joiner.page(index, frame);
+    else if (frame !== UNUSED) {
+      joiner.page(index, frame);
+      if (core.isPv && machine >= 0 && machine < MAX_FRAME) ofMachines.page(machine, frame);
+    }
   });
   joiner.finish();
+  ofMachines.finish();
   const warnings = [
     ...(missing > 0 ? [`the file ends before the frame numbers of ${missing} pages`] : []),
     ...(strays > 0 ? [`${strays} pages belong to no frame`] : []),
@@ -248,12 +250,9 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
       `the file ends before the frame numbers of ${missing} pages`,
     );
   return {
-    arch: X86_64,
+    arch: core.contexts[0]?.length === pvContext32.size ? I386 : X86_64,
     memory,
-    vcpus: core.contexts.map((context, id): Vcpu => {
-      const registers = registersOf(context);
-      return { id, ...(registers === undefined ? {} : { registers }), raw: { context } };
-    }),
+    vcpus: await Promise.all(core.contexts.map((context, id) => vcpuOf(id, context, memory, frames))),
     facts: {
       origin: "Xen core (xl dump-core)",
       source: input.name,
@@ -261,8 +260,48 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
       ...(core.version === undefined ? {} : { hypervisor: `Xen ${core.version}` }),
     },
     warnings,
+    ...(translated === 0 ? {} : { machineFrame: (frame) => machineAt(machines, frame) }),
     ...(core.sharedInfo === undefined ? {} : { raw: { shared_info: core.sharedInfo } }),
   };
+}
+
+function machineAt(machines: PageMap, frame: number): number | undefined {
+  const place = machines.at(frame);
+  return place.kind === "source" ? place.offset / machines.pageSize : undefined;
+}
+
+/** The guest's own numbers of the machine frames that its processors' contexts name: their GDTs. */
+class MachineFrames {
+  readonly #frames = new Map<number, number>();
+  readonly #wanted = new Set<number>();
+
+  constructor(contexts: readonly Uint8Array[]) {
+    for (const context of contexts) {
+      if (context.length !== pvContext64.size) continue;
+      for (const frame of pvContext64.decode(context, "little").gdtFrames)
+        if (frame > 0n && frame < MAX_FRAME) this.#wanted.add(Number(frame));
+    }
+  }
+
+  page(frame: number, machine: number): void {
+    if (this.#wanted.has(machine)) this.#frames.set(machine, frame);
+  }
+
+  of(machine: number): number | undefined {
+    return this.#frames.get(machine);
+  }
+}
+
+async function vcpuOf(
+  id: number,
+  context: Uint8Array,
+  memory: PageMap,
+  frames: MachineFrames,
+): Promise<Vcpu> {
+  if (context.length !== pvContext64.size && context.length !== pvContext32.size)
+    return { id, raw: { context } };
+  const raw = { context, fpu: context.subarray(0, FPU_SIZE) };
+  return { id, registers: await pvRegisters(context, memory, (frame) => frames.of(frame)), raw };
 }
 
 /** What `inspect` says of a Xen core. */

@@ -2,13 +2,13 @@ import { viewOf, writeU64 } from "../binary/layout.js";
 import { ELFCLASS64, ELFDATA2LSB, ELF_MAGIC, ehdr64, EM_X86_64, ET_CORE, shdr64 } from "../elf/layout.js";
 import { encodeNote } from "../elf/notes.js";
 import { type GuestImage, X86_64 } from "../guest/image.js";
+import { PV_GENERAL_64, PV_IN_KERNEL, pvContext64 } from "../guest/pv-context.js";
 import type { Vcpu, X86Registers } from "../guest/vcpu.js";
 import type { ByteSink } from "../io/byte-sink.js";
 import { UsageError } from "../io/errors.js";
 import { latin1Bytes } from "../binary/layout.js";
 import { type PlacedRun, Placer, writeContents } from "./contents.js";
 import {
-  vcpuContext,
   XEN_CORE_MAGIC_HVM,
   XEN_CORE_MAGIC_PV,
   XEN_NOTE,
@@ -38,7 +38,7 @@ const SHT = { null: 0, progbits: 1, strtab: 3, note: 7 } as const;
 
 /**
  * The form that `xl dump-core` writes: sections, no program headers. crash opens PV guests in it, for whose page
- * tables an ELF vmcore has no room. Frame numbers of a PV guest stand for machine frames as well, since the page
+ * tables an ELF vmcore has no room. Where the source knows no machine frames, those of a PV guest are its own: the page
  * tables of a saved stream hold them so.
  */
 export const xenCoreWriter: VmcoreWriter = {
@@ -82,7 +82,7 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
   await put(".note.Xen", notes);
   for (const [i, context] of contexts.entries()) {
     const at = sections.find(({ name }) => name === ".xen_prstatus")?.offset ?? 0;
-    await placer.put(at + i * vcpuContext.size, context);
+    await placer.put(at + i * pvContext64.size, context);
   }
   if (shared !== undefined) await put(".xen_shared_info", shared);
   let offset = sections.find(({ name }) => name === ".xen_pages")?.offset ?? 0;
@@ -93,7 +93,7 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
   });
   await writeContents(guest.memory, placed, placer, (done) => options.progress?.(done, present + zero));
   const frames = sections.find(({ name }) => name === ".xen_p2m" || name === ".xen_pfn");
-  await writeFrames(placer, frames?.offset ?? offset, runs, isPv);
+  await writeFrames(placer, frames?.offset ?? offset, runs, isPv ? (guest.machineFrame ?? same) : undefined);
   await put(".shstrtab", sectionNames(sections));
   const size = sections.reduce((most, section) => Math.max(most, section.offset + section.size), 0);
   await placer.finish(size);
@@ -155,51 +155,45 @@ function encodeNotes(guest: GuestImage, isPv: boolean, pages: number): Uint8Arra
 /** A processor's context: the source's own where it kept one, else made from its registers. */
 function encodeContext(vcpu: Vcpu, isPv: boolean): Uint8Array {
   const kept = vcpu.raw?.context;
-  if (kept?.length === vcpuContext.size) return kept;
-  const none = new Uint8Array(0);
+  if (kept?.length === pvContext64.size) return kept;
   const registers: X86Registers | undefined = vcpu.registers?.kind === "x86" ? vcpu.registers : undefined;
-  if (registers === undefined) return new Uint8Array(vcpuContext.size);
+  if (registers === undefined) return new Uint8Array(pvContext64.size);
   const { general, segments, control, debug, msrs } = registers;
   const selector = (name: keyof typeof segments): number => segments[name]?.selector ?? 0;
   const { cr0 = 0n, cr2 = 0n, cr3 = 0n, cr4 = 0n } = control;
   const { dr0 = 0n, dr1 = 0n, dr2 = 0n, dr3 = 0n, dr6 = 0n, dr7 = 0n } = debug;
-  return vcpuContext.encode(
+  const gsBase = segments.gs?.base ?? msrs.gs_base ?? 0n;
+  const otherGsBase = msrs.kernel_gs_base ?? 0n;
+  // of the two bases the one in use is the kernel's where the kernel runs
+  const inKernel = isPv || (selector("cs") & 3) === 0;
+  return pvContext64.encode(
     {
-      ...general,
-      fpu: vcpu.raw?.fpu ?? none,
-      flags: CONTEXT_ONLINE | (isPv ? 4n : 0n),
-      errorCode: 0,
-      entryVector: 0,
+      ...EMPTY_CONTEXT,
+      fpu: vcpu.raw?.fpu ?? NONE,
+      flags: CONTEXT_ONLINE | (isPv ? BigInt(PV_IN_KERNEL) : 0n),
+      general: PV_GENERAL_64.map((name) => general[name]),
+      rip: general.rip,
+      rflags: general.rflags,
+      rsp: general.rsp,
       cs: selector("cs"),
-      csPadding: none,
       ss: selector("ss"),
-      ssPadding: none,
-      es: selector("es"),
-      esPadding: none,
       ds: selector("ds"),
-      dsPadding: none,
+      es: selector("es"),
       fs: selector("fs"),
-      fsPadding: none,
       gs: selector("gs"),
-      gsPadding: none,
-      traps: none,
       ldtBase: segments.ldt?.base ?? 0n,
-      ldtEntries: 0n,
-      gdtFrames: [],
-      gdtEntries: 0n,
-      kernelSs: 0n,
-      kernelSp: 0n,
       control: [cr0, 0n, cr2, cr3, cr4, 0n, 0n, 0n],
       debug: [dr0, dr1, dr2, dr3, 0n, 0n, dr6, dr7],
-      callbacks: [0n, 0n, 0n],
-      vmAssist: 0n,
       fsBase: segments.fs?.base ?? msrs.fs_base ?? 0n,
-      gsBaseKernel: segments.gs?.base ?? msrs.gs_base ?? 0n,
-      gsBaseUser: msrs.kernel_gs_base ?? 0n,
+      gsBaseKernel: inKernel ? gsBase : otherGsBase,
+      gsBaseUser: inKernel ? otherGsBase : gsBase,
     },
     "little",
   );
 }
+
+const NONE = new Uint8Array(0);
+const EMPTY_CONTEXT = pvContext64.decode(new Uint8Array(pvContext64.size), "little");
 
 /** Sections in the order of libxc, contents in the order of the file: names come last. */
 function layOut(
@@ -219,7 +213,7 @@ function layOut(
   };
   const rest = [
     place(".note.Xen", SHT.note, notes, 0, 0),
-    place(".xen_prstatus", SHT.progbits, vcpus * vcpuContext.size, 8, vcpuContext.size),
+    place(".xen_prstatus", SHT.progbits, vcpus * pvContext64.size, 8, pvContext64.size),
     ...(shared === undefined ? [] : [place(".xen_shared_info", SHT.progbits, shared, 8, shared)]),
     place(".xen_pages", SHT.progbits, pages * PAGE, PAGE, PAGE),
     isPv
@@ -291,13 +285,17 @@ function headers(sections: readonly Section[]): Uint8Array {
   return bytes;
 }
 
+/** The page tables of a saved stream hold the guest's own frames. */
+const same = (frame: number): number => frame;
+
+/** @param machineOf of a PV guest: each frame is followed by its machine frame */
 async function writeFrames(
   placer: Placer,
   offset: number,
   runs: readonly AddressRange[],
-  isPv: boolean,
+  machineOf: ((frame: number) => number | undefined) | undefined,
 ): Promise<void> {
-  const entry = isPv ? 16 : 8;
+  const entry = machineOf === undefined ? 8 : 16;
   const window = new Uint8Array(WINDOW * entry);
   const view = viewOf(window);
   let at = offset;
@@ -309,7 +307,8 @@ async function writeFrames(
   };
   for (const { start, end } of runs) {
     for (let frame = start / PAGE; frame < end / PAGE; frame += 1) {
-      for (let i = 0; i < entry; i += 8) writeU64(view, filled + i, frame, true);
+      writeU64(view, filled, frame, true);
+      if (machineOf !== undefined) writeU64(view, filled + 8, machineOf(frame) ?? frame, true);
       filled += entry;
       if (filled === window.length) await flush();
     }

@@ -25,7 +25,8 @@ import { PageEntries } from "./libxc/pages.js";
 import { EMULATOR_NAMES, LIBXL_OPTIONS, LIBXL_RECORD, libxlEmulatorHeader } from "./libxl/layout.js";
 import { type Layer, type RecordBody, type StreamItem, type StreamRecord, XenStream } from "./stream.js";
 import { PageTally } from "./stream-tally.js";
-import { hvmVcpus, pvRegisters } from "./vcpu.js";
+import { pvRegisters } from "../guest/pv-registers.js";
+import { hvmVcpus } from "./vcpu.js";
 import { summarizeConfig, type XlConfig } from "./xl/config.js";
 
 /** Bodies of these records are small; of a larger one only the start is looked at. */

@@ -7,6 +7,7 @@ import type { GuestImage } from "../../src/guest/image.js";
 import { type ByteSource, bytesSource } from "../../src/io/byte-source.js";
 import { GuestscopeError } from "../../src/io/errors.js";
 import { openFile } from "../../src/io/node/files.js";
+import { openGuest } from "../../src/open/open.js";
 import { isVmcore } from "../../src/vmcore/elf-reader.js";
 import { isXenCore, xenCore, type XenCoreInspection } from "../../src/vmcore/xen-core-reader.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
@@ -90,6 +91,22 @@ describe.skipIf(noData)("files of xl dump-core", () => {
     const text = fs.readFileSync(path.join(xen, "pv64.xenctx.txt"), "utf8");
     const [, rip = ""] = /rip: ([0-9a-f]+)/.exec(text) ?? [];
     expect(registers.general.rip).toBe(BigInt(`0x${rip}`));
+  });
+
+  it("segment bases are those that were set, segments those of the saved stream", async () => {
+    const hvm = await open(openFile(unzstd(path.join(xen, "hvm64.core.zst"), folder)));
+    const registers = hvm.vcpus[0]?.registers;
+    if (registers?.kind !== "x86") throw new Error("no registers");
+    expect(registers.segments.fs?.base).toBe(0x75f5_f5f5_0000n);
+    expect(registers.segments.gs?.base).toBe(0xffff_9191_919a_0000n);
+    expect(registers.msrs.kernel_gs_base).toBe(0x7b7b_7b7b_0000n);
+    // the saved stream of the same guest holds the same processor
+    const core = await open(openFile(unzstd(path.join(xen, "pv64.core.zst"), folder)));
+    const save = await openGuest(openFile(unzstd(path.join(xen, "pv64.save.zst"), folder)));
+    const [ours, theirs] = [core.vcpus[0]?.registers, save.vcpus[0]?.registers];
+    if (ours?.kind !== "x86" || theirs?.kind !== "x86") throw new Error("no registers");
+    expect(ours.segments).toEqual(theirs.segments);
+    expect(ours.msrs).toEqual(theirs.msrs);
   });
 
   it("cut files and damage are met with findings and errors, nothing else", async () => {

@@ -47,6 +47,8 @@ describe("Xen core writer", () => {
       if (before?.kind !== "x86" || after?.kind !== "x86") throw new Error("no registers");
       expect(after.general).toEqual(before.general);
       expect(after.control).toEqual(before.control);
+      expect(after.segments.gs?.base).toBe(before.segments.gs?.base ?? 0n);
+      expect(after.msrs.kernel_gs_base).toBe(before.msrs.kernel_gs_base);
       const report = new Report("written");
       await xenCore.verify?.(bytesSource(bytes), report, {});
       expect(report.findings).toEqual([]);
@@ -84,6 +86,9 @@ describe.skipIf(noData)("files of xl dump-core, read and written again", () => {
       expect(differences((await pagesOf(again)).pages, (await pagesOf(guest)).pages)).toEqual([]);
       expect(again.vcpus).toEqual(guest.vcpus);
       expect(again.raw).toEqual(guest.raw);
+      const frames = [0x11c, 0x200, 0xbff].map((frame) => again.machineFrame?.(frame));
+      expect(frames).toEqual([0x11c, 0x200, 0xbff].map((frame) => guest.machineFrame?.(frame)));
+      expect(frames.some((frame) => frame !== undefined)).toBe(name === "pv64");
       const seen = (await xenCore.inspect?.(bytesSource(bytes), {})) as XenCoreInspection;
       const theirs = (await xenCore.inspect?.(file, {})) as XenCoreInspection;
       expect(seen.sections.map((section) => section.name)).toEqual(

@@ -1,8 +1,8 @@
 import { array, layout, octets, u8, u16, u32, u64big } from "../binary/layout.js";
 
 /**
- * A PV processor's context (`vcpu_guest_context` of Xen's public interface) as X86_PV_VCPU_BASIC and legacy
- * tails hold it: canonical, so frames are pfns. Little endian.
+ * A PV processor's context, `vcpu_guest_context` of Xen's public interface. Little endian. In X86_PV_VCPU_BASIC and
+ * legacy tails it is canonical: frames are pfns. Xen cores hold machine frames, and have one for HVM guests as well.
  */
 
 const SPEC = "Xen public interface: vcpu_guest_context";
