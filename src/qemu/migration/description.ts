@@ -23,6 +23,8 @@ export interface StructDescription {
   readonly subsections: readonly StructDescription[];
   /** Octets in all; in a subsection its name and version in front are not counted. */
   readonly size: number;
+  /** Its arrays may be longer than they say: QEMU before 10 takes the size of all elements from an empty first one. */
+  readonly hasEmptyPlaces: boolean;
 }
 
 export interface DeviceDescription extends StructDescription {
@@ -121,7 +123,14 @@ function parseStruct(json: Json, fallback: string, depth: number): StructDescrip
     fields,
     subsections,
     size,
+    hasEmptyPlaces: fields.some(hasEmptyPlaces) || subsections.some((sub) => sub.hasEmptyPlaces),
   };
+}
+
+/** An array of structures is said to consist of single octets without fields: the mark of an empty place. */
+function hasEmptyPlaces({ count: elements, size, struct }: FieldDescription): boolean {
+  if (struct === undefined) return false;
+  return struct.hasEmptyPlaces || (elements !== undefined && size === 1 && struct.fields.length === 0);
 }
 
 function parseField(entry: unknown, owner: string, depth: number): FieldDescription {

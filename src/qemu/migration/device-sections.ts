@@ -128,6 +128,14 @@ export class DeviceSections {
   }
 
   #contradicts(section: SectionInfo, described: DeviceDescription): void {
+    if (described.hasEmptyPlaces && section.size > described.size) {
+      this.#frame.add(
+        QEVM.foundByFooter,
+        section.offset,
+        `the description of '${section.name}' has an array of unknown length`,
+      );
+      return;
+    }
     this.#frame.add(
       QEVM.descriptionContradicts,
       section.offset,

@@ -28,6 +28,7 @@ const SEGMENT: StructDescription = {
   ],
   subsections: [],
   size: SEGMENT_SIZE,
+  hasEmptyPlaces: false,
 };
 const segment = (name: string): FieldDescription => ({
   name,
@@ -108,5 +109,6 @@ export function knownLayout(section: SectionInfo, data: Uint8Array): DeviceDescr
     fields: rest === 0 ? known : [...known, field("rest", "buffer", rest)],
     subsections: [],
     size: data.length,
+    hasEmptyPlaces: false,
   };
 }
