@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DebugInfo } from "../../src/dwarf/index.js";
 import { findDebugFiles } from "../../src/elf/debug-file.js";
 import { ElfFile } from "../../src/elf/file.js";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { FormatError } from "../../src/io/errors.js";
 import { nodeDebugFiles, openFile } from "../../src/io/node/index.js";
 import { hasProgram, scratch, skipUnless } from "../shared.js";
 
@@ -128,6 +130,30 @@ async function check(program: string): Promise<DebugInfo> {
   return info;
 }
 
+/** Changes every octet of a section that only helps to find: what is found stays the same, or an error tells why not. */
+async function damageSection(program: string, name: string): Promise<void> {
+  const bytes = fs.readFileSync(program);
+  const section = await (await ElfFile.open(openFile(program))).section(name);
+  const truth = (await openInfo(program)).variable("global_struct")?.address;
+  const { offset = 0, size = 0 } = section ?? {};
+  expect(size).toBeGreaterThan(100);
+  for (let at = offset; at < offset + size; at += 1) {
+    // empty places of hash tables are many and alike
+    if (bytes[at] === 0 && at % 16 !== 0) continue;
+    for (const value of [0, 0xff, (bytes[at] ?? 0) ^ 1]) {
+      const damaged = Uint8Array.from(bytes);
+      damaged[at] = value;
+      const info = await DebugInfo.open(await ElfFile.open(bytesSource(damaged, program)));
+      try {
+        expect(info.variable("global_struct")?.address).toBe(truth);
+        expect(info.type("structure", "far_away")?.size).toBe(32);
+      } catch (error) {
+        expect(error).toBeInstanceOf(FormatError);
+      }
+    }
+  }
+}
+
 describe.skipIf(skipUnless(hasProgram("gcc"), "gcc"))("programs that gcc compiles", () => {
   for (const options of [
     "-gdwarf-2 -gstrict-dwarf",
@@ -200,6 +226,7 @@ describe.skipIf(skipUnless(hasProgram("gcc"), "gcc"))("programs that gcc compile
         const elf = await ElfFile.open(openFile(program));
         expect(await elf.section(section)).toBeDefined();
         await check(program);
+        await damageSection(program, section);
       });
     }
   });
@@ -294,6 +321,7 @@ describe.skipIf(skipUnless(hasProgram("clang"), "clang"))("programs that clang c
       expect(info.missingSplit).toEqual([]);
       const names = await (await ElfFile.open(openFile(program))).section(".debug_names");
       expect(names !== undefined).toBe(options.includes("pubnames"));
+      if (options === "-gdwarf-5 -gpubnames") await damageSection(program, ".debug_names");
     });
   }
 

@@ -109,6 +109,17 @@ export interface DwarfSections {
   readonly labels: ReadonlyMap<string, number>;
 }
 
+const LEB: ReadonlySet<number> = new Set([
+  dw.DW_FORM_udata,
+  dw.DW_FORM_ref_udata,
+  dw.DW_FORM_strx,
+  dw.DW_FORM_addrx,
+  dw.DW_FORM_loclistx,
+  dw.DW_FORM_rnglistx,
+  dw.DW_FORM_GNU_addr_index,
+  dw.DW_FORM_GNU_str_index,
+]);
+
 /** Writes units described by values; version 4 type units go to `.debug_types`. */
 export function buildDwarf(units: readonly UnitDescription[], order: ByteOrder): DwarfSections {
   const [info, types, abbrev, str] = [0, 1, 2, 3].map(() => new Assembler(order)) as [
@@ -207,6 +218,16 @@ function writeUnit(
       [dw.DW_FORM_strx2, 2],
       [dw.DW_FORM_strx3, 3],
       [dw.DW_FORM_strx4, 4],
+      [dw.DW_FORM_addrx1, 1],
+      [dw.DW_FORM_addrx2, 2],
+      [dw.DW_FORM_addrx3, 3],
+      [dw.DW_FORM_addrx4, 4],
+      [dw.DW_FORM_ref_sup4, 4],
+      [dw.DW_FORM_ref_sup8, 8],
+      [dw.DW_FORM_line_strp, word],
+      [dw.DW_FORM_strp_sup, word],
+      [dw.DW_FORM_GNU_ref_alt, word],
+      [dw.DW_FORM_GNU_strp_alt, word],
     ]);
     const references = new Map([
       [dw.DW_FORM_ref1, 1],
@@ -221,7 +242,7 @@ function writeUnit(
     else if (form === dw.DW_FORM_strp) out.unsigned(stringOffset(String(value)), word);
     else if (form === dw.DW_FORM_ref_addr) out.reference(String(value), version <= 2 ? addressSize : word);
     else if (reference !== undefined) out.reference(String(value), reference, start);
-    else if (form === dw.DW_FORM_udata || form === dw.DW_FORM_strx) out.uleb(Number(value));
+    else if (LEB.has(form)) out.uleb(Number(value));
     else if (form === dw.DW_FORM_sdata) out.sleb(Number(value));
     else if (form === dw.DW_FORM_indirect) {
       out.uleb(dw.DW_FORM_udata);

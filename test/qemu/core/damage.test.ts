@@ -5,6 +5,7 @@ import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DebugInfo } from "../../../src/dwarf/info.js";
 import { ElfFile } from "../../../src/elf/file.js";
+import { PT_LOAD, PT_NOTE } from "../../../src/elf/layout.js";
 import { type ByteSource, bytesSource } from "../../../src/io/byte-source.js";
 import { FormatError, GuestscopeError } from "../../../src/io/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
@@ -12,7 +13,7 @@ import { MemorySink } from "../../../src/io/byte-sink.js";
 import { qemuCore } from "../../../src/qemu/core/format.js";
 import { guestOfQemu, openCore, openQemuProcess } from "../../../src/qemu/core/guest-image.js";
 import { limeWriter } from "../../../src/vmcore/lime-writer.js";
-import { hasProgram, scratch, skipUnless } from "../../shared.js";
+import { hasProgram, projectRoot, runCli, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, runMimic } from "./mimic.js";
 
 const { folder, cleanup } = scratch();
@@ -69,6 +70,35 @@ describe.skipIf(skip)("damaged cores", () => {
     for (const end of ends)
       expect([end, await attempt(bytesSource(core.subarray(0, end)))]).toEqual([end, false]);
   });
+
+  const main = path.join(projectRoot, "dist/cli/main.js");
+  it.skipIf(skipUnless(fs.existsSync(main), "dist/ (npm run build)"))(
+    "cut where something ends or is in the midst, through the command: one line of error, no output",
+    async () => {
+      const exe = path.join(folder, "mimic-702");
+      const elf = await ElfFile.open(bytesSource(core));
+      const notes = elf.segments.at(elf.segments.type.indexOf(PT_NOTE));
+      const first = elf.segments.at(elf.segments.type.indexOf(PT_LOAD));
+      const table = Number(elf.header.e_phoff);
+      const places = {
+        "the ELF header": 32,
+        "the program headers": table + elf.segments.length * 28,
+        "their end": table + elf.segments.length * 56,
+        "the notes": notes.p_offset + notes.p_filesz / 2,
+        "the first contents": first.p_offset + first.p_filesz / 2,
+        "QEMU's structures": structures[0] ?? 0,
+        "the last contents": Math.max(...elf.segments.offset) + 1,
+      };
+      const [cut, out] = [path.join(folder, "cut"), path.join(folder, "out")];
+      for (const [where, end] of Object.entries(places)) {
+        fs.writeFileSync(cut, core.subarray(0, Math.floor(end)));
+        const run = runCli(["extract", "--exe", exe, cut, out]);
+        expect([where, run.status, fs.existsSync(out)]).toEqual([where, 1, false]);
+        const lines = run.stderr.split("\n").filter((line) => !/warning: |^guestscope: missing /.test(line));
+        expect(lines).toEqual([expect.stringMatching(/^guestscope: /), ""]);
+      }
+    },
+  );
 
   it("bits flipped in headers, notes and structures: an error or another guest, never a crash", async () => {
     const headers = fc.nat(8191);

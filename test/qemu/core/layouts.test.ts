@@ -119,6 +119,17 @@ describe.skipIf(noGcc)("QEMU's structures through its versions", () => {
     }
   });
 
+  it("leaves out what the flat view marks non-volatile when asked to", async () => {
+    const exe = compileMimic(folder, 702);
+    await withProcess(exe, async (live) => {
+      const process = { memory: live, auxv: live.auxv };
+      const starts = (state: OpenedQemu): number[] => joinRanges(state.selected).map(({ start }) => start);
+      expect(starts(await openMimic(process, exe))).toEqual([0, 0xff20_0000, 0xffff_d000, 0x1_0000_0000]);
+      const without = await openMimic(process, exe, { excludeNonvolatile: true });
+      expect(starts(without)).toEqual([0, 0xffff_d000, 0x1_0000_0000]);
+    });
+  });
+
   const DAMAGE = [
     ["LOOP_BLOCKS", 702, "qemu/core/list-loop"],
     ["LOOP_BLOCKS", 104, "qemu/core/list-loop"],

@@ -6,6 +6,7 @@ import { ElfFile } from "../../../src/elf/file.js";
 import { openFile } from "../../../src/io/node/files.js";
 import type { OpenedQemu, Process } from "../../../src/qemu/core/guest-image.js";
 import { openQemuProcess } from "../../../src/qemu/core/guest-image.js";
+import type { QemuSettings } from "../../../src/qemu/core/state.js";
 
 /** Compiles the program that mimics QEMU's structures. */
 export function compileMimic(folder: string, version: number, ...defines: readonly string[]): string {
@@ -24,9 +25,10 @@ export async function runMimic(exe: string): Promise<{ child: ChildProcess; pid:
 }
 
 /** Reads a process or core of the program. */
-export function openMimic(process: Process, exe: string): Promise<OpenedQemu> {
-  return openQemuProcess(process, async () => {
+export function openMimic(process: Process, exe: string, settings: QemuSettings = {}): Promise<OpenedQemu> {
+  const find = async (): Promise<{ elf: ElfFile; info: DebugInfo }> => {
     const elf = await ElfFile.open(openFile(exe));
     return { elf, info: await DebugInfo.open(elf) };
-  });
+  };
+  return openQemuProcess(process, find, settings);
 }
