@@ -29,8 +29,8 @@ function headerSize(reader: ByteReader): number {
   return 1 + (single ? 0 : 1) + dictionary + contents;
 }
 
-async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
-  const { Decompress } = await import("fzstd");
+/** A frame's header, then its blocks one by one, the last with the frame's checksum. */
+async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
   if (!(await hasOctets(reader, 6))) throw damaged("it ends within a frame");
   const descriptor = reader.peek(5)[4] ?? 0;
   const header = await take(reader, 4 + headerSize(reader));
@@ -40,42 +40,88 @@ async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
     const size = header.subarray(-sizeLength).reduceRight((sum, byte) => sum * 256 + byte, 0);
     if (size > MAX_WINDOW) throw damaged("a frame wants a window beyond 128 MiB");
   }
-  let pieces: Uint8Array[] = [];
-  const decoder = new Decompress((piece) => pieces.push(piece));
-  const push = (bytes: Uint8Array, last: boolean): void => {
-    try {
-      decoder.push(bytes, last);
-    } catch (error) {
-      throw damaged((error as Error).message);
-    }
-  };
-  push(header.slice(), false);
+  yield header.slice();
   for (let last = false; !last; ) {
-    const head = (await take(reader, 3)).reduceRight((sum, byte) => sum * 256 + byte, 0);
+    if (!(await hasOctets(reader, 3))) throw damaged("it ends within a frame");
+    const head = reader.peek(3).reduceRight((sum, byte) => sum * 256 + byte, 0);
     last = (head & 1) === 1;
     const type = (head >> 1) & 3;
     const size = head >>> 3;
     if (type === 3 || size > 128 << 10) throw damaged("a block's header is impossible");
-    const octets = Uint8Array.of(head & 0xff, (head >> 8) & 0xff, head >> 16);
-    push(octets, false);
-    const contents = (await take(reader, type === 1 ? 1 : size)).slice();
-    const sum = last && (descriptor & 4) !== 0 ? (await take(reader, 4)).slice() : undefined;
-    push(contents, last && sum === undefined);
-    if (sum !== undefined) push(sum, true);
+    const checksum = last && (descriptor & 4) !== 0 ? 4 : 0;
+    yield (await take(reader, 3 + (type === 1 ? 1 : size) + checksum)).slice();
+  }
+}
+
+type Parts = AsyncGenerator<Uint8Array, void, undefined>;
+
+/** WebAssembly keeps the memory of a stream that is not read to its end: after one such it is used no more. */
+let leaked = false;
+
+/** Decodes in WebAssembly, which is fast whatever the window is. */
+async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
+  const { ZSTDDecoder } = await import("zstddec/stream");
+  const decoder = new ZSTDDecoder();
+  await decoder.init();
+  const queue: Uint8Array[] = [];
+  let taken = 0;
+  const output = decoder.decodeStreaming({
+    *[Symbol.iterator]() {
+      for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+        taken += 1;
+        yield part;
+      }
+    },
+  });
+  let whole = false;
+  try {
+    for (let idle = 0; ; ) {
+      // one step takes a part at most, and ends the stream when there is none
+      if (queue.length === 0) {
+        const next = await parts.next();
+        if (next.done !== true) queue.push(next.value);
+      }
+      const before = taken;
+      const step = output.next();
+      if (step.done === true) break;
+      // the decoder is silent about errors, and stands still
+      idle = step.value.length > 0 || taken > before ? 0 : idle + 1;
+      if (idle > 1) throw damaged("a block or a checksum is wrong");
+      if (step.value.length > 0) yield step.value;
+    }
+    whole = true;
+  } finally {
+    leaked ||= !whole;
+  }
+}
+
+/** Decodes in plain JavaScript; checksums of contents are passed over, and a large window is slow. */
+async function* decodeSlowly(parts: Parts): AsyncIterable<Uint8Array> {
+  const { Decompress } = await import("fzstd");
+  let pieces: Uint8Array[] = [];
+  const decoder = new Decompress((piece) => pieces.push(piece));
+  for (let part = await parts.next(); part.done !== true; ) {
+    const next = await parts.next();
+    try {
+      decoder.push(part.value, next.done === true);
+    } catch (error) {
+      throw damaged((error as Error).message);
+    }
     yield* pieces;
     pieces = [];
+    part = next;
   }
 }
 
 /**
- * Unpacks zstd frames in plain JavaScript; checksums of contents are passed over.
+ * Unpacks zstd frames.
  * @throws FormatError `codec/zstd`
  */
 export async function* unzstd(reader: ByteReader): AsyncIterable<Uint8Array> {
   do {
     if (!(await hasOctets(reader, 4))) throw damaged("it ends within a magic number");
     const magic = reader.view.getUint32(reader.at, true);
-    if (magic === MAGIC) yield* frame(reader);
+    if (magic === MAGIC) yield* (leaked ? decodeSlowly : decode)(frameParts(reader));
     else if (isSkippable(magic)) {
       await take(reader, 4);
       const size = (await take(reader, 4)).reduceRight((sum, byte) => sum * 256 + byte, 0);
