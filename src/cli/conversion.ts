@@ -1,4 +1,4 @@
-import type { ByteSource } from "../io/byte-source.js";
+import { type ByteSource, type ByteStream, sliceSource } from "../io/byte-source.js";
 import type { ByteSink } from "../io/byte-sink.js";
 import { DescriptorStream, FileSource } from "../io/node/files.js";
 import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
@@ -28,10 +28,12 @@ export async function runConversion(conversion: Conversion): Promise<ConversionR
     },
   };
   try {
-    const entered = input instanceof FileSource ? await enterEnvelope(input) : undefined;
-    const report = await convertLegacy(entered?.stream ?? input, sink, {
+    const { envelope, stream } = await enterEnvelope<ByteSource | ByteStream>(input);
+    const report = await convertLegacy(stream, sink, {
       ...options,
-      ...(reread === undefined ? {} : { reread }),
+      ...(reread === undefined
+        ? {}
+        : { reread: sliceSource(reread, envelope?.streamOffset ?? 0, reread.size) }),
       openSpool: () => new SpoolFile(spoolFolder),
     });
     output.commit();

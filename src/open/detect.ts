@@ -1,5 +1,6 @@
 import { HEAD_SIZE, type InputFormat } from "../guest/input-format.js";
-import { type ByteSource, type ByteStream, isByteSource, readFully } from "../io/byte-source.js";
+import { peekHead } from "../guest/input-head.js";
+import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { FormatError } from "../io/errors.js";
 import { xenStream } from "../xen/stream-format.js";
 
@@ -17,8 +18,8 @@ export interface Detected<Input> {
 export async function detectFormat<Input extends ByteSource | ByteStream>(
   input: Input,
   formats?: readonly InputFormat[],
-): Promise<Detected<Input | ByteStream>> {
-  const head = await readHead(input);
+): Promise<Detected<Input>> {
+  const { head, input: whole } = await peekHead(input, HEAD_SIZE);
   // the first of all formats, known by a magic number: the others need not be loaded for it
   const quick = formats === undefined && xenStream.matches(head) ? xenStream : undefined;
   const candidates = formats ?? (quick === undefined ? (await import("./formats.js")).FORMATS : []);
@@ -28,33 +29,5 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
     const { code, message } = describeUnreadable(head, input.name);
     throw new FormatError(code, message, { source: input.name });
   }
-  return { format, input: isByteSource(input) ? input : replayed(head, input) };
-}
-
-async function readHead(input: ByteSource | ByteStream): Promise<Uint8Array> {
-  const head = new Uint8Array(HEAD_SIZE);
-  if (isByteSource(input)) return head.subarray(0, await readFully(input, 0, head));
-  let filled = 0;
-  while (filled < head.length) {
-    const read = input.read(head.subarray(filled));
-    const n = read instanceof Promise ? await read : read;
-    if (n === 0) break;
-    filled += n;
-  }
-  return head.subarray(0, filled);
-}
-
-/** A stream that gives `head` once more before it goes on. */
-function replayed(head: Uint8Array, rest: ByteStream): ByteStream {
-  let at = 0;
-  return {
-    name: rest.name,
-    read(into) {
-      if (at === head.length) return rest.read(into);
-      const part = head.subarray(at, at + into.length);
-      into.set(part);
-      at += part.length;
-      return part.length;
-    },
-  };
+  return { format, input: whole };
 }

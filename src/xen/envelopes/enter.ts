@@ -1,6 +1,7 @@
 import { latin1, type ByteOrder, viewOf } from "../../binary/layout.js";
 import type { Rule } from "../../findings/finding.js";
 import { violation } from "../../findings/report.js";
+import { peekHead } from "../../guest/input-head.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import {
   type ByteSource,
@@ -54,12 +55,13 @@ const startsWith = (head: Uint8Array, magic: Uint8Array): boolean =>
 export const isXapi = (head: Uint8Array): boolean => startsWith(head, XAPI_MAGIC);
 export const isLibvirtLibxl = (head: Uint8Array): boolean => startsWith(head, LIBVIRT_LIBXL_MAGIC);
 
-/** Opens whichever envelope an input starts with; undefined when it starts with none. */
-export async function enterEnvelope(input: ByteSource): Promise<Entered<ByteSource> | undefined> {
-  const head = new Uint8Array(LIBVIRT_LIBXL_MAGIC.length);
-  const read = head.subarray(0, await readFully(input, 0, head));
-  if (isXapi(read)) return enterXapi(input);
-  return isLibvirtLibxl(read) ? enterLibvirtLibxl(input) : undefined;
+/** Opens whichever envelope an input starts with; without one `stream` is the input as it was. */
+export async function enterEnvelope<Input extends ByteSource | ByteStream>(
+  input: Input,
+): Promise<{ readonly envelope?: Envelope; readonly stream: Input }> {
+  const { head, input: whole } = await peekHead(input, LIBVIRT_LIBXL_MAGIC.length);
+  if (isXapi(head)) return enterXapi(whole);
+  return isLibvirtLibxl(head) ? enterLibvirtLibxl(whole) : { stream: whole };
 }
 
 class Entrance {
@@ -143,7 +145,11 @@ export async function enterXapi<Input extends ByteSource | ByteStream>(
     if (STREAMS.has(type)) {
       const streamOffset = reader.position;
       const rest = entrance.rest();
-      const stream = isByteSource(rest) ? await bounded(rest, record.length, type) : rest;
+      const stream = isByteSource(rest)
+        ? await bounded(rest, record.length, type)
+        : type === XAPI_RECORD.libxcLegacy
+          ? withoutEndMark(rest)
+          : rest;
       if (isByteSource(stream) && isByteSource(input)) {
         const behind = sliceSource(input, streamOffset + stream.size, input.size);
         records.push(...(await recordsBehind(behind, streamOffset + stream.size)));
@@ -198,9 +204,42 @@ async function legacyEnd(rest: ByteSource): Promise<number> {
   const mark = new Uint8Array(xapiRecordHeader.size);
   if (rest.size < mark.length) return rest.size;
   await readFully(rest, rest.size - mark.length, mark);
-  const view = viewOf(mark);
-  const isEnd = view.getBigUint64(0, true) === BigInt(XAPI_RECORD.end) && view.getBigUint64(8, true) === 0n;
-  return isEnd ? rest.size - mark.length : rest.size;
+  return isEndMark(mark) ? rest.size - mark.length : rest.size;
+}
+
+function isEndMark(octets: Uint8Array): boolean {
+  if (octets.length !== xapiRecordHeader.size) return false;
+  const view = viewOf(octets);
+  return view.getBigUint64(0, true) === BigInt(XAPI_RECORD.end) && view.getBigUint64(8, true) === 0n;
+}
+
+const PIPE_WINDOW = 64 << 10;
+
+/** The same of a pipe: the last octets are held back until it shows whether more follow. */
+function withoutEndMark(rest: ByteStream): ByteStream {
+  const window = new Uint8Array(PIPE_WINDOW);
+  let start = 0;
+  let end = 0;
+  let ended = false;
+  return {
+    name: rest.name,
+    async read(into) {
+      while (!ended && end - start <= xapiRecordHeader.size) {
+        window.copyWithin(0, start, end);
+        end -= start;
+        start = 0;
+        const n = await rest.read(window.subarray(end));
+        end += n;
+        ended = n === 0;
+        if (ended && isEndMark(window.subarray(start, end))) end = start;
+      }
+      const ready = end - start - (ended ? 0 : xapiRecordHeader.size);
+      const part = window.subarray(start, start + Math.min(ready, into.length));
+      into.set(part);
+      start += part.length;
+      return part.length;
+    },
+  };
 }
 
 /** The records behind the memory image, as far as they can be followed. */

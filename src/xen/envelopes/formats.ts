@@ -1,7 +1,8 @@
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
 import { HEAD_SIZE, type InputFormat, type Inspection } from "../../guest/input-format.js";
-import { type ByteSource, type ByteStream, isByteSource, readFully } from "../../io/byte-source.js";
+import { peekHead } from "../../guest/input-head.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { FormatError, TruncatedError } from "../../io/errors.js";
 import type { FindingPlace } from "../../findings/report.js";
 import type { Rule } from "../../findings/finding.js";
@@ -54,11 +55,14 @@ async function shifted<T>(by: number, body: () => Promise<T>): Promise<T> {
   }
 }
 
-async function innerFormat(stream: ByteSource, envelope: Envelope): Promise<InputFormat> {
-  const head = new Uint8Array(HEAD_SIZE);
-  const read = head.subarray(0, await readFully(stream, 0, head));
-  const format = INNER.find((candidate) => candidate.matches(read));
-  if (format !== undefined) return format;
+/** The format of the stream inside, which is given back as if nobody had looked at it. */
+async function inside<Input extends ByteSource | ByteStream>({
+  stream,
+  envelope,
+}: Entered<Input>): Promise<{ readonly format: InputFormat; readonly stream: Input }> {
+  const { head, input } = await peekHead(stream, HEAD_SIZE);
+  const format = INNER.find((candidate) => candidate.matches(head));
+  if (format !== undefined) return { format, stream: input };
   throw new FormatError(
     ENVELOPE_RULES.noStream.code,
     `${envelope.title}: no Xen stream starts where it should`,
@@ -78,24 +82,27 @@ function envelopeFormat(
     title,
     matches,
     async verify(input, report, options) {
-      const { envelope, stream } = await enter(input);
-      // a pipe can't be looked at twice: what an old domain is in is libxl's, so it is of version 2
-      const format = isByteSource(stream) ? await innerFormat(stream, envelope) : xenStream;
+      const entered = await enter(input);
+      const { envelope } = entered;
+      const { format, stream } = await inside(entered);
+      // of a pipe the records behind the stream come with it
       const trailing = isByteSource(stream) ? undefined : STREAM_RULES.trailing.code;
       await format.verify?.(stream, new ShiftedReport(report, envelope.streamOffset, trailing), options);
       if (envelope.kind === "xapi" && isByteSource(input) && format === xenStream && !hasEndMark(envelope))
         report.add(ENVELOPE_RULES.xapiEnd, { offset: input.size }, "the image has no end mark");
     },
     async inspect(input, options): Promise<Inspection> {
-      const { envelope, stream } = await enter(input);
-      const format = isByteSource(stream) ? await innerFormat(stream, envelope) : xenStream;
+      const entered = await enter(input);
+      const { envelope } = entered;
+      const { format, stream } = await inside(entered);
       const inner = await shifted(envelope.streamOffset, async () => format.inspect?.(stream, options));
       const fallback = { schemaVersion: 1 as const, kind: format.id, source: input.name };
       return Object.assign({ ...(inner ?? fallback) }, { envelope });
     },
     async openGuest(input, options): Promise<GuestImage> {
-      const { envelope, stream } = await enter(input);
-      const format = await innerFormat(stream, envelope);
+      const entered = await enter(input);
+      const { envelope } = entered;
+      const { format, stream } = await inside(entered);
       const guest = await shifted(envelope.streamOffset, async () => format.openGuest?.(stream, options));
       if (guest === undefined)
         throw new FormatError("envelope/no-guest", `${format.title}: no guest can be opened from it`);
