@@ -157,6 +157,8 @@ export class PageMap implements PhysicalMemory {
   }
 
   read(gpa: number, into: Uint8Array): MaybePromise<number> {
+    // no octet lies between two
+    if (!Number.isInteger(gpa)) return 0;
     const frame = Math.floor(gpa / this.pageSize);
     const within = gpa % this.pageSize;
     if (within + into.length <= this.pageSize) {
@@ -224,7 +226,11 @@ export class PageMap implements PhysicalMemory {
     return result instanceof Promise ? result.then(finish) : finish();
   }
 
-  pieces(start = 0, end = Number.POSITIVE_INFINITY): AsyncIterable<MemoryPiece> {
+  pieces(from = 0, to = Number.POSITIVE_INFINITY): AsyncIterable<MemoryPiece> {
+    // whole octets of what exists; nothing for what is no number
+    const isRange = from < to;
+    const start = isRange ? Math.max(0, Math.ceil(from)) : 0;
+    const end = isRange ? Math.floor(to) : 0;
     const limit = FRAME_LIMIT * PAGE_SIZE;
     const last = Math.min(Math.ceil(Math.min(end, limit) / this.pageSize), FRAME_LIMIT);
     const walk = this.#index.runs(Math.floor(start / this.pageSize), last);

@@ -241,6 +241,27 @@ describe("page map", () => {
     expect([...map.ranges()]).toHaveLength(1);
   });
 
+  it.each([
+    [Number.NaN, PAGE],
+    [0, Number.NaN],
+    [Number.NaN, Number.NaN],
+    [5, 3],
+    [Number.NEGATIVE_INFINITY, 0],
+    [2 ** 60, Number.POSITIVE_INFINITY],
+  ])("from %d to %d there is nothing", async (start, end) => {
+    const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
+    map.set(0, 4, 0);
+    for await (const piece of map.pieces(start, end)) expect(piece).toBeUndefined();
+    if (start !== 0 && start !== 5) expect(await map.read(start, new Uint8Array(1))).toBe(0);
+  });
+
+  it("between two octets there is none", async () => {
+    const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
+    map.set(0, 4, 0);
+    expect(await map.read(0.5, new Uint8Array(1))).toBe(0);
+    for await (const piece of map.pieces(0.5, 2.5)) expect([piece.gpa, piece.length]).toEqual([1, 1]);
+  });
+
   it("a source that became shorter is an error, not zeros", async () => {
     const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
     map.set(0, 4, SOURCE.length - 2 * PAGE);

@@ -97,7 +97,8 @@ export class MappedMemory implements PhysicalMemory {
     for (const mapping of this.#mappings) {
       const from = Math.max(start, mapping.start);
       const to = Math.min(end, mapping.end);
-      if (from >= to || mapping.at === undefined) continue;
+      // so that what is no number gives nothing
+      if (!(from < to) || mapping.at === undefined) continue;
       const shift = mapping.start - mapping.at;
       for await (const piece of this.#below.pieces(from - shift, to - shift))
         yield { ...piece, gpa: piece.gpa + shift };
