@@ -149,7 +149,7 @@ export function conversionLines(report: ConversionReport): string[] {
   const { input, output, checkpoints } = report;
   const guest = input.guestWidth === undefined ? "HVM guest" : `PV guest of ${input.guestWidth * 8} bits`;
   const lines = [
-    `${report.source}: legacy ${input.envelope} stream of a ${input.width}-bit toolstack, ${guest}, p2m_size ${hex(input.p2mSize)}`,
+    `${report.source}: legacy ${input.layer} stream of a ${input.width}-bit toolstack, ${guest}, p2m_size ${hex(input.p2mSize)}`,
     `  pages        ${output.pages.contents} with contents (${size(output.pages.contents * 4096)})${
       output.pages.allocated === 0 ? "" : `, ${output.pages.allocated} only allocated`
     }${output.pages.broken === 0 ? "" : `, ${output.pages.broken} broken`}`,
@@ -203,9 +203,9 @@ export function present(inspection: Inspection, options: PresentOptions): readon
       ...factLines("", [
         [
           "layers",
-          stream.envelope === "libxc"
+          stream.layer === "libxc"
             ? "libxc"
-            : stream.envelope === "libxl"
+            : stream.layer === "libxl"
               ? "libxl > libxc"
               : "xl > libxl > libxc",
         ],

@@ -42,7 +42,8 @@ export interface ConversionReport {
     readonly width: ToolstackWidth;
     readonly guest: GuestKind;
     readonly guestWidth: number | undefined;
-    readonly envelope: OutputFormat;
+    /** Outermost layer. */
+    readonly layer: OutputFormat;
     readonly p2mSize: number;
     readonly octets: number;
     readonly entries: EntryCounts;
@@ -146,13 +147,13 @@ class PlainConversion {
   readonly #inner: AsItComes;
   readonly #emitter: StreamEmitter;
   readonly #target: Target;
-  readonly #envelope: OutputFormat;
+  readonly #layer: OutputFormat;
 
-  constructor(inner: AsItComes, emitter: StreamEmitter, target: Target, envelope: OutputFormat) {
+  constructor(inner: AsItComes, emitter: StreamEmitter, target: Target, layer: OutputFormat) {
     this.#inner = inner;
     this.#emitter = emitter;
     this.#target = target;
-    this.#envelope = envelope;
+    this.#layer = layer;
   }
 
   get checkpoints(): number {
@@ -171,7 +172,7 @@ class PlainConversion {
     const inner = this.#inner;
     await inner.finish();
     const { header, entries } = inner;
-    const envelope = this.#envelope === "libxc" && inner.emulator !== undefined ? "libxl" : this.#envelope;
+    const layer = this.#layer === "libxc" && inner.emulator !== undefined ? "libxl" : this.#layer;
     return {
       schemaVersion: 1,
       kind: "xen-legacy-conversion",
@@ -180,7 +181,7 @@ class PlainConversion {
         width: header?.width ?? 64,
         guest: "hvm",
         guestWidth: undefined,
-        envelope,
+        layer,
         p2mSize: header?.p2mSize ?? 0,
         octets: inner.end,
         entries,
@@ -202,7 +203,7 @@ class PlainConversion {
       hvmContextLength: inner.contextLength,
       emulator: inner.emulator,
       physmapEntries: inner.physmap.length,
-      losses: losses(this.#target.format, envelope, inner.physmap.length, inner.emulator, inner.tmem),
+      losses: losses(this.#target.format, layer, inner.physmap.length, inner.emulator, inner.tmem),
       findings: report.findings,
     };
   }
@@ -233,7 +234,7 @@ function plainConversion(
 }
 
 /** The outermost layer of the input. */
-export function envelopeOf(state: LegacyState): OutputFormat {
+export function layerOf(state: LegacyState): OutputFormat {
   if (state.xlHeader !== undefined) return "xl";
   return state.toolstack || state.emulator !== undefined ? "libxl" : "libxc";
 }
@@ -244,8 +245,8 @@ async function writeState(
   report: Report,
   options: ConvertOptions,
 ): Promise<ConversionReport> {
-  const envelope = envelopeOf(state);
-  const target: Target = { version: options.version ?? 3, format: options.format ?? envelope };
+  const layer = layerOf(state);
+  const target: Target = { version: options.version ?? 3, format: options.format ?? layer };
   const lacksEmulator = state.pv === undefined && state.emulator === undefined && target.format !== "libxc";
   if (lacksEmulator && options.skipQemu !== true) {
     const message =
@@ -269,7 +270,7 @@ async function writeState(
       width: header.width,
       guest: header.guest,
       guestWidth: pv?.guestWidth,
-      envelope,
+      layer,
       p2mSize: header.p2mSize,
       octets: state.end,
       entries,
@@ -286,20 +287,14 @@ async function writeState(
     hvmContextLength: state.hvmContext?.length,
     emulator: emulator === undefined ? undefined : { signature: emulator.signature, length: emulator.length },
     physmapEntries: state.physmap.length,
-    losses: losses(
-      target.format,
-      envelope,
-      pv === undefined ? state.physmap.length : 0,
-      emulator,
-      state.tmem,
-    ),
+    losses: losses(target.format, layer, pv === undefined ? state.physmap.length : 0, emulator, state.tmem),
     findings: report.findings,
   };
 }
 
 function losses(
   format: OutputFormat,
-  envelope: OutputFormat,
+  layer: OutputFormat,
   physmapEntries: number,
   emulator: { readonly length: number } | undefined,
   tmem: readonly TmemPool[],
@@ -312,6 +307,6 @@ function losses(
     lost.push(`QEMU's state (${emulator.length} octets): libxc output has no record for it`);
   if (format === "libxc" && physmapEntries > 0)
     lost.push(`${physmapEntries} entries of QEMU's physmap: libxc output has no record for them`);
-  if (format !== "xl" && envelope === "xl") lost.push("the guest's configuration in the xl header");
+  if (format !== "xl" && layer === "xl") lost.push("the guest's configuration in the xl header");
   return lost;
 }

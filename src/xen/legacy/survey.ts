@@ -27,7 +27,8 @@ import type { TmemPool } from "./tmem.js";
 /** What a legacy stream holds, as `inspect` tells it. */
 export interface LegacyInspection extends Inspection {
   readonly kind: "xen-legacy";
-  readonly envelope: "libxc" | "libxl" | "xl";
+  /** Outermost layer. */
+  readonly layer: "libxc" | "libxl" | "xl";
   readonly width: ToolstackWidth;
   readonly guest: GuestKind;
   /** Octets of a PV guest's word. */
@@ -280,7 +281,7 @@ class Survey {
       schemaVersion: 1,
       kind: "xen-legacy",
       source: this.#report.source,
-      envelope: this.#xlHeader === undefined ? (isLibxl ? "libxl" : "libxc") : "xl",
+      layer: this.#xlHeader === undefined ? (isLibxl ? "libxl" : "libxc") : "xl",
       width: header.width,
       guest: header.guest,
       guestWidth: this.#pv?.guestWidth,

@@ -78,6 +78,9 @@ function cases(): Wrapped[] {
 
 const sums = async (source: ByteSource): Promise<Map<number, string>> => pageSums(await openGuest(source));
 
+const inspectLegacyLayer = async (bytes: Uint8Array): Promise<unknown> =>
+  ((await inspect(bytesSource(bytes))) as { layer?: unknown }).layer;
+
 describe.skipIf(skip)("envelopes around Xen streams", () => {
   it("are recognised, and the guest inside is the stream's", async () => {
     for (const { id, inner, bytes } of cases()) {
@@ -103,7 +106,7 @@ describe.skipIf(skip)("envelopes around Xen streams", () => {
   });
 
   it("come from pipes too", async () => {
-    for (const { bytes, id } of cases()) {
+    for (const { bytes, inner, id } of cases()) {
       const { report } = await verify(streamOf(bytesSource(bytes)));
       expect(report.findings).toEqual([]);
       const [piped, read] = [
@@ -111,6 +114,8 @@ describe.skipIf(skip)("envelopes around Xen streams", () => {
         await inspect(bytesSource(bytes, "in")),
       ];
       expect(piped.kind, id).toBe(read.kind);
+      expect(piped).toMatchObject({ envelope: { streamOffset: bytes.indexOf(inner) } });
+      if (isLegacy(inner)) expect(piped).toMatchObject({ layer: (await inspectLegacyLayer(inner)) ?? "" });
     }
   });
 
