@@ -46,7 +46,7 @@ export class DwarfFile {
   readonly alternateLink: DebugAltLink | undefined;
   /** Skeleton units of the program by the id they share with split ones. */
   skeletons: ReadonlyMap<bigint, Unit> = new Map();
-  readonly #tables = new Map<string, AbbrevTable>();
+  readonly #tables = new Map<number, AbbrevTable>();
   readonly #contributions: ReadonlyMap<number, Contribution>;
   readonly #typeContributions: ReadonlyMap<number, Contribution>;
   #abbrevOctets = 0;
@@ -159,7 +159,9 @@ export class DwarfFile {
     }
     const shape: UnitShape = unit;
     const offset = unit.abbrevOffset + (this.contribution(unit)?.abbrev ?? 0);
-    const key = `${offset} ${shape.is64} ${shape.addressSize} ${shape.version <= 2}`;
+    // a number for what the size of a form depends on, beside the offset
+    const kind = (shape.version <= 2 ? 1 : 0) | (shape.is64 ? 2 : 0) | (shape.addressSize << 2);
+    const key = offset * 64 + kind;
     const known = this.#tables.get(key);
     if (known !== undefined) return known;
     const table = new AbbrevTable(abbrev, offset, shape);

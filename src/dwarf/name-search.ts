@@ -91,13 +91,19 @@ function* rangeHits(
 ): Iterable<Hit> {
   const { bytes, littleEndian } = area.section;
   const whole = new Set<Unit>();
+  // hits come in a row: most are of the unit of the one before
+  let unit: Unit | undefined;
+  let places: readonly AttributePlace[] = [];
   const check = function* (at: number, forms: ReadonlySet<number>, isOffset: boolean): Iterable<Hit> {
-    const unit = area.unitAt(at);
-    if (unit === undefined) return;
+    if (unit === undefined || at < unit.offset || at >= unit.end) {
+      unit = area.unitAt(at);
+      if (unit === undefined) return;
+      places = namePlaces(unit, query);
+    }
     // the low half of an 8-octet offset comes last in big endian
     const wide = isOffset && unit.is64;
     const valueAt = wide && !littleEndian ? at - 4 : at;
-    for (const place of namePlaces(unit, query)) {
+    for (const place of places) {
       if (place.distance < 0 || place.form === dw.DW_FORM_indirect) whole.add(unit);
       else if (forms.has(place.form)) {
         const offset = entryBefore(unit, valueAt - place.distance, place.code);
@@ -135,12 +141,9 @@ const INDEXED: ReadonlySet<number> = new Set([
   dw.DW_FORM_indirect,
 ]);
 
-function* namePlaces(unit: Unit, query: NameQuery): Iterable<AttributePlace> {
-  for (const tag of query.tags) {
-    for (const place of unit.abbrevs.places(tag, dw.DW_AT_name)) {
-      if (query.definitions !== true || !place.declaration) yield place;
-    }
-  }
+function namePlaces(unit: Unit, { tags, definitions = false }: NameQuery): readonly AttributePlace[] {
+  const places = tags.flatMap((tag) => unit.abbrevs.places(tag, dw.DW_AT_name));
+  return definitions ? places.filter(({ declaration }) => !declaration) : places;
 }
 
 /** The offset of the entry whose code ends at `end`, if the octets there are the code of that abbreviation. */
@@ -172,7 +175,7 @@ function* indexedHits(file: DwarfFile, query: NameQuery, strp: ReadonlySet<numbe
   const bases = new Map(units.map((unit) => [unit, unit.stringOffsetsBase]));
   const sorted = [...new Set(bases.values())].sort((a, b) => a - b);
   for (const unit of units) {
-    if (![...namePlaces(unit, query)].some(({ form }) => INDEXED.has(form))) continue;
+    if (!namePlaces(unit, query).some(({ form }) => INDEXED.has(form))) continue;
     const base = bases.get(unit) ?? 0;
     const next = sorted.find((other) => other > base) ?? table.length;
     const size = unit.is64 ? 8 : 4;
@@ -187,7 +190,7 @@ function* indexedHits(file: DwarfFile, query: NameQuery, strp: ReadonlySet<numbe
 
 /** Looks at every entry of the tags. */
 function* scanUnit(unit: Unit, query: NameQuery, matches: (die: Die) => boolean): Iterable<Hit> {
-  const codes = new Set(Array.from(namePlaces(unit, query), ({ code }) => code));
+  const codes = new Set(namePlaces(unit, query).map(({ code }) => code));
   const walk = new DieWalk(unit);
   while (walk.next()) {
     if (codes.has(walk.code) && matches(new Die(unit, walk.offset))) yield { unit, offset: walk.offset };

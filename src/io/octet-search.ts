@@ -1,7 +1,15 @@
-/** Index of the first octet of a value at or behind `from`; -1 when there is none. */
-export type OctetSearch = (bytes: Uint8Array, value: number, from: number) => number;
+/** Index of the first place of a pattern (of one octet or more) at or behind `from`; -1 when there is none. */
+export type OctetSearch = (bytes: Uint8Array, pattern: Uint8Array, from: number) => number;
 
-let search: OctetSearch = (bytes, value, from) => bytes.indexOf(value, from);
+let search: OctetSearch = (bytes, pattern, from) => {
+  const first = pattern[0] ?? 0;
+  for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {
+    let i = 1;
+    while (i < pattern.length && bytes[at + i] === pattern[i]) i += 1;
+    if (i === pattern.length) return at;
+  }
+  return -1;
+};
 
 /** Puts a faster implementation in place, such as a platform's own. */
 export function installOctetSearch(faster: OctetSearch): void {
@@ -9,6 +17,6 @@ export function installOctetSearch(faster: OctetSearch): void {
 }
 
 /** See OctetSearch. */
-export function indexOfOctet(bytes: Uint8Array, value: number, from: number): number {
-  return search(bytes, value, from);
+export function indexOfOctets(bytes: Uint8Array, pattern: Uint8Array, from: number): number {
+  return search(bytes, pattern, from);
 }

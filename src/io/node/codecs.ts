@@ -22,8 +22,8 @@ const native: NativeZstd = zlib as NativeZstd;
 
 /** Puts Node's own implementations in place of those for browsers. Call it once at the start of a program. */
 export function installNodeCodecs(): void {
-  // memchr, ten times as fast as the typed arrays' own search
-  installOctetSearch((bytes, value, from) => Buffer.prototype.indexOf.call(bytes, value, from));
+  // ten times as fast as the typed arrays' own search, and for patterns
+  installOctetSearch((bytes, pattern, from) => Buffer.prototype.indexOf.call(bytes, pattern, from));
   installCodec("zlib", async () => nodeZlib);
   installUnpacker(
     "gzip",

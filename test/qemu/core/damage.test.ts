@@ -79,7 +79,7 @@ describe.skipIf(skip)("damaged cores", () => {
       const elf = await ElfFile.open(bytesSource(core));
       const notes = elf.segments.at(elf.segments.type.indexOf(PT_NOTE));
       const first = elf.segments.at(elf.segments.type.indexOf(PT_LOAD));
-      const table = Number(elf.header.e_phoff);
+      const table = elf.header.e_phoff;
       const places = {
         "the ELF header": 32,
         "the program headers": table + elf.segments.length * 28,
