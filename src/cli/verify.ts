@@ -1,8 +1,10 @@
 import type { Finding } from "../findings/finding.js";
 import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
-import { describeError, GuestscopeError } from "../io/errors.js";
-import { openInput } from "../io/node/files.js";
+import type { VerifyOptions } from "../guest/input-format.js";
+import { describeError, FormatError, GuestscopeError } from "../io/errors.js";
+import { openRandomAccess } from "../io/node/decompress.js";
+import { FileSource, openInput } from "../io/node/files.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { counted } from "./present/presenter.js";
@@ -37,6 +39,24 @@ function reportLines(report: Report, verbose: boolean): string[] {
 
 function verdictOf({ report }: Verification): string {
   return paint(report.valid ? ["green", "bold"] : ["red", "bold"], report.verdict);
+}
+
+/** A packed file is unpacked first; a pipe is read as it comes. */
+async function verifyInput(
+  name: string,
+  options: VerifyOptions & { strict: boolean },
+): Promise<Verification> {
+  const input = openInput(name);
+  if (!(input instanceof FileSource)) return verify(input, options);
+  const access = await openRandomAccess(input, {
+    progress: (octets) => options.progress?.(octets, undefined),
+  });
+  try {
+    return await verify(access.source, options);
+  } finally {
+    access.close();
+    input.close();
+  }
 }
 
 function toDocument({ report, format }: Verification): object {
@@ -74,14 +94,13 @@ export const command: Command = {
     const { inputs, strict, json, quiet, verbose } = args as Arguments;
     const done: Verification[] = [];
     let failed = false;
+    let damaged = false;
     for (const name of inputs) {
       const progress = new Progress(!quiet);
       try {
-        const input = openInput(name);
-        const result = await verify(input, { strict, progress: progress.update }).finally(() =>
+        const result = await verifyInput(name, { strict, progress: progress.update }).finally(() =>
           progress.done(),
         );
-        if ("close" in input) input.close();
         done.push(result);
         if (json || quiet) continue;
         const { title } = result;
@@ -90,7 +109,8 @@ export const command: Command = {
         print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);
       } catch (error) {
         if (!(error instanceof GuestscopeError)) throw error;
-        failed = true;
+        if (error instanceof FormatError) damaged = true;
+        else failed = true;
         printError(`guestscope: ${describeError(error)}`);
       }
     }
@@ -105,6 +125,6 @@ export const command: Command = {
       print(`${counted(inputs.length, "input")}: ${[`${valid} valid`, ...rest].join(", ")}`);
     }
     if (failed) return EXIT.failure;
-    return valid === done.length ? EXIT.good : EXIT.badInput;
+    return valid === done.length && !damaged ? EXIT.good : EXIT.badInput;
   },
 };
