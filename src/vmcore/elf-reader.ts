@@ -31,7 +31,7 @@ import { PageMap } from "../guest/page-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
-import { decodeVcpus } from "./notes.js";
+import { decodeVcpus, erasedOf, erasedWarning } from "./notes.js";
 
 const SPEC = "gABI, Program Header; Linux kdump, ELF vmcore";
 /** Where a process on x86_64 has its legacy system call page. */
@@ -51,6 +51,13 @@ export const ELF_VMCORE_RULES = rules({
     severity: "error",
     spec: "gABI, Note Section",
     explanation: "The notes are damaged or cut: registers and VMCOREINFO may be missing.",
+  },
+  erased: {
+    code: "vmcore/elf/erased",
+    severity: "note",
+    spec: "makedumpfile -x, --config",
+    explanation:
+      "makedumpfile erased data that its configuration named: those octets are the eraser's, not the guest's. The message is its own account: what, and how many octets.",
   },
   header: {
     code: "vmcore/elf/header",
@@ -181,6 +188,7 @@ async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
     if (!(error instanceof FormatError)) throw error;
     warnings.push(error.message);
   }
+  for (const line of erasedOf(notes)) warnings.push(erasedWarning(line));
   const lost = segments.reduce((sum, { fileSize, there }) => sum + fileSize - there, 0);
   if (lost > 0) warnings.push(`the file ends before ${lost} octets of memory that its headers announce`);
   return { elf, segments, notes, warnings };
@@ -206,6 +214,7 @@ function guestOf({ elf, segments, notes, warnings }: OpenVmcore): GuestImage {
   const arch = architectureOf(elf);
   const memory = memoryOf(elf, segments);
   const text = vmcoreInfoOf(notes);
+  const erased = erasedOf(notes);
   return {
     arch,
     memory,
@@ -214,6 +223,7 @@ function guestOf({ elf, segments, notes, warnings }: OpenVmcore): GuestImage {
       origin: originOf(notes),
       source: elf.name,
       ...(text === undefined ? {} : { vmcoreInfo: { text } }),
+      ...(erased.length === 0 ? {} : { erased }),
       more: { segments: segments.length, elfClass: elf.bits },
     },
     warnings,
@@ -263,7 +273,9 @@ async function verifyElf(input: ByteSource, report: Report): Promise<void> {
       `e_ehsize is ${elf.header.e_ehsize}, not ${ehdr.size}`,
     );
   try {
-    await elf.notes();
+    const notes = await elf.notes();
+    for (const line of erasedOf(notes))
+      report.add(ELF_VMCORE_RULES.erased, { offset: notes[0]?.offset ?? 0 }, line);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     report.add(ELF_VMCORE_RULES.notes, { offset: error.place.offset ?? 0 }, error.message);

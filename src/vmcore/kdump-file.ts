@@ -19,11 +19,12 @@ import {
   subHeaderSize,
 } from "./kdump-layout.js";
 import { KDUMP_RULES } from "./kdump-rules.js";
+import { erasedLines, erasedOf } from "./notes.js";
 
 const MAX_BLOCK = 1 << 20;
 /** Notes are a few KiB a processor. */
 const MAX_NOTES = 64 << 20;
-const MAX_VMCOREINFO = 1 << 20;
+const MAX_TEXT = 1 << 20;
 const BITMAP_WINDOW = 256 << 10;
 
 /** What the bitmaps say of a run of page frames. */
@@ -55,6 +56,8 @@ export class KdumpFile {
   readonly notes: readonly ElfNote[];
   /** VMCOREINFO's text. */
   readonly vmcoreInfo: string | undefined;
+  /** What makedumpfile was told to erase, a line each; those octets are no longer the guest's. */
+  readonly erased: readonly string[];
 
   private constructor(
     parts: Omit<
@@ -74,6 +77,7 @@ export class KdumpFile {
     this.descriptorOffset = parts.descriptorOffset;
     this.notes = parts.notes;
     this.vmcoreInfo = parts.vmcoreInfo;
+    this.erased = parts.erased;
   }
 
   get name(): string {
@@ -158,6 +162,7 @@ export class KdumpFile {
     };
     const notes = await tolerate(() => readKdumpNotes(source, subHeader, form.order), []);
     const vmcoreInfo = await tolerate(() => readVmcoreInfo(source, subHeader, notes), undefined);
+    const erased = await tolerate(() => readErased(source, subHeader, notes), []);
     return new KdumpFile({
       source,
       flattened,
@@ -171,6 +176,7 @@ export class KdumpFile {
       descriptorOffset,
       notes,
       vmcoreInfo,
+      erased,
     });
   }
 
@@ -284,12 +290,25 @@ async function readVmcoreInfo(
 ): Promise<string | undefined> {
   const note = notes.find((n) => n.name === "VMCOREINFO");
   if (size === 0) return note === undefined ? undefined : latin1(note.descriptor).replace(/\0+$/, "");
-  if (size > MAX_VMCOREINFO || offset + size > source.size)
+  return readText(source, offset, size, "VMCOREINFO");
+}
+
+async function readErased(
+  source: ByteSource,
+  { offset_eraseinfo: offset, size_eraseinfo: size }: SubHeader,
+  notes: readonly ElfNote[],
+): Promise<readonly string[]> {
+  if (size === 0) return erasedOf(notes);
+  return erasedLines(await readText(source, offset, size, "the list of what was erased"));
+}
+
+async function readText(source: ByteSource, offset: number, size: number, what: string): Promise<string> {
+  if (size > MAX_TEXT || offset + size > source.size)
     throw violation(
       KDUMP_RULES.notes,
       source.name,
       { offset },
-      `VMCOREINFO of ${size} octets at ${offset} lies outside the file`,
+      `${what}, ${size} octets at ${offset}, lies outside the file`,
     );
-  return latin1(await readAt(source, offset, size, "VMCOREINFO")).replace(/\0+$/, "");
+  return latin1(await readAt(source, offset, size, what)).replace(/\0+$/, "");
 }

@@ -18,7 +18,7 @@ import { AbsentError, FormatError, GuestscopeError, TruncatedError } from "../io
 import { KdumpFile } from "./kdump-file.js";
 import { COMPRESSION_FLAGS } from "./kdump-layout.js";
 import { KdumpPages } from "./kdump-pages.js";
-import { decodeVcpus } from "./notes.js";
+import { decodeVcpus, erasedWarning } from "./notes.js";
 import { architectureOfPrstatus } from "./prstatus.js";
 import { splitSiblings } from "./split-siblings.js";
 
@@ -71,6 +71,7 @@ export async function openKdump(input: ByteSource, options: OpenOptions): Promis
   }
   await builder.loadCodecs();
   const { counts } = builder;
+  for (const line of file.erased) warnings.push(erasedWarning(line));
   if (counts.lost > 0) warnings.push(`${counts.lost} pages that the dump should hold are lost`);
   if (counts.damaged > 0) warnings.push(`${counts.damaged} pages have damaged descriptors`);
   if (file.isIncomplete) warnings.push("its writer ran out of space and marked the dump as incomplete");
@@ -267,6 +268,7 @@ export function kdumpGuest(
       source: input.name,
       pageSize: file.blockSize,
       ...(nodename === "" || nodename === "(none)" ? {} : { name: nodename }),
+      ...(file.erased.length === 0 ? {} : { erased: file.erased }),
       ...(file.vmcoreInfo === undefined ? {} : { vmcoreInfo: { text: file.vmcoreInfo } }),
       more: {
         dumpLevel: file.subHeader.dump_level,

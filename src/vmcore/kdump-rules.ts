@@ -64,6 +64,13 @@ export const KDUMP_RULES = rules({
     explanation:
       "Bitmap 2 says that a page is in the dump, bitmap 1 that the guest has no such page, or frames beyond the last are set. The page is read all the same.",
   },
+  erased: {
+    code: "kdump/erased",
+    severity: "note",
+    spec: "makedumpfile -x, --config",
+    explanation:
+      "makedumpfile erased data that its configuration named: those octets are the eraser's, not the guest's. The message is its own account: what, and how many octets.",
+  },
   physBase: {
     code: "kdump/sub-header/phys-base",
     severity: "warning",

@@ -41,6 +41,8 @@ function checkHeaders(file: KdumpFile, report: Report): void {
   }
   if (file.isIncomplete)
     report.add(KDUMP_RULES.incomplete, statusAt, `status ${header.status}: the dump is marked incomplete`);
+  for (const line of file.erased)
+    report.add(KDUMP_RULES.erased, { offset: file.subHeader.offset_eraseinfo }, line);
   const disagreement = physBaseDisagreement(file);
   if (disagreement !== undefined) report.add(KDUMP_RULES.physBase, { offset: file.blockSize }, disagreement);
   if (file.isSplit)

@@ -1,4 +1,4 @@
-import { latin1Bytes, layout, u32, u64big, viewOf } from "../binary/layout.js";
+import { latin1, latin1Bytes, layout, u32, u64big, viewOf } from "../binary/layout.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
 import type { ElfNote } from "../elf/notes.js";
 import type { Architecture, GuestImage } from "../guest/image.js";
@@ -69,6 +69,22 @@ export const vmcoreInfoNote = (text: string): RawNote => ({
   descriptor: latin1Bytes(text),
 });
 
+/** What makedumpfile says it erased (`-x`), a line each: those octets are no longer the guest's. */
+export function erasedLines(text: string): readonly string[] {
+  const lines = text.replace(/\0+$/, "").split("\n");
+  return lines.map((line) => line.trim()).filter((line) => line !== "");
+}
+
+/** The same of a dump's notes. */
+export function erasedOf(notes: readonly RawNote[]): readonly string[] {
+  const note = notes.find(({ name }) => name === ERASE_INFO);
+  return note === undefined ? [] : erasedLines(latin1(note.descriptor));
+}
+
+const ERASE_INFO = "ERASEINFO";
+
+export const erasedWarning = (line: string): string => `its writer erased part of the memory: ${line}`;
+
 /** Where a dump came from: `KEY=VALUE` lines, for people and for whoever reads the dump later. */
 export function provenanceNote(guest: GuestImage): RawNote {
   const { origin, source, hypervisor, guestType, name, uuid } = guest.facts;
@@ -82,7 +98,7 @@ export function provenanceNote(guest: GuestImage): RawNote {
   };
 }
 
-/** Per processor NT_PRSTATUS and what a dump had beside it, then QEMU's notes and VMCOREINFO; each only if known. */
+/** Per processor NT_PRSTATUS and what a dump had beside it, then QEMU's notes, VMCOREINFO, what was erased; each only if known. */
 export function guestNotes(guest: GuestImage): RawNote[] {
   const notes: RawNote[] = [];
   for (const vcpu of guest.vcpus) {
@@ -96,6 +112,11 @@ export function guestNotes(guest: GuestImage): RawNote[] {
       notes.push({ name: "QEMU", type: 0, descriptor: encodeQemu(vcpu.registers) });
   }
   if (guest.facts.vmcoreInfo !== undefined) notes.push(vmcoreInfoNote(guest.facts.vmcoreInfo.text));
+  const { erased = [] } = guest.facts;
+  if (erased.length > 0) {
+    const descriptor = latin1Bytes(erased.map((line) => `${line}\n`).join(""));
+    notes.push({ name: ERASE_INFO, type: 0, descriptor });
+  }
   return notes;
 }
 

@@ -255,6 +255,19 @@ describe("ELF vmcores", () => {
     expect(guest.facts.vmcoreInfo?.text).toBe("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
   });
 
+  it("tell what makedumpfile erased", async () => {
+    const notes = Buffer.concat([
+      encodeNote("CORE", 1, new Uint8Array(336), "little"),
+      encodeNote("ERASEINFO", 0, Buffer.from("erase jiffies size 8\nerase a.b size 65\n"), "little"),
+    ]);
+    const source = bytesSource(elf(X86, [{ at: 0, bytes: filled(4096, 1) }], Uint8Array.from(notes)));
+    expect((await open(source)).warnings).toEqual([
+      "its writer erased part of the memory: erase jiffies size 8",
+      "its writer erased part of the memory: erase a.b size 65",
+    ]);
+    expect(await codes(source)).toEqual(["vmcore/elf/erased"]);
+  });
+
   it("damage is met with findings and errors, nothing else", async () => {
     const notes = encodeNote("CORE", 1, new Uint8Array(336), "little");
     const file = elf(

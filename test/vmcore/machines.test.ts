@@ -174,6 +174,30 @@ it("a sub-header that aligns to 8 octets, as ARM's makedumpfile has it, is told 
   }
 });
 
+it("what makedumpfile erased is told", async () => {
+  const sink = new MemoryFile();
+  await createKdumpWriter().write(await open(fixture("i386", "flat"), "flat"), sink, {});
+  const bytes = sink.bytes();
+  const text = Buffer.from("erase jiffies size 8\n");
+  const at = bytes.length;
+  const fields = subHeader32.decode(bytes.subarray(4096), "little");
+  bytes.set(
+    subHeader32.encode({ ...fields, offset_eraseinfo: at, size_eraseinfo: text.length }, "little"),
+    4096,
+  );
+  const file = Uint8Array.from(Buffer.concat([bytes, text]));
+  const guest = await open(file, "flat");
+  expect(guest.warnings).toEqual(["its writer erased part of the memory: erase jiffies size 8"]);
+  const report = new Report("erased");
+  await kdump.verify?.(bytesSource(file), report, {});
+  expect(report.findings).toMatchObject([{ code: "kdump/erased", offset: at }]);
+  // and goes on to what is made of it
+  const [elf, again] = [new MemoryFile(), new MemoryFile()];
+  await elfWriter.write(guest, elf, {});
+  await createKdumpWriter().write(await open(elf.bytes(), "elf"), again, {});
+  expect((await open(again.bytes(), "flat")).warnings).toEqual(guest.warnings);
+});
+
 const python = "/usr/bin/python3";
 const hasKdumpfile = spawnSync(python, ["-c", "import kdumpfile"]).status === 0;
 

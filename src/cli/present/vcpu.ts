@@ -23,7 +23,9 @@ export function vcpuLines(vcpu: Vcpu, options: PresentOptions): string[] {
     ];
   }
   const { general, control, segments } = registers;
-  const head = `vCPU ${vcpu.id}: rip ${hex(general.rip)}, rsp ${hex(general.rsp)}, cr0 ${hex(control.cr0 ?? 0n)}, cr3 ${hex(control.cr3 ?? 0n)}, cr4 ${hex(control.cr4 ?? 0n)}`;
+  const { rip, rsp } = general;
+  const known = Object.entries(control).filter(([name]) => /^cr[034]$/.test(name));
+  const head = `vCPU ${vcpu.id}: ${values({ rip, rsp, ...Object.fromEntries(known) })}`;
   if (!options.verbose) return [head];
   const parts = Object.entries(segments).map(
     ([name, s]) =>
