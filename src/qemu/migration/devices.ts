@@ -161,3 +161,14 @@ export function numberOf(value: DeviceValue | undefined): number | undefined {
 export function bytesOf(value: DeviceValue | undefined): Uint8Array | undefined {
   return value instanceof Uint8Array ? value : undefined;
 }
+
+/** Elements of an array; none for what is no array. */
+export function listOf(value: DeviceValue | undefined): readonly DeviceValue[] {
+  return Array.isArray(value) ? (value as readonly DeviceValue[]) : [];
+}
+
+/** A register's content: unsigned, whatever width it was saved in. */
+export function bigOf(value: DeviceValue | undefined): bigint | undefined {
+  if (typeof value === "bigint") return BigInt.asUintN(64, value);
+  return typeof value === "number" ? BigInt(value >>> 0) : undefined;
+}

@@ -1,4 +1,4 @@
-import { AARCH64, type Architecture, ARM, I386, PPC64, RISCV64, S390X, X86_64 } from "../../guest/image.js";
+import { AARCH64, type Architecture, ARM, I386, X86_64 } from "../../guest/image.js";
 import type {
   Aarch64Registers,
   Segment,
@@ -7,7 +7,8 @@ import type {
   X86Registers,
   X86SegmentName,
 } from "../../guest/vcpu.js";
-import { type DeviceState, type DeviceValue, fieldOf, findField, isStruct, numberOf } from "./devices.js";
+import { bigOf, type DeviceState, type DeviceValue, fieldOf, isStruct, listOf, numberOf } from "./devices.js";
+import { otherArchitecture, otherRegisters } from "./other-registers.js";
 
 /** `env.regs` of x86 in its order; eight of them in a 32-bit target. */
 const X86_ORDER: readonly X86General[] = [
@@ -83,13 +84,6 @@ const USER_32 = 0x10n;
 /** The 32-bit user mode's r0 … r14 are x0 … x14. */
 const USER_REGISTERS = 15;
 
-/** Fields that only one architecture's processors have. */
-const TELLING: readonly (readonly [string, Architecture])[] = [
-  ["env.psw.mask", S390X],
-  ["env.nip", PPC64],
-  ["env.mhartid", RISCV64],
-];
-
 export interface Processors {
   readonly arch: Architecture | undefined;
   readonly vcpus: readonly Vcpu[];
@@ -102,40 +96,40 @@ export function processorsOf(devices: readonly DeviceState[]): Processors {
   if (first === undefined) return { arch: undefined, vcpus: [] };
   const arch = architectureOf(first);
   const vcpus = cpus.map((cpu): Vcpu => {
-    const registers =
-      arch === AARCH64 ? aarch64(cpu) : arch === X86_64 || arch === I386 ? x86(cpu, devices) : undefined;
+    const registers = arch === undefined ? undefined : registersOf(cpu, arch, devices);
     return { id: cpu.instance, ...(registers === undefined ? {} : { registers }) };
   });
   return { arch, vcpus: vcpus.sort((a, b) => a.id - b.id) };
+}
+
+function registersOf(
+  cpu: DeviceState,
+  arch: Architecture,
+  devices: readonly DeviceState[],
+): Vcpu["registers"] {
+  if (arch === X86_64 || arch === I386) return x86(cpu, devices);
+  return arch === AARCH64 ? aarch64(cpu) : otherRegisters(cpu, cpu.instance, arch);
 }
 
 function architectureOf(cpu: DeviceState): Architecture | undefined {
   if (fieldOf(cpu, "env.xregs") !== undefined) return isNarrow(cpu) ? ARM : AARCH64;
   if (fieldOf(cpu, "env.eip") !== undefined)
     return listOf(fieldOf(cpu, "env.regs")).length === 16 ? X86_64 : I386;
-  return TELLING.find(([field]) => findField(cpu, ({ name }) => name === field) !== undefined)?.[1];
+  return otherArchitecture(cpu);
 }
 
 /** Whether an ARM processor has never been in a 64-bit state: there is room for the registers, but nothing in them. */
 function isNarrow(cpu: DeviceState): boolean {
   const wide = ["env.xregs", "env.sp_el", "env.elr_el"].flatMap((name) => listOf(fieldOf(cpu, name)));
-  return ((big(fieldOf(cpu, "cpsr")) ?? 0n) & STATUS_32) !== 0n && wide.every((value) => big(value) === 0n);
-}
-
-function listOf(value: DeviceValue | undefined): readonly DeviceValue[] {
-  return Array.isArray(value) ? (value as readonly DeviceValue[]) : [];
-}
-
-/** A register's content: unsigned, whatever width it was saved in. */
-function big(value: DeviceValue | undefined): bigint | undefined {
-  if (typeof value === "bigint") return BigInt.asUintN(64, value);
-  return typeof value === "number" ? BigInt(value >>> 0) : undefined;
+  return (
+    ((bigOf(fieldOf(cpu, "cpsr")) ?? 0n) & STATUS_32) !== 0n && wide.every((value) => bigOf(value) === 0n)
+  );
 }
 
 function named(cpu: DeviceState, fields: Readonly<Record<string, string>>): Record<string, bigint> {
   const known: Record<string, bigint> = {};
   for (const [name, field] of Object.entries(fields)) {
-    const value = big(fieldOf(cpu, field));
+    const value = bigOf(fieldOf(cpu, field));
     if (value !== undefined) known[name] = value;
   }
   return known;
@@ -144,7 +138,7 @@ function named(cpu: DeviceState, fields: Readonly<Record<string, string>>): Reco
 function segment(value: DeviceValue | undefined): Segment | undefined {
   if (!isStruct(value)) return undefined;
   const selector = numberOf(fieldOf(value, "selector"));
-  const base = big(fieldOf(value, "base"));
+  const base = bigOf(fieldOf(value, "base"));
   const limit = numberOf(fieldOf(value, "limit"));
   const flags = numberOf(fieldOf(value, "flags"));
   if (selector === undefined || base === undefined || limit === undefined || flags === undefined)
@@ -154,11 +148,11 @@ function segment(value: DeviceValue | undefined): Segment | undefined {
 
 function x86(cpu: DeviceState, devices: readonly DeviceState[]): X86Registers | undefined {
   const saved = listOf(fieldOf(cpu, "env.regs"));
-  const rip = big(fieldOf(cpu, "env.eip"));
-  const rflags = big(fieldOf(cpu, "env.eflags"));
+  const rip = bigOf(fieldOf(cpu, "env.eip"));
+  const rflags = bigOf(fieldOf(cpu, "env.eflags"));
   if (saved.length < 8 || rip === undefined || rflags === undefined) return undefined;
   const general = Object.fromEntries([
-    ...X86_ORDER.map((name, i) => [name, big(saved[i]) ?? 0n]),
+    ...X86_ORDER.map((name, i) => [name, bigOf(saved[i]) ?? 0n]),
     ["rip", rip],
     ["rflags", rflags],
   ]) as Record<X86General, bigint>;
@@ -180,7 +174,7 @@ function x86(cpu: DeviceState, devices: readonly DeviceState[]): X86Registers | 
   const idt = table("env.idt");
   const debug: Record<string, bigint> = {};
   for (const [i, value] of listOf(fieldOf(cpu, "env.dr")).entries()) {
-    const content = big(value);
+    const content = bigOf(value);
     if (content !== undefined && i !== 4 && i !== 5) debug[`dr${i}`] = content;
   }
   const control = named(cpu, X86_CONTROL);
@@ -200,12 +194,12 @@ function x86(cpu: DeviceState, devices: readonly DeviceState[]): X86Registers | 
 }
 
 function aarch64(cpu: DeviceState): Aarch64Registers | undefined {
-  const xregs = listOf(fieldOf(cpu, "env.xregs")).map((value) => big(value) ?? 0n);
-  let pc = big(fieldOf(cpu, "env.pc"));
-  const pstate = big(fieldOf(cpu, "cpsr"));
+  const xregs = listOf(fieldOf(cpu, "env.xregs")).map((value) => bigOf(value) ?? 0n);
+  let pc = bigOf(fieldOf(cpu, "env.pc"));
+  const pstate = bigOf(fieldOf(cpu, "cpsr"));
   if (pstate !== undefined && (pstate & STATUS_32) !== 0n) {
     // a 32-bit program was running: its registers are kept apart
-    const narrow = listOf(fieldOf(cpu, "env.regs")).map(big);
+    const narrow = listOf(fieldOf(cpu, "env.regs")).map(bigOf);
     pc = narrow[USER_REGISTERS] ?? pc;
     if ((pstate & STATUS_MODE) === USER_32)
       for (const [i, value] of narrow.slice(0, USER_REGISTERS).entries()) xregs[i] = value ?? 0n;
@@ -215,7 +209,7 @@ function aarch64(cpu: DeviceState): Aarch64Registers | undefined {
   const system: Record<string, bigint> = {};
   const values = listOf(fieldOf(cpu, "cpreg_vmstate_values"));
   const byId = new Map(
-    listOf(fieldOf(cpu, "cpreg_vmstate_indexes")).map((id, i) => [big(id), big(values[i])] as const),
+    listOf(fieldOf(cpu, "cpreg_vmstate_indexes")).map((id, i) => [bigOf(id), bigOf(values[i])] as const),
   );
   for (const [name, [op0, op1, crn, crm, op2]] of Object.entries(AARCH64_SYSTEM)) {
     const value = byId.get(AARCH64_ID | BigInt((op0 << 14) | (op1 << 11) | (crn << 7) | (crm << 3) | op2));
@@ -226,7 +220,7 @@ function aarch64(cpu: DeviceState): Aarch64Registers | undefined {
     ["env.sp_el", "sp_el"],
   ] as const)
     for (const [level, value] of listOf(fieldOf(cpu, field)).entries()) {
-      const content = big(value);
+      const content = bigOf(value);
       if (content !== undefined && (prefix === "sp_el" || level > 0)) system[`${prefix}${level}`] = content;
     }
   return { kind: "aarch64", x: xregs.slice(0, 31), sp, pc, pstate, system };

@@ -6,6 +6,7 @@ import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
+import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
 import { hasProgram, scratch, skipUnless } from "../../shared.js";
 import { Emulator, elfSegments } from "./emulator.js";
 
@@ -37,6 +38,8 @@ interface Case {
   /** Octets that QEMU dumps and no RAM block holds an address for. */
   readonly beside?: number;
   readonly evidence?: readonly string[];
+  /** The model has no registers of this architecture. */
+  readonly noNotes?: true;
 }
 
 const CASES: readonly Case[] = [
@@ -118,6 +121,7 @@ const CASES: readonly Case[] = [
     name: "pseries",
     program: "qemu-system-ppc64",
     args: () => ["-M pseries -m 256", patternAt(0x1000000)],
+    until: "ppc_spapr.ram",
     arch: "ppc64",
     vcpus: 1,
   },
@@ -134,10 +138,36 @@ const CASES: readonly Case[] = [
     args: () => ["-M virt -m 24", patternAt(0x80100000)],
     arch: "riscv64",
     vcpus: 1,
+    noNotes: true,
     // its mask ROM
     beside: 0xf000,
   },
 ];
+
+async function openDump(file: string): Promise<GuestImage> {
+  return (await elfVmcore.openGuest?.(openFile(file), {})) as GuestImage;
+}
+
+/** What a dump's NT_PRSTATUS holds of each processor. */
+function registersOf({ vcpus }: GuestImage): unknown[] {
+  return vcpus.map(({ registers }) => {
+    switch (registers?.kind) {
+      case "x86":
+        return registers.general;
+      case "aarch64":
+        return [registers.x, registers.sp, registers.pc, registers.pstate];
+      case "other": {
+        const { pc, sp, named } = registers;
+        const general = Object.entries(named).filter(([name]) =>
+          /^(r\d+|cpsr|msr|lr|ctr|cr|psw_mask)$/.test(name),
+        );
+        return { pc, sp, ...Object.fromEntries(general) };
+      }
+      default:
+        return undefined;
+    }
+  });
+}
 
 /** Old machine types go with newer versions of QEMU. */
 function hasMachine({ program, args }: Case): boolean {
@@ -166,6 +196,7 @@ describe("machines of QEMU, page by page", () => {
     const guest = (await qemuMigration.openGuest?.(input, { settings })) as GuestImage;
     expect(guest.arch.name).toBe(one.arch);
     expect(guest.vcpus.length).toBe(one.vcpus);
+    if (one.noNotes !== true) expect(registersOf(guest)).toEqual(registersOf(await openDump(dump)));
     if (one.evidence !== undefined) expect(guest.facts.more?.["map"]).toEqual(one.evidence);
 
     let equal = 0;

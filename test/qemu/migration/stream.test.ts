@@ -4,7 +4,7 @@ import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { type ByteSource, bytesSource, streamOf } from "../../../src/io/byte-source.js";
-import { MemorySpool } from "../../../src/xen/legacy/spool.js";
+import { MemorySpool } from "../../../src/io/spool.js";
 import { GuestscopeError } from "../../../src/io/errors.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
 import { inspectStream } from "../../../src/qemu/migration/inspect.js";
