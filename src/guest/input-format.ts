@@ -1,6 +1,6 @@
 import type { Report } from "../findings/report.js";
-import type { RandomSink } from "../io/byte-sink.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
+import type { OpenSpool } from "../io/spool.js";
 import type { GuestImage } from "./image.js";
 
 /** Octets of an input's head that detection looks at. */
@@ -14,7 +14,7 @@ export interface OpenOptions {
   /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
   /** Scratch storage for contents that can't be read from the input again; default: memory. */
-  readonly openSpool?: () => ByteSource & RandomSink & { close(): void };
+  readonly openSpool?: OpenSpool;
   /** Settings of one format, as its documentation names them. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }

@@ -3,3 +3,4 @@ export * from "./byte-sink.js";
 export * from "./byte-source.js";
 export * from "./errors.js";
 export * from "./octet-search.js";
+export * from "./spool.js";

@@ -3,8 +3,8 @@ import * as os from "node:os";
 import * as path from "node:path";
 import type { RandomSink } from "../byte-sink.js";
 import type { ByteSink } from "../byte-sink.js";
-import type { ByteSource } from "../byte-source.js";
 import { UsageError } from "../errors.js";
+import type { Spool } from "../spool.js";
 import { systemError } from "./files.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
@@ -171,7 +171,7 @@ export function openOutput(
 }
 
 /** A temporary file without a name: gone with the process, whatever happens. */
-export class SpoolFile implements RandomSink, ByteSource {
+export class SpoolFile implements Spool {
   readonly name: string;
   readonly #fd: number;
   #size = 0;

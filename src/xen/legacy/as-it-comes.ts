@@ -8,7 +8,7 @@ import { countEntries, noEntries } from "./entry-counts.js";
 import type { Problems } from "./problems.js";
 import { hasData, PAGE, TAIL_PARAMETER, TYPE } from "./layout.js";
 import { RULES } from "./rules.js";
-import type { OpenSpool } from "./spool.js";
+import type { OpenSpool } from "../../io/spool.js";
 import { TailStore } from "./tail-store.js";
 import type { TmemPool } from "./tmem.js";
 import type { PhysmapEntry } from "./toolstack.js";

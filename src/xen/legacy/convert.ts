@@ -14,7 +14,7 @@ import { Problems } from "./problems.js";
 import type { GuestKind, ToolstackWidth } from "./layout.js";
 import { LegacyReader } from "./reader.js";
 import { RULES } from "./rules.js";
-import { MemorySpool } from "./spool.js";
+import { MemorySpool } from "../../io/spool.js";
 import type { QemuRecord } from "./tail.js";
 import type { TmemPool } from "./tmem.js";
 import { violation } from "../../findings/report.js";

@@ -27,7 +27,7 @@ import type { PfnSet } from "./pfn-set.js";
 import { LegacyReader } from "./reader.js";
 import { Problems } from "./problems.js";
 import { RULES } from "./rules.js";
-import { MemorySpool, type OpenSpool } from "./spool.js";
+import { MemorySpool, type OpenSpool } from "../../io/spool.js";
 import { type Stretch, TailStore } from "./tail-store.js";
 import type { QemuRecord } from "./tail.js";
 import type { TmemPool } from "./tmem.js";

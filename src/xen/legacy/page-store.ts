@@ -13,7 +13,7 @@ import type { Cursor } from "./cursor.js";
 import { BATCH_LIMIT, hasData, PAGE, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
 import type { PfnSet } from "./pfn-set.js";
-import { type OpenSpool, type Spool, SpoolWriter } from "./spool.js";
+import { type OpenSpool, type Spool, SpoolWriter } from "../../io/spool.js";
 
 const PFN_MASK = 0x0fffffff;
 

@@ -2,7 +2,7 @@ import type { ByteSource } from "../../io/byte-source.js";
 import type { Cursor } from "./cursor.js";
 import { CARRIED_LIMIT } from "./layout.js";
 import { RULES } from "./rules.js";
-import type { OpenSpool, Spool } from "./spool.js";
+import type { OpenSpool, Spool } from "../../io/spool.js";
 
 /** Octets that lie somewhere. */
 export interface Stretch {

@@ -1,5 +1,5 @@
-import type { RandomSink } from "../../io/byte-sink.js";
-import type { ByteSource } from "../../io/byte-source.js";
+import type { RandomSink } from "./byte-sink.js";
+import type { ByteSource } from "./byte-source.js";
 
 /** Scratch storage that can be written and read at any offset and is gone when closed. */
 export interface Spool extends ByteSource, RandomSink {
