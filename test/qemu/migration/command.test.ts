@@ -69,4 +69,42 @@ describe("a real stream on the command line", () => {
     expect(segments).toMatch(/LOAD .* 0x00000000ffff0000 0x010000 /);
     expect(segments).toContain("NT_PRSTATUS");
   });
+
+  it("damage in every part: verify says where, extract refuses, --partial takes what is left", () => {
+    const whole = unzip("tiny-compress.qevm.gz");
+    const description = whole.lastIndexOf(Buffer.from([0, 6]));
+    const changed = (change: (bytes: Buffer) => Buffer | undefined): Buffer => {
+      const bytes = Buffer.from(whole);
+      return change(bytes) ?? bytes;
+    };
+    const cases: [string, Buffer, string, number][] = [
+      ["inside the header", whole.subarray(0, 6), "qevm/truncated", 1],
+      ["inside the block list", whole.subarray(0, 120), "qevm/truncated", 1],
+      ["between RAM and devices", whole.subarray(0, description - 4000), "qevm/", 0],
+      ["without the end mark", whole.subarray(0, description), "qevm/end/missing", 0],
+      ["inside the description", whole.subarray(0, -100), "qevm/vmdesc/length", 0],
+      [
+        "a description that is no JSON",
+        changed((bytes) => void bytes.fill(0x20, description + 6, description + 20)),
+        "qevm/vmdesc/malformed",
+        0,
+      ],
+      ["flags of a page", changed((bytes) => void (bytes[0x200] = 0xff)), "qevm/", 0],
+    ];
+    for (const [name, bytes, code, partial] of cases) {
+      const file = path.join(folder, "damaged.qevm");
+      const out = path.join(folder, "damaged.elf");
+      fs.writeFileSync(file, bytes);
+      const verified = JSON.parse(runCli(["verify", "--json", file]).stdout) as {
+        inputs: { valid: boolean; findings: { severity: string; code: string; offset: number }[] }[];
+      };
+      const errors = verified.inputs[0]?.findings.filter(({ severity }) => severity === "error") ?? [];
+      expect(errors[0]?.code, name).toContain(code);
+      expect(errors[0]?.offset, name).toBeLessThanOrEqual(bytes.length);
+      expect(runCli(["extract", file, out]).status, name).toBe(1);
+      expect(fs.existsSync(out), name).toBe(false);
+      expect(runCli(["extract", "--partial", file, out]).status, name).toBe(partial);
+      fs.rmSync(out, { force: true });
+    }
+  });
 });
