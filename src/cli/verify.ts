@@ -3,12 +3,12 @@ import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/input-format.js";
 import { describeError, FormatError, GuestscopeError } from "../io/errors.js";
-import { openRandomAccess } from "../io/node/decompress.js";
 import { FileSource, openInput } from "../io/node/files.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
+import { readableInput } from "./readable-input.js";
 import { hex, paint, print, printError, printJson } from "./terminal.js";
 
 interface Arguments extends CommonArguments {
@@ -41,21 +41,22 @@ function verdictOf({ report }: Verification): string {
   return paint(report.valid ? ["green", "bold"] : ["red", "bold"], report.verdict);
 }
 
-/** A packed file is unpacked first; a pipe is read as it comes. */
 async function verifyInput(
   name: string,
   options: VerifyOptions & { strict: boolean },
 ): Promise<Verification> {
-  const input = openInput(name);
-  if (!(input instanceof FileSource)) return verify(input, options);
-  const access = await openRandomAccess(input, {
-    progress: (octets) => options.progress?.(octets, undefined),
-  });
+  const opened = openInput(name);
   try {
-    return await verify(access.source, options);
+    const readable = await readableInput(opened, {
+      progress: (octets) => options.progress?.(octets, undefined),
+    });
+    try {
+      return await verify(readable.input, options);
+    } finally {
+      readable.close();
+    }
   } finally {
-    access.close();
-    input.close();
+    if (opened instanceof FileSource) opened.close();
   }
 }
 

@@ -36,6 +36,8 @@ export interface InputFormat {
   readonly id: string;
   /** For people: `Xen migration stream`. */
   readonly title: string;
+  /** Verifying and inspecting take an input that can be read at any offset: a pipe has to be stored first. */
+  readonly needsRandomAccess?: true;
   /** Whether `head` (up to HEAD_SIZE octets from the start; fewer at the end of a short input) is of this format. */
   matches(head: Uint8Array): boolean;
   /** Adds all findings it can reach to `report`. */

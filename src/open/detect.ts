@@ -20,14 +20,22 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   formats?: readonly InputFormat[],
 ): Promise<Detected<Input>> {
   const { head, input: whole } = await peekHead(input, HEAD_SIZE);
-  // the first of all formats, known by a magic number: the others need not be loaded for it
-  const quick = formats === undefined && xenStream.matches(head) ? xenStream : undefined;
-  const candidates = formats ?? (quick === undefined ? (await import("./formats.js")).FORMATS : []);
-  const format = quick ?? candidates.find((candidate) => candidate.matches(head));
+  const format = await findFormat(head, formats);
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
     const { code, message } = describeUnreadable(head, input.name);
     throw new FormatError(code, message, { source: input.name });
   }
   return { format, input: whole };
+}
+
+/** The format of an input that begins with `head`, HEAD_SIZE octets if it has them. */
+export async function findFormat(
+  head: Uint8Array,
+  formats?: readonly InputFormat[],
+): Promise<InputFormat | undefined> {
+  // the first of all formats, known by a magic number: the others need not be loaded for it
+  if (formats === undefined && xenStream.matches(head)) return xenStream;
+  const candidates = formats ?? (await import("./formats.js")).FORMATS;
+  return candidates.find((candidate) => candidate.matches(head));
 }

@@ -350,6 +350,7 @@ function needSource(input: ByteSource | ByteStream): ByteSource {
 export const elfVmcore: InputFormat = {
   id: "elf-vmcore",
   title: "ELF vmcore",
+  needsRandomAccess: true,
   matches: isVmcore,
   verify: async (input, report) => verifyElf(needSource(input), report),
   inspect: async (input) => inspectElf(needSource(input)),

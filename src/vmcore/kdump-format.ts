@@ -102,6 +102,7 @@ async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<Kd
 export const kdump: InputFormat = {
   id: "kdump",
   title: "kdump-compressed dump",
+  needsRandomAccess: true,
   matches(head) {
     const signature = latin1(head.subarray(0, 8));
     return signature === KDUMP_SIGNATURE || signature === DISKDUMP_SIGNATURE || isFlattened(head);

@@ -397,6 +397,7 @@ function needSource(input: ByteSource | ByteStream): ByteSource {
 export const xenCore: InputFormat = {
   id: "xen-core",
   title: "Xen core (xl dump-core)",
+  needsRandomAccess: true,
   matches: isXenCore,
   verify: async (input, report) => verifyXenCore(needSource(input), report),
   inspect: async (input) => inspectXenCore(needSource(input)),

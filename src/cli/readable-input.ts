@@ -1,0 +1,32 @@
+import { HEAD_SIZE } from "../guest/input-format.js";
+import { peekHead } from "../guest/input-head.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { detectCompression } from "../io/codecs/streams.js";
+import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
+import { findFormat } from "../open/detect.js";
+
+/** An input as `verify` and `inspect` take it, and what must be given back. */
+export interface ReadableInput {
+  readonly input: ByteSource | ByteStream;
+  close(): void;
+}
+
+/**
+ * A packed input is unpacked into a temporary file; so is a pipe whose format is read at any offset. Any other pipe
+ * is read as it comes.
+ * @throws FormatError `codec/…` when the packed octets are damaged
+ */
+export async function readableInput(
+  input: ByteSource | ByteStream,
+  options: DecompressOptions,
+): Promise<ReadableInput> {
+  if (!isByteSource(input)) {
+    const { head, input: whole } = await peekHead(input, HEAD_SIZE);
+    const isPacked = detectCompression(head) !== undefined;
+    const format = isPacked ? undefined : await findFormat(head);
+    if (!isPacked && format?.needsRandomAccess !== true) return { input: whole, close: () => undefined };
+    input = whole;
+  }
+  const access = await openRandomAccess(input, options);
+  return { input: access.source, close: () => access.close() };
+}
