@@ -257,6 +257,7 @@ class MachineMapper {
       // some of several backends are the machine's RAM: these octets tell which may be
       if (own.length === 0 && built.length > 1 && below + above < total) {
         this.#below = below;
+        this.#evidence.push("split at 4 GiB from the CMOS");
         return below + above;
       }
     }

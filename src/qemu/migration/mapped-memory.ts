@@ -11,18 +11,20 @@ export interface Mapping {
   readonly reason?: string;
 }
 
-/** What a range of the memory below that holds nothing is called. */
-const NEVER_SENT = "never sent";
-
 /** Physical memory as a machine sees it: pieces of RAM blocks at their addresses. */
 export class MappedMemory implements PhysicalMemory {
   readonly #below: PhysicalMemory;
   readonly #mappings: readonly Mapping[];
+  readonly #lack: string;
 
-  /** @param mappings sorted, disjoint. */
-  constructor(below: PhysicalMemory, mappings: readonly Mapping[]) {
+  /**
+   * @param mappings sorted, disjoint.
+   * @param lack why the memory below holds nothing where nothing was said of it.
+   */
+  constructor(below: PhysicalMemory, mappings: readonly Mapping[], lack: string) {
     this.#below = below;
     this.#mappings = mappings;
+    this.#lack = lack;
   }
 
   *ranges(): Iterable<MemoryRange> {
@@ -52,11 +54,11 @@ export class MappedMemory implements PhysicalMemory {
         if (range === undefined || range.start + shift >= end) break;
         const from = Math.max(done, range.start + shift);
         const to = Math.min(end, range.end + shift);
-        if (from > done) yield { start: done, end: from, presence: "absent", reason: NEVER_SENT };
+        if (from > done) yield { start: done, end: from, presence: "absent", reason: this.#lack };
         yield { ...range, start: from, end: to };
         done = to;
       }
-      if (done < end) yield { start: done, end, presence: "absent", reason: NEVER_SENT };
+      if (done < end) yield { start: done, end, presence: "absent", reason: this.#lack };
     }
   }
 

@@ -31,6 +31,10 @@ export function settingsOf(options: OpenOptions): MigrationSettings {
   };
 }
 
+/** Why pages that no record holds are absent. */
+const NEVER_SENT = "never sent";
+const LEFT_SHARED = "left in shared memory (x-ignore-shared)";
+
 /** Memory and processors of a stream that was read. */
 export interface StreamGuest {
   readonly arch: Architecture;
@@ -55,7 +59,8 @@ export async function guestOf(
     blocks === undefined
       ? await mapMachine(stream, domain, settings.map ?? [])
       : asBlocks(stream, ram, blocks === true ? undefined : blocks);
-  const memory = new MappedMemory(ram.index.map, map.mappings);
+  const isShared = stream.configuration.capabilities.includes("x-ignore-shared");
+  const memory = new MappedMemory(ram.index.map, map.mappings, isShared ? LEFT_SHARED : NEVER_SENT);
   const known = told ?? map.machine?.arch;
   const arch = known ?? X86_64;
   const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, memory, map, arch) : undefined;
