@@ -3,6 +3,8 @@ import { FormatError } from "../io/errors.js";
 import { elfLayouts, type ElfBits, SHN_UNDEF } from "./layout.js";
 import { findStrings, findValues } from "./search-octets.js";
 
+/** Type of a variable's symbol; one of a thread is none, its address is elsewhere in each. */
+export const STT_OBJECT = 1;
 /** Binding of a symbol that other units don't see. */
 export const STB_LOCAL = 0;
 
