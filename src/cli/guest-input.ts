@@ -2,16 +2,17 @@ import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
 import type { Inspection, OpenOptions } from "../guest/input-format.js";
-import { isByteSource } from "../io/byte-source.js";
+import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { UsageError } from "../io/errors.js";
-import { openRandomAccess } from "../io/node/decompress.js";
+import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
-import { FileSource, openFile, openInput } from "../io/node/files.js";
+import { openFile, openInput } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
 import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
-import { inspectProcess, openQemuGuest, type QemuCoreSettings } from "../qemu/core/format.js";
+import type { QemuCoreSettings } from "../qemu/core/open.js";
 import type { Process } from "../qemu/core/guest-image.js";
+import { readableInput } from "./readable-input.js";
 
 interface Arguments {
   readonly exe?: string;
@@ -99,6 +100,8 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
   };
 }
 
+const qemu = (): Promise<typeof import("../qemu/core/open.js")> => import("../qemu/core/open.js");
+
 const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.auxv });
 
 function parseBacking(text: string): [string, string] {
@@ -107,11 +110,12 @@ function parseBacking(text: string): [string, string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-async function openInputs(
+async function openInputs<Access extends { close(): void }>(
   name: string,
   args: Namespace,
   rest: Pick<OpenOptions, "partial" | "progress">,
-): Promise<Opened & ({ process: LiveProcess } | { access: Awaited<ReturnType<typeof openRandomAccess>> })> {
+  access: (input: ByteSource | ByteStream, options: DecompressOptions) => Promise<Access>,
+): Promise<Opened & ({ process: LiveProcess } | { access: Access })> {
   const given = args as Arguments;
   const options = openOptions(given, rest);
   const pid = parsePid(name);
@@ -120,13 +124,13 @@ async function openInputs(
     return { options, process, close: () => process.close() };
   }
   if (given.stop) throw new UsageError("--stop goes with pid:N");
-  const access = await openRandomAccess(openInput(name), {
+  const opened = await access(openInput(name), {
     ...(given.spool_dir === undefined ? {} : { directory: given.spool_dir }),
     ...(rest.progress === undefined
       ? {}
       : { progress: (done: number) => rest.progress?.(done, undefined, "unpacking") }),
   });
-  return { options, access, close: () => access.close() };
+  return { options, access: opened, close: () => opened.close() };
 }
 
 /** Opens INPUT (a file, `-`, `pid:N`; compressed or not) as a guest and hands it to `use`. */
@@ -136,11 +140,15 @@ export async function withGuest<T>(
   rest: Pick<OpenOptions, "partial" | "progress">,
   use: (guest: GuestImage) => Promise<T>,
 ): Promise<T> {
-  const opened = await openInputs(name, args, rest);
+  const opened = await openInputs(name, args, rest, openRandomAccess);
   try {
     const guest =
       "process" in opened
-        ? await openQemuGuest(processOf(opened.process), "running QEMU process", opened.options)
+        ? await (await qemu()).openQemuGuest(
+            processOf(opened.process),
+            "running QEMU process",
+            opened.options,
+          )
         : await openGuest(opened.access.source, opened.options);
     try {
       return await use(guest);
@@ -152,23 +160,18 @@ export async function withGuest<T>(
   }
 }
 
-/** Inspects INPUT (a file, `-`, `pid:N`); a pipe is read as it comes, so it must not be compressed. */
+/** Inspects INPUT (a file, `-`, `pid:N`). */
 export async function inspectInput(
   name: string,
   args: Namespace,
   rest: Pick<OpenOptions, "progress">,
 ): Promise<Inspection> {
-  if (parsePid(name) === undefined || fs.existsSync(name)) {
-    const input = openInput(name);
-    if (!isByteSource(input)) return inspect(input, openOptions(args as Arguments, rest));
-    if (input instanceof FileSource) input.close();
-  }
-  const opened = await openInputs(name, args, rest);
+  const opened = await openInputs(name, args, rest, readableInput);
   try {
     if ("process" in opened) {
-      return await inspectProcess(processOf(opened.process), "process", opened.options);
+      return await (await qemu()).inspectProcess(processOf(opened.process), "process", opened.options);
     }
-    return await inspect(opened.access.source, opened.options);
+    return await inspect(opened.access.input, opened.options);
   } finally {
     opened.close();
   }

@@ -1,7 +1,7 @@
 import { HEAD_SIZE } from "../guest/input-format.js";
 import { peekHead } from "../guest/input-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
-import { detectCompression } from "../io/codecs/streams.js";
+import { detectCompression } from "../io/codecs/compressions.js";
 import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
 import { findFormat } from "../open/detect.js";
 

@@ -1,5 +1,5 @@
 import { latin1 } from "../binary/layout.js";
-import { detectCompression } from "../io/codecs/streams.js";
+import { detectCompression } from "../io/codecs/compressions.js";
 
 /** Command that unpacks each kind of compressed file to standard output. */
 const UNPACK: Readonly<Record<string, string>> = {

@@ -1,6 +1,4 @@
 import { FormatError } from "../errors.js";
-import { lzoCompress, lzoDecompress } from "./lzo.js";
-import { snappyCompress, snappyDecompress } from "./snappy.js";
 
 /** Packs and unpacks one page or block at a time. */
 export interface PageCodec {
@@ -21,8 +19,8 @@ type Loader = () => Promise<PageCodec>;
 /** Browser-safe implementations, each loaded when it is first used. */
 const loaders: Record<CodecName, Loader> = {
   zlib: loadFflate,
-  lzo: async () => ({ decompress: lzoDecompress, compress: lzoCompress }),
-  snappy: async () => ({ decompress: snappyDecompress, compress: snappyCompress }),
+  lzo: async () => (await import("./lzo.js")).lzo,
+  snappy: async () => (await import("./snappy.js")).snappy,
   zstd: loadZstd,
 };
 const loaded = new Map<CodecName, Promise<PageCodec>>();

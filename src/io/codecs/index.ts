@@ -1,2 +1,3 @@
 export * from "./codec.js";
+export * from "./compressions.js";
 export * from "./streams.js";

@@ -1,10 +1,9 @@
 import type { ByteReader } from "../byte-reader.js";
 import { FormatError } from "../errors.js";
 import { adler32, crc32 } from "./checksums.js";
+import { LZOP_MAGIC } from "./compressions.js";
 import { lzoDecompress } from "./lzo.js";
 import { hasOctets } from "./pieces.js";
-
-export const LZOP_MAGIC: readonly number[] = [0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** Flags of lzop's header: which checksums follow each block, what else the header holds. */
 const ADLER32_DATA = 0x1;

@@ -1,3 +1,4 @@
+import type { PageCodec } from "./codec.js";
 import { FormatError } from "../errors.js";
 import { findMatches } from "./matches.js";
 
@@ -95,3 +96,6 @@ export function snappyCompress(input: Uint8Array): Uint8Array {
   });
   return output.slice(0, to);
 }
+
+/** As kdump writes and reads it. */
+export const snappy: PageCodec = { decompress: snappyDecompress, compress: snappyCompress };

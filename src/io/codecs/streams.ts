@@ -1,31 +1,12 @@
 import { ByteReader } from "../byte-reader.js";
 import type { ByteStream } from "../byte-source.js";
 import { FormatError, GuestscopeError } from "../errors.js";
-import { bunzip2 } from "./bzip2.js";
+import type { CompressionName } from "./compressions.js";
 import { crc32 } from "./checksums.js";
-import { unlz4 } from "./lz4.js";
-import { LZOP_MAGIC, unlzop } from "./lzop.js";
 import { remaining, streamOfPieces } from "./pieces.js";
-import { unzstd } from "./zstd-frames.js";
-
-/** Whole-file compressions that are told apart by how they begin. */
-export const COMPRESSION_NAMES = ["gzip", "xz", "zstd", "lz4", "bzip2", "lzop"] as const;
-export type CompressionName = (typeof COMPRESSION_NAMES)[number];
 
 /** Unpacks what a reader holds into pieces, each valid until the next is asked for. */
 export type Unpacker = (reader: ByteReader) => AsyncIterable<Uint8Array>;
-
-const MAGIC: Readonly<Record<CompressionName, readonly (readonly number[])[]>> = {
-  gzip: [[0x1f, 0x8b, 0x08]],
-  xz: [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
-  zstd: [[0x28, 0xb5, 0x2f, 0xfd]],
-  lz4: [
-    [0x04, 0x22, 0x4d, 0x18],
-    [0x02, 0x21, 0x4c, 0x18],
-  ],
-  bzip2: [[0x42, 0x5a, 0x68]],
-  lzop: [LZOP_MAGIC],
-};
 
 /** Octets of input handed to a decoder that gives back all of their output at once: bounds that output. */
 const SMALL_STEP = 4096;
@@ -33,24 +14,25 @@ const LARGE_STEP = 64 << 10;
 /** CRC-32 and length at the end of a gzip member. */
 const TRAILER = 8;
 
+/** Each loaded when it is first used. */
 const unpackers: Record<CompressionName, Unpacker> = {
   gzip: gunzip,
   xz: unxz,
-  zstd: unzstd,
-  lz4: unlz4,
-  bzip2: bunzip2,
-  lzop: unlzop,
+  zstd: loaded(async () => (await import("./zstd-frames.js")).unzstd),
+  lz4: loaded(async () => (await import("./lz4.js")).unlz4),
+  bzip2: loaded(async () => (await import("./bzip2.js")).bunzip2),
+  lzop: loaded(async () => (await import("./lzop.js")).unlzop),
 };
+
+function loaded(load: () => Promise<Unpacker>): Unpacker {
+  return async function* unpack(reader) {
+    yield* (await load())(reader);
+  };
+}
 
 /** Puts another implementation in place, such as a platform's own. */
 export function installUnpacker(name: CompressionName, unpacker: Unpacker): void {
   unpackers[name] = unpacker;
-}
-
-/** What an input that begins with `head` (at least 9 octets, if it has them) is compressed with. */
-export function detectCompression(head: Uint8Array): CompressionName | undefined {
-  const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => head[i] === byte);
-  return COMPRESSION_NAMES.find((name) => MAGIC[name].some(starts));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { ByteReader } from "../byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource, readFully, streamOf } from "../byte-source.js";
-import { detectCompression, decompressStream } from "../codecs/streams.js";
+import { detectCompression } from "../codecs/compressions.js";
+import { decompressStream } from "../codecs/streams.js";
 import { isZero, wordsOf } from "../zeros.js";
 import { SpoolFile } from "./output.js";
 

@@ -1,4 +1,4 @@
-import { array, layout, text, u32 } from "../../binary/layout.js";
+import { array, latin1, layout, text, u32 } from "../../binary/layout.js";
 
 const SPEC = "libvirt save file of the QEMU driver";
 
@@ -23,3 +23,9 @@ export const saveHeader = layout("libvirt save header", `${SPEC}: header`, {
 /** Compression codes. `raw` is the stream as it is, `sparse` one with pages at fixed places (mapped-ram). */
 export const COMPRESSION = ["raw", "gzip", "bzip2", "xz", "lzop", "zstd", "sparse"] as const;
 export type SaveCompression = (typeof COMPRESSION)[number];
+
+/** Whether octets begin as a save does, whole or not. */
+export function isSave(head: Uint8Array): boolean {
+  const magic = latin1(head.subarray(0, MAGIC_SIZE));
+  return magic === SAVE_MAGIC || magic === PART_MAGIC;
+}

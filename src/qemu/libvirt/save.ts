@@ -1,15 +1,8 @@
-import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
+import { type ByteOrder, viewOf } from "../../binary/layout.js";
 import { violation, type Report } from "../../findings/report.js";
 import type { ByteReader } from "../../io/byte-reader.js";
 import { type Domain, parseDomain } from "./domain.js";
-import {
-  COMPRESSION,
-  PART_MAGIC,
-  SAVE_MAGIC,
-  SAVE_VERSION,
-  type SaveCompression,
-  saveHeader,
-} from "./layout.js";
+import { COMPRESSION, SAVE_MAGIC, SAVE_VERSION, type SaveCompression, saveHeader } from "./layout.js";
 import { SAVE } from "./rules.js";
 import { XmlError } from "./xml.js";
 
@@ -30,11 +23,6 @@ export interface SaveEnvelope {
 
 /** XML, cookie and room for more: libvirt writes some 64 KiB. */
 const LARGEST_DATA = 64 << 20;
-
-export function isSave(head: Uint8Array): boolean {
-  const magic = latin1(head.subarray(0, SAVE_MAGIC.length));
-  return magic === SAVE_MAGIC || magic === PART_MAGIC;
-}
 
 /**
  * Reads header, XML and cookie; the reader stands at the stream afterwards. What is wrong goes into `report`.

@@ -1,21 +1,21 @@
 import type { InputFormat } from "../../guest/input-format.js";
 import { loadCodec } from "../../io/codecs/codec.js";
-import { openStream } from "./guest-image.js";
-import { inspectStream } from "./inspect.js";
-import { isQevm, readStream } from "./stream.js";
+import { isQevm } from "./detect.js";
 
 /** A QEMU migration stream in a file: `migrate "exec:cat > f"`, `migrate file:f`, `virsh dump`. */
 export const qemuMigration: InputFormat = {
   id: "qemu-migration",
   title: "QEMU migration stream",
   matches: isQevm,
+  // loaded when asked for: starting up costs only what is used
   async verify(input, report, options) {
+    const { readStream } = await import("./stream.js");
     await readStream(input, report, {
       checkCompressed: true,
       zlib: await loadCodec("zlib"),
       progress: options.progress,
     });
   },
-  inspect: (input, options) => inspectStream(input, options),
-  openGuest: (input, options) => openStream(input, options),
+  inspect: async (input, options) => (await import("./inspect.js")).inspectStream(input, options),
+  openGuest: async (input, options) => (await import("./guest-image.js")).openStream(input, options),
 };

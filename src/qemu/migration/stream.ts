@@ -1,4 +1,4 @@
-import { latin1, viewOf } from "../../binary/layout.js";
+import { viewOf } from "../../binary/layout.js";
 import type { Report } from "../../findings/report.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
@@ -345,10 +345,5 @@ class StreamWalk {
 }
 
 function isPageSize(value: number): boolean {
-  return value >= 4096 && value <= 1 << 24 && (value & (value - 1)) === 0;
-}
-
-/** Whether octets begin as a QEVM stream does. */
-export function isQevm(head: Uint8Array): boolean {
-  return latin1(head.subarray(0, 4)) === "QEVM";
+  return value >= 1024 && value <= 1 << 24 && (value & (value - 1)) === 0;
 }

@@ -5,9 +5,9 @@ import { type ByteStream, bytesSource, streamOf } from "../../../src/io/byte-sou
 import {
   COMPRESSION_NAMES,
   type CompressionName,
-  decompressStream,
   detectCompression,
-} from "../../../src/io/codecs/streams.js";
+} from "../../../src/io/codecs/compressions.js";
+import { decompressStream } from "../../../src/io/codecs/streams.js";
 import { FormatError } from "../../../src/io/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { hasProgram, skipUnless } from "../../shared.js";

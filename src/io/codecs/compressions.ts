@@ -1,0 +1,23 @@
+/** Whole-file compressions that are told apart by how they begin. */
+export const COMPRESSION_NAMES = ["gzip", "xz", "zstd", "lz4", "bzip2", "lzop"] as const;
+export type CompressionName = (typeof COMPRESSION_NAMES)[number];
+
+export const LZOP_MAGIC: readonly number[] = [0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a];
+
+const MAGIC: Readonly<Record<CompressionName, readonly (readonly number[])[]>> = {
+  gzip: [[0x1f, 0x8b, 0x08]],
+  xz: [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  zstd: [[0x28, 0xb5, 0x2f, 0xfd]],
+  lz4: [
+    [0x04, 0x22, 0x4d, 0x18],
+    [0x02, 0x21, 0x4c, 0x18],
+  ],
+  bzip2: [[0x42, 0x5a, 0x68]],
+  lzop: [LZOP_MAGIC],
+};
+
+/** What an input that begins with `head` (at least 9 octets, if it has them) is compressed with. */
+export function detectCompression(head: Uint8Array): CompressionName | undefined {
+  const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => head[i] === byte);
+  return COMPRESSION_NAMES.find((name) => MAGIC[name].some(starts));
+}

@@ -1,0 +1,110 @@
+import { DebugInfo } from "../../dwarf/info.js";
+import { type DebugFileAccess, findDebugFiles } from "../../elf/debug-file.js";
+import type { ElfFile } from "../../elf/file.js";
+import type { GuestImage } from "../../guest/image.js";
+import type { OpenOptions } from "../../guest/input-format.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { UsageError } from "../../io/errors.js";
+import {
+  type DebugFinder,
+  guestOfQemu,
+  type OpenedQemu,
+  openQemuProcess,
+  type Process,
+} from "./guest-image.js";
+import { inspectQemu, type QemuCoreInspection } from "./inspect.js";
+import type { Backing } from "./presence.js";
+import type { QemuSettings } from "./state.js";
+import { programVersion } from "./version.js";
+
+/** Settings of QEMU cores and processes, as `OpenOptions.settings`. */
+export interface QemuCoreSettings extends Omit<QemuSettings, "backings"> {
+  /** Reaches debug files; without it, `OpenOptions.openFile` opens what is named. */
+  readonly debugFiles?: DebugFileAccess;
+  /** Path of the program. */
+  readonly exe?: string;
+  /** Path of its separate debug file. */
+  readonly debugFile?: string;
+  /** Roots of debug file trees. */
+  readonly debugDirs?: readonly string[];
+  /** Memory backends' files: id → path. */
+  readonly backing?: Readonly<Record<string, string>>;
+}
+
+/** The guest in a core or a running process. */
+export async function openQemuGuest(
+  process: Process,
+  origin: string,
+  options: OpenOptions,
+): Promise<GuestImage> {
+  return guestOfQemu(await openState(process, options), origin);
+}
+
+/** Tells what a core or a running process holds. */
+export async function inspectProcess(
+  process: Process,
+  what: "core" | "process",
+  options: OpenOptions,
+): Promise<QemuCoreInspection> {
+  return inspectQemu(await openState(process, options), what);
+}
+
+/** Finds the program's debug information and reads QEMU's state with it. */
+export async function openState(process: Process, options: OpenOptions): Promise<OpenedQemu> {
+  const settings = (options.settings ?? {}) as QemuCoreSettings;
+  const { openFile } = options;
+  const access = settings.debugFiles ?? { open: async (path: string) => openFile?.(path) };
+  let program: ElfFile | undefined;
+  const find: DebugFinder = async (image) => {
+    const files = await findDebugFiles(access, {
+      programPath: image.path,
+      buildId: image.buildId,
+      exe: settings.exe,
+      debugFile: settings.debugFile,
+      debugDirs: settings.debugDirs,
+    });
+    program = files.program;
+    const info = await DebugInfo.open(files.debug, {
+      ...(files.alternate === undefined ? {} : { alternate: files.alternate }),
+      ...(files.package === undefined ? {} : { package: files.package }),
+      openSplit: (name, directory) => files.openSplit(name, directory),
+    });
+    return { elf: files.debug, info };
+  };
+  const backings = await openBackings(settings.backing ?? {}, openFile, process);
+  const state = await openQemuProcess(process, find, {
+    ...settings,
+    backings: backings.map(({ backing }) => backing),
+  });
+  const version = program === undefined ? undefined : await programVersion(program);
+  return {
+    ...state,
+    machine: version === undefined ? state.machine : { ...state.machine, version },
+    warnings: [...state.warnings, ...backings.flatMap(({ warning }) => warning ?? [])],
+  };
+}
+
+async function openBackings(
+  named: Readonly<Record<string, string>>,
+  openFile: OpenOptions["openFile"],
+  process: Process,
+): Promise<{ backing: Backing; warning: string | undefined }[]> {
+  const backings = [];
+  for (const [id, path] of Object.entries(named)) {
+    if (openFile === undefined) throw new UsageError("files of memory backends can't be opened here");
+    const source = await openFile(path);
+    const [file, core] = [modified(source), modified(process.memory.source)];
+    const newer = file !== undefined && core !== undefined && file > core;
+    const warning = newer
+      ? `${path} was written after the core: its contents may have changed since`
+      : undefined;
+    backings.push({ backing: { id, source }, warning });
+  }
+  return backings;
+}
+
+/** When a file was last written, where its source knows. */
+function modified(source: ByteSource): number | undefined {
+  const { mtimeMs } = source as { mtimeMs?: unknown };
+  return typeof mtimeMs === "number" ? mtimeMs : undefined;
+}
