@@ -23,6 +23,17 @@ export const PPC64_LE: Architecture = { name: "ppc64", machine: 21, bits: 64, or
 export const S390X: Architecture = { name: "s390x", machine: 22, bits: 64, order: "big" };
 export const RISCV64: Architecture = { name: "riscv64", machine: 243, bits: 64, order: "little" };
 
+export const ARCHITECTURES: readonly Architecture[] = [
+  X86_64,
+  I386,
+  ARM,
+  AARCH64,
+  AARCH64_BE,
+  PPC64,
+  PPC64_LE,
+  S390X,
+];
+
 /** The kernel's own description of itself, found in guest memory or brought by the source. */
 export interface VmcoreInfo {
   /** `KEY=VALUE` lines, without the note around them. */

@@ -14,18 +14,7 @@ import {
 import type { ElfNote } from "../elf/notes.js";
 import { rules } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
-import {
-  AARCH64,
-  AARCH64_BE,
-  type Architecture,
-  ARM,
-  type GuestImage,
-  I386,
-  PPC64,
-  PPC64_LE,
-  S390X,
-  X86_64,
-} from "../guest/image.js";
+import { type Architecture, ARCHITECTURES, type GuestImage, I386 } from "../guest/image.js";
 import type { Inspection, InputFormat } from "../guest/input-format.js";
 import { PageMap } from "../guest/page-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
@@ -96,9 +85,10 @@ export const ELF_VMCORE_RULES = rules({
 /** Architecture of an ELF header. A 64-bit file of machine 3 is QEMU's of a guest that never left 32-bit mode. */
 function architectureOf(elf: ElfFile): Architecture {
   const machine = elf.header.e_machine;
-  const all = [X86_64, I386, ARM, AARCH64, AARCH64_BE, PPC64, PPC64_LE, S390X];
   const known =
-    machine === EM_386 ? I386 : all.find((arch) => arch.machine === machine && arch.order === elf.order);
+    machine === EM_386
+      ? I386
+      : ARCHITECTURES.find((arch) => arch.machine === machine && arch.order === elf.order);
   if (known !== undefined) return known;
   throw elf.error(
     "vmcore/elf/machine",

@@ -1,11 +1,21 @@
 import type { GuestImage } from "../guest/image.js";
 import { type MemoryTotals, memoryTotals } from "../guest/memory.js";
 import { type Software, softwareOf } from "../guest/software.js";
-import type { Vcpu } from "../guest/vcpu.js";
+import type { Aarch64Registers, OtherRegisters, Vcpu, X86Registers } from "../guest/vcpu.js";
 import { GuestscopeError } from "../io/errors.js";
 
 /** Regions listed at most: a filtered dump may have hundreds of thousands. */
 const MOST_REGIONS = 256;
+
+/** A processor without raw areas and notes. */
+export type VcpuSummary = Pick<Vcpu, "id" | "caveat"> & { readonly registers?: RegisterSummary };
+type RegisterSummary = X86Registers | Aarch64Registers | Omit<OtherRegisters, "prstatus">;
+
+function withoutNote(registers: NonNullable<Vcpu["registers"]>): RegisterSummary {
+  if (registers.kind !== "other") return registers;
+  const { prstatus: _note, ...rest } = registers;
+  return rest;
+}
 
 /** The part of an inspection that is the same for every kind of vmcore. */
 export interface GuestSummary {
@@ -18,8 +28,7 @@ export interface GuestSummary {
   readonly regionsLeftOut: number;
   /** Octets that the input lacks, by reason. */
   readonly absent: readonly { readonly reason: string; readonly octets: number }[];
-  /** Without their raw areas. */
-  readonly vcpus: readonly Vcpu[];
+  readonly vcpus: readonly VcpuSummary[];
   readonly software?: Software;
   /** VMCOREINFO's text. */
   readonly vmcoreInfo?: string;
@@ -60,7 +69,7 @@ export async function summarizeGuest(guest: GuestImage): Promise<GuestSummary> {
     absent: Array.from(absent, ([reason, octets]) => ({ reason, octets })),
     vcpus: guest.vcpus.map(({ id, registers, caveat }) => ({
       id,
-      ...(registers === undefined ? {} : { registers }),
+      ...(registers === undefined ? {} : { registers: withoutNote(registers) }),
       ...(caveat === undefined ? {} : { caveat }),
     })),
     ...(software === undefined ? {} : { software }),

@@ -1,13 +1,11 @@
 import {
   AARCH64,
-  AARCH64_BE,
   type Architecture,
+  ARCHITECTURES,
   ARM,
   type GuestImage,
   I386,
   PPC64,
-  PPC64_LE,
-  S390X,
   X86_64,
 } from "../guest/image.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
@@ -190,17 +188,6 @@ class MemoryBuilder {
     return part.read(token, into);
   }
 }
-
-const ARCHITECTURES: readonly Architecture[] = [
-  X86_64,
-  I386,
-  AARCH64,
-  AARCH64_BE,
-  ARM,
-  PPC64,
-  PPC64_LE,
-  S390X,
-];
 
 /** Machine by uname, by the form of the processors' notes, or by width and block size alone. */
 export function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {

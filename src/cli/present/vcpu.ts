@@ -1,9 +1,9 @@
-import type { Vcpu } from "../../guest/vcpu.js";
+import type { VcpuSummary } from "../../vmcore/guest-summary.js";
 import { hex } from "../terminal.js";
 import { indented, type PresentOptions } from "./presenter.js";
 
 /** A processor: the main registers, all of them with `verbose`. */
-export function vcpuLines(vcpu: Vcpu, options: PresentOptions): string[] {
+export function vcpuLines(vcpu: VcpuSummary, options: PresentOptions): string[] {
   const { registers } = vcpu;
   if (registers === undefined) return [`vCPU ${vcpu.id}: registers not known`];
   const values = (record: Readonly<Record<string, bigint>>): string =>
