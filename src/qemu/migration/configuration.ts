@@ -44,7 +44,7 @@ export async function readConfiguration(
         break;
       case "configuration/target-page-bits": {
         const bits = await frame.u32("the configuration");
-        if (bits < 12 || bits > 24) frame.halt(QEVM.configuration, start, `pages of 2^${bits} octets`);
+        if (bits < 10 || bits > 24) frame.halt(QEVM.configuration, start, `pages of 2^${bits} octets`);
         found.pageSize = 2 ** bits;
         break;
       }

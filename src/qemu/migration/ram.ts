@@ -111,6 +111,8 @@ export class RamReader {
   async readRecords(): Promise<void> {
     const frame = this.#frame;
     const { pageSize, forReading } = this.#options;
+    // old ARM boards have pages of 1 KiB, and no more flags than fit below
+    const flagBits = Math.min(pageSize, 0x1000) - 1;
     this.sections += 1;
     for (;;) {
       const { reader } = frame;
@@ -119,7 +121,7 @@ export class RamReader {
         frame.truncated("a RAM record", ramRecord.size - reader.available);
       const at = reader.position;
       const low = reader.view.getUint32(reader.at + 4);
-      const flags = low & 0xfff;
+      const flags = low & flagBits;
       const address = reader.view.getUint32(reader.at) * TWO_32 + (low - flags);
       void reader.skip(ramRecord.size);
       const kind = flags & ~FLAG.continue;

@@ -118,6 +118,14 @@ const CASES: readonly Case[] = [
     vcpus: 1,
   },
   {
+    name: "versatilepb: pages of 1 KiB",
+    program: "qemu-system-arm",
+    args: () => ["-M versatilepb -m 24", patternAt(0x100000)],
+    map: ["versatile.ram@0"],
+    arch: "arm",
+    vcpus: 1,
+  },
+  {
     name: "pseries",
     program: "qemu-system-ppc64",
     args: () => ["-M pseries -m 256", patternAt(0x1000000)],
