@@ -41,8 +41,9 @@ function checkHeaders(file: KdumpFile, report: Report): void {
   }
   if (file.isIncomplete)
     report.add(KDUMP_RULES.incomplete, statusAt, `status ${header.status}: the dump is marked incomplete`);
-  for (const line of file.erased)
-    report.add(KDUMP_RULES.erased, { offset: file.subHeader.offset_eraseinfo }, line);
+  const { offset_eraseinfo, offset_note } = file.subHeader;
+  const erasedAt = offset_eraseinfo > 0 ? offset_eraseinfo : offset_note;
+  for (const line of file.erased) report.add(KDUMP_RULES.erased, { offset: erasedAt }, line);
   const disagreement = physBaseDisagreement(file);
   if (disagreement !== undefined) report.add(KDUMP_RULES.physBase, { offset: file.blockSize }, disagreement);
   if (file.isSplit)
