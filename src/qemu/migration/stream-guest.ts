@@ -38,7 +38,7 @@ const LEFT_SHARED = "left in shared memory (x-ignore-shared)";
 /** Memory and processors of a stream that was read. */
 export interface StreamGuest {
   readonly arch: Architecture;
-  /** False: neither processors nor the machine tell, so it was assumed. */
+  /** False: no processor's state tells, so it is what such machines mostly are. */
   readonly isArchKnown: boolean;
   readonly vcpus: readonly Vcpu[];
   readonly map: MachineMap;
@@ -61,10 +61,9 @@ export async function guestOf(
       : asBlocks(stream, ram, blocks === true ? undefined : blocks);
   const isShared = stream.configuration.capabilities.includes("x-ignore-shared");
   const memory = new MappedMemory(ram.index.map, map.mappings, isShared ? LEFT_SHARED : NEVER_SENT);
-  const known = told ?? map.machine?.arch;
-  const arch = known ?? X86_64;
+  const arch = told ?? map.machine?.arch ?? X86_64;
   const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, memory, map, arch) : undefined;
-  return { arch, isArchKnown: known !== undefined, vcpus, map, memory, vmcoreInfo };
+  return { arch, isArchKnown: told !== undefined, vcpus, map, memory, vmcoreInfo };
 }
 
 /** Blocks one behind another. */
