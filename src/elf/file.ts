@@ -25,7 +25,7 @@ import {
   SHT_SYMTAB,
 } from "./layout.js";
 import { type ElfNote, readNotes } from "./notes.js";
-import { unpackSection } from "./section-data.js";
+import { HELD_LIMIT, unpackSection } from "./section-data.js";
 import { readSegments, type SegmentTable } from "./segments.js";
 import { type ElfSymbol, SymbolTable } from "./symbols.js";
 
@@ -205,7 +205,7 @@ export class ElfFile {
    * The contents of a section, unpacked where they are compressed (SHF_COMPRESSED with zlib or zstd,
    * `.zdebug_*` with zlib).
    *
-   * @throws FormatError `elf/section/…`; TruncatedError when the file ends before the section does.
+   * @throws FormatError `elf/section/…`, `elf/size`; TruncatedError when the file ends before the section does.
    */
   async sectionData(section: ElfSection): Promise<Uint8Array> {
     if (section.type === SHT_NOBITS) return new Uint8Array(0);
@@ -377,6 +377,10 @@ async function readExactly(
   what: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (offset + size > source.size) throw truncated(source, offset, size, what);
+  if (size > HELD_LIMIT) {
+    const text = `${what}: ${size} octets, more than the ${HELD_LIMIT} that are held in memory`;
+    throw new FormatError("elf/size", text, { source: source.name, offset });
+  }
   const bytes = new Uint8Array(size);
   if ((await readFully(source, offset, bytes)) < size) throw truncated(source, offset, size, what);
   return bytes;

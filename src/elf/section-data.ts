@@ -4,6 +4,8 @@ import { FormatError } from "../io/errors.js";
 import type { ElfFile, ElfSection } from "./file.js";
 import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } from "./layout.js";
 
+/** Most that is held in memory of one section: ten times what the largest programs that this is for have. */
+export const HELD_LIMIT = 2 ** 30;
 /** Unpacked to packed octets at most, by algorithm: what the format can reach, or far beyond any debug info. */
 const RATIO_LIMIT = { zlib: 1032, zstd: 4096 } as const;
 /** Magic, size: in front of the zlib stream of a `.zdebug_` section. */
@@ -24,7 +26,7 @@ export async function unpackSection(
     elf.error("elf/section/compression", message, section.offset, `section ${section.name}`);
   const { method, size, at } = readPacking(elf, section, bytes, refuse);
   const packed = bytes.subarray(at);
-  if (size > (packed.length + 64) * RATIO_LIMIT[method]) {
+  if (size > Math.min(HELD_LIMIT, (packed.length + 64) * RATIO_LIMIT[method])) {
     throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
   }
   const codec = await loadCodec(method);

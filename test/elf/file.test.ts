@@ -182,6 +182,20 @@ describe("compressed sections", () => {
   });
 });
 
+it("a section larger than memory is refused, though a sparse file has it all", async () => {
+  const bytes = buildElf({ sections: [{ name: ".debug_x", data: new Uint8Array(64) }] });
+  const { ehdr, shdr } = elfLayouts(64);
+  const view = new DataView(bytes.buffer);
+  const header = Number(view.getBigUint64(ehdr.offsetOf("e_shoff"), true)) + shdr.size;
+  for (const size of [2 ** 30 + 1, 2 ** 40]) {
+    view.setBigUint64(header + shdr.offsetOf("sh_size"), BigInt(size), true);
+    const elf = await ElfFile.open({ ...bytesSource(bytes, "file"), size: 2 ** 45 });
+    const [, section] = await elf.sections();
+    if (section === undefined) throw new Error("the section is there");
+    await expect(elf.sectionData(section)).rejects.toMatchObject({ code: "elf/size" });
+  }
+});
+
 describe("notes", () => {
   it("what is written is read", () => {
     for (const order of ["little", "big"] as const) {
