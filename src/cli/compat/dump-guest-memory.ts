@@ -7,7 +7,7 @@ import { openRandomAccess } from "../../io/node/decompress.js";
 import { openFile, openInput } from "../../io/node/files.js";
 import { openOutput } from "../../io/node/output.js";
 import { joinRanges } from "../../qemu/core/flat-view.js";
-import { openState } from "../../qemu/core/format.js";
+import { openState } from "../../qemu/core/open.js";
 import { openCore, type OpenedQemu } from "../../qemu/core/guest-image.js";
 import { deviceNote } from "../../qemu/core/vmcoreinfo.js";
 import { VERSION } from "../../version.js";
@@ -31,11 +31,15 @@ const OPTIONS: readonly OptionSpec[] = [
   { long: "exe", metavar: "FILE", help: "the qemu program" },
   { long: "debug-file", metavar: "FILE", help: "its separate debug file" },
   { long: "debug-dir", metavar: "FOLDER", help: "root of a tree of debug files" },
-  { long: "backing", metavar: "ID=FILE", help: "file of a memory backend that the core lacks" },
+  {
+    long: "backing",
+    metavar: "ID=FILE",
+    help: "file of a memory backend that the core lacks; may be given again",
+  },
 ];
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { values, switches, operands } = parseOptions(OPTIONS, argv);
+  const { values, lists, switches, operands } = parseOptions(OPTIONS, argv);
   if (switches.has("help")) {
     print(helpText(USAGE, DESCRIPTION, OPTIONS));
     return EXIT.good;
@@ -49,7 +53,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const access = await openRandomAccess(openInput(core));
   try {
     const [exe, debugFile, debugDir] = ["exe", "debug-file", "debug-dir"].map((name) => values.get(name));
-    const [, id, path] = /^([^=]+)=(.*)$/.exec(values.get("backing") ?? "") ?? [];
+    const backing = Object.fromEntries((lists.get("backing") ?? []).map(parseBacking));
     const state = await openState(await openCore(access.source), {
       openFile: async (name) => openFile(name),
       settings: {
@@ -57,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
         exe,
         debugFile,
         ...(debugDir === undefined ? {} : { debugDirs: [debugDir] }),
-        ...(id === undefined || path === undefined ? {} : { backing: { [id]: path } }),
+        backing,
         ...(arch === undefined ? {} : { arch }),
         keepUnplugged: true,
       },
@@ -66,6 +70,12 @@ async function main(argv: readonly string[]): Promise<number> {
   } finally {
     access.close();
   }
+}
+
+function parseBacking(text: string): [string, string] {
+  const [, id, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (id === undefined || path === undefined) throw new UsageError(`--backing ${text}: ID=FILE is expected`);
+  return [id, path];
 }
 
 /** The two tables and the file of QEMU's gdb command. */

@@ -11,8 +11,10 @@ export interface OptionSpec {
 }
 
 export interface ParsedOptions {
-  /** Arguments by the option's long name. */
+  /** Arguments by the option's long name; of one given again, the last. */
   readonly values: ReadonlyMap<string, string>;
+  /** All arguments of an option. */
+  readonly lists: ReadonlyMap<string, readonly string[]>;
   readonly switches: ReadonlySet<string>;
   readonly operands: readonly string[];
 }
@@ -24,6 +26,7 @@ export interface ParsedOptions {
  */
 export function parseOptions(specs: readonly OptionSpec[], argv: readonly string[]): ParsedOptions {
   const values = new Map<string, string>();
+  const lists = new Map<string, string[]>();
   const switches = new Set<string>();
   const operands: string[] = [];
   const rest = [...argv];
@@ -40,6 +43,7 @@ export function parseOptions(specs: readonly OptionSpec[], argv: readonly string
       throw new UsageError(`option ${shown}: invalid choice: '${value}' (choose from ${known})`);
     }
     values.set(spec.long, value);
+    lists.set(spec.long, [...(lists.get(spec.long) ?? []), value]);
   };
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === "--") {
@@ -64,7 +68,7 @@ export function parseOptions(specs: readonly OptionSpec[], argv: readonly string
       operands.push(word);
     }
   }
-  return { values, switches, operands };
+  return { values, lists, switches, operands };
 }
 
 function findLong(specs: readonly OptionSpec[], name: string): OptionSpec {

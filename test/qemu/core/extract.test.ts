@@ -57,6 +57,21 @@ describe.skipIf(skip)("dump-guest-memory", () => {
     fs.rmSync(out);
   });
 
+  it("refuses a backing that names no file, or several of which one is not there", () => {
+    const out = path.join(folder, "out");
+    for (const [backing, text] of [
+      [["m0"], "--backing m0: ID=FILE is expected"],
+      [[`m0=${process.execPath}`, "m1=/nowhere"], "/nowhere"],
+    ] as const) {
+      const given = backing.flatMap((value) => ["--backing", value]);
+      const args = ["--debug-file", debugOf(""), ...given, real.core("tiny-file33"), out];
+      const run = runCli(args, { program: "compat/dump-guest-memory.js" });
+      expect(run.status).not.toBe(0);
+      expect(run.stderr).toContain(text);
+      expect(fs.existsSync(out)).toBe(false);
+    }
+  });
+
   it.each(["tiny-nodump", "tiny-nodump-gcore", "tiny-pagetrunc"])("%s: says what is missing", (name) => {
     const out = path.join(folder, "out");
     const args = ["--debug-file", debugOf(name), real.core(name), out];
