@@ -134,3 +134,33 @@ describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged 
     }
   });
 });
+
+describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("pipes", () => {
+  const read = (...args: readonly string[]): Run => runCli(args);
+  const pipe = (input: Uint8Array, ...args: readonly string[]): Run => runCli([...args, "-"], { input });
+
+  it.each(["vmcore/machines/arm.flat.gz", "vmcore/machines/s390x.elf.gz", "xen-legacy/hvm64-bare.legacy.gz"])(
+    "%s is verified and inspected like the file, packed and as it is",
+    (name) => {
+      const packed = new Uint8Array(fs.readFileSync(path.join(fixtures, name)));
+      const file = path.join(folder, path.basename(name, ".gz"));
+      fs.writeFileSync(file, unpack(name));
+      for (const input of [packed, unpack(name)]) {
+        const verified = pipe(input, "verify");
+        expect(verified.stderr).toBe("");
+        expect(verified.stdout).toMatch(/valid\n$/);
+        expect(verified.status).toBe(0);
+        const { stdout, status } = pipe(input, "inspect", "--json");
+        expect(status).toBe(0);
+        const whole = JSON.parse(read("inspect", "--json", file).stdout) as { kind: string; vcpus: unknown };
+        expect(JSON.parse(stdout)).toMatchObject({ kind: whole.kind, vcpus: whole.vcpus });
+      }
+    },
+  );
+
+  it("what is no format is a finding there, too", () => {
+    expect(pipe(Buffer.from("hello\n"), "verify").stdout).toContain("[open/unknown]");
+    expect(pipe(Buffer.from("hello\n"), "inspect").status).toBe(1);
+    expect(pipe(new Uint8Array(0), "verify").stdout).toContain("[open/empty]");
+  });
+});
