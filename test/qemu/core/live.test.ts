@@ -34,13 +34,13 @@ describe.skipIf(skip)("extract --stop", () => {
   });
 
   /** Starts a dump that stands still with the process stopped, because nobody reads it. */
-  async function standing(): Promise<ChildProcess> {
+  async function standing(process_ = pid): Promise<ChildProcess> {
     const args = [
       main,
       "extract",
       "-q",
       "--stop",
-      `pid:${pid}`,
+      `pid:${process_}`,
       "-",
       "--to",
       "raw",
@@ -49,7 +49,7 @@ describe.skipIf(skip)("extract --stop", () => {
     ];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
     await once(child.stdout ?? child, "readable");
-    expect(stateOf(pid)).toBe("T");
+    expect(stateOf(process_)).toBe("T");
     return child;
   }
 
@@ -89,6 +89,20 @@ describe.skipIf(skip)("extract --stop", () => {
     ]);
     expect(run.status).not.toBe(0);
     expect(run.stderr).toContain("/dev/null");
+  });
+
+  it("tells when the process dies meanwhile", async () => {
+    const other = await runMimic(compileMimic(folder, 702, "RAM_PAGES=4096"));
+    const child = await standing(other.pid);
+    let told = "";
+    child.stderr?.on("data", (text: Buffer) => {
+      told += text.toString();
+    });
+    other.child.kill("SIGKILL");
+    await once(other.child, "exit");
+    child.stdout?.resume();
+    expect(await once(child, "close")).toEqual([1, null]);
+    expect(told).toContain("ends before memory that it held");
   });
 
   it("leaves a process that was stopped before as it was", async () => {
