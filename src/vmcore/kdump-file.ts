@@ -40,6 +40,8 @@ export interface FrameRun {
 /** The headers of one kdump-compressed file, and where its parts lie. */
 export class KdumpFile {
   readonly source: ByteSource;
+  /** The file itself; another than `source` when that is its flattened form. */
+  readonly input: ByteSource;
   /** Set when `source` is a flattened file seen as the plain one. */
   readonly flattened: FlattenedSource | undefined;
   readonly form: KdumpForm;
@@ -66,6 +68,7 @@ export class KdumpFile {
     >,
   ) {
     this.source = parts.source;
+    this.input = parts.input;
     this.flattened = parts.flattened;
     this.form = parts.form;
     this.header = parts.header;
@@ -165,6 +168,7 @@ export class KdumpFile {
     const erased = await tolerate(() => readErased(source, subHeader, notes), []);
     return new KdumpFile({
       source,
+      input,
       flattened,
       form,
       header,

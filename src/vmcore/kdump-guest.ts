@@ -12,13 +12,13 @@ import { NT_PRSTATUS } from "../elf/layout.js";
 import type { OpenOptions } from "../guest/input-format.js";
 import { PageMap } from "../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
-import { AbsentError, FormatError, GuestscopeError, TruncatedError } from "../io/errors.js";
+import { AbsentError, FormatError, TruncatedError } from "../io/errors.js";
 import { KdumpFile } from "./kdump-file.js";
 import { COMPRESSION_FLAGS } from "./kdump-layout.js";
 import { KdumpPages } from "./kdump-pages.js";
 import { decodeVcpus, erasedWarning } from "./notes.js";
 import { architectureOfPrstatus } from "./prstatus.js";
-import { splitSiblings } from "./split-siblings.js";
+import { closeSource, splitSiblings } from "./split-siblings.js";
 
 /** Pages of a dump by what became of them, and the octets their contents take in the file. */
 export interface KdumpCounts {
@@ -265,16 +265,7 @@ export function kdumpGuest(
     },
     warnings: disagreement === undefined ? warnings : [...warnings, disagreement],
     close: async () => {
-      for (const other of files.slice(1)) closeSource(other.source);
+      for (const other of files.slice(1)) closeSource(other.input);
     },
   };
-}
-
-function closeSource(source: ByteSource): void {
-  const { close } = source as { close?: () => void };
-  try {
-    close?.call(source);
-  } catch (error) {
-    if (!(error instanceof GuestscopeError)) throw error;
-  }
 }

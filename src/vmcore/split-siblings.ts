@@ -52,10 +52,14 @@ export async function splitSiblings(
     const part = await tryOpen(name, open);
     if (part === undefined || !belongs(part, file)) {
       if (named !== undefined) warnings.push(`${name} is not a part of the same dump`);
+      if (part !== undefined) closeSource(part.input);
       continue;
     }
     const all = [file, ...found];
-    if (all.some((other) => part.firstFrame < other.endFrame && other.firstFrame < part.endFrame)) continue;
+    if (all.some((other) => part.firstFrame < other.endFrame && other.firstFrame < part.endFrame)) {
+      closeSource(part.input);
+      continue;
+    }
     found.push(part);
     covered += part.endFrame - part.firstFrame;
   }
@@ -66,10 +70,23 @@ async function tryOpen(
   name: string,
   open: (path: string) => Promise<ByteSource>,
 ): Promise<KdumpFile | undefined> {
+  let source: ByteSource | undefined;
   try {
-    return await KdumpFile.open(await open(name));
+    source = await open(name);
+    return await KdumpFile.open(source);
   } catch (error) {
-    if (error instanceof GuestscopeError) return undefined;
-    throw error;
+    if (!(error instanceof GuestscopeError)) throw error;
+    if (source !== undefined) closeSource(source);
+    return undefined;
+  }
+}
+
+/** Gives a file back that was opened here; sources of other kinds have nothing to give. */
+export function closeSource(source: ByteSource): void {
+  const { close } = source as { close?: () => void };
+  try {
+    close?.call(source);
+  } catch (error) {
+    if (!(error instanceof GuestscopeError)) throw error;
   }
 }

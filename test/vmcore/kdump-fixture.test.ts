@@ -116,6 +116,24 @@ describe("a kdump of QEMU, from the repository", () => {
     expect([...reasons]).toEqual([["not in this part of a split dump", truth.size - 100]]);
     for (let pfn = 0; pfn < 100; pfn += 1)
       expect(Number.parseInt(pages.get(pfn) ?? "", 16)).toBe(Number.parseInt(truth.get(pfn) ?? "", 16));
+
+    // what was opened beside it is given back: what doesn't belong at once, the parts with the guest
+    const closed: string[] = [];
+    const beside: Readonly<Record<string, Uint8Array>> = {
+      ...files,
+      "/x/dump.5": new Uint8Array(9),
+      "/x/dump.0": whole,
+    };
+    const guest = await kdump.openGuest?.(bytesSource(second, "/x/dump.1"), {
+      openFile: async (name) => {
+        const bytes = beside[name];
+        if (bytes === undefined) throw new SystemError("os/ENOENT", "no such file", { source: name });
+        return { ...bytesSource(bytes, name), close: () => closed.push(name) };
+      },
+    });
+    expect([...new Set(closed)]).toEqual(["/x/dump.0", "/x/dump.5"]);
+    await guest?.close?.();
+    expect([...new Set(closed)].sort()).toEqual(["/x/dump.0", "/x/dump.2", "/x/dump.3", "/x/dump.5"]);
   });
 });
 
