@@ -1,12 +1,7 @@
 import { type ByteOrder, latin1Bytes, viewOf } from "../binary/layout.js";
 import { FormatError } from "../io/errors.js";
-import { elfLayouts, type ElfBits, SHN_UNDEF } from "./layout.js";
+import { elfLayouts, type ElfBits, SHN_UNDEF, STB_LOCAL } from "./layout.js";
 import { findStrings, findValues } from "./search-octets.js";
-
-/** Type of a variable's symbol; one of a thread is none, its address is elsewhere in each. */
-export const STT_OBJECT = 1;
-/** Binding of a symbol that other units don't see. */
-export const STB_LOCAL = 0;
 
 /** One defined symbol. */
 export interface ElfSymbol {

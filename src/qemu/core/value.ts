@@ -2,7 +2,8 @@ import { type ByteOrder, latin1, readU64, viewOf } from "../../binary/layout.js"
 import type { DebugInfo, Variable } from "../../dwarf/info.js";
 import type { Field, Type } from "../../dwarf/type.js";
 import type { ProcessMemory } from "../../elf/process-memory.js";
-import { STB_LOCAL, STT_OBJECT, type SymbolTable } from "../../elf/symbols.js";
+import { STB_LOCAL, STT_OBJECT } from "../../elf/layout.js";
+import type { SymbolTable } from "../../elf/symbols.js";
 import { AbsentError, FormatError } from "../../io/errors.js";
 
 const SPEC = "structures of QEMU as its debug information declares them";
@@ -44,6 +45,7 @@ export class Program {
     if (this.#symbols === undefined || name.includes("::")) return this.info.variable(name);
     const symbol = this.#symbols.find(name);
     if (symbol === undefined) return undefined;
+    // one of a thread has no address of its own
     const isGlobal = symbol.type === STT_OBJECT && symbol.binding !== STB_LOCAL;
     const type = isGlobal ? this.info.externalType(name) : undefined;
     // a declaration may say less than the definition: an array of unknown length
