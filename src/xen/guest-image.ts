@@ -22,6 +22,7 @@ export const REASON = {
   xalloc: "allocated, never written (XALLOC)",
   noData: "allocated without contents",
   truncated: "the stream ends before its contents",
+  mismatch: "its batch has other contents than it announces",
 } as const;
 
 /** What a stream of any version comes down to. */

@@ -160,7 +160,7 @@ class StreamWalk {
     this.#options.progress?.(record.offset, this.#input.size, "reading");
     if (type === LIBXC_RECORD.PAGE_DATA) {
       // pages sent again for debugging are those already there
-      if (!this.#verifying) await this.#pageData(record);
+      if (!this.#verifying) await this.#takePages(record);
     } else if (READ_WHOLE.has(type)) {
       const body = await this.#stream.body.rest(MAX_BODY_LENGTH);
       if (body.length === record.length) this.#takeBody(type, body, describeRecord(record.ref));
@@ -182,6 +182,16 @@ class StreamWalk {
   #commit(record: StreamRecord): boolean {
     this.checkpoint = record.bodyOffset + record.length;
     return this.checkpoint >= this.#stopAt;
+  }
+
+  /** A batch of pages; with `partial` one that can't be is passed over, since the next record's place is known. */
+  async #takePages(record: StreamRecord): Promise<void> {
+    try {
+      await this.#pageData(record);
+    } catch (error) {
+      if (!(error instanceof FormatError) || this.#options.partial !== true) throw error;
+      this.#doubt(`${describeError(error)}: it is left out`);
+    }
   }
 
   async #pageData(record: StreamRecord): Promise<void> {
@@ -206,6 +216,7 @@ class StreamWalk {
       end: this.#input.size,
     });
     if (pages * PAGE_SIZE !== body.remaining) {
+      this.#pages.disbelieve(bytes, this.#order);
       const message = `${body.remaining} octets of contents for ${pages} pages`;
       this.#refuse(LIBXC_RULES.pageLength, place, message);
     }

@@ -96,6 +96,18 @@ export class StreamPages {
     return data;
   }
 
+  /** Whose contents are missing, or too many, in a batch can't be told: all of its pages are absent. */
+  disbelieve(entries: Uint8Array, order: ByteOrder): void {
+    const view = viewOf(entries);
+    const little = order === "little";
+    for (let at = 0; at + ENTRY <= entries.length; at += ENTRY) {
+      const high = view.getUint32(at + (little ? 4 : 0), little);
+      const pfn = (high & 0xf_ffff) * 2 ** 32 + view.getUint32(at + (little ? 0 : 4), little);
+      if (PAGE_TYPE_HAS_DATA[high >>> 28] === true && pfn < PFN_LIMIT)
+        this.#memory.absent(pfn, 1, REASON.mismatch);
+    }
+  }
+
   #put(first: number, count: number, kind: number, place: PagePlacement, data: number): void {
     if (kind === PAGE_TYPE.NOTAB) {
       const offset = place.data + data * PAGE_SIZE;
