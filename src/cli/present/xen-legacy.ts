@@ -6,7 +6,7 @@ import type { Inspection } from "../../guest/input-format.js";
 import type { LegacyInspection } from "../../xen/legacy/survey.js";
 import { hex, paint, size } from "../terminal.js";
 import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./vcpu.js";
+import { vcpuBlock } from "./vcpu.js";
 
 function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
@@ -244,7 +244,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
         `${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}`,
       ],
     ]),
-    ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
+    ...stream.vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
     factLines(
       paint("bold", "HVM parameters"),
       Object.entries(stream.hvmParams).map(([name, value]) => [name, hex(value)] as const),

@@ -1,13 +1,12 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { Vcpu } from "../../guest/vcpu.js";
 import type { EmulatorInspection } from "../../open/emulators.js";
 import type { QevmInspection } from "../../qemu/migration/inspect.js";
 import type { XenStreamInspection } from "../../xen/stream-inspect.js";
 import { hex, paint, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
+import { vcpuBlock } from "./vcpu.js";
 
 const RANGES_SHOWN = 12;
-const REGISTERS_A_LINE = 4;
 
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
   const stream = inspection as XenStreamInspection;
@@ -15,7 +14,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
     overview(stream),
     memoryLines(stream, options),
     recordLines(stream),
-    ...stream.vcpus.map((vcpu) => vcpuLines(vcpu, options)),
+    ...stream.vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
     hvmLines(stream),
     emulatorLines(stream, options),
     damageLines(stream),
@@ -145,41 +144,6 @@ function recordLines({ records }: XenStreamInspection): string[] {
     records.map((row) => [row.layer, row.type, count(row.count), count(row.octets)]),
   );
   return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
-}
-
-const padded = (value: bigint): string => value.toString(16).padStart(16, "0");
-
-function registerRows(registers: Readonly<Record<string, bigint>>): string[] {
-  const cells = Object.entries(registers).map(([name, value]) => `${name.padStart(6)} ${padded(value)}`);
-  const rows: string[] = [];
-  for (let i = 0; i < cells.length; i += REGISTERS_A_LINE) {
-    rows.push(cells.slice(i, i + REGISTERS_A_LINE).join("  "));
-  }
-  return rows;
-}
-
-function vcpuLines({ id, registers, caveat }: Vcpu, { verbose }: PresentOptions): string[] {
-  const title = heading(`vCPU ${id}`);
-  if (registers?.kind !== "x86") return [`${title}  ${caveat ?? "registers not known"}`];
-  const { general, control, debug, msrs, segments, gdt, idt } = registers;
-  const lines = [...registerRows(general), ...registerRows(control)];
-  if (verbose) {
-    const table = (name: string, entry: { base: bigint; limit: number } | undefined): string[] =>
-      entry === undefined
-        ? []
-        : [`${name.padStart(6)}      base ${padded(entry.base)} limit ${hex(entry.limit)}`];
-    lines.push(
-      ...Object.entries(segments).map(
-        ([name, s]) =>
-          `${name.padStart(6)} ${s.selector.toString(16).padStart(4, "0")} base ${padded(s.base)} limit ${hex(s.limit)} flags ${hex(s.flags)}`,
-      ),
-      ...table("gdt", gdt),
-      ...table("idt", idt),
-      ...registerRows(debug),
-      ...Object.entries(msrs).map(([name, value]) => `${name.padStart(16)} ${padded(value)}`),
-    );
-  }
-  return [`${title}${caveat === undefined ? "" : `  ${caveat}`}`, ...indented(lines)];
 }
 
 function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
