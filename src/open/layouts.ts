@@ -1,6 +1,7 @@
 import type { FieldPlace } from "../binary/layout.js";
 import * as elf from "../elf/layout.js";
 import * as qemuMigration from "../qemu/migration/layout.js";
+import * as qemuMachine from "../qemu/migration/machine-layouts.js";
 import * as kdump from "../vmcore/kdump-layout.js";
 import * as lime from "../vmcore/lime.js";
 import * as xenCore from "../vmcore/xen-core-layout.js";
@@ -27,7 +28,7 @@ export const LAYOUTS: Readonly<Record<string, readonly DescribedLayout[]>> = {
   "hvm-context": layoutsOf(hvmContext),
   "pv-context": layoutsOf(pvContext),
   "xen-legacy": layoutsOf(legacy),
-  "qemu-migration": layoutsOf(qemuMigration),
+  "qemu-migration": [...layoutsOf(qemuMigration), ...layoutsOf(qemuMachine)],
   elf: layoutsOf(elf),
   kdump: layoutsOf(kdump),
   lime: layoutsOf(lime),
@@ -62,6 +63,10 @@ export const STATED_SIZES: Readonly<Record<string, number>> = {
   "HVM save CPU": 1032,
   "PV context of a 64-bit guest": 0x1430,
   "PV context of a 32-bit guest": 0xaf0,
+  "PCI configuration header, type 0": 64,
+  "ACPI table header": 36,
+  "SRAT memory affinity": 40,
+  "NFIT system physical address range": 56,
   e_ident: 16,
   Elf64_Ehdr: 64,
   Elf32_Ehdr: 52,

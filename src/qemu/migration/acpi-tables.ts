@@ -1,11 +1,10 @@
-import { latin1, viewOf } from "../../binary/layout.js";
+import { viewOf } from "../../binary/layout.js";
 import { GuestscopeError } from "../../io/errors.js";
+import { acpiHeader, MACHINE_ORDER, nfitRange, sratMemoryEntry } from "./machine-layouts.js";
 import type { QevmStream } from "./stream.js";
 
 const BLOCK = "/rom@etc/acpi/tables";
 const LARGEST = 4 << 20;
-const HEADER = 36;
-const TWO_32 = 2 ** 32;
 
 /** Memory as the ACPI tables describe it to the guest. */
 export interface AcpiMemory {
@@ -39,16 +38,15 @@ export function sratMemory(tables: Uint8Array): readonly AcpiMemory[] {
   if (table === undefined) return [];
   const view = viewOf(table);
   const found: AcpiMemory[] = [];
-  // behind the header a reserved u32 and u64
-  for (let at = HEADER + 12; at + 2 <= table.length; at += Math.max(2, table[at + 1] ?? 2)) {
-    if (table[at] !== 1 || table[at + 1] !== 40 || at + 40 > table.length) continue;
-    const flags = view.getUint32(at + 28, true);
-    const size = view.getUint32(at + 16, true) + view.getUint32(at + 20, true) * TWO_32;
-    if ((flags & 1) === 0 || size === 0) continue;
+  const { size: whole } = sratMemoryEntry;
+  for (let at = acpiHeader.size + 12; at + 2 <= table.length; at += Math.max(2, table[at + 1] ?? 2)) {
+    if (table[at] !== 1 || table[at + 1] !== whole || at + whole > table.length) continue;
+    const { node, base, size, flags } = sratMemoryEntry.read(view, at, MACHINE_ORDER);
+    if ((flags & 1) === 0 || size === 0n) continue;
     found.push({
-      node: view.getUint32(at + 2, true),
-      start: view.getUint32(at + 8, true) + view.getUint32(at + 12, true) * TWO_32,
-      size,
+      node,
+      start: Number(base),
+      size: Number(size),
       forHotPlug: (flags & 2) !== 0,
       nonVolatile: (flags & 4) !== 0,
     });
@@ -62,27 +60,25 @@ export function nfitMemory(tables: Uint8Array): readonly { readonly start: numbe
   if (table === undefined) return [];
   const view = viewOf(table);
   const found: { start: number; size: number }[] = [];
-  for (let at = HEADER + 4; at + 4 <= table.length; ) {
+  for (let at = acpiHeader.size + 4; at + 4 <= table.length; ) {
     const length = view.getUint16(at + 2, true);
-    // type 0: a range of system addresses
-    if (view.getUint16(at, true) === 0 && length >= 56 && at + 56 <= table.length)
-      found.push({
-        start: view.getUint32(at + 32, true) + view.getUint32(at + 36, true) * TWO_32,
-        size: view.getUint32(at + 40, true) + view.getUint32(at + 44, true) * TWO_32,
-      });
+    if (view.getUint16(at, true) === 0 && length >= nfitRange.size && at + nfitRange.size <= table.length) {
+      const { base, size } = nfitRange.read(view, at, MACHINE_ORDER);
+      found.push({ start: Number(base), size: Number(size) });
+    }
     at += Math.max(4, length);
   }
   return found;
 }
 
 /** The guest's firmware sets checksums later: signature and length must do. */
-function acpiTable(tables: Uint8Array, signature: string): Uint8Array | undefined {
+function acpiTable(tables: Uint8Array, wanted: string): Uint8Array | undefined {
   const view = viewOf(tables);
-  const first = signature.charCodeAt(0);
-  for (let at = tables.indexOf(first); at !== -1 && at + HEADER <= tables.length; ) {
-    const length = view.getUint32(at + 4, true);
-    const fits = length >= HEADER && at + length <= tables.length;
-    if (fits && latin1(tables.subarray(at, at + 4)) === signature) return tables.subarray(at, at + length);
+  const first = wanted.charCodeAt(0);
+  for (let at = tables.indexOf(first); at !== -1 && at + acpiHeader.size <= tables.length; ) {
+    const { signature, length } = acpiHeader.read(view, at, MACHINE_ORDER);
+    if (signature === wanted && length >= acpiHeader.size && at + length <= tables.length)
+      return tables.subarray(at, at + length);
     at = tables.indexOf(first, at + 1);
   }
   return undefined;

@@ -104,14 +104,3 @@ export const DEFAULT_PAGE_SIZE = 4096;
 export function compressedLimit(pageSize: number): number {
   return pageSize + (pageSize >> 8) + 64;
 }
-
-/** Structures for `guestscope formats` and the documentation. */
-export const QEVM_LAYOUTS = [
-  fileHeader,
-  sectionId,
-  commandHeader,
-  ramRecord,
-  blockLength,
-  xbzrleHeader,
-  mappedRamHeader,
-];

@@ -1,6 +1,8 @@
 import { viewOf } from "../../binary/layout.js";
 import { nfitMemory } from "./acpi-tables.js";
 import { bytesOf, type DeviceState, fieldOf } from "./devices.js";
+import { ORDER } from "./layout.js";
+import { virtioMemState } from "./machine-layouts.js";
 import type { RamBlock } from "./ram.js";
 
 /** Memory that a device brings to the machine, at the address it is plugged at. */
@@ -67,14 +69,12 @@ interface VirtioMem {
   readonly parts: readonly { readonly start: number; readonly end: number }[];
 }
 
-/** Octets of a virtio-mem device's own state in front of its bitmap. */
-const STATE = 52;
-const SMALLEST_PLUG = 4096;
+const HIGHEST_ADDRESS = 2n ** 52n;
+const SMALLEST_UNIT = 4096n;
 
 /**
- * What a virtio-mem device has plugged of its block. Its state stands in virtio's own, which has no description:
- * u64 address, u64 octets of the region, u64 octets plugged at once, u32 node, u64 octets usable, u64 plugged,
- * u64 asked for, then a bit for each unit, in words of 64. It is known by the block's length and by its own sums.
+ * What a virtio-mem device has plugged of its block. Its state stands somewhere in virtio's own, which has no
+ * description; a bit for each unit follows it, in words of 64. It is known by the block's length and by its sums.
  */
 export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {
   const slot = block.name.slice(0, block.name.lastIndexOf("/") + 1);
@@ -82,19 +82,18 @@ export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): Vir
   const bytes = device === undefined ? undefined : bytesOf(fieldOf(device, "virtio"));
   if (bytes === undefined) return undefined;
   const view = viewOf(bytes);
-  const u64 = (at: number): number => view.getUint32(at) * 2 ** 32 + view.getUint32(at + 4);
-  for (let at = 0; at + STATE <= bytes.length; at += 1) {
-    if (u64(at + 8) !== block.length) continue;
-    const address = u64(at);
-    const unit = u64(at + 16);
-    if (unit < SMALLEST_PLUG || !Number.isSafeInteger(Math.log2(unit)) || address % unit !== 0) continue;
-    if (u64(at + 28) > block.length || u64(at + 36) > block.length || u64(at + 44) > block.length) continue;
-    const bits = Math.ceil(block.length / unit);
-    const bitmap = at + STATE;
+  const length = BigInt(block.length);
+  for (let at = 0; at + virtioMemState.size <= bytes.length; at += 1) {
+    if (view.getBigUint64(at + virtioMemState.offsetOf("region")) !== length) continue;
+    const { address, unit, usable, plugged, requested } = virtioMemState.read(view, at, ORDER);
+    if (unit < SMALLEST_UNIT || (unit & (unit - 1n)) !== 0n || address % unit !== 0n) continue;
+    if (address > HIGHEST_ADDRESS || usable > length || plugged > length || requested > length) continue;
+    const bits = Math.ceil(Number(length) / Number(unit));
+    const bitmap = at + virtioMemState.size;
     if (bitmap + Math.ceil(bits / 64) * 8 > bytes.length) continue;
-    const parts = pluggedParts(view, bitmap, bits, unit);
-    const plugged = parts.reduce((sum, { start, end }) => sum + end - start, 0);
-    if (plugged === u64(at + 36)) return { address, parts };
+    const parts = pluggedParts(view, bitmap, bits, Number(unit));
+    if (BigInt(parts.reduce((sum, { start, end }) => sum + end - start, 0)) === plugged)
+      return { address: Number(address), parts };
   }
   return undefined;
 }
