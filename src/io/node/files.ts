@@ -202,9 +202,21 @@ export function descriptorPosition(fd: number): number {
 
 /** Opens a file that must be readable at any offset. */
 export function openFile(path: string): FileSource {
-  const input = openInput(path);
+  // looked at before it is opened: opening a pipe waits for its writer
+  const stat = statOf(path);
+  const input = stat === undefined || stat.isFile() || stat.isBlockDevice() ? openInput(path) : undefined;
   if (input instanceof FileSource) return input;
+  if (stat?.isDirectory() === true) throw new SystemError("os/EISDIR", "is a directory", { source: path });
   throw new SystemError("os/ESPIPE", "is not a regular file: it can't be read at any offset", {
     source: path,
   });
+}
+
+/** Undefined where it can't be had: opening tells why. */
+function statOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path);
+  } catch {
+    return undefined;
+  }
 }
