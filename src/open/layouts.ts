@@ -4,6 +4,8 @@ import * as qemuMigration from "../qemu/migration/layout.js";
 import * as qemuMachine from "../qemu/migration/machine-layouts.js";
 import * as kdump from "../vmcore/kdump-layout.js";
 import * as lime from "../vmcore/lime.js";
+import * as vmcoreNotes from "../vmcore/notes.js";
+import * as prstatus from "../elf/prstatus.js";
 import * as xenCore from "../vmcore/xen-core-layout.js";
 import * as hvmContext from "../xen/hvm-context/layout.js";
 import * as legacy from "../xen/legacy/layout.js";
@@ -33,6 +35,7 @@ export const LAYOUTS: Readonly<Record<string, readonly DescribedLayout[]>> = {
   kdump: layoutsOf(kdump),
   lime: layoutsOf(lime),
   "xen-core": layoutsOf(xenCore),
+  "vmcore-notes": [...layoutsOf(prstatus), ...layoutsOf(vmcoreNotes)],
 };
 
 /** Sizes that the specifications state: a declaration that comes to another one is wrong. */
@@ -67,6 +70,15 @@ export const STATED_SIZES: Readonly<Record<string, number>> = {
   "ACPI table header": 36,
   "SRAT memory affinity": 40,
   "NFIT system physical address range": 56,
+  "prstatus of x86_64": 336,
+  "prstatus of i386": 144,
+  "prstatus of aarch64": 392,
+  "prstatus of arm": 148,
+  "prstatus of ppc64": 504,
+  "prstatus of s390x": 336,
+  "kdump_sub_header, 64-bit": 104,
+  "kdump_sub_header, 32-bit": 80,
+  "kdump_sub_header, 32-bit, aligned to 8": 96,
   e_ident: 16,
   Elf64_Ehdr: 64,
   Elf32_Ehdr: 52,
