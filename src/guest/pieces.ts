@@ -5,7 +5,7 @@ import type { MemoryPiece } from "./memory.js";
 import { isToken } from "./page-index.js";
 
 /** Octets of one piece at most: what was read is still in the processor's cache when it is written. */
-const PIECE = 1 << 20;
+const PIECE = 512 << 10;
 /** Runs of zeros shorter than this are filled in between their neighbours instead of parting the piece. */
 const SHORT_ZEROS = 64 << 10;
 /** Parts below this are worth fetching together … */

@@ -16,16 +16,6 @@ export interface ByteReaderOptions {
 const DEFAULT_WINDOW = 1 << 20;
 /** Jumps shorter than this are read through: a large read costs less than a small one plus a jump. */
 const MIN_WINDOW = 4096;
-/** Room in front of a window read ahead, for what is left of the one before. */
-const HEADROOM = 64 << 10;
-
-/** A window that is being read while the one before is decoded. */
-interface Ahead {
-  /** Offset in the input of the first octet, which goes to HEADROOM in the buffer. */
-  readonly offset: number;
-  readonly buffer: Uint8Array;
-  readonly filled: Promise<number>;
-}
 
 /**
  * Sequential reading with one window over a source or a stream.
@@ -54,9 +44,6 @@ export class ByteReader {
   /** Octets the next fill asks for: doubles while reading goes on in order, falls back after a jump. */
   #ahead = MIN_WINDOW;
   readonly #window: number;
-  #next: Ahead | undefined;
-  /** The window before this one, to be read into again. */
-  #spare: Uint8Array | undefined;
 
   constructor(input: ByteSource | ByteStream, options: ByteReaderOptions = {}) {
     this.name = input.name;
@@ -105,9 +92,6 @@ export class ByteReader {
   async #fill(count: number): Promise<boolean> {
     while (this.#tail - this.#head < count) {
       if (this.#ended) return false;
-      const next = this.#next;
-      this.#next = undefined;
-      if (next !== undefined && (await this.#adopt(next))) continue;
       // never by the announced length alone: the window at most doubles beyond what has really arrived
       const missing = count - (this.#tail - this.#head);
       const wanted = this.#exact ? missing : Math.max(missing, this.#ahead);
@@ -118,47 +102,8 @@ export class ByteReader {
       const n = result instanceof Promise ? await result : result;
       if (n === 0) this.#ended = true;
       this.#tail += n;
-      // a source that answers later is asked for the next window now
-      if (result instanceof Promise && n === room && this.#ahead === this.#window) this.#readAhead();
       this.#ahead = Math.min(this.#window, this.#ahead * 2);
     }
-    return true;
-  }
-
-  #readAhead(): void {
-    const offset = this.#position + (this.#tail - this.#head);
-    if (this.#source === undefined || this.#exact || offset >= this.#source.size) return;
-    const buffer = this.#spare ?? new Uint8Array(HEADROOM + this.#window);
-    this.#spare = undefined;
-    const read = this.#source.read(offset, buffer.subarray(HEADROOM));
-    const filled = read instanceof Promise ? read : Promise.resolve(read);
-    // a failure is met when the window is needed
-    filled.catch(() => undefined);
-    this.#next = { offset, buffer, filled };
-  }
-
-  /** Goes on in a window that was read ahead. False when reading went on elsewhere. */
-  async #adopt({ offset, buffer, filled }: Ahead): Promise<boolean> {
-    const kept = this.#tail - this.#head;
-    const passed = this.#position + kept - offset;
-    if (passed < 0 || passed >= buffer.length - HEADROOM) return false;
-    const n = await filled;
-    if (n === 0) this.#ended = true;
-    if (passed >= n) return n === 0;
-    if (kept > HEADROOM) {
-      this.#makeRoom(n - passed);
-      this.#buffer.set(buffer.subarray(HEADROOM + passed, HEADROOM + n), this.#tail);
-      this.#tail += n - passed;
-      this.#spare = buffer;
-    } else {
-      buffer.set(this.#buffer.subarray(this.#head, this.#tail), HEADROOM + passed - kept);
-      if (this.#buffer.length === buffer.length) this.#spare = this.#buffer;
-      this.#buffer = buffer;
-      this.#view = new DataView(buffer.buffer);
-      this.#head = HEADROOM + passed - kept;
-      this.#tail = HEADROOM + n;
-    }
-    this.#readAhead();
     return true;
   }
 

@@ -59,8 +59,8 @@ export interface ReadOptions {
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
-/** Window of the reader: large enough that files read the next one while this one is decoded. */
-const WINDOW = 512 << 10;
+/** Window of the reader: files answer so much at once, out of the processor's cache. */
+const WINDOW = 256 << 10;
 /** Commands listed; a hostile stream may consist of them. */
 const MOST_COMMANDS = 1000;
 
