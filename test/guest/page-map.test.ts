@@ -214,7 +214,7 @@ describe("page map", () => {
     expect([...map.ranges()]).toEqual([{ start: 0, end: 10_000 * 4096, presence: "zero" }]);
   });
 
-  it("parts pieces at long runs of zeros and at 1 MiB, and takes short runs along", async () => {
+  it("parts pieces at long runs of zeros and at 512 KiB, and takes short runs along", async () => {
     const source = bytesSource(new Uint8Array(12 << 20).fill(0x5a));
     const map = new PageMap(source);
     map.set(0, 300, 11);
@@ -225,10 +225,13 @@ describe("page map", () => {
     for await (const piece of map.pieces())
       shapes.push([piece.gpa / 4096, piece.length / 4096, piece.bytes === undefined]);
     expect(shapes).toEqual([
-      [0, 256, false],
+      [0, 128, false],
+      [128, 128, false],
       [256, 44, false],
-      [300, 256, true],
-      [556, 244, true],
+      [300, 128, true],
+      [428, 128, true],
+      [556, 128, true],
+      [684, 116, true],
       [800, 1, false],
     ]);
   });
