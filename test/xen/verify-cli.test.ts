@@ -68,7 +68,7 @@ describe("guestscope verify", () => {
     expect(runCli(["verify", "-q", cutFile])).toEqual({ status: 1, stdout: "", stderr: "" });
   });
 
-  it("unpacks a compressed file, and says how with a pipe", () => {
+  it("unpacks what is compressed, in a file or a pipe", () => {
     const packed = zlib.gzipSync(good);
     expect(runCli(["verify", write("good.save.gz", packed)])).toMatchObject({
       status: 0,
@@ -79,8 +79,8 @@ describe("guestscope verify", () => {
       stderr: expect.stringContaining("codec/gzip"),
     });
     expect(runCli(["verify", "-"], { input: packed })).toMatchObject({
-      status: 1,
-      stdout: expect.stringContaining("gzip data: unpack it on the way, 'gunzip -c"),
+      status: 0,
+      stdout: expect.stringMatching(/^stdin: Xen migration stream\n[^]*\nvalid\n$/),
     });
   });
 
