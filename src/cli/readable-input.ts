@@ -1,5 +1,5 @@
 import { HEAD_SIZE } from "../guest/input-format.js";
-import { peekHead } from "../guest/input-head.js";
+import { peekHead } from "../io/peek-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { detectCompression } from "../io/codecs/compressions.js";
 import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";

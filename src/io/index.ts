@@ -3,4 +3,5 @@ export * from "./byte-sink.js";
 export * from "./byte-source.js";
 export * from "./errors.js";
 export * from "./octet-search.js";
+export * from "./peek-head.js";
 export * from "./spool.js";

@@ -1,5 +1,5 @@
 import { HEAD_SIZE, type InputFormat } from "../guest/input-format.js";
-import { peekHead } from "../guest/input-head.js";
+import { peekHead } from "../io/peek-head.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { FormatError } from "../io/errors.js";
 import { xenStream } from "../xen/stream-format.js";

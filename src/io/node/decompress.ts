@@ -1,7 +1,7 @@
-import { ByteReader } from "../byte-reader.js";
-import { type ByteSource, type ByteStream, isByteSource, readFully, streamOf } from "../byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource, streamOf } from "../byte-source.js";
 import { detectCompression } from "../codecs/compressions.js";
 import { decompressStream } from "../codecs/streams.js";
+import { peekHead } from "../peek-head.js";
 import { isZero, wordsOf } from "../zeros.js";
 import { SpoolFile } from "./output.js";
 
@@ -33,21 +33,11 @@ export async function openRandomAccess(
   input: ByteSource | ByteStream,
   options: DecompressOptions = {},
 ): Promise<RandomAccess> {
-  let stream: ByteStream;
-  let head: Uint8Array;
-  if (isByteSource(input)) {
-    head = new Uint8Array(HEAD);
-    head = head.subarray(0, await readFully(input, 0, head));
-    if (detectCompression(head) === undefined)
-      return { source: input, compression: undefined, close: () => {} };
-    stream = streamOf(input);
-  } else {
-    const reader = new ByteReader(input);
-    await reader.need(HEAD);
-    head = reader.peek(HEAD).slice();
-    stream = readerStream(reader);
-  }
+  const { head, input: whole } = await peekHead(input, HEAD);
   const compression = detectCompression(head);
+  if (compression === undefined && isByteSource(whole))
+    return { source: whole, compression, close: () => undefined };
+  const stream = isByteSource(whole) ? streamOf(whole) : whole;
   const unpacked = compression === undefined ? stream : decompressStream(compression, stream);
   const spool = new SpoolFile(options.directory);
   try {
@@ -62,18 +52,6 @@ export async function openRandomAccess(
     read: (offset, into) => spool.read(offset, into),
   };
   return { source, compression, close: () => spool.close() };
-}
-
-function readerStream(reader: ByteReader): ByteStream {
-  return {
-    name: reader.name,
-    async read(into) {
-      if (reader.available === 0) await reader.need(1);
-      const part = reader.take(Math.min(into.length, reader.available));
-      into.set(part);
-      return part.length;
-    },
-  };
 }
 
 /** Copies, leaving out pieces of zeros. */

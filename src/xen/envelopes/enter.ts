@@ -1,7 +1,7 @@
 import { latin1, type ByteOrder, viewOf } from "../../binary/layout.js";
 import type { Rule } from "../../findings/finding.js";
 import { violation } from "../../findings/report.js";
-import { peekHead } from "../../guest/input-head.js";
+import { peekHead } from "../../io/peek-head.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import {
   type ByteSource,

@@ -1,7 +1,7 @@
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
 import { HEAD_SIZE, type InputFormat, type Inspection } from "../../guest/input-format.js";
-import { peekHead } from "../../guest/input-head.js";
+import { peekHead } from "../../io/peek-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { FormatError, TruncatedError } from "../../io/errors.js";
 import type { FindingPlace } from "../../findings/report.js";

@@ -1,4 +1,4 @@
-import { type ByteSource, type ByteStream, isByteSource, readFully } from "../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource, readFully } from "./byte-source.js";
 
 /** An input whose first octets are known: a stream gives them once more before it goes on. */
 export interface PeekedInput<Input> {
