@@ -12,6 +12,7 @@ import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import type { QemuCoreSettings } from "../qemu/core/open.js";
 import type { Process } from "../qemu/core/guest-image.js";
+import { parseBackings } from "./backing.js";
 import { readableInput } from "./readable-input.js";
 
 interface Arguments {
@@ -85,7 +86,7 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     ...(args.debug_file === undefined ? {} : { debugFile: args.debug_file }),
     ...(args.debug_dir === undefined ? {} : { debugDirs: args.debug_dir }),
     ...(args.arch === undefined ? {} : { arch: args.arch }),
-    backing: Object.fromEntries((args.backing ?? []).map(parseBacking)),
+    backing: parseBackings(args.backing),
     excludeNonvolatile: args.exclude_nonvolatile,
   };
   const saved = {
@@ -103,12 +104,6 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
 const qemu = (): Promise<typeof import("../qemu/core/open.js")> => import("../qemu/core/open.js");
 
 const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.auxv });
-
-function parseBacking(text: string): [string, string] {
-  const at = text.indexOf("=");
-  if (at <= 0) throw new UsageError(`--backing ${text}: ID=FILE is expected`);
-  return [text.slice(0, at), text.slice(at + 1)];
-}
 
 async function openInputs<Access extends { close(): void }>(
   name: string,

@@ -13,6 +13,7 @@ import { deviceNote } from "../../qemu/core/vmcoreinfo.js";
 import { VERSION } from "../../version.js";
 import { layOutElf, writeElf } from "../../vmcore/elf-writer.js";
 import { EMPTY_NOTE } from "../../vmcore/notes.js";
+import { parseBackings } from "../backing.js";
 import { EXIT, runProgram } from "../command.js";
 import { missingLines } from "../present/memory.js";
 import { print, printError } from "../terminal.js";
@@ -53,7 +54,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const access = await openRandomAccess(openInput(core));
   try {
     const [exe, debugFile, debugDir] = ["exe", "debug-file", "debug-dir"].map((name) => values.get(name));
-    const backing = Object.fromEntries((lists.get("backing") ?? []).map(parseBacking));
+    const backing = parseBackings(lists.get("backing"));
     const state = await openState(await openCore(access.source), {
       openFile: async (name) => openFile(name),
       settings: {
@@ -70,12 +71,6 @@ async function main(argv: readonly string[]): Promise<number> {
   } finally {
     access.close();
   }
-}
-
-function parseBacking(text: string): [string, string] {
-  const [, id, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (id === undefined || path === undefined) throw new UsageError(`--backing ${text}: ID=FILE is expected`);
-  return [id, path];
 }
 
 /** The two tables and the file of QEMU's gdb command. */
