@@ -3,11 +3,11 @@ import { Report } from "../../findings/report.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/input-format.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { loadCodec } from "../../io/codecs/codec.js";
 import { FormatError } from "../../io/errors.js";
 import { bytesOf, fieldOf } from "./devices.js";
 import type { DomainMemory, MachineMap } from "./machine-map.js";
-import { type QevmStream, readStream } from "./stream.js";
+import { withStream } from "./spooled-stream.js";
+import type { QevmStream } from "./stream.js";
 import { guestOf, settingsOf } from "./stream-guest.js";
 
 /** What an envelope around the stream knows. */
@@ -53,59 +53,43 @@ export async function openStream(
 ): Promise<GuestImage> {
   const report = new Report(envelope.source ?? input.name);
   const partial = options.partial === true;
-  const { progress, openSpool } = options;
-  const spools: { close(): void }[] = [];
-  const stream = await readStream(input, report, {
-    start: envelope.start,
-    forReading: true,
-    // a damaged page must be known before it is promised
-    checkCompressed: partial,
-    zlib: await loadCodec("zlib"),
-    spool:
-      openSpool === undefined
-        ? undefined
-        : () => {
-            const spool = openSpool();
-            spools.push(spool);
-            return spool;
-          },
-    progress: progress === undefined ? undefined : (done, total) => progress(done, total, "reading"),
+  // a damaged page must be known before it is promised
+  const how = { start: envelope.start, forReading: true, checkCompressed: partial };
+  return withStream(input, report, options, how, async (stream, close) => {
+    const error = firstError(report);
+    if (error !== undefined && !partial) throw error;
+    const { ram } = stream;
+    if (ram === undefined)
+      throw new FormatError("qevm/ram/none", "the stream holds no memory", { source: report.source });
+    const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
+      stream,
+      ram,
+      envelope.domain ?? {},
+      settingsOf(options),
+    );
+    const problems = report.findings
+      .filter(({ severity }) => severity !== "note")
+      .map(({ message }) => message);
+    const dropped = problems.length - MOST_WARNINGS;
+    return {
+      arch,
+      memory,
+      vcpus,
+      facts: {
+        ...factsOf(stream, map, envelope, report.source),
+        ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
+      },
+      warnings: [
+        ...(envelope.warnings ?? []),
+        ...problems.slice(0, MOST_WARNINGS),
+        ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
+        ...map.warnings,
+        ...(isArchKnown ? [] : [`no processor's state is in the stream: taken for ${arch.name}`]),
+      ],
+      blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
+      close: async () => close(),
+    };
   });
-  const error = firstError(report);
-  if (error !== undefined && !partial) throw error;
-  const { ram } = stream;
-  if (ram === undefined)
-    throw new FormatError("qevm/ram/none", "the stream holds no memory", { source: report.source });
-  const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
-    stream,
-    ram,
-    envelope.domain ?? {},
-    settingsOf(options),
-  );
-  const problems = report.findings
-    .filter(({ severity }) => severity !== "note")
-    .map(({ message }) => message);
-  const dropped = problems.length - MOST_WARNINGS;
-  return {
-    arch,
-    memory,
-    vcpus,
-    facts: {
-      ...factsOf(stream, map, envelope, report.source),
-      ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
-    },
-    warnings: [
-      ...(envelope.warnings ?? []),
-      ...problems.slice(0, MOST_WARNINGS),
-      ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
-      ...map.warnings,
-      ...(isArchKnown ? [] : [`no processor's state is in the stream: taken for ${arch.name}`]),
-    ],
-    blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
-    close: async () => {
-      for (const spool of spools.splice(0)) spool.close();
-    },
-  };
 }
 
 /** What was running when the guest was saved: `running`, `paused`. */

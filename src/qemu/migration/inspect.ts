@@ -4,7 +4,6 @@ import type { Inspection, OpenOptions } from "../../guest/input-format.js";
 import { type Software, softwareOf } from "../../guest/software.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
-import { loadCodec } from "../../io/codecs/codec.js";
 import { GuestscopeError } from "../../io/errors.js";
 import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices.js";
@@ -14,7 +13,8 @@ import type { MachineMap } from "./machine-map.js";
 import type { BlockPages, RamBlock, Round } from "./ram.js";
 import { processorsOf } from "./registers.js";
 import type { CommandInfo, SectionInfo } from "./section.js";
-import { type QevmStream, readStream } from "./stream.js";
+import { withStream } from "./spooled-stream.js";
+import type { QevmStream } from "./stream.js";
 import { guestOf, settingsOf, type StreamGuest } from "./stream-guest.js";
 
 /** One block and what the stream holds of it. */
@@ -66,27 +66,13 @@ export async function inspectStream(
   envelope: Partial<Envelope> = {},
 ): Promise<QevmInspection> {
   const report = new Report(envelope.source ?? input.name);
-  const { progress, openSpool } = options;
-  const spools: { close(): void }[] = [];
-  try {
-    const stream = await readStream(input, report, {
-      start: envelope.start ?? 0,
-      forReading: isByteSource(input),
-      zlib: await loadCodec("zlib"),
-      spool:
-        openSpool === undefined
-          ? undefined
-          : () => {
-              const spool = openSpool();
-              spools.push(spool);
-              return spool;
-            },
-      progress: progress === undefined ? undefined : (done, total) => progress(done, total, "reading"),
-    });
-    return await describe(stream, report, options, { ...envelope, readable: isByteSource(input) });
-  } finally {
-    for (const spool of spools) spool.close();
-  }
+  const readable = isByteSource(input);
+  const how = { start: envelope.start ?? 0, forReading: readable };
+  return withStream(input, report, options, how, async (stream, close) => {
+    const inspection = await describe(stream, report, options, { ...envelope, readable });
+    close();
+    return inspection;
+  });
 }
 
 async function describe(

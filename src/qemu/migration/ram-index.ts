@@ -1,16 +1,13 @@
 import { viewOf } from "../../binary/layout.js";
 import type { MemoryRange } from "../../guest/memory.js";
 import { PageMap } from "../../guest/page-map.js";
-import type { RandomSink } from "../../io/byte-sink.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
 import type { PageCodec } from "../../io/codecs/codec.js";
 import { AbsentError, FormatError, TruncatedError } from "../../io/errors.js";
+import type { Spool } from "../../io/spool.js";
 import { ReadAhead } from "./read-ahead.js";
 import { QEVM } from "./rules.js";
 import { applyDelta, checkDelta } from "./xbzrle.js";
-
-/** A file without a name that pages can be put into and read from again. */
-export type Spool = RandomSink & ByteSource;
 
 /** Differences kept in the index (18 octets each) before all pages that have some are settled into the spool. */
 const MOST_DELTAS = 2 << 20;

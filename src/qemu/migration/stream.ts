@@ -21,7 +21,7 @@ import {
 } from "./layout.js";
 import { unpluggedPages } from "./memory-devices.js";
 import { type BlockPages, countPages, type RamBlock, RamReader } from "./ram.js";
-import type { Spool } from "./ram-index.js";
+import type { Spool } from "../../io/spool.js";
 import { QEVM } from "./rules.js";
 import type { CommandInfo, SectionInfo } from "./section.js";
 import { SectionEnds } from "./section-ends.js";
