@@ -104,6 +104,12 @@ function kindEnd({ low, high }: Table, page: number, end: number): number {
   return at;
 }
 
+function checkFrames(first: number, count: number): void {
+  // written so that NaN is refused as well
+  if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
+    throw new FormatError("guest/frame-range", `guest frame 0x${first.toString(16)} is beyond any machine`);
+}
+
 export class PageIndex {
   /** Octets from one page to the next, in the guest and in the source. */
   readonly pageSize: number;
@@ -164,9 +170,7 @@ export class PageIndex {
 
   /** Gives `count` frames from `first` on the codes that continue `code`; what they were before is forgotten. */
   set(first: number, count: number, code: number): void {
-    // written so that NaN is refused as well
-    if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
-      throw new FormatError("guest/frame-range", `guest frame 0x${first.toString(16)} is beyond any machine`);
+    checkFrames(first, count);
     let frame = first;
     let left = count;
     let value = code;
@@ -183,8 +187,7 @@ export class PageIndex {
 
   /** As `set`, for frames whose codes, offsets all, are `spacing` apart. */
   setSpaced(first: number, count: number, offset: number, spacing: number): void {
-    if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
-      throw new FormatError("guest/frame-range", `guest frame 0x${first.toString(16)} is beyond any machine`);
+    checkFrames(first, count);
     for (let done = 0; done < count; ) {
       const key = Math.floor((first + done) / CHUNK);
       const page = (first + done) % CHUNK;
