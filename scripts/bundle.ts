@@ -8,20 +8,24 @@ import { build } from "esbuild";
  */
 const root = path.resolve(import.meta.dirname, "..");
 const folder = path.join(root, "dist/cli");
-const PROGRAMS = [
-  "main",
-  "compat/verify-stream-v2",
-  "compat/convert-legacy-stream",
-  "compat/dump-guest-memory",
-] as const;
-/** Packages that bring WebAssembly: loaded when needed, as they are. */
-const CODECS = ["@bokuweb/zstd-wasm", "fflate", "fzstd", "xz-decompress", "zstddec"];
 const LICENSES = "LICENSES.txt";
 
 interface Manifest {
   readonly version: string;
   readonly license: string;
 }
+
+const manifestOf = (home: string): unknown =>
+  JSON.parse(fs.readFileSync(path.join(home, "package.json"), "utf8"));
+
+const { bin, dependencies } = manifestOf(root) as {
+  bin: Readonly<Record<string, string>>;
+  dependencies: Readonly<Record<string, string>>;
+};
+/** Files of the programs within `dist/cli`, without `.js`: the sources' names. */
+const PROGRAMS = Object.values(bin).map((file) => path.relative("dist/cli", file).replace(/\.js$/, ""));
+/** Every start needs it; the other packages, codecs that bring WebAssembly, are loaded when needed, as they are. */
+const JOINED = "argparse";
 
 /** Packages by the files of theirs that were joined in, with their licences' texts. */
 function licenses(inputs: readonly string[]): string {
@@ -30,7 +34,7 @@ function licenses(inputs: readonly string[]): string {
     .sort()
     .map((name) => {
       const home = path.join(root, "node_modules", name);
-      const manifest = JSON.parse(fs.readFileSync(path.join(home, "package.json"), "utf8")) as Manifest;
+      const manifest = manifestOf(home) as Manifest;
       const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
       const text = file === undefined ? [] : ["", fs.readFileSync(path.join(home, file), "utf8").trim()];
       return [`${name} ${manifest.version}, ${manifest.license}`, ...text, ""].join("\n");
@@ -52,7 +56,7 @@ const { metafile } = await build({
   format: "esm",
   platform: "node",
   target: "node20.19",
-  external: CODECS,
+  external: Object.keys(dependencies).filter((name) => name !== JOINED),
   // packages of the older kind ask for Node's modules by require()
   banner: {
     js: 'import { createRequire as requireFrom } from "node:module";\nconst require = requireFrom(import.meta.url);',
