@@ -1,5 +1,5 @@
 import { latin1, readU64, viewOf } from "../binary/layout.js";
-import { loadCodec } from "../io/codecs/codec.js";
+import { loadDecompressor } from "../io/codecs/codec.js";
 import { FormatError } from "../io/errors.js";
 import type { ElfFile, ElfSection } from "./file.js";
 import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } from "./layout.js";
@@ -29,9 +29,9 @@ export async function unpackSection(
   if (size > Math.min(HELD_LIMIT, (packed.length + 64) * RATIO_LIMIT[method])) {
     throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
   }
-  const codec = await loadCodec(method);
+  const decompress = await loadDecompressor(method);
   try {
-    return codec.decompress(packed, size);
+    return decompress(packed, size);
   } catch (error) {
     if (error instanceof FormatError) throw refuse(`damaged contents: ${error.message}`);
     throw error;

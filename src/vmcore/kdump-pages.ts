@@ -1,5 +1,5 @@
 import { readU64, viewOf } from "../binary/layout.js";
-import { type CodecName, loadCodec, type PageCodec } from "../io/codecs/codec.js";
+import { type CodecName, loadDecompressor, type PageDecompressor } from "../io/codecs/codec.js";
 import { type ByteSource, type MaybePromise } from "../io/byte-source.js";
 import { AbsentError, FormatError } from "../io/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
@@ -30,7 +30,7 @@ export class KdumpPages {
   readonly file: KdumpFile;
   /** Descriptors of the whole dump before this file's first. */
   readonly firstToken: number;
-  readonly #codecs = new Map<number, PageCodec>();
+  readonly #decompressors = new Map<number, PageDecompressor>();
   #view = viewOf(new Uint8Array(WINDOW * SIZE));
   /** The window before, to be filled next; taken away while a read into it is under way. */
   #spare: Uint8Array | undefined;
@@ -51,7 +51,7 @@ export class KdumpPages {
   async load(flags: Iterable<number>): Promise<void> {
     for (const flag of flags) {
       const name = CODEC_OF.get(flag);
-      if (name !== undefined) this.#codecs.set(flag, await loadCodec(name));
+      if (name !== undefined) this.#decompressors.set(flag, await loadDecompressor(name));
     }
   }
 
@@ -112,8 +112,8 @@ export class KdumpPages {
       const read = this.#source.read(offset, into);
       return read instanceof Promise ? read.then(() => undefined) : undefined;
     }
-    const codec = this.#codecs.get(flags);
-    if (codec === undefined)
+    const decompress = this.#decompressors.get(flags);
+    if (decompress === undefined)
       return this.load([flags]).then(() => this.#unpackFrom(offset, size, flags, into));
     return this.#unpackFrom(offset, size, flags, into);
   }
@@ -122,16 +122,16 @@ export class KdumpPages {
     if (this.#packed.length < size) this.#packed = new Uint8Array(this.file.blockSize);
     const packed = this.#packed.subarray(0, size);
     const unpack = (bytes: Uint8Array): void => {
-      const codec = this.#codecs.get(flags);
+      const decompress = this.#decompressors.get(flags);
       const place = { source: this.file.name, offset };
-      if (codec === undefined)
+      if (decompress === undefined)
         throw new FormatError(
           "kdump/descriptor/invalid",
           `compression 0x${flags.toString(16)} is unknown`,
           place,
         );
       try {
-        into.set(codec.decompress(bytes, this.file.blockSize));
+        into.set(decompress(bytes, this.file.blockSize));
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
         throw new FormatError("kdump/page/damaged", error.message, place);

@@ -3,7 +3,7 @@ import type { GuestImage } from "../guest/image.js";
 import { kernelBanner } from "../guest/linux.js";
 import type { MemoryRange } from "../guest/memory.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
-import { CODEC_NAMES, loadCodec } from "../io/codecs/codec.js";
+import { CODEC_NAMES, loadCompressor } from "../io/codecs/codec.js";
 import {
   BufferStore,
   type PackedPages,
@@ -35,11 +35,11 @@ export type PoolFactory = (settings: PackSettings, threads: number | undefined) 
 /** Packs in the calling thread: for browsers and small guests. */
 export const packInPlace: PoolFactory = async (settings) => {
   const name = CODEC_NAMES.find((known) => known === settings.codec);
-  const codec = name === undefined ? undefined : await loadCodec(name);
+  const compress = name === undefined ? undefined : await loadCompressor(name);
   const store = new BufferStore();
   return {
     width: 1,
-    pack: async (pages) => packPages(pages, settings, codec, store.take(pages.buffer.byteLength)),
+    pack: async (pages) => packPages(pages, settings, compress, store.take(pages.buffer.byteLength)),
     memory: (size) => store.take(size),
     recycle({ pages, data }) {
       store.give(pages);

@@ -1,41 +1,57 @@
 import { FormatError } from "../errors.js";
 
-/** Packs and unpacks one page or block at a time. */
+/**
+ * Unpacks one page or block to exactly `outputLength` octets.
+ * @throws FormatError `codec/<name>` when the input is damaged or of another length.
+ */
+export type PageDecompressor = (input: Uint8Array, outputLength: number) => Uint8Array;
+
+/** Packs one page; `level` as the library counts, ignored by codecs without levels. */
+export type PageCompressor = (input: Uint8Array, level: number) => Uint8Array;
+
+/** Both ways of a compression, each made ready by itself: that takes as long as packing a thousand pages. */
 export interface PageCodec {
-  /**
-   * Unpacks to exactly `outputLength` octets.
-   * @throws FormatError `codec/<name>` when the input is damaged or of another length.
-   */
-  decompress(input: Uint8Array, outputLength: number): Uint8Array;
-  /** Packs; `level` as the library counts, ignored by codecs without levels. */
-  compress?(input: Uint8Array, level: number): Uint8Array;
+  readonly decompressor: () => Promise<PageDecompressor>;
+  readonly compressor: () => Promise<PageCompressor>;
 }
 
 export const CODEC_NAMES = ["zlib", "lzo", "snappy", "zstd"] as const;
 export type CodecName = (typeof CODEC_NAMES)[number];
 
-type Loader = () => Promise<PageCodec>;
-
 /** Browser-safe implementations, each loaded when it is first used. */
-const loaders: Record<CodecName, Loader> = {
-  zlib: loadFflate,
-  lzo: async () => (await import("./lzo.js")).lzo,
-  snappy: async () => (await import("./snappy.js")).snappy,
-  zstd: loadZstd,
+const codecs: Record<CodecName, PageCodec> = {
+  zlib: loadedOnce({ decompressor: fflateDecompressor, compressor: fflateCompressor }),
+  lzo: loadedOnce({
+    decompressor: async () => (await import("./lzo.js")).lzoDecompress,
+    compressor: async () => (await import("./lzo.js")).lzoCompress,
+  }),
+  snappy: loadedOnce({
+    decompressor: async () => (await import("./snappy.js")).snappyDecompress,
+    compressor: async () => (await import("./snappy.js")).snappyCompress,
+  }),
+  zstd: loadedOnce({ decompressor: zstdDecompressor, compressor: zstdCompressor }),
 };
-const loaded = new Map<CodecName, Promise<PageCodec>>();
 
 /** Puts another implementation in place, such as a platform's own. */
-export function installCodec(name: CodecName, load: Loader): void {
-  loaders[name] = load;
-  loaded.delete(name);
+export function installCodec(name: CodecName, codec: PageCodec): void {
+  codecs[name] = loadedOnce(codec);
 }
 
-/** The codec of a name, loaded once. */
-export function loadCodec(name: CodecName): Promise<PageCodec> {
-  const known = loaded.get(name) ?? loaders[name]();
-  loaded.set(name, known);
-  return known;
+export function loadDecompressor(name: CodecName): Promise<PageDecompressor> {
+  return codecs[name].decompressor();
+}
+
+export function loadCompressor(name: CodecName): Promise<PageCompressor> {
+  return codecs[name].compressor();
+}
+
+function loadedOnce({ decompressor, compressor }: PageCodec): PageCodec {
+  let decompress: Promise<PageDecompressor> | undefined;
+  let compress: Promise<PageCompressor> | undefined;
+  return {
+    decompressor: () => (decompress ??= decompressor()),
+    compressor: () => (compress ??= compressor()),
+  };
 }
 
 /** Wraps what a foreign decoder throws or gives back into this project's errors. */
@@ -57,30 +73,29 @@ export function checkedDecompress(
   );
 }
 
-async function loadFflate(): Promise<PageCodec> {
-  const { unzlibSync, zlibSync } = await import("fflate");
-  return {
-    // one octet of room more, so that longer output shows
-    decompress: (input, outputLength) =>
-      checkedDecompress("zlib", outputLength, () =>
-        unzlibSync(input, { out: new Uint8Array(outputLength + 1) }),
-      ),
-    compress: (input, level) => zlibSync(input, { level: Math.max(0, Math.min(level, 9)) as 0 | 1 | 9 }),
-  };
+async function fflateDecompressor(): Promise<PageDecompressor> {
+  const { unzlibSync } = await import("fflate");
+  // one octet of room more, so that longer output shows
+  return (input, outputLength) =>
+    checkedDecompress("zlib", outputLength, () =>
+      unzlibSync(input, { out: new Uint8Array(outputLength + 1) }),
+    );
 }
 
-async function loadZstd(): Promise<PageCodec> {
+async function fflateCompressor(): Promise<PageCompressor> {
+  const { zlibSync } = await import("fflate");
+  return (input, level) => zlibSync(input, { level: Math.max(0, Math.min(level, 9)) as 0 | 1 | 9 });
+}
+
+async function zstdDecompressor(): Promise<PageDecompressor> {
   const { ZSTDDecoder } = await import("zstddec");
   const decoder = new ZSTDDecoder();
   await decoder.init();
-  return {
-    decompress: (input, outputLength) =>
-      checkedDecompress("zstd", outputLength, () => decoder.decode(input, outputLength)),
-    compress: await loadZstdCompressor(),
-  };
+  return (input, outputLength) =>
+    checkedDecompress("zstd", outputLength, () => decoder.decode(input, outputLength));
 }
 
-async function loadZstdCompressor(): Promise<NonNullable<PageCodec["compress"]>> {
+async function zstdCompressor(): Promise<PageCompressor> {
   const { compressUsingDict, createCCtx, init } = await import("@bokuweb/zstd-wasm");
   await init();
   // one context for all pages, and no dictionary: setting up a context takes longer than packing a page

@@ -1,4 +1,3 @@
-import type { PageCodec } from "./codec.js";
 import { FormatError } from "../errors.js";
 import { findMatches } from "./matches.js";
 
@@ -145,6 +144,3 @@ export function lzoCompress(input: Uint8Array): Uint8Array {
   output[to++] = 0;
   return output.slice(0, to);
 }
-
-/** As kdump writes and reads it. */
-export const lzo: PageCodec = { decompress: lzoDecompress, compress: lzoCompress };

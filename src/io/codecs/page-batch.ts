@@ -1,5 +1,5 @@
 import { areZero } from "../zeros.js";
-import type { PageCodec } from "./codec.js";
+import type { PageCompressor } from "./codec.js";
 
 /** Pages packed one by one, in order. */
 export interface PackedPages {
@@ -47,13 +47,13 @@ export class BufferStore {
 }
 
 /**
- * Packs a batch. `pages` starts at a multiple of 4 in its buffer; without a codec pages stay as they are.
+ * Packs a batch. `pages` starts at a multiple of 4 in its buffer; without a compressor pages stay as they are.
  * @param into Memory for the packed pages, as large as `pages`; what it holds is lost.
  */
 export function packPages(
   pages: Uint8Array,
   { level, pageSize }: PackSettings,
-  codec: PageCodec | undefined,
+  compress: PageCompressor | undefined,
   into: Uint8Array = new Uint8Array(pages.length),
 ): PackedPages {
   const count = Math.floor(pages.length / pageSize);
@@ -64,7 +64,7 @@ export function packPages(
   for (let i = 0; i < count; i += 1) {
     if (areZero(words, i * perPage, (i + 1) * perPage)) continue;
     const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
-    const packed = codec?.compress?.(page, level);
+    const packed = compress?.(page, level);
     const kept = packed !== undefined && packed.length < pageSize ? packed : page;
     into.set(kept, to);
     sizes[i] = kept.length;

@@ -1,4 +1,3 @@
-import type { PageCodec } from "./codec.js";
 import { FormatError } from "../errors.js";
 import { findMatches } from "./matches.js";
 
@@ -96,6 +95,3 @@ export function snappyCompress(input: Uint8Array): Uint8Array {
   });
   return output.slice(0, to);
 }
-
-/** As kdump writes and reads it. */
-export const snappy: PageCodec = { decompress: snappyDecompress, compress: snappyCompress };

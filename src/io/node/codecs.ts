@@ -24,20 +24,20 @@ const native: NativeZstd = zlib as NativeZstd;
 export function installNodeCodecs(): void {
   // ten times as fast as the typed arrays' own search, and for patterns
   installOctetSearch((bytes, pattern, from) => Buffer.prototype.indexOf.call(bytes, pattern, from));
-  installCodec("zlib", async () => nodeZlib);
+  installCodec("zlib", nodeZlib);
   installUnpacker(
     "gzip",
     through(() => zlib.createGunzip({ chunkSize: CHUNK })),
   );
   const { zstdCompressSync, zstdDecompressSync, createZstdDecompress } = native;
   if (zstdCompressSync !== undefined && zstdDecompressSync !== undefined) {
-    installCodec("zstd", async () => ({
-      decompress: (input, outputLength) =>
+    installCodec("zstd", {
+      decompressor: async () => (input, outputLength) =>
         checkedDecompress("zstd", outputLength, () =>
           zstdDecompressSync(input, { maxOutputLength: Math.max(1, outputLength) }),
         ),
-      compress: (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } }),
-    }));
+      compressor: async () => (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } }),
+    });
   }
   if (createZstdDecompress !== undefined) {
     installUnpacker(
@@ -48,7 +48,7 @@ export function installNodeCodecs(): void {
 }
 
 const nodeZlib: PageCodec = {
-  decompress: (input, outputLength) =>
+  decompressor: async () => (input, outputLength) =>
     checkedDecompress("zlib", outputLength, () =>
       zlib.inflateSync(input, {
         maxOutputLength: Math.max(1, outputLength),
@@ -56,7 +56,7 @@ const nodeZlib: PageCodec = {
       }),
     ),
   // a window of the input's size: setting up a larger one takes longer than packing a page
-  compress: (input, level) =>
+  compressor: async () => (input, level) =>
     zlib.deflateSync(input, {
       level,
       windowBits: Math.max(9, Math.min(15, Math.ceil(Math.log2(Math.max(1, input.length))))),

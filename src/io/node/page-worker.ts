@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { CODEC_NAMES, loadCodec } from "../codecs/codec.js";
+import { CODEC_NAMES, loadCompressor } from "../codecs/codec.js";
 import { type PackSettings, packPages } from "../codecs/page-batch.js";
 import { installNodeCodecs } from "./codecs.js";
 import type { PageJob } from "./page-workers.js";
@@ -8,9 +8,9 @@ import type { PageJob } from "./page-workers.js";
 const settings = workerData as PackSettings;
 installNodeCodecs();
 const name = CODEC_NAMES.find((known) => known === settings.codec);
-const codec = name === undefined ? undefined : await loadCodec(name);
+const compress = name === undefined ? undefined : await loadCompressor(name);
 parentPort?.on("message", ({ pages, into }: PageJob) => {
-  const packed = packPages(pages, settings, codec, into);
+  const packed = packPages(pages, settings, compress, into);
   const moved = [pages.buffer, packed.data.buffer, packed.sizes.buffer] as ArrayBuffer[];
   parentPort?.postMessage(packed, moved);
 });

@@ -4,7 +4,7 @@ import type { OpenOptions, VerifyOptions } from "../../guest/input-format.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { MemorySink } from "../../io/byte-sink.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
-import { loadCodec } from "../../io/codecs/codec.js";
+import { loadDecompressor } from "../../io/codecs/codec.js";
 import { decompressStream } from "../../io/codecs/streams.js";
 import { FormatError } from "../../io/errors.js";
 import { type Envelope, openStream } from "../migration/guest-image.js";
@@ -139,7 +139,7 @@ export async function verifySave(
   const stream = await readStream(opened.stream, report, {
     start: opened.start,
     checkCompressed: true,
-    zlib: await loadCodec("zlib"),
+    zlib: await loadDecompressor("zlib"),
     progress,
   });
   const { machine } = opened.envelope.domain;

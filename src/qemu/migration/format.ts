@@ -1,5 +1,5 @@
 import type { InputFormat } from "../../guest/input-format.js";
-import { loadCodec } from "../../io/codecs/codec.js";
+import { loadDecompressor } from "../../io/codecs/codec.js";
 import { isQevm } from "./detect.js";
 
 /** A QEMU migration stream in a file: `migrate "exec:cat > f"`, `migrate file:f`, `virsh dump`. */
@@ -12,7 +12,7 @@ export const qemuMigration: InputFormat = {
     const { readStream } = await import("./stream.js");
     await readStream(input, report, {
       checkCompressed: true,
-      zlib: await loadCodec("zlib"),
+      zlib: await loadDecompressor("zlib"),
       progress: options.progress,
     });
   },

@@ -2,7 +2,7 @@ import { viewOf } from "../../binary/layout.js";
 import type { MemoryRange } from "../../guest/memory.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
-import type { PageCodec } from "../../io/codecs/codec.js";
+import type { PageDecompressor } from "../../io/codecs/codec.js";
 import { AbsentError, FormatError, TruncatedError } from "../../io/errors.js";
 import type { Spool } from "../../io/spool.js";
 import { ReadAhead } from "./read-ahead.js";
@@ -49,7 +49,7 @@ function grown<T extends Float64Array | Uint16Array>(array: T, larger: T): T {
 export interface RamIndexOptions {
   readonly pageSize: number;
   /** Decodes pages of the compress capability; needed before such a page is read. */
-  readonly zlib?: PageCodec | undefined;
+  readonly zlib?: PageDecompressor | undefined;
   /** Where pages go whose differences grow too many to index. Without it the index grows with them. */
   readonly spool?: (() => Spool) | undefined;
   /** Keep what reading needs (differences, places of compressed pages); verification doesn't. */
@@ -276,7 +276,7 @@ export class RamIndex {
         source: this.#source.name,
       });
     try {
-      return zlib.decompress(packed, pageSize);
+      return zlib(packed, pageSize);
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       throw new FormatError(QEVM.compressData.code, `a compressed page is damaged: ${error.message}`, {

@@ -1,7 +1,7 @@
 import type { Report } from "../../findings/report.js";
 import type { OpenOptions } from "../../guest/input-format.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
-import { loadCodec } from "../../io/codecs/codec.js";
+import { loadDecompressor } from "../../io/codecs/codec.js";
 import type { Spool } from "../../io/spool.js";
 import { type QevmStream, type ReadOptions, readStream } from "./stream.js";
 
@@ -23,7 +23,7 @@ export async function withStream<T>(
   try {
     const stream = await readStream(input, report, {
       ...how,
-      zlib: await loadCodec("zlib"),
+      zlib: await loadDecompressor("zlib"),
       spool:
         openSpool === undefined
           ? undefined

@@ -2,7 +2,7 @@ import { viewOf } from "../../binary/layout.js";
 import type { Report } from "../../findings/report.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
-import type { PageCodec } from "../../io/codecs/codec.js";
+import type { PageDecompressor } from "../../io/codecs/codec.js";
 import { FormatError } from "../../io/errors.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { DeviceSections } from "./device-sections.js";
@@ -54,7 +54,7 @@ export interface ReadOptions {
   readonly forReading?: boolean;
   /** Decompress every page of the compress capability, to know which are damaged. */
   readonly checkCompressed?: boolean;
-  readonly zlib?: PageCodec | undefined;
+  readonly zlib?: PageDecompressor | undefined;
   readonly spool?: (() => Spool) | undefined;
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
