@@ -11,13 +11,13 @@ import { missingLines, percent } from "./present/memory.js";
 import { Progress } from "./progress.js";
 import { print, printError, printJson, size } from "./terminal.js";
 
-/** Outputs by name; loaded when asked for. */
-const WRITERS: Readonly<Record<string, () => Promise<VmcoreWriter>>> = {
+/** Outputs by name; loaded, and made ready for these options, when asked for. */
+const WRITERS: Readonly<Record<string, (options: WriteOptions) => Promise<VmcoreWriter>>> = {
   elf: async () => (await import("../vmcore/elf-writer.js")).elfWriter,
-  kdump: async () => {
-    const { createPageWorkers } = await import("../io/node/page-workers.js");
-    const { createKdumpWriter } = await import("../vmcore/kdump-writer.js");
-    return createKdumpWriter(async (settings, threads) => createPageWorkers(settings, threads));
+  kdump: async (options) => {
+    const { pageWorkersAhead } = await import("../io/node/page-workers.js");
+    const { createKdumpWriter, kdumpPacking } = await import("../vmcore/kdump-writer.js");
+    return createKdumpWriter(pageWorkersAhead(kdumpPacking(options), options.threads));
   },
   "xen-core": async () => (await import("../vmcore/xen-core-writer.js")).xenCoreWriter,
   raw: async () => (await import("../vmcore/raw-writer.js")).rawWriter,
@@ -99,18 +99,18 @@ export const command: Command = {
     const tell = options.quiet || options.json ? () => undefined : toStdout ? printError : print;
     const progress = new Progress(!options.quiet);
     const range = options.range === undefined ? undefined : parseRange(options.range);
-    const writer = await (WRITERS[options.to] ?? WRITERS.elf)?.();
+    const how: WriteOptions = {
+      ...(range === undefined ? {} : { range }),
+      ...(options.compress === undefined ? {} : { compress: options.compress }),
+      ...(options.level === undefined ? {} : { level: options.level }),
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+      progress: (done, total) => progress.update(done, total, "writing"),
+    };
+    const writer = await (WRITERS[options.to] ?? WRITERS.elf)?.(how);
     if (writer === undefined) throw new UsageError(`no output format '${options.to}'`);
     const open = { partial: options.partial, progress: progress.update };
     return withGuest(options.input, args, open, async (guest) => {
       progress.done();
-      const how: WriteOptions = {
-        ...(range === undefined ? {} : { range }),
-        ...(options.compress === undefined ? {} : { compress: options.compress }),
-        ...(options.level === undefined ? {} : { level: options.level }),
-        ...(options.threads === undefined ? {} : { threads: options.threads }),
-        progress: (done, total) => progress.update(done, total, "writing"),
-      };
       if (!options.json) tellWarnings(guest.warnings);
       const intact = async (): Promise<GuestImage> => {
         const checked = await withoutDamage(guest, (done, total) =>

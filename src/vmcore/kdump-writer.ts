@@ -3,13 +3,12 @@ import type { GuestImage } from "../guest/image.js";
 import { kernelBanner } from "../guest/linux.js";
 import type { MemoryRange } from "../guest/memory.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
-import { CODEC_NAMES, loadCompressor } from "../io/codecs/codec.js";
 import {
-  BufferStore,
   type PackedPages,
-  packPages,
+  packInPlace,
   type PackSettings,
   type PagePool,
+  type PoolFactory,
 } from "../io/codecs/page-batch.js";
 import { AbsentError, FormatError, UsageError } from "../io/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
@@ -23,31 +22,11 @@ import {
 } from "./writer.js";
 
 /** Octets of pages that go to a worker at a time. */
-const BATCH = 1 << 20;
+const BATCH = 2 << 20;
 /** Descriptors and bitmaps are written in windows of this size. */
 const WINDOW = 256 << 10;
 const DEFAULT_PAGE = 4096;
 const LARGEST_PAGE = 65536;
-
-/** Makes the threads (or their stand-in) that pack pages. */
-export type PoolFactory = (settings: PackSettings, threads: number | undefined) => Promise<PagePool>;
-
-/** Packs in the calling thread: for browsers and small guests. */
-export const packInPlace: PoolFactory = async (settings) => {
-  const name = CODEC_NAMES.find((known) => known === settings.codec);
-  const compress = name === undefined ? undefined : await loadCompressor(name);
-  const store = new BufferStore();
-  return {
-    width: 1,
-    pack: async (pages) => packPages(pages, settings, compress, store.take(pages.buffer.byteLength)),
-    memory: (size) => store.take(size),
-    recycle({ pages, data }) {
-      store.give(pages);
-      store.give(data);
-    },
-    close: async () => undefined,
-  };
-};
 
 /** A writer of plain kdump-compressed dumps (diskdump version 6) that packs pages with what `createPool` makes. */
 export function createKdumpWriter(createPool: PoolFactory = packInPlace): VmcoreWriter {
@@ -63,9 +42,9 @@ export function createKdumpWriter(createPool: PoolFactory = packInPlace): Vmcore
   };
 }
 
-function compressionOf(options: WriteOptions): string {
-  const compress = options.compress ?? "zlib";
-  if (compress === "none" || compress in COMPRESSION_FLAGS) return compress;
+/** How these options have pages packed. @throws UsageError for a compression that kdumps don't have. */
+export function kdumpPacking({ compress = "zlib", level = 1 }: WriteOptions): PackSettings {
+  if (compress === "none" || compress in COMPRESSION_FLAGS) return { codec: compress, level };
   const names = [...Object.keys(COMPRESSION_FLAGS), "none"].join(", ");
   throw new UsageError(`kdump can't compress with '${compress}'; it can with ${names}`);
 }
@@ -76,13 +55,11 @@ async function writeKdump(
   options: WriteOptions,
   createPool: PoolFactory,
 ): Promise<WriteReport> {
-  const compress = compressionOf(options);
-  const blockSize = pageSizeOf(guest);
-  const settings: PackSettings = { codec: compress, level: options.level ?? 1, pageSize: blockSize };
-  // threads start while the headers are made
+  const settings = kdumpPacking(options);
+  // threads begin while the headers are made
   const pool = await createPool(settings, options.threads);
   try {
-    return await writeDump(pool, settings, guest, sink, options);
+    return await writeDump(pool, settings.codec, guest, sink, options);
   } finally {
     await pool.close();
   }
@@ -90,11 +67,12 @@ async function writeKdump(
 
 async function writeDump(
   pool: PagePool,
-  { codec: compress, pageSize: blockSize }: PackSettings,
+  compress: string,
   guest: GuestImage,
   sink: RandomSink,
   options: WriteOptions,
 ): Promise<WriteReport> {
+  const blockSize = pageSizeOf(guest);
   const selection = selectMemory(guest, options.range);
   const { runs, cut } = wholeBlocks(selection.runs, blockSize);
   const ends = [...runs, ...selection.missing].map(({ end }) => end);
@@ -347,7 +325,7 @@ class Packer {
 
   #dispatch(): void {
     if (this.#buffer === undefined || this.#filled === 0) return;
-    const batch = this.#pool.pack(this.#buffer.subarray(0, this.#filled));
+    const batch = this.#pool.pack(this.#buffer.subarray(0, this.#filled), this.#pageSize);
     // a failure is met when the batch is its turn, not before
     batch.catch(() => undefined);
     this.#pending.push({ batch });

@@ -10,7 +10,7 @@ import { crc32 } from "../../src/io/codecs/checksums.js";
 import { UsageError } from "../../src/io/errors.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
 import { openFile } from "../../src/io/node/files.js";
-import { createPageWorkers } from "../../src/io/node/page-workers.js";
+import { startPageWorkers } from "../../src/io/node/page-workers.js";
 import { kdump, type KdumpInspection } from "../../src/vmcore/kdump-format.js";
 import { createKdumpWriter } from "../../src/vmcore/kdump-writer.js";
 import type { WriteOptions } from "../../src/vmcore/writer.js";
@@ -120,7 +120,7 @@ describe("kdump writer", () => {
   it.skipIf(notBuilt)("worker threads write the same octets", async () => {
     const { guest } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
     const workers = createKdumpWriter(async (settings, threads) =>
-      createPageWorkers(settings, threads, program),
+      startPageWorkers(settings, threads, program),
     );
     for (const compress of COMPRESSIONS) {
       const file = new MemoryFile();

@@ -1,5 +1,5 @@
 import { areZero } from "../zeros.js";
-import type { PageCompressor } from "./codec.js";
+import { CODEC_NAMES, loadCompressor } from "./codec.js";
 
 /** Pages packed one by one, in order. */
 export interface PackedPages {
@@ -16,15 +16,14 @@ export interface PackSettings {
   /** `none`: zero pages are found, the others stay as they are. */
   readonly codec: string;
   readonly level: number;
-  readonly pageSize: number;
 }
 
 /** Packs batches of pages, perhaps several at a time. */
 export interface PagePool {
   /** Batches that can usefully be under way. */
   readonly width: number;
-  /** Takes over the memory of `pages` (a whole number of pages) for good. */
-  pack(pages: Uint8Array): Promise<PackedPages>;
+  /** Takes over the memory of `pages` (a whole number of pages of `pageSize` octets) for good. */
+  pack(pages: Uint8Array, pageSize: number): Promise<PackedPages>;
   /** Gives back the memory of a result that is done with, for later ones. */
   recycle(packed: PackedPages): void;
   /** Memory for `size` octets of pages: used before, or new. What it holds is of no meaning. */
@@ -46,15 +45,26 @@ export class BufferStore {
   }
 }
 
+/** Packs one page. */
+type Pack = (page: Uint8Array) => Uint8Array;
+
+/** What packs pages as the settings say; undefined: they stay as they are. */
+export async function loadPack({ codec, level }: PackSettings): Promise<Pack | undefined> {
+  const name = CODEC_NAMES.find((known) => known === codec);
+  if (name === undefined) return undefined;
+  const compress = await loadCompressor(name);
+  return (page) => compress(page, level);
+}
+
 /**
- * Packs a batch. `pages` starts at a multiple of 4 in its buffer; without a compressor pages stay as they are.
+ * Packs a batch. `pages` starts at a multiple of 4 in its buffer.
  * @param into Memory for the packed pages, as large as `pages`; what it holds is lost.
  */
 export function packPages(
   pages: Uint8Array,
-  { level, pageSize }: PackSettings,
-  compress: PageCompressor | undefined,
-  into: Uint8Array = new Uint8Array(pages.length),
+  pageSize: number,
+  pack: Pack | undefined,
+  into: Uint8Array,
 ): PackedPages {
   const count = Math.floor(pages.length / pageSize);
   const sizes = new Uint32Array(count);
@@ -64,7 +74,7 @@ export function packPages(
   for (let i = 0; i < count; i += 1) {
     if (areZero(words, i * perPage, (i + 1) * perPage)) continue;
     const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
-    const packed = compress?.(page, level);
+    const packed = pack?.(page);
     const kept = packed !== undefined && packed.length < pageSize ? packed : page;
     into.set(kept, to);
     sizes[i] = kept.length;
@@ -72,3 +82,22 @@ export function packPages(
   }
   return { pages, data: into.subarray(0, to), sizes };
 }
+
+/** Makes what packs pages. `threads` undefined: as many as are useful. */
+export type PoolFactory = (settings: PackSettings, threads?: number) => Promise<PagePool>;
+
+/** Packs in the calling thread: for browsers and small guests. */
+export const packInPlace: PoolFactory = async (settings) => {
+  const pack = await loadPack(settings);
+  const store = new BufferStore();
+  return {
+    width: 1,
+    pack: async (pages, pageSize) => packPages(pages, pageSize, pack, store.take(pages.buffer.byteLength)),
+    memory: (size) => store.take(size),
+    recycle({ pages, data }) {
+      store.give(pages);
+      store.give(data);
+    },
+    close: async () => undefined,
+  };
+};

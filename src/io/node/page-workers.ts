@@ -1,10 +1,17 @@
 import * as os from "node:os";
 import { Worker } from "node:worker_threads";
-import { BufferStore, type PackedPages, type PackSettings, type PagePool } from "../codecs/page-batch.js";
+import {
+  BufferStore,
+  type PackedPages,
+  type PackSettings,
+  type PagePool,
+  type PoolFactory,
+} from "../codecs/page-batch.js";
 
 /** What a thread is sent: pages, and memory for their packed form. Both are handed over, and come back. */
 export interface PageJob {
   readonly pages: Uint8Array;
+  readonly pageSize: number;
   readonly into: Uint8Array;
 }
 
@@ -21,12 +28,16 @@ interface Thread {
 
 const PROGRAM = new URL("./page-worker.js", import.meta.url);
 
+/** Batches a thread has at most: one in work, the others at hand while the caller reads, writes or waits its turn. */
+const DEPTH = 4;
+
 /**
- * Worker threads that pack pages.
+ * Starts worker threads that pack pages: they come up while the caller opens its input. They keep no process alive
+ * before their first batch.
  * @param threads How many; default: one a processor.
  * @param program The compiled page-worker.js, where it doesn't lie beside this module.
  */
-export function createPageWorkers(
+export function startPageWorkers(
   settings: PackSettings,
   threads: number = os.availableParallelism(),
   program: URL = PROGRAM,
@@ -34,6 +45,7 @@ export function createPageWorkers(
   let failure: Error | undefined;
   const pool: Thread[] = Array.from({ length: threads }, () => {
     const worker = new Worker(program, { workerData: settings });
+    worker.unref();
     const waiting: Waiting[] = [];
     worker.on("message", (packed: PackedPages) => waiting.shift()?.resolve(packed));
     const fail = (error: Error): void => {
@@ -46,18 +58,18 @@ export function createPageWorkers(
   });
   const store = new BufferStore();
   return {
-    // one batch in work and one at hand for each thread
-    width: threads * 2,
-    async pack(pages) {
+    width: threads * DEPTH,
+    async pack(pages, pageSize) {
       if (failure !== undefined) throw failure;
-      const thread = pool.reduce((least, next) =>
+      const { worker, waiting } = pool.reduce((least, next) =>
         next.waiting.length < least.waiting.length ? next : least,
       );
+      worker.ref();
       return new Promise((resolve, reject) => {
-        thread.waiting.push({ resolve, reject });
+        waiting.push({ resolve, reject });
         const into = store.take(pages.buffer.byteLength);
-        const job: PageJob = { pages, into };
-        thread.worker.postMessage(job, [pages.buffer, into.buffer] as ArrayBuffer[]);
+        const job: PageJob = { pages, pageSize, into };
+        worker.postMessage(job, [pages.buffer, into.buffer] as ArrayBuffer[]);
       });
     },
     memory: (size) => store.take(size),
@@ -68,5 +80,15 @@ export function createPageWorkers(
     async close() {
       await Promise.all(pool.map(({ worker }) => worker.terminate()));
     },
+  };
+}
+
+/** Starts the threads of the first pool now; pools after it start theirs when they are made. */
+export function pageWorkersAhead(settings: PackSettings, threads: number | undefined): PoolFactory {
+  let ahead: PagePool | undefined = startPageWorkers(settings, threads);
+  return async (asked, count) => {
+    const pool = ahead ?? startPageWorkers(asked, count);
+    ahead = undefined;
+    return pool;
   };
 }
