@@ -8,8 +8,10 @@ import { clearOutput, GUESTSCOPE, inMemory, median, peakMemory, record, timeShel
 
 const PAGE = 4096;
 const MIB = 1 << 20;
-const SIZE = 1024 * MIB;
-/** A worker's buffers: two batches of pages, their packed forms, the library's own state. */
+const SIZE = 2048 * MIB;
+/** The library gets its pages from memory, read before its clock runs. */
+const READ = 64 * MIB;
+/** A worker's buffers: four batches of pages, their packed forms, the library's own state. */
 const WORKER_MIB = 40;
 const BASE_MIB = 150;
 
@@ -58,16 +60,20 @@ function fillPage(page: Buffer, frame: number): void {
   }
 }
 
-/** Seconds that the codec itself takes for all pages that are not zero, in one thread. */
-async function librarySeconds(file: string, name: "zlib" | "zstd"): Promise<number> {
+/** Seconds that the codec itself takes for the pages of `size` octets that are not zero, in one thread. */
+async function librarySeconds(file: string, name: "zlib" | "zstd", size: number): Promise<number> {
   const compress = await loadCompressor(name);
-  const bytes = fs.readFileSync(file).subarray(PAGE);
-  const run = (): number => {
+  const pages = Buffer.alloc(READ);
+  const fd = fs.openSync(file, "r");
+  let seconds = 0;
+  for (let from = 0; from < size; from += READ) {
+    fs.readSync(fd, pages, 0, READ, PAGE + from);
     const began = performance.now();
-    for (let at = PAGE; at < bytes.length; at += 2 * PAGE) compress(bytes.subarray(at, at + PAGE), 1);
-    return (performance.now() - began) / 1000;
-  };
-  return run();
+    for (let at = PAGE; at < READ; at += 2 * PAGE) compress(pages.subarray(at, at + PAGE), 1);
+    seconds += (performance.now() - began) / 1000;
+  }
+  fs.closeSync(fd);
+  return seconds;
 }
 
 /** kdump writing against what the compression library does alone in one thread. */
@@ -79,21 +85,21 @@ export async function run(): Promise<void> {
     fillGuest(elf);
     for (const name of ["zlib", "zstd"] as const) {
       // once unmeasured: compiled and warm
-      await librarySeconds(elf, name);
+      await librarySeconds(elf, name, SIZE / 8);
       const out = path.join(folder, `guest.${name}`);
       const command = `${GUESTSCOPE} extract -q --force --to kdump --compress ${name} --level 1 ${elf} ${out}`;
-      const clear = clearOutput(out, 400);
+      const clear = clearOutput(out, 500);
       timeShell(command);
       const ratios: number[] = [];
       for (let round = 0; round < 3; round += 1) {
         // side by side in time, so that other load weighs on both
-        const library = await librarySeconds(elf, name);
+        const library = await librarySeconds(elf, name, SIZE);
         timeShell(clear);
         ratios.push(library / cores / timeShell(command));
       }
       const ratio = median(ratios);
       const bar = `of ${cores} cores × the library in one thread, bar 0.8`;
-      record(`kdump ${name} level 1, 1 GiB`, `${ratio.toFixed(2)}x`, bar, ratio >= 0.8);
+      record(`kdump ${name} level 1, 2 GiB`, `${ratio.toFixed(2)}x`, bar, ratio >= 0.8);
       const peak = peakMemory(command);
       const most = BASE_MIB + cores * WORKER_MIB;
       if (peak !== undefined)
