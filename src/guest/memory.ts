@@ -34,8 +34,8 @@ export interface PhysicalMemory {
    * it stops before the first octet that is absent or does not exist (0 when that is the first).
    */
   read(gpa: number, into: Uint8Array): MaybePromise<number>;
-  /** Octets from `gpa` on that one read of the source gives, where that is known: reading more costs a read a page. */
-  contiguous?(gpa: number): number;
+  /** Octets from `gpa` on, `most` at most, that one read of the source gives; where that is known. */
+  contiguous?(gpa: number, most: number): number;
   /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }

@@ -44,9 +44,6 @@ interface Reason {
 }
 
 const MOST_REASONS = 2 ** 16;
-/** Pages looked at to tell how far memory is contiguous. */
-const CONTIGUOUS_PAGES = 256;
-
 /**
  * Physical memory as an index of pages: frame → offset in a source, zeros, absent for a reason, or a token
  * of a decoder. Whatever was said last of a page holds. What nothing was said of does not exist.
@@ -168,9 +165,17 @@ export class PageMap implements PhysicalMemory {
     return this.#readOn(gpa, into, 0);
   }
 
-  contiguous(gpa: number): number {
-    const frame = Math.floor(gpa / this.pageSize);
-    return this.#index.runLength(frame, CONTIGUOUS_PAGES) * this.pageSize - (gpa % this.pageSize);
+  contiguous(gpa: number, most: number): number {
+    const within = gpa % this.pageSize;
+    const first = Math.floor(gpa / this.pageSize);
+    const code = this.#index.get(first);
+    if (code < 0) return 0;
+    const wanted = Math.ceil((within + most) / this.pageSize);
+    let pages = 0;
+    // the index tells of a part of it at a time
+    do pages += this.#index.runLength(first + pages, wanted - pages);
+    while (pages < wanted && this.#index.get(first + pages) === this.#index.advanced(code, pages));
+    return Math.min(most, pages * this.pageSize - within);
   }
 
   /** Goes on after `done` octets: in step with the source, asynchronous only where the source is. */

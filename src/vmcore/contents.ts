@@ -99,11 +99,14 @@ export async function writeContents(
       done += piece.length;
       progress(done);
     }
-    if (next !== run.end) {
-      throw new AbsentError(
-        "vmcore/incomplete-read",
-        `guest memory at 0x${next.toString(16)} can't be read, though its source said it is there`,
-      );
-    }
+    if (next !== run.end) throw incompleteRead(next);
   }
+}
+
+/** Memory gives less than its ranges promised: at `gpa`, guest-physical. */
+export function incompleteRead(gpa: number): AbsentError {
+  return new AbsentError(
+    "vmcore/incomplete-read",
+    `guest memory at 0x${gpa.toString(16)} can't be read, though its source said it is there`,
+  );
 }

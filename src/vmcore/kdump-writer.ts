@@ -1,7 +1,8 @@
 import { viewOf, writeU64 } from "../binary/layout.js";
 import type { GuestImage } from "../guest/image.js";
 import { kernelBanner } from "../guest/linux.js";
-import type { MemoryRange } from "../guest/memory.js";
+import type { MemoryRange, PhysicalMemory } from "../guest/memory.js";
+import { breathe } from "../io/breathe.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
 import {
   type PackedPages,
@@ -11,6 +12,7 @@ import {
   type PoolFactory,
 } from "../io/codecs/page-batch.js";
 import { AbsentError, FormatError, UsageError } from "../io/errors.js";
+import { incompleteRead } from "./contents.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./kdump-layout.js";
 import { type KdumpPlan, planKdump } from "./kdump-plan.js";
 import {
@@ -23,6 +25,8 @@ import {
 
 /** Octets of pages that go to a worker at a time. */
 const BATCH = 2 << 20;
+/** Octets that are gathered from here and there before it is asked again whether memory lies in one piece. */
+const STRETCH = 64 << 20;
 /** Descriptors and bitmaps are written in windows of this size. */
 const WINDOW = 256 << 10;
 const DEFAULT_PAGE = 4096;
@@ -280,25 +284,50 @@ class Packer {
     this.#progress = progress;
   }
 
-  async run(guest: GuestImage, runs: readonly AddressRange[]): Promise<void> {
-    for (const run of runs) {
-      let next = run.start;
-      for await (const { gpa, length, bytes } of guest.memory.pieces(run.start, run.end)) {
-        if (gpa !== next) break;
-        if (bytes === undefined && this.#filled % this.#pageSize === 0) await this.#zeros(length);
-        else await this.#add(bytes ?? new Uint8Array(length));
-        next += length;
-        this.#done += length;
-        this.#progress(this.#done);
+  async run({ memory }: GuestImage, runs: readonly AddressRange[]): Promise<void> {
+    for (const { start, end } of runs) {
+      for (let at = start; at < end; ) {
+        at = await this.#readStraight(memory, at, end);
+        at = await this.#gather(memory, at, Math.min(end, at + STRETCH));
       }
-      if (next !== run.end)
-        throw new AbsentError(
-          "vmcore/incomplete-read",
-          `guest memory at 0x${next.toString(16)} can't be read, though its source said it is there`,
-        );
     }
     this.#dispatch();
     while (this.#pending.length > 0) await this.#drainOne();
+  }
+
+  /** Reads what lies in the source as in the guest into batches as it is. Returns where that ends. */
+  async #readStraight(memory: PhysicalMemory, start: number, end: number): Promise<number> {
+    const size = this.#batchSize;
+    let at = start;
+    while (end - at >= size && memory.contiguous?.(at, size) === size) {
+      // what was gathered before it
+      await this.#passOn();
+      const batch = this.#pool.memory(size);
+      const read = await memory.read(at, batch);
+      if (read < size) throw incompleteRead(at + read);
+      this.#buffer = batch;
+      this.#filled = size;
+      await this.#passOn();
+      at += size;
+      this.#tell(size);
+      // a source may answer at once, again and again
+      await breathe();
+    }
+    return at;
+  }
+
+  /** Fills batches with pieces of memory, wherever those lie. Returns `end`. */
+  async #gather(memory: PhysicalMemory, start: number, end: number): Promise<number> {
+    let next = start;
+    for await (const { gpa, length, bytes } of memory.pieces(start, end)) {
+      if (gpa !== next) break;
+      if (bytes === undefined && this.#filled % this.#pageSize === 0) await this.#zeros(length);
+      else await this.#add(bytes ?? new Uint8Array(length));
+      next += length;
+      this.#tell(length);
+    }
+    if (next !== end) throw incompleteRead(next);
+    return end;
   }
 
   async #add(bytes: Uint8Array): Promise<void> {
@@ -309,9 +338,13 @@ class Packer {
       this.#filled += part.length;
       from += part.length;
       if (this.#filled < this.#buffer.length) return;
-      this.#dispatch();
-      while (this.#underWay >= this.#pool.width) await this.#drainOne();
+      await this.#passOn();
     }
+  }
+
+  #tell(length: number): void {
+    this.#done += length;
+    this.#progress(this.#done);
   }
 
   async #zeros(length: number): Promise<void> {
@@ -332,6 +365,12 @@ class Packer {
     this.#underWay += 1;
     this.#buffer = undefined;
     this.#filled = 0;
+  }
+
+  /** Hands the batch at hand to the pool, and waits while that has enough. */
+  async #passOn(): Promise<void> {
+    this.#dispatch();
+    while (this.#underWay >= this.#pool.width) await this.#drainOne();
   }
 
   async #drainOne(): Promise<void> {
