@@ -59,8 +59,15 @@ export async function run(): Promise<void> {
     ] as const) {
       const ours = `cat ${file(guest)} | ${call(guest, "0", "1")} | cat > /dev/null`;
       const peer = `cat ${file(guest)} | cat | cat > /dev/null`;
-      const spooled = guest === "pv" ? " (spooled)" : "";
-      compare({ name: `convert: ${guest}, pipe to pipe${spooled}`, ours, peer, bar, ...pipe });
+      const spooled = guest === "pv";
+      compare({
+        name: `convert: ${guest}, pipe to pipe${spooled ? " (spooled)" : ""}`,
+        ours,
+        peer,
+        bar,
+        ...pipe,
+        ...(spooled ? { prepare: clearOutput(file("spool"), 2100) } : {}),
+      });
     }
     if (hasProgram("python3")) {
       fs.writeFileSync(file("reference.py"), REFERENCE);
