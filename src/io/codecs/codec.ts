@@ -101,5 +101,9 @@ async function zstdCompressor(): Promise<PageCompressor> {
   // one context for all pages, and no dictionary: setting up a context takes longer than packing a page
   const context = createCCtx();
   const none = new Uint8Array(0);
-  return (input, level) => compressUsingDict(context, input, none, level);
+  return (input, level) => {
+    // the package copies signed octets to its memory at once, unsigned ones one by one
+    const signed = new Int8Array(input.buffer, input.byteOffset, input.length) as Uint8Array | Int8Array;
+    return compressUsingDict(context, signed as Uint8Array, none, level);
+  };
 }
