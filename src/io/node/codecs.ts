@@ -59,6 +59,8 @@ const nodeZlib: PageCodec = {
   compressor: async () => (input, level) =>
     zlib.deflateSync(input, {
       level,
+      // most pages fit one piece of output; the usual 16 KiB would all be new memory
+      chunkSize: input.length + 64,
       windowBits: Math.max(9, Math.min(15, Math.ceil(Math.log2(Math.max(1, input.length))))),
     }),
 };
