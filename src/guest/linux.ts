@@ -71,7 +71,8 @@ async function* candidates(memory: PhysicalMemory, arch: Architecture): AsyncGen
     const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
     for (let at = first, part = SWEEP; at < range.end; at += part) {
       // pages that lie apart are not worth reading whole
-      part = (memory.contiguous?.(at, SWEEP) ?? SWEEP) < SWEEP ? PAGE_SIZE : SWEEP;
+      const together = memory.contiguous === undefined || memory.contiguous(at, SWEEP)?.length === SWEEP;
+      part = together ? SWEEP : PAGE_SIZE;
       const most = Math.min(range.end - at, part === PAGE_SIZE ? NOTE_TEXT : SWEEP);
       const result = memory.read(at, most === NOTE_TEXT ? head : buffer.subarray(0, most));
       const n = result instanceof Promise ? await result : result;

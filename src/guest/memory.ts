@@ -1,4 +1,4 @@
-import type { MaybePromise } from "../io/byte-source.js";
+import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 
 /** Octets of a page: guest memory is described in units of it by every source this project reads but kdumps of larger pages. */
 export const PAGE_SIZE = 4096;
@@ -25,6 +25,13 @@ export interface MemoryPiece {
   readonly bytes: Uint8Array | undefined;
 }
 
+/** Memory that lies in one piece in a source, from `offset` on. */
+export interface SourcePiece {
+  readonly source: ByteSource;
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Guest-physical memory of a saved guest. What no range covers does not exist (holes, devices). */
 export interface PhysicalMemory {
   /** Sorted, disjoint, joined where neighbours are alike. Computed anew for each walk. */
@@ -34,8 +41,8 @@ export interface PhysicalMemory {
    * it stops before the first octet that is absent or does not exist (0 when that is the first).
    */
   read(gpa: number, into: Uint8Array): MaybePromise<number>;
-  /** Octets from `gpa` on, `most` at most, that one read of the source gives; where that is known. */
-  contiguous?(gpa: number, most: number): number;
+  /** The octets from `gpa` on, `most` at most, that lie in a source as they are; undefined: none, or not known. */
+  contiguous?(gpa: number, most: number): SourcePiece | undefined;
   /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }

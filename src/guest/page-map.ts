@@ -6,6 +6,7 @@ import {
   PAGE_SIZE,
   type PhysicalMemory,
   type Presence,
+  type SourcePiece,
 } from "./memory.js";
 import {
   FRAME_LIMIT,
@@ -165,17 +166,18 @@ export class PageMap implements PhysicalMemory {
     return this.#readOn(gpa, into, 0);
   }
 
-  contiguous(gpa: number, most: number): number {
+  contiguous(gpa: number, most: number): SourcePiece | undefined {
     const within = gpa % this.pageSize;
     const first = Math.floor(gpa / this.pageSize);
     const code = this.#index.get(first);
-    if (code < 0) return 0;
+    if (code < 0) return undefined;
     const wanted = Math.ceil((within + most) / this.pageSize);
     let pages = 0;
     // the index tells of a part of it at a time
     do pages += this.#index.runLength(first + pages, wanted - pages);
     while (pages < wanted && this.#index.get(first + pages) === this.#index.advanced(code, pages));
-    return Math.min(most, pages * this.pageSize - within);
+    const length = Math.min(most, pages * this.pageSize - within);
+    return { source: this.#source, offset: code + within, length };
   }
 
   /** Goes on after `done` octets: in step with the source, asynchronous only where the source is. */

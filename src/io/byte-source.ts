@@ -1,6 +1,12 @@
 /** A value at hand, or a promise of it: hot paths stay synchronous, callers check `instanceof Promise`. */
 export type MaybePromise<T> = T | Promise<T>;
 
+/** Octets from `offset` on of a file that this process has open, for another of its threads to read. */
+export interface FilePlace {
+  readonly fd: number;
+  readonly offset: number;
+}
+
 /** Random access to octets. Anyone can supply one: two facts and a function. */
 export interface ByteSource {
   /** For messages: a path, `fd 5`, a Blob's name. */
@@ -12,6 +18,8 @@ export interface ByteSource {
    * A small read may be answered at once, a large one usually by a promise.
    */
   read(offset: number, into: Uint8Array): MaybePromise<number>;
+  /** Where the source lies in an open file as it is; undefined where it doesn't. */
+  readonly file?: FilePlace | undefined;
 }
 
 /** Octets in order, once: a pipe, a socket, a decompressor. */
@@ -42,9 +50,11 @@ export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
 /** The octets [start, start + size) of another source as a source of its own. */
 export function sliceSource(source: ByteSource, start: number, size: number): ByteSource {
   const length = Math.max(0, Math.min(size, source.size - start));
+  const { file } = source;
   return {
     name: source.name,
     size: length,
+    file: file && { fd: file.fd, offset: file.offset + start },
     read(offset, into) {
       const room = Math.max(0, Math.min(into.length, length - offset));
       return source.read(start + offset, room === into.length ? into : into.subarray(0, room));

@@ -1,7 +1,7 @@
 import { viewOf, writeU64 } from "../binary/layout.js";
 import type { GuestImage } from "../guest/image.js";
 import { kernelBanner } from "../guest/linux.js";
-import type { MemoryRange, PhysicalMemory } from "../guest/memory.js";
+import type { MemoryRange, PhysicalMemory, SourcePiece } from "../guest/memory.js";
 import { breathe } from "../io/breathe.js";
 import { isRandomSink, type RandomSink } from "../io/byte-sink.js";
 import {
@@ -287,7 +287,7 @@ class Packer {
   async run({ memory }: GuestImage, runs: readonly AddressRange[]): Promise<void> {
     for (const { start, end } of runs) {
       for (let at = start; at < end; ) {
-        at = await this.#readStraight(memory, at, end);
+        at = await this.#packStraight(memory, at, end);
         at = await this.#gather(memory, at, Math.min(end, at + STRETCH));
       }
     }
@@ -295,25 +295,43 @@ class Packer {
     while (this.#pending.length > 0) await this.#drainOne();
   }
 
-  /** Reads what lies in the source as in the guest into batches as it is. Returns where that ends. */
-  async #readStraight(memory: PhysicalMemory, start: number, end: number): Promise<number> {
+  /** Packs what lies in the source as in the guest, batch by batch. Returns where that ends. */
+  async #packStraight(memory: PhysicalMemory, start: number, end: number): Promise<number> {
     const size = this.#batchSize;
     let at = start;
-    while (end - at >= size && memory.contiguous?.(at, size) === size) {
+    for (; end - at >= size; at += size) {
+      const piece = memory.contiguous?.(at, size);
+      if (piece?.length !== size) break;
       // what was gathered before it
-      await this.#passOn();
-      const batch = this.#pool.memory(size);
-      const read = await memory.read(at, batch);
-      if (read < size) throw incompleteRead(at + read);
-      this.#buffer = batch;
-      this.#filled = size;
-      await this.#passOn();
-      at += size;
+      this.#dispatch();
+      const batch =
+        this.#packThere(memory, at, piece) ??
+        this.#pool.pack(await this.#readBatch(memory, at), this.#pageSize);
+      this.#launch(batch);
+      await this.#makeRoom();
       this.#tell(size);
-      // a source may answer at once, again and again
-      await breathe();
     }
     return at;
+  }
+
+  /** Has the pool read and pack a batch at `gpa`; undefined where it can't. */
+  #packThere(memory: PhysicalMemory, gpa: number, piece: SourcePiece): Promise<PackedPages> | undefined {
+    const { file } = piece.source;
+    if (file === undefined) return undefined;
+    const place = { fd: file.fd, offset: file.offset + piece.offset };
+    // what it couldn't read is read here, to say why
+    return this.#pool
+      .packFile?.(place, piece.length, this.#pageSize)
+      .then(async (packed) => packed ?? this.#pool.pack(await this.#readBatch(memory, gpa), this.#pageSize));
+  }
+
+  async #readBatch(memory: PhysicalMemory, gpa: number): Promise<Uint8Array> {
+    // a source may answer at once, again and again
+    await breathe();
+    const batch = this.#pool.memory(this.#batchSize);
+    const read = await memory.read(gpa, batch);
+    if (read < batch.length) throw incompleteRead(gpa + read);
+    return batch;
   }
 
   /** Fills batches with pieces of memory, wherever those lie. Returns `end`. */
@@ -338,7 +356,8 @@ class Packer {
       this.#filled += part.length;
       from += part.length;
       if (this.#filled < this.#buffer.length) return;
-      await this.#passOn();
+      this.#dispatch();
+      await this.#makeRoom();
     }
   }
 
@@ -358,18 +377,20 @@ class Packer {
 
   #dispatch(): void {
     if (this.#buffer === undefined || this.#filled === 0) return;
-    const batch = this.#pool.pack(this.#buffer.subarray(0, this.#filled), this.#pageSize);
-    // a failure is met when the batch is its turn, not before
-    batch.catch(() => undefined);
-    this.#pending.push({ batch });
-    this.#underWay += 1;
+    this.#launch(this.#pool.pack(this.#buffer.subarray(0, this.#filled), this.#pageSize));
     this.#buffer = undefined;
     this.#filled = 0;
   }
 
-  /** Hands the batch at hand to the pool, and waits while that has enough. */
-  async #passOn(): Promise<void> {
-    this.#dispatch();
+  #launch(batch: Promise<PackedPages>): void {
+    // a failure is met when the batch is its turn, not before
+    batch.catch(() => undefined);
+    this.#pending.push({ batch });
+    this.#underWay += 1;
+  }
+
+  /** Waits while the pool has enough. */
+  async #makeRoom(): Promise<void> {
     while (this.#underWay >= this.#pool.width) await this.#drainOne();
   }
 

@@ -4,10 +4,11 @@ import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../src/findings/report.js";
 import { AARCH64_BE, ARM, I386, X86_64, type GuestImage } from "../../src/guest/image.js";
+import { PageMap } from "../../src/guest/page-map.js";
 import { MemorySink } from "../../src/io/byte-sink.js";
-import { bytesSource } from "../../src/io/byte-source.js";
+import { bytesSource, sliceSource } from "../../src/io/byte-source.js";
 import { crc32 } from "../../src/io/codecs/checksums.js";
-import { UsageError } from "../../src/io/errors.js";
+import { AbsentError, UsageError } from "../../src/io/errors.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
 import { openFile } from "../../src/io/node/files.js";
 import { startPageWorkers } from "../../src/io/node/page-workers.js";
@@ -114,19 +115,63 @@ describe("kdump writer", () => {
     await expect(createKdumpWriter().write(guest, new MemorySink(), {})).rejects.toBeInstanceOf(UsageError);
     await expect(write(guest, { compress: "rar" })).rejects.toBeInstanceOf(UsageError);
   });
+});
 
-  const program = new URL(`file://${path.join(projectRoot, "dist/io/node/page-worker.js")}`);
-  const notBuilt = skipUnless(fs.existsSync(program), "dist/ (npm run build)");
-  it.skipIf(notBuilt)("worker threads write the same octets", async () => {
-    const { guest } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
-    const workers = createKdumpWriter(async (settings, threads) =>
-      startPageWorkers(settings, threads, program),
+const program = new URL(`file://${path.join(projectRoot, "dist/io/node/page-worker.js")}`);
+const notBuilt = skipUnless(fs.existsSync(program), "dist/ (npm run build)");
+
+describe.skipIf(notBuilt)("kdump writer with threads", () => {
+  const workers = createKdumpWriter(async (settings, threads) =>
+    startPageWorkers(settings, threads, program),
+  );
+
+  /** A guest whose memory, `mib` MiB, lies in one piece in a file, from octet 512 on. */
+  function guestInFile(mib: number, pageSize: number): { guest: GuestImage; file: string; size: number } {
+    const pages = (mib * 2 ** 20) / pageSize;
+    const contents = Array.from({ length: pages }, (_, frame) =>
+      frame % 7 === 3 ? new Uint8Array(pageSize) : pageContents(frame, pageSize),
     );
+    const file = path.join(folder, `straight-${mib}-${pageSize}`);
+    fs.writeFileSync(file, Buffer.concat([new Uint8Array(512).fill(0xaa), ...contents]));
+    const size = pages * pageSize;
+    const memory = new PageMap(sliceSource(openFile(file), 512, size), { pageSize });
+    memory.set(16, pages, 0);
+    return { guest: { ...modelGuest({ pageSize }).guest, memory }, file, size };
+  }
+
+  it("writes the same octets", async () => {
+    const { guest } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
     for (const compress of COMPRESSIONS) {
       const file = new MemoryFile();
       await workers.write(guest, file, { compress, threads: 2 });
       expect(Buffer.compare(file.bytes(), await write(guest, { compress })), compress).toBe(0);
     }
+  });
+
+  it("writes the same octets where the threads read them themselves", async () => {
+    for (const pageSize of [4096, 65536]) {
+      const { guest } = guestInFile(6.5, pageSize);
+      const piece = guest.memory.contiguous?.(17 * pageSize, 2 ** 21);
+      expect(piece).toMatchObject({ offset: pageSize, length: 2 ** 21, source: { file: { offset: 512 } } });
+      for (const compress of COMPRESSIONS) {
+        const file = new MemoryFile();
+        await workers.write(guest, file, { compress, threads: 2 });
+        const label = `${compress}, pages of ${pageSize}`;
+        expect(Buffer.compare(file.bytes(), await write(guest, { compress })), label).toBe(0);
+        expect((await pagesOf(await open(file.bytes()))).pages.get(17), label).toBe(
+          crcOf(pageContents(1, pageSize)),
+        );
+      }
+    }
+  });
+
+  it("says where the file ends when it was cut meanwhile", async () => {
+    const { guest, file, size } = guestInFile(6, 4096);
+    fs.truncateSync(file, 512 + (size >> 1) + 100);
+    const cut = (16 * 4096 + (size >> 1) + 100).toString(16);
+    const writing = workers.write(guest, new MemoryFile(), { threads: 2 });
+    await expect(writing).rejects.toBeInstanceOf(AbsentError);
+    await expect(writing).rejects.toThrow(cut);
   });
 });
 

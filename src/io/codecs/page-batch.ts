@@ -1,10 +1,11 @@
+import type { FilePlace } from "../byte-source.js";
 import { areZero } from "../zeros.js";
 import { CODEC_NAMES, loadCompressor } from "./codec.js";
 
 /** Pages packed one by one, in order. */
 export interface PackedPages {
-  /** The pages as they came, for their memory to be used again. */
-  readonly pages: Uint8Array;
+  /** The pages as they came, for their memory to be used again; none where they were read for this alone. */
+  readonly pages?: Uint8Array;
   /** Contents of all pages that are not zero, packed or as they are, without gaps. */
   readonly data: Uint8Array;
   /** Octets of each page within `data`: 0 is a page of zeros, the page's own size one that didn't shrink. */
@@ -24,6 +25,11 @@ export interface PagePool {
   readonly width: number;
   /** Takes over the memory of `pages` (a whole number of pages of `pageSize` octets) for good. */
   pack(pages: Uint8Array, pageSize: number): Promise<PackedPages>;
+  /**
+   * Packs `length` octets, whole pages, of an open file: read where they are packed, a little at a time. Gives
+   * undefined when they couldn't all be read.
+   */
+  packFile?(file: FilePlace, length: number, pageSize: number): Promise<PackedPages | undefined>;
   /** Gives back the memory of a result that is done with, for later ones. */
   recycle(packed: PackedPages): void;
   /** Memory for `size` octets of pages: used before, or new. What it holds is of no meaning. */
@@ -35,8 +41,10 @@ export interface PagePool {
 export class BufferStore {
   readonly #free: ArrayBufferLike[] = [];
 
-  give({ buffer }: Uint8Array): void {
-    this.#free.push(buffer);
+  /** Takes back what a result is done with. */
+  recycle({ pages, data }: PackedPages): void {
+    if (pages !== undefined) this.#free.push(pages.buffer);
+    this.#free.push(data.buffer);
   }
 
   take(size: number): Uint8Array {
@@ -94,10 +102,7 @@ export const packInPlace: PoolFactory = async (settings) => {
     width: 1,
     pack: async (pages, pageSize) => packPages(pages, pageSize, pack, store.take(pages.buffer.byteLength)),
     memory: (size) => store.take(size),
-    recycle({ pages, data }) {
-      store.give(pages);
-      store.give(data);
-    },
+    recycle: (packed) => store.recycle(packed),
     close: async () => undefined,
   };
 };

@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import type { ByteSource, ByteStream, MaybePromise } from "../byte-source.js";
+import type { ByteSource, ByteStream, FilePlace, MaybePromise } from "../byte-source.js";
 import { SystemError } from "../errors.js";
 
 /** Reads up to this size are answered at once (a few microseconds); larger ones go through the thread pool and overlap. */
@@ -39,8 +39,8 @@ export class FileSource implements ByteSource {
     this.mtimeMs = stat.mtimeMs;
   }
 
-  get fd(): number {
-    return this.#fd;
+  get file(): FilePlace {
+    return { fd: this.#fd, offset: 0 };
   }
 
   read(offset: number, into: Uint8Array): MaybePromise<number> {

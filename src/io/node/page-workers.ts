@@ -1,5 +1,6 @@
 import * as os from "node:os";
 import { Worker } from "node:worker_threads";
+import type { FilePlace } from "../byte-source.js";
 import {
   BufferStore,
   type PackedPages,
@@ -8,15 +9,17 @@ import {
   type PoolFactory,
 } from "../codecs/page-batch.js";
 
-/** What a thread is sent: pages, and memory for their packed form. Both are handed over, and come back. */
-export interface PageJob {
-  readonly pages: Uint8Array;
-  readonly pageSize: number;
-  readonly into: Uint8Array;
-}
+/** What a thread is sent: pages or where to read them, and memory for their packed form. Memory is handed over and comes back. */
+export type PageJob = { readonly pageSize: number; readonly into: Uint8Array } & (
+  | { readonly pages: Uint8Array }
+  | { readonly file: FilePlace; readonly length: number }
+);
+
+/** What it answers; undefined: the file couldn't be read. */
+export type PageAnswer = PackedPages | undefined;
 
 interface Waiting {
-  readonly resolve: (packed: PackedPages) => void;
+  readonly resolve: (answer: PageAnswer) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -47,7 +50,7 @@ export function startPageWorkers(
     const worker = new Worker(program, { workerData: settings });
     worker.unref();
     const waiting: Waiting[] = [];
-    worker.on("message", (packed: PackedPages) => waiting.shift()?.resolve(packed));
+    worker.on("message", (answer: PageAnswer) => waiting.shift()?.resolve(answer));
     const fail = (error: Error): void => {
       failure ??= error;
       for (const { reject } of waiting.splice(0)) reject(error);
@@ -57,26 +60,29 @@ export function startPageWorkers(
     return { worker, waiting };
   });
   const store = new BufferStore();
+  const send = async (job: PageJob, moved: readonly ArrayBufferLike[]): Promise<PageAnswer> => {
+    if (failure !== undefined) throw failure;
+    const { worker, waiting } = pool.reduce((least, next) =>
+      next.waiting.length < least.waiting.length ? next : least,
+    );
+    worker.ref();
+    return new Promise((resolve, reject) => {
+      waiting.push({ resolve, reject });
+      worker.postMessage(job, moved as ArrayBuffer[]);
+    });
+  };
   return {
     width: threads * DEPTH,
     async pack(pages, pageSize) {
-      if (failure !== undefined) throw failure;
-      const { worker, waiting } = pool.reduce((least, next) =>
-        next.waiting.length < least.waiting.length ? next : least,
-      );
-      worker.ref();
-      return new Promise((resolve, reject) => {
-        waiting.push({ resolve, reject });
-        const into = store.take(pages.buffer.byteLength);
-        const job: PageJob = { pages, pageSize, into };
-        worker.postMessage(job, [pages.buffer, into.buffer] as ArrayBuffer[]);
-      });
+      const into = store.take(pages.buffer.byteLength);
+      return (await send({ pages, pageSize, into }, [pages.buffer, into.buffer])) as PackedPages;
+    },
+    packFile(file, length, pageSize) {
+      const into = store.take(length);
+      return send({ file, length, pageSize, into }, [into.buffer]);
     },
     memory: (size) => store.take(size),
-    recycle({ pages, data }) {
-      store.give(pages);
-      store.give(data);
-    },
+    recycle: (packed) => store.recycle(packed),
     async close() {
       await Promise.all(pool.map(({ worker }) => worker.terminate()));
     },
