@@ -106,7 +106,7 @@ export async function run(): Promise<void> {
       const clear = clearOutput(out, 500);
       timeShell(command);
       const ratios: number[] = [];
-      for (let round = 0; round < 3; round += 1) {
+      for (let round = 0; round < 5; round += 1) {
         // side by side in time, so that other load weighs on both
         const library = librarySeconds(elf, compress, SIZE);
         timeShell(clear);
