@@ -1,7 +1,10 @@
 import { latin1, viewOf } from "../binary/layout.js";
-import type { Architecture, VmcoreInfo } from "./image.js";
+import { FormatError } from "../io/errors.js";
+import type { Architecture, GuestImage, VmcoreInfo } from "./image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "./memory.js";
 import { longMode, type Mapping, mappings } from "./paging.js";
+import { KERNEL_MAP, pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";
+import type { Vcpu } from "./vcpu.js";
 
 /**
  * What a Linux kernel says of itself in its memory: VMCOREINFO, the mapping of its text, its banner.
@@ -39,15 +42,17 @@ export function isVmcoreInfo(text: string): boolean {
 
 /**
  * Finds VMCOREINFO in guest memory: the first copy whose text is right and, for x86_64, whose kernel is
- * mapped where the text says (memory may keep the one of a kernel that ran before).
+ * mapped where the text says (memory may keep the one of a kernel that ran before). With `vcpus` a running
+ * x86_64 kernel is asked first, and all of the memory is read only when there may be one that didn't answer.
  */
 export async function findVmcoreInfo(
   memory: PhysicalMemory,
   arch: Architecture,
+  vcpus: readonly Vcpu[] = [],
 ): Promise<VmcoreInfo | undefined> {
   let doubtful: VmcoreInfo | undefined;
   let checked = 0;
-  for await (const gpa of candidates(memory, arch)) {
+  for await (const gpa of candidates(memory, arch, vcpus)) {
     const text = await textAt(memory, arch, gpa);
     if (text === undefined) continue;
     const found: VmcoreInfo = { text, gpa };
@@ -60,8 +65,38 @@ export async function findVmcoreInfo(
   return doubtful;
 }
 
+/**
+ * The guest, with VMCOREINFO out of its memory if its file brought none. Damaged pages are left to those who
+ * read them.
+ */
+export async function withVmcoreInfo(guest: GuestImage): Promise<GuestImage> {
+  if (guest.facts.vmcoreInfo !== undefined) return guest;
+  try {
+    const vmcoreInfo = await findVmcoreInfo(guest.memory, guest.arch, guest.vcpus);
+    return vmcoreInfo === undefined ? guest : { ...guest, facts: { ...guest.facts, vmcoreInfo } };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return guest;
+  }
+}
+
 /** Pages whose first octets may be VMCOREINFO. */
-async function* candidates(memory: PhysicalMemory, arch: Architecture): AsyncGenerator<number> {
+async function* candidates(
+  memory: PhysicalMemory,
+  arch: Architecture,
+  vcpus: readonly Vcpu[],
+): AsyncGenerator<number> {
+  if (arch.name === "x86_64") {
+    const head = new Uint8Array(NOTE_TEXT);
+    for await (const gpa of pagesPointedAt(memory, vcpus))
+      if ((await memory.read(gpa, head)) === NOTE_TEXT && isHead(viewOf(head), 0, true)) yield gpa;
+    if (await runsAnotherKernel(memory, vcpus)) return;
+  }
+  yield* sweep(memory, arch);
+}
+
+/** As `candidates`, by a look at every page. */
+async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerator<number> {
   const buffer = new Uint8Array(SWEEP);
   const head = buffer.subarray(0, NOTE_TEXT);
   const view = viewOf(buffer);
@@ -76,14 +111,16 @@ async function* candidates(memory: PhysicalMemory, arch: Architecture): AsyncGen
       const most = Math.min(range.end - at, part === PAGE_SIZE ? NOTE_TEXT : SWEEP);
       const result = memory.read(at, most === NOTE_TEXT ? head : buffer.subarray(0, most));
       const n = result instanceof Promise ? await result : result;
-      for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE) {
-        const word = view.getUint32(page, little);
-        if (word === NAME_SIZE ? view.getUint32(page + 12, true) === VMCO : isText(view, page)) {
-          yield at + page;
-        }
-      }
+      for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE)
+        if (isHead(view, page, little)) yield at + page;
     }
   }
+}
+
+/** Whether a page begins like a note or a text of VMCOREINFO. */
+function isHead(view: DataView, at: number, little: boolean): boolean {
+  const word = view.getUint32(at, little);
+  return word === NAME_SIZE ? view.getUint32(at + 12, true) === VMCO : isText(view, at);
 }
 
 const isText = (view: DataView, at: number): boolean => view.getUint32(at, true) === OSRE;
@@ -113,8 +150,7 @@ function validText(bytes: Uint8Array): string | undefined {
   return isVmcoreInfo(text) ? text : undefined;
 }
 
-/** Virtual start of the region that holds an x86_64 kernel's image and modules, where phys_base counts from. */
-const KERNEL_MAP = 0xffff_ffff_8000_0000n;
+/** Virtual end of the region that holds an x86_64 kernel's image and modules; phys_base counts from its start. */
 const KERNEL_MAP_END = 0xffff_ffff_ffff_f000n;
 
 /**

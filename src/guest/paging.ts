@@ -115,32 +115,48 @@ function decodeEntry(view: DataView, at: number, level: Level, isLast: boolean):
   return { gpa: isPage ? gpa - (gpa % 2 ** level.shift) : gpa, isPage };
 }
 
+/** What page tables say of a virtual address: where it lies, or that the 2^`unmapped` octets around it lie nowhere. */
+export type Translation = { readonly gpa: number } | { readonly unmapped: number };
+
+/** Looks a virtual address up in page tables; undefined where one of them is absent from memory. */
+export function lookUp(
+  memory: PhysicalMemory,
+  paging: Paging,
+  va: bigint,
+): MaybePromise<Translation | undefined> {
+  if (paging.mode === "none") return { gpa: Number(va & 0xffff_ffffn) };
+  const levels = levelsOf(paging);
+  const raw = new Uint8Array(8);
+  const view = viewOf(raw);
+  const step = (depth: number, table: number): MaybePromise<Translation | undefined> => {
+    const level = levels[depth];
+    if (level === undefined) return undefined;
+    const index = Number((va >> BigInt(level.shift)) & ((1n << BigInt(level.bits)) - 1n));
+    const field = level.entry === 8 ? raw : raw.subarray(0, 4);
+    const go = (n: number): MaybePromise<Translation | undefined> => {
+      if (n < field.length) return undefined;
+      const entry = decodeEntry(view, 0, level, depth === levels.length - 1);
+      if (entry === undefined) return { unmapped: level.shift };
+      if (!entry.isPage) return step(depth + 1, entry.gpa);
+      return { gpa: entry.gpa + Number(va & ((1n << BigInt(level.shift)) - 1n)) };
+    };
+    const result = memory.read(table + index * level.entry, field);
+    return result instanceof Promise ? result.then(go) : go(result);
+  };
+  return step(0, paging.root);
+}
+
+const placeOf = (found: Translation | undefined): number | undefined =>
+  found !== undefined && "gpa" in found ? found.gpa : undefined;
+
 /** The guest-physical address behind a virtual one; undefined where nothing is mapped or a table is absent. */
 export function translate(
   memory: PhysicalMemory,
   paging: Paging,
   va: bigint,
 ): MaybePromise<number | undefined> {
-  if (paging.mode === "none") return Number(va & 0xffff_ffffn);
-  const levels = levelsOf(paging);
-  const raw = new Uint8Array(8);
-  const view = viewOf(raw);
-  const step = (depth: number, table: number): MaybePromise<number | undefined> => {
-    const level = levels[depth];
-    if (level === undefined) return undefined;
-    const index = Number((va >> BigInt(level.shift)) & ((1n << BigInt(level.bits)) - 1n));
-    const field = level.entry === 8 ? raw : raw.subarray(0, 4);
-    const go = (n: number): MaybePromise<number | undefined> => {
-      if (n < field.length) return undefined;
-      const entry = decodeEntry(view, 0, level, depth === levels.length - 1);
-      if (entry === undefined) return undefined;
-      if (!entry.isPage) return step(depth + 1, entry.gpa);
-      return entry.gpa + Number(va & ((1n << BigInt(level.shift)) - 1n));
-    };
-    const result = memory.read(table + index * level.entry, field);
-    return result instanceof Promise ? result.then(go) : go(result);
-  };
-  return step(0, paging.root);
+  const found = lookUp(memory, paging, va);
+  return found instanceof Promise ? found.then(placeOf) : placeOf(found);
 }
 
 /** Fills `into` from a virtual address on; returns how many octets could be read. */

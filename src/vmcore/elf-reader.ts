@@ -16,6 +16,7 @@ import { rules } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import { type Architecture, ARCHITECTURES, type GuestImage, I386 } from "../guest/image.js";
 import type { Inspection, InputFormat } from "../guest/input-format.js";
+import { withVmcoreInfo } from "../guest/linux.js";
 import { PageMap } from "../guest/page-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
@@ -198,14 +199,14 @@ async function openElfGuest(input: ByteSource): Promise<GuestImage> {
   return guestOf(await openVmcore(input));
 }
 
-function guestOf({ elf, segments, notes, warnings }: OpenVmcore): GuestImage {
+function guestOf({ elf, segments, notes, warnings }: OpenVmcore): Promise<GuestImage> {
   if (segments.length === 0)
     throw elf.error(ELF_VMCORE_RULES.empty.code, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
   const memory = memoryOf(elf, segments);
   const text = vmcoreInfoOf(notes);
   const erased = erasedOf(notes);
-  return {
+  return withVmcoreInfo({
     arch,
     memory,
     vcpus: decodeVcpus(notes, arch),
@@ -217,7 +218,7 @@ function guestOf({ elf, segments, notes, warnings }: OpenVmcore): GuestImage {
       more: { segments: segments.length, elfClass: elf.bits },
     },
     warnings,
-  };
+  });
 }
 
 /** What `inspect` says of an ELF vmcore. */
@@ -237,7 +238,7 @@ async function inspectElf(input: ByteSource): Promise<ElfVmcoreInspection> {
     schemaVersion: 1,
     kind: "elf-vmcore",
     source: input.name,
-    ...(await summarizeGuest(guestOf(opened))),
+    ...(await summarizeGuest(await guestOf(opened))),
     bits: elf.bits,
     order: elf.order,
     segments: segments.map((segment) => ({ ...segment, virtual: `0x${segment.virtual.toString(16)}` })),

@@ -52,7 +52,7 @@ async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<Kd
   if (file === undefined) throw new UsageError("no file", { source: input.name });
   const { header, subHeader, flattened } = file;
   const { sysname, nodename, release, version, machine, domainname } = header;
-  const guest = kdumpGuest(opened, input, { partial: true });
+  const guest = await kdumpGuest(opened, input, { partial: true });
   const summary = await summarizeGuest(guest);
   await guest.close?.();
   const told = file.vmcorePhysBase;

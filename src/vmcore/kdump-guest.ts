@@ -10,6 +10,7 @@ import {
 } from "../guest/image.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
 import type { OpenOptions } from "../guest/input-format.js";
+import { withVmcoreInfo } from "../guest/linux.js";
 import { PageMap } from "../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { AbsentError, FormatError, TruncatedError } from "../io/errors.js";
@@ -222,11 +223,11 @@ export async function openKdumpGuest(input: ByteSource, options: OpenOptions): P
 }
 
 /** The model of a dump whose files are open. */
-export function kdumpGuest(
+export async function kdumpGuest(
   { files, memory, counts, warnings }: OpenKdump,
   input: ByteSource,
   options: Pick<OpenOptions, "partial">,
-): GuestImage {
+): Promise<GuestImage> {
   const [file] = files;
   if (file === undefined) throw new FormatError("kdump/header/signature", "not a kdump-compressed dump");
   if (file.flattened?.complete === false && options.partial !== true)
@@ -246,7 +247,7 @@ export function kdumpGuest(
     ...(file.isSplit ? [`${files.length} of a split set`] : []),
   ].join(", ");
   const { nodename, release, header_version } = file.header;
-  return {
+  return withVmcoreInfo({
     arch,
     memory,
     vcpus: decodeVcpus(file.notes, arch),
@@ -267,5 +268,5 @@ export function kdumpGuest(
     close: async () => {
       for (const other of files.slice(1)) closeSource(other.input);
     },
-  };
+  });
 }

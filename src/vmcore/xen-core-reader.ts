@@ -6,6 +6,7 @@ import { rules } from "../findings/finding.js";
 import { type Report, violation } from "../findings/report.js";
 import { type GuestImage, I386, X86_64 } from "../guest/image.js";
 import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
+import { withVmcoreInfo } from "../guest/linux.js";
 import { PageMap } from "../guest/page-map.js";
 import { pvContext32, pvContext64 } from "../guest/pv-context.js";
 import { pvRegisters } from "../guest/pv-registers.js";
@@ -249,7 +250,7 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
       { offset: core.frames.offset },
       `the file ends before the frame numbers of ${missing} pages`,
     );
-  return {
+  return withVmcoreInfo({
     arch: core.contexts[0]?.length === pvContext32.size ? I386 : X86_64,
     memory,
     vcpus: await Promise.all(core.contexts.map((context, id) => vcpuOf(id, context, memory, frames))),
@@ -262,7 +263,7 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
     warnings,
     ...(translated === 0 ? {} : { machineFrame: (frame) => machineAt(machines, frame) }),
     ...(core.sharedInfo === undefined ? {} : { raw: { shared_info: core.sharedInfo } }),
-  };
+  });
 }
 
 function machineAt(machines: PageMap, frame: number): number | undefined {

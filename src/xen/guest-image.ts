@@ -57,7 +57,7 @@ export async function xenGuest(parts: XenGuestParts): Promise<GuestImage> {
       ? hvmVcpus(parts.hvmContext ?? [])
       : await Promise.all((parts.pvVcpus ?? []).map((vcpu) => pvVcpu(vcpu, parts.memory)));
   const arch = parts.type === "HVM" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
-  const vmcoreInfo = await findVmcoreInfo(parts.memory, arch);
+  const vmcoreInfo = await findVmcoreInfo(parts.memory, arch, vcpus);
   const { name, uuid } = identityOf(parts.config);
   const more = {
     ...(parts.tsc === undefined ? {} : { tsc: describeTsc(parts.tsc) }),

@@ -4,7 +4,7 @@ import { I386, X86_64 } from "../../src/guest/image.js";
 import { findVmcoreInfo, isVmcoreInfo, kernelBanner, kernelTextMapping } from "../../src/guest/linux.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { longMode, mappings, pagingOf, type Paging, readVirtual, translate } from "../../src/guest/paging.js";
-import type { X86Registers } from "../../src/guest/vcpu.js";
+import type { Vcpu, X86Registers } from "../../src/guest/vcpu.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 
 /** A guest of 64 pages whose octets the test sets. */
@@ -191,5 +191,110 @@ describe("VMCOREINFO in memory", () => {
     expect(isVmcoreInfo(TEXT)).toBe(true);
     for (const value of ["99999999999999999999", "x", "1"])
       expect(await kernelTextMapping(kernel().memory, TEXT.replace("-16777216", value), X86_64)).toEqual([]);
+  });
+});
+
+describe("VMCOREINFO of a running kernel", () => {
+  const DIRECT_MAP = 0xffff_8880_0000_0000n;
+  const RIP = 0xffff_ffff_8100_6000n;
+
+  function vcpu(id: number, cr3: bigint, rip = RIP): Vcpu {
+    const made = registers({ cr0: 1n << 31n, cr3, cr4: 0n }, 1n << 10n);
+    return { id, registers: { ...made, general: { ...made.general, rip } } };
+  }
+
+  /** The kernel above with its note in page 45, a pointer at it in its data, and the note of an earlier one. */
+  function running(): { bytes: Buffer; memory: PageMap; touched: Set<number> } {
+    const { bytes } = kernel();
+    entry(bytes, 0x1000, 273, 0x2_1003n);
+    entry(bytes, 0x2_1000, 0, 0x2_2003n);
+    entry(bytes, 0x2_2000, 0, 0x83n);
+    entry(bytes, 0xa000, 7, DIRECT_MAP + BigInt(45 * 4096));
+    note(TEXT.replace("6.1.0", "6.0.0")).copy(bytes, 25 * 4096);
+    note(TEXT).copy(bytes, 45 * 4096);
+    const touched = new Set<number>();
+    const inner = bytesSource(bytes);
+    const memory = new PageMap({
+      ...inner,
+      read: (offset, into) => {
+        for (let page = offset >> 12; page << 12 < offset + into.length; page += 1) touched.add(page);
+        return inner.read(offset, into);
+      },
+    });
+    memory.set(0, 64, 0);
+    return { bytes, memory, touched };
+  }
+
+  it("is found by the kernel's own pointer, and the rest of the memory is not read", async () => {
+    for (const cr3 of [0x1000n, 0x1018n]) {
+      const { memory, touched } = running();
+      const found = await findVmcoreInfo(memory, X86_64, [{ id: 0 }, vcpu(1, cr3)]);
+      expect(found).toEqual({ text: TEXT, gpa: 45 * 4096 });
+      expect([...touched].filter((page) => page >= 0x17)).toEqual([0x21, 0x22, 45]);
+    }
+    // without processors every page is looked at, and the first that is right counts
+    expect((await findVmcoreInfo(running().memory, X86_64))?.gpa).toBe(25 * 4096);
+  });
+
+  it("is found from a program's tables where the kernel isolates them", async () => {
+    const { bytes, memory } = running();
+    // the kernel's top table in page 50, the program's in page 51
+    bytes.copy(bytes, 50 * 4096, 0x1000, 0x2000);
+    const found = await findVmcoreInfo(memory, X86_64, [vcpu(0, BigInt(51 * 4096), 0x40_0000n)]);
+    expect(found?.gpa).toBe(45 * 4096);
+  });
+
+  it("is looked for everywhere when the image doesn't point at it, or its page is absent", async () => {
+    for (const hide of [
+      (bytes: Buffer): void => entry(bytes, 0xa000, 7, 0n),
+      (_: Buffer, memory: PageMap): void => memory.absent(10, 1, "lost"),
+    ]) {
+      const { bytes, memory } = running();
+      hide(bytes, memory);
+      expect((await findVmcoreInfo(memory, X86_64, [vcpu(0, 0x1000n)]))?.gpa).toBe(25 * 4096);
+    }
+  });
+
+  it("is not looked for when the processors ran something else, and is when they may not have", async () => {
+    /** Tables in page 55 that map the first 2 MiB only. */
+    const other = (): ReturnType<typeof running> => {
+      const made = running();
+      entry(made.bytes, 55 * 4096, 0, BigInt(56 * 4096) | 3n);
+      entry(made.bytes, 56 * 4096, 0, BigInt(57 * 4096) | 3n);
+      entry(made.bytes, 57 * 4096, 0, 0x83n);
+      return made;
+    };
+    const cr3 = BigInt(55 * 4096);
+    const one = other();
+    expect(await findVmcoreInfo(one.memory, X86_64, [vcpu(0, cr3, 0x4000n)])).toBeUndefined();
+    expect([...one.touched].sort((a, b) => a - b)).toEqual([54, 55, 56, 57]);
+    const found = async (vcpus: readonly Vcpu[], { memory } = other()): Promise<number | undefined> =>
+      (await findVmcoreInfo(memory, X86_64, vcpus))?.gpa;
+    // a nested guest's tables: the code at hand is not in them
+    expect(await found([vcpu(0, cr3, RIP)])).toBe(25 * 4096);
+    // another processor runs the kernel
+    expect(await found([vcpu(0, cr3, 0x4000n), vcpu(1, 0x1000n)])).toBe(45 * 4096);
+    // a table is absent
+    const lost = other();
+    entry(lost.bytes, 55 * 4096, 511, BigInt(70 * 4096) | 3n);
+    expect(await found([vcpu(0, cr3, 0x4000n)], lost)).toBe(25 * 4096);
+  });
+
+  it("takes any tables and images", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(63 * 512), fc.nat(70), fc.nat(0xfff)), { maxLength: 200 }),
+        fc.array(fc.nat(70), { maxLength: 12 }),
+        async (entries, roots) => {
+          const { bytes, memory } = running();
+          for (const [at, frame, flags] of entries)
+            bytes.writeBigUInt64LE((BigInt(frame) << 12n) | BigInt(flags), at * 8);
+          const vcpus = roots.map((root, id) => vcpu(id, BigInt(root) << 12n));
+          const found = await findVmcoreInfo(memory, X86_64, vcpus);
+          expect(found === undefined || isVmcoreInfo(found.text)).toBe(true);
+        },
+      ),
+      { numRuns: 50 },
+    );
   });
 });

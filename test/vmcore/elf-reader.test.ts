@@ -20,7 +20,11 @@ import type { MemoryRange } from "../../src/guest/memory.js";
 import { type ByteSource, bytesSource } from "../../src/io/byte-source.js";
 import { GuestscopeError } from "../../src/io/errors.js";
 import { openFile } from "../../src/io/node/files.js";
+import { openOutput } from "../../src/io/node/output.js";
 import { elfVmcore, type ElfVmcoreInspection, isVmcore } from "../../src/vmcore/elf-reader.js";
+import { elfWriter } from "../../src/vmcore/elf-writer.js";
+import { kdump } from "../../src/vmcore/kdump-format.js";
+import { createKdumpWriter } from "../../src/vmcore/kdump-writer.js";
 import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
 import { differences, kdumpFolder, pagesOf, truthOf } from "./kdump-data.js";
 
@@ -133,6 +137,28 @@ describe.skipIf(noData)("ELF dumps of QEMU", () => {
       file.close();
     });
   }
+
+  it("linux: VMCOREINFO comes out of the memory where a dump has no note of it", async () => {
+    const packed = openFile(unzstd(path.join(kdumpFolder, "linux.elf.zst"), folder));
+    const guest = await open(packed);
+    const told = guest.facts.vmcoreInfo?.text;
+    const { vmcoreInfo: _, ...facts } = guest.facts;
+    const bare: GuestImage = { ...guest, facts };
+    for (const [writer, reader] of [
+      [elfWriter, elfVmcore],
+      [createKdumpWriter(), kdump],
+    ] as const) {
+      const file = path.join(folder, "without-note");
+      const sink = openOutput(file, { force: true });
+      await writer.write(bare, sink, {});
+      sink.commit();
+      const again = await reader.openGuest?.(openFile(file), {});
+      expect(told).toContain("OSRELEASE=");
+      expect(again?.facts.vmcoreInfo?.text).toBe(told);
+      expect(again?.facts.vmcoreInfo?.gpa).toBeDefined();
+    }
+    packed.close();
+  });
 
   it("the references beside the process cores have the segments that were recorded", async () => {
     for (const name of ["tiny-pc", "tiny-split", "tiny-virtiomem", "v10-tiny-split"]) {

@@ -45,8 +45,8 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
   const { program, arch, machine, memory, view } = state;
   const warnings = [...state.warnings];
   const note = await deviceNote(program, memory, arch, (text) => warnings.push(text));
-  const vmcoreInfo = (note && vmcoreInfoOf(note)) ?? (await findVmcoreInfo(memory, arch));
   const vcpus = await readVcpus(program, arch, machine.accelerator);
+  const vmcoreInfo = (note && vmcoreInfoOf(note)) ?? (await findVmcoreInfo(memory, arch, vcpus));
   if (vcpus.some(({ caveat }) => caveat !== undefined))
     warnings.push(`processors: ${vcpus.find(({ caveat }) => caveat !== undefined)?.caveat ?? ""}`);
   return {

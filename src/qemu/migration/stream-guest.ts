@@ -62,8 +62,9 @@ export async function guestOf(
   const isShared = stream.configuration.capabilities.includes("x-ignore-shared");
   const memory = new MappedMemory(ram.index.map, map.mappings, isShared ? LEFT_SHARED : NEVER_SENT);
   const arch = told ?? map.machine?.arch ?? X86_64;
-  const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, memory, map, arch) : undefined;
-  return { arch, isArchKnown: told !== undefined, vcpus, map, memory, vmcoreInfo };
+  const guest = { arch, isArchKnown: told !== undefined, vcpus, map, memory };
+  const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, guest) : undefined;
+  return { ...guest, vmcoreInfo };
 }
 
 /** Blocks one behind another. */
@@ -91,9 +92,7 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
 async function vmcoreInfoOf(
   stream: QevmStream,
   ram: RamReader,
-  memory: PhysicalMemory,
-  { mappings }: MachineMap,
-  arch: Architecture,
+  { memory, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo">,
 ): Promise<VmcoreInfo | undefined> {
   const { pageSize } = stream;
   const within = (ranges: readonly MemoryRange[]): PhysicalMemory => ({
@@ -109,7 +108,7 @@ async function vmcoreInfoOf(
   }
   // pages that came compressed or stand in a map of the file were not looked at on the way
   const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
-  if (all) return findVmcoreInfo(memory, arch);
+  if (all) return findVmcoreInfo(memory, arch, vcpus);
   const seen = ram.noteFrames
     .flatMap((frame) =>
       mappings.flatMap(({ start, end, at }) =>

@@ -5,6 +5,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { codeAround } from "../../../src/guest/code.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { findVmcoreInfo, kernelBanner, kernelTextMapping } from "../../../src/guest/linux.js";
+import type { PhysicalMemory } from "../../../src/guest/memory.js";
 import { pagingOf, translate } from "../../../src/guest/paging.js";
 import type { X86Registers } from "../../../src/guest/vcpu.js";
 import { openFile } from "../../../src/io/node/files.js";
@@ -262,6 +263,31 @@ describe.skipIf(skip)("Xen saves as guests", () => {
     expect(banner).toMatch(/^Linux version 6\.1\.0-56-cloud-amd64 \(.*\) #1 SMP/);
     expect(await kernelBanner(guest.memory, guest.arch)).toMatch(/^Linux version 6\.1/);
     expect(guest.facts).toMatchObject({ hypervisor: "Xen 4.17", guestType: "HVM", name: "hvmlinux" });
+  });
+
+  it("hvmlinux: the kernel's own pointer leads to VMCOREINFO; tiny guests aren't searched for it", async () => {
+    const found = async (name: string): Promise<readonly [number | undefined, number]> => {
+      const guest = await open(name);
+      let octets = 0;
+      const counted: PhysicalMemory = {
+        ranges: () => guest.memory.ranges(),
+        pieces: (from, to) => guest.memory.pieces(from, to),
+        read: (gpa, into) => {
+          octets += into.length;
+          return guest.memory.read(gpa, into);
+        },
+      };
+      return [(await findVmcoreInfo(counted, guest.arch, guest.vcpus))?.gpa, octets];
+    };
+    const [gpa, octets] = await found("hvmlinux.save");
+    expect(gpa).toBe(0x1936000);
+    // its image has 42 MiB
+    expect(octets).toBeLessThan(44 << 20);
+    for (const name of ["hvm64.save", "pvh64.save"]) {
+      const [none, looked] = await found(name);
+      expect(none).toBeUndefined();
+      expect([name, looked < 1 << 20]).toEqual([name, true]);
+    }
   });
 
   it("keeps MTRR and XSAVE areas", async () => {

@@ -78,11 +78,19 @@ describe.skipIf(skip)("Xen saves as vmcores", () => {
   );
 
   const drgn = fs.existsSync("/usr/bin/drgn");
-  it.skipIf(skipUnless(drgn, "drgn"))(
-    "hvmlinux: drgn takes the dump for a Linux kernel and reads its memory",
-    async () => {
+  /** The file that `xl dump-core` wrote of the guest whose save is `save`. */
+  const dumpedBeside = (save: string): string =>
+    unzstd(path.join(sharedData, "xen-v3/hvmlinux.core.patch.zst"), work, {
+      name: "hvmlinux.core",
+      patchFrom: save,
+    });
+
+  it.skipIf(skipUnless(drgn, "drgn")).each(["save", "xl dump-core"])(
+    "hvmlinux: drgn takes the dump of its %s for a Linux kernel and reads its memory",
+    async (kind) => {
       const elf = path.join(work, "hvmlinux.elf");
-      await extract(await openGuest(openFile(unpack("xen-v3", "hvmlinux.save.zst"))), elf);
+      const save = unpack("xen-v3", "hvmlinux.save.zst");
+      await extract(await openGuest(openFile(kind === "save" ? save : dumpedBeside(save))), elf);
       const script = [
         "import drgn, sys",
         "p = drgn.Program(); p.set_core_dump(sys.argv[1])",
