@@ -52,6 +52,9 @@ export interface Run {
   readonly stderr: string;
 }
 
+/** A program that doesn't end by itself fails its test. */
+const DEADLINE_MS = 120_000;
+
 /** Runs the built command line (`npm run build` first) with optional standard input. */
 export function runCli(
   args: readonly string[],
@@ -63,6 +66,7 @@ export function runCli(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     maxBuffer: 1 << 30,
     encoding: "utf8",
+    timeout: DEADLINE_MS,
   });
   return { status: result.status ?? -1, stdout: result.stdout, stderr: result.stderr };
 }

@@ -113,12 +113,20 @@ describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged 
     expect(piped.status, piped.stderr).toBe(0);
   });
 
-  it("writes nothing when nothing is there", () => {
-    const bytes = cut(inputs["a flattened kdump"] ?? new Uint8Array(0), 0.7);
-    const { status, stderr, out } = extract(bytes, "--partial");
-    expect(status).toBe(1);
-    expect(stderr).toContain("nothing written: none of that memory is in the input");
-    expect(fs.existsSync(out)).toBe(false);
+  it.each(["elf", "kdump"])("writes nothing to %s when nothing or not all is there, and ends", (to) => {
+    const nothing = cut(inputs["a flattened kdump"] ?? new Uint8Array(0), 0.7);
+    const part = cut(inputs["an ELF vmcore"] ?? new Uint8Array(0), 0.7);
+    for (const [bytes, options, said, status] of [
+      [nothing, ["--partial"], "nothing written: none of that memory is in the input", 1],
+      [part, [], "nothing written; --partial writes what is there", 1],
+      [part, ["--range", "0x7000000000000-0x7000000001000"], "no memory in that range", 2],
+      [new Uint8Array(0), [], "the input is empty", 1],
+    ] as const) {
+      const refused = extract(bytes, "--to", to, ...options);
+      expect(refused.stderr).toContain(said);
+      expect(refused.status).toBe(status);
+      expect(fs.existsSync(refused.out)).toBe(false);
+    }
   });
 
   it("a stream whose headers are wrong gives an error, with --partial as well", () => {

@@ -48,7 +48,6 @@ export function startPageWorkers(
   let failure: Error | undefined;
   const pool: Thread[] = Array.from({ length: threads }, () => {
     const worker = new Worker(program, { workerData: settings });
-    worker.unref();
     const waiting: Waiting[] = [];
     worker.on("message", (answer: PageAnswer) => waiting.shift()?.resolve(answer));
     const fail = (error: Error): void => {
@@ -57,6 +56,8 @@ export function startPageWorkers(
     };
     worker.on("error", fail);
     worker.on("exit", () => fail(new Error("a worker thread ended early")));
+    // last: a listener for messages takes hold of the process again
+    worker.unref();
     return { worker, waiting };
   });
   const store = new BufferStore();
