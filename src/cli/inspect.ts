@@ -13,6 +13,7 @@ const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Pres
   "qemu-core": () => import("./present/qemu-core.js"),
   "qemu-migration": () => import("./present/qemu-migration.js"),
   kdump: () => import("./present/vmcore.js"),
+  lime: () => import("./present/vmcore.js"),
   "elf-vmcore": () => import("./present/vmcore.js"),
   "xen-core": () => import("./present/vmcore.js"),
 };

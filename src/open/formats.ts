@@ -4,6 +4,7 @@ import { libvirtQemuSave } from "../qemu/libvirt/format.js";
 import { qemuMigration } from "../qemu/migration/format.js";
 import { elfVmcore } from "../vmcore/elf-reader.js";
 import { kdump } from "../vmcore/kdump-format.js";
+import { lime } from "../vmcore/lime-reader.js";
 import { xenCore } from "../vmcore/xen-core-reader.js";
 import { libvirtLibxlSave, xapiSave } from "../xen/envelopes/formats.js";
 import { xenLegacy } from "../xen/legacy/format.js";
@@ -17,6 +18,7 @@ export const FORMATS: readonly InputFormat[] = [
   qemuMigration,
   libvirtQemuSave,
   kdump,
+  lime,
   xenCore,
   elfVmcore,
   qemuCore,

@@ -3,6 +3,7 @@ import { SAVE } from "../qemu/libvirt/rules.js";
 import { QEVM } from "../qemu/migration/rules.js";
 import { ELF_VMCORE_RULES } from "../vmcore/elf-reader.js";
 import { KDUMP_RULES } from "../vmcore/kdump-rules.js";
+import { LIME_RULES } from "../vmcore/lime-reader.js";
 import { XEN_CORE_RULES } from "../vmcore/xen-core-reader.js";
 import { HVM_RULES } from "../xen/hvm-context/rules.js";
 import { RULES as LEGACY_RULES } from "../xen/legacy/rules.js";
@@ -48,6 +49,7 @@ export const RULE_TABLES: readonly (readonly [title: string, rules: readonly Rul
   ["ELF vmcores", Object.values(ELF_VMCORE_RULES)],
   ["Xen cores", Object.values(XEN_CORE_RULES)],
   ["kdump", Object.values(KDUMP_RULES)],
+  ["LiME dumps", Object.values(LIME_RULES)],
 ];
 
 /** The rule of a code. */

@@ -24,6 +24,7 @@ const KINDS: readonly (readonly [start: string, kind: string])[] = [
   ["vhdxfile", "a VHDX disk image, not a saved guest"],
   ["<?xml", "an XML document"],
   ["#!", "a script"],
+  ["AVML", "a compressed AVML dump: 'avml-convert' makes LiME of it"],
   ["PAGEDU64", "a Windows crash dump"],
   ["PAGEDUMP", "a Windows crash dump"],
 ];

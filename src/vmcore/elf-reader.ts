@@ -17,11 +17,11 @@ import type { Report } from "../findings/report.js";
 import { type Architecture, ARCHITECTURES, type GuestImage, I386 } from "../guest/image.js";
 import type { Inspection, InputFormat } from "../guest/input-format.js";
 import { withVmcoreInfo } from "../guest/linux.js";
-import { PageMap } from "../guest/page-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, UsageError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import { decodeVcpus, erasedOf, erasedWarning } from "./notes.js";
+import { type MemorySegment, segmentMemory } from "./segments.js";
 
 const SPEC = "gABI, Program Header; Linux kdump, ELF vmcore";
 /** Where a process on x86_64 has its legacy system call page. */
@@ -100,15 +100,9 @@ function architectureOf(elf: ElfFile): Architecture {
 }
 
 /** A run of physical memory as a program header has it. */
-export interface VmcoreSegment {
+export interface VmcoreSegment extends MemorySegment {
   readonly index: number;
-  readonly physical: number;
   readonly virtual: bigint;
-  readonly offset: number;
-  /** Octets in the file as announced, and what the file really has of them. */
-  readonly fileSize: number;
-  readonly there: number;
-  readonly memorySize: number;
 }
 
 /** PT_LOADs that describe physical memory. */
@@ -128,37 +122,6 @@ function segmentsOf(elf: ElfFile): VmcoreSegment[] {
     found.push({ index, physical: Number(physical), virtual, offset, fileSize, there, memorySize });
   }
   return found;
-}
-
-/** The largest unit, up to a page, that all bounds are multiples of: page frames of the map count in it. */
-function unitOf(segments: readonly VmcoreSegment[]): number {
-  let unit = 4096;
-  for (const { physical, fileSize, memorySize } of segments)
-    while (physical % unit !== 0 || fileSize % unit !== 0 || memorySize % unit !== 0) unit /= 2;
-  return unit;
-}
-
-function memoryOf(elf: ElfFile, segments: readonly VmcoreSegment[]): PageMap {
-  const unit = unitOf(segments);
-  const memory = new PageMap(elf.source, { pageSize: unit });
-  // what one header lacks another may have: contents are entered last
-  for (const { physical, fileSize, memorySize, there } of segments) {
-    const frame = (size: number): number => (physical + size) / unit;
-    if (memorySize > fileSize)
-      memory.absent(
-        frame(fileSize),
-        (memorySize - fileSize) / unit,
-        "left out of the dump (p_filesz < p_memsz)",
-      );
-    const whole = there - (there % unit);
-    if (whole < fileSize)
-      memory.absent(frame(whole), (fileSize - whole) / unit, "lost: the file ends before it");
-  }
-  for (const { physical, offset, there } of segments) {
-    const count = Math.floor(there / unit);
-    if (count > 0) memory.set(physical / unit, count, offset);
-  }
-  return memory;
 }
 
 interface OpenVmcore {
@@ -203,7 +166,7 @@ function guestOf({ elf, segments, notes, warnings }: OpenVmcore): Promise<GuestI
   if (segments.length === 0)
     throw elf.error(ELF_VMCORE_RULES.empty.code, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
-  const memory = memoryOf(elf, segments);
+  const memory = segmentMemory(elf.source, segments);
   const text = vmcoreInfoOf(notes);
   const erased = erasedOf(notes);
   return withVmcoreInfo({

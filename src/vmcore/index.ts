@@ -3,6 +3,7 @@ export * from "./elf-reader.js";
 export * from "./elf-writer.js";
 export * from "./kdump-format.js";
 export * from "./kdump-writer.js";
+export * from "./lime-reader.js";
 export * from "./lime-writer.js";
 export * from "./notes.js";
 export * from "./prstatus.js";

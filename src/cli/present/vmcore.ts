@@ -2,6 +2,7 @@ import type { Inspection } from "../../guest/input-format.js";
 import type { ElfVmcoreInspection } from "../../vmcore/elf-reader.js";
 import type { GuestSummary } from "../../vmcore/guest-summary.js";
 import type { KdumpInspection } from "../../vmcore/kdump-format.js";
+import type { LimeInspection } from "../../vmcore/lime-reader.js";
 import type { XenCoreInspection } from "../../vmcore/xen-core-reader.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { percent } from "./memory.js";
@@ -9,7 +10,7 @@ import { count, counted, factLines, indented, type PresentOptions } from "./pres
 import { vcpuLines } from "./vcpu.js";
 
 type Fact = readonly [name: string, value: string | undefined];
-type Vmcore = KdumpInspection | ElfVmcoreInspection | XenCoreInspection;
+type Vmcore = KdumpInspection | ElfVmcoreInspection | LimeInspection | XenCoreInspection;
 
 /** Lines of a map shown without `verbose`. */
 const FEW = 16;
@@ -17,14 +18,8 @@ const FEW = 16;
 /** A vmcore of any kind as text. */
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
   const found = inspection as Vmcore;
-  const facts =
-    found.kind === "kdump"
-      ? kdumpFacts(found)
-      : found.kind === "xen-core"
-        ? xenFacts(found)
-        : elfFacts(found);
   return [
-    ...factLines(`${found.source}: ${found.origin}`, [...facts, ...guestFacts(found)]),
+    ...factLines(`${found.source}: ${found.origin}`, [...formFacts(found), ...guestFacts(found)]),
     ...(found.kind === "elf-vmcore"
       ? ["", ...segmentLines(found, options)]
       : ["", ...regionLines(found, options)]),
@@ -37,6 +32,19 @@ export function present(inspection: Inspection, options: PresentOptions): readon
       : []),
     ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
   ];
+}
+
+function formFacts(found: Vmcore): Fact[] {
+  switch (found.kind) {
+    case "kdump":
+      return kdumpFacts(found);
+    case "xen-core":
+      return xenFacts(found);
+    case "lime":
+      return [["ranges", count(found.ranges)]];
+    case "elf-vmcore":
+      return elfFacts(found);
+  }
 }
 
 function guestFacts({ arch, memory }: GuestSummary): Fact[] {

@@ -9,6 +9,7 @@ import { openFile } from "../../../src/io/node/files.js";
 import { openOutput } from "../../../src/io/node/output.js";
 import { openGuest } from "../../../src/open/open.js";
 import { elfWriter } from "../../../src/vmcore/elf-writer.js";
+import { limeWriter } from "../../../src/vmcore/lime-writer.js";
 import { convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { pageSums } from "./model.js";
@@ -19,9 +20,9 @@ afterAll(cleanup);
 
 const unpack = (...name: string[]): string => unzstd(path.join(sharedData, ...name), work);
 
-async function extract(guest: GuestImage, output: string): Promise<void> {
+async function extract(guest: GuestImage, output: string, writer = elfWriter): Promise<void> {
   const sink = openOutput(output, { force: true });
-  await elfWriter.write(guest, sink, {});
+  await writer.write(guest, sink, {});
   sink.commit();
 }
 
@@ -85,12 +86,17 @@ describe.skipIf(skip)("Xen saves as vmcores", () => {
       patchFrom: save,
     });
 
-  it.skipIf(skipUnless(drgn, "drgn")).each(["save", "xl dump-core"])(
+  it.skipIf(skipUnless(drgn, "drgn")).each(["save", "xl dump-core", "LiME dump"])(
     "hvmlinux: drgn takes the dump of its %s for a Linux kernel and reads its memory",
     async (kind) => {
       const elf = path.join(work, "hvmlinux.elf");
       const save = unpack("xen-v3", "hvmlinux.save.zst");
-      await extract(await openGuest(openFile(kind === "save" ? save : dumpedBeside(save))), elf);
+      const guest = await openGuest(openFile(kind === "xl dump-core" ? dumpedBeside(save) : save));
+      if (kind === "LiME dump") {
+        const memory = path.join(work, "hvmlinux.lime");
+        await extract(guest, memory, limeWriter);
+        await extract(await openGuest(openFile(memory)), elf);
+      } else await extract(guest, elf);
       const script = [
         "import drgn, sys",
         "p = drgn.Program(); p.set_core_dump(sys.argv[1])",
