@@ -19,6 +19,7 @@ import type {
   XlHeaderItem,
 } from "./stream.js";
 import { STREAM_RULES } from "./stream-rules.js";
+import { isJson } from "./xl/config.js";
 import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader, xlOptionalData } from "./xl/layout.js";
 import { XL_RULES } from "./xl/rules.js";
 
@@ -112,15 +113,6 @@ async function readConfig(
   const message = `the input ends ${left - skipped} octets before the end of the optional data`;
   problems.add(STREAM_RULES.truncated, { offset: reader.position }, message);
   return false;
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export async function readLibxlHeader(stream: XenStream): Promise<LibxlHeaderItem | undefined> {

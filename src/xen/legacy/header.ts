@@ -1,4 +1,4 @@
-import { latin1 } from "../../binary/layout.js";
+import { latin1, viewOf } from "../../binary/layout.js";
 import type { HeaderChunk, PvInfoChunk, XlHeaderChunk } from "./chunks.js";
 import type { Cursor } from "./cursor.js";
 import { DETECTION_SIZE, detectWidthAndGuest } from "./detect.js";
@@ -12,7 +12,8 @@ import {
   XSAVE_HEAD,
 } from "./layout.js";
 import { RULES } from "./rules.js";
-import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader } from "../xl/layout.js";
+import { isJson } from "../xl/config.js";
+import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader, xlOptionalData } from "../xl/layout.js";
 
 /** What a caller says of a stream. */
 export interface Claims {
@@ -67,7 +68,26 @@ export async function readXlHeader(cursor: Cursor): Promise<XlHeaderChunk | unde
     );
   }
   const bytes = await cursor.bytes(xlHeader.size + length, "xl header");
-  return { kind: "xl-header", offset, index: 0, bytes, jsonConfig: (flags & XL_FLAGS.json) !== 0 };
+  const jsonConfig = (flags & XL_FLAGS.json) !== 0;
+  const problem = configProblem(bytes, jsonConfig);
+  if (problem !== undefined) cursor.problem(RULES.xlConfig, offset + xlHeader.size, problem);
+  return { kind: "xl-header", offset, index: 0, bytes, jsonConfig };
+}
+
+/** The configuration in an xl header with its optional data; undefined when those don't hold one whole. */
+export function configText(bytes: Uint8Array): string | undefined {
+  const start = xlHeader.size + xlOptionalData.size;
+  if (bytes.length < start) return undefined;
+  const { configLength } = xlOptionalData.read(viewOf(bytes), xlHeader.size, "little");
+  if (configLength > bytes.length - start) return undefined;
+  return new TextDecoder().decode(bytes.subarray(start, start + configLength)).replace(/\0+$/, "");
+}
+
+function configProblem(bytes: Uint8Array, json: boolean): string | undefined {
+  if (bytes.length === xlHeader.size) return undefined;
+  const config = configText(bytes);
+  if (config === undefined) return "the configuration is longer than the optional data";
+  return json && config !== "" && !isJson(config) ? "the configuration can't be parsed as JSON" : undefined;
 }
 
 /** Reads p2m_size (and for PV the signature behind it), finding width and guest. */

@@ -26,6 +26,12 @@ export const RULES = rules({
     "xl header",
     "The header of the xl save file has another byte order, flags that are unknown or say that what follows is not a legacy stream, or optional data that do not fit.",
   ),
+  xlConfig: rule(
+    "xl-config",
+    "warning",
+    "xl header",
+    "The guest's configuration in the header of the xl save file doesn't fit there or is not the JSON that the header calls it. It is passed on as it is; give 'xl restore' a configuration file of its own.",
+  ),
   p2mSize: rule("p2m-size", "error", "header", "p2m_size is 1 to 0x0fffffff in every genuine stream."),
   extendedInfo: rule(
     "extended-info",

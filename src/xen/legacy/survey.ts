@@ -2,7 +2,7 @@ import type { Report } from "../../findings/report.js";
 import type { Inspection } from "../../guest/input-format.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { FormatError } from "../../io/errors.js";
-import { latin1, viewOf } from "../../binary/layout.js";
+import { latin1 } from "../../binary/layout.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
@@ -12,11 +12,11 @@ import { PAGE_TYPE_NAMES, TSC_MODES } from "../libxc/layout.js";
 import { pvRegisters } from "../../guest/pv-registers.js";
 import { hvmVcpus } from "../vcpu.js";
 import { summarizeConfig, type XlConfig } from "../xl/config.js";
-import { xlHeader, xlOptionalData } from "../xl/layout.js";
 import type { HeaderChunk, LegacyChunk, PvInfoChunk, XlHeaderChunk } from "./chunks.js";
 import { type CodedGroup, CompressedPages, SenderCache } from "./compression.js";
 import { checkFrames, checkIoreqServer, reportTmem, reportTrailing, setParameter } from "./checks.js";
 import { countEntries, type EntryCounts, noEntries } from "./entry-counts.js";
+import { configText } from "./header.js";
 import { type GuestKind, hasData, TAIL_PARAMETER, type ToolstackWidth, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
 import type { PfnSet } from "./pfn-set.js";
@@ -324,12 +324,9 @@ class Survey {
 }
 
 /** What an xl header says of the guest's configuration. */
-function configOf(header: XlHeaderChunk): XlConfig | undefined {
-  const { bytes } = header;
-  const start = xlHeader.size + xlOptionalData.size;
-  if (bytes.length < start) return undefined;
-  const { configLength } = xlOptionalData.read(viewOf(bytes), xlHeader.size, "little");
-  return summarizeConfig(latin1(bytes.subarray(start, start + configLength)).replace(/\0+$/, ""));
+function configOf({ bytes }: XlHeaderChunk): XlConfig | undefined {
+  const text = configText(bytes);
+  return text === undefined ? undefined : summarizeConfig(text);
 }
 
 /** Adds to `report` what is wrong with a legacy stream. */

@@ -10,6 +10,16 @@ export interface XlConfig {
   readonly text: string;
 }
 
+/** Whether a configuration is JSON, as most are, and not xl's own syntax. */
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Reads the facts people ask for out of a configuration; what isn't there is left out. */
 export function summarizeConfig(text: string): XlConfig {
   let parsed: unknown;

@@ -326,6 +326,22 @@ describe("options", () => {
     expect(out.xlHeader).toEqual(expected);
   });
 
+  it("passes on a configuration that xl can't read, with a warning", async () => {
+    const codes = async (stream: Uint8Array): Promise<unknown> => {
+      const { out, report } = await convert(stream);
+      expect(Buffer.compare(out.xlHeader?.subarray(52) ?? Buffer.alloc(0), stream.subarray(52, 322))).toBe(0);
+      return report.findings.map(({ code, offset }) => [code, offset]);
+    };
+    expect(await codes(hvm.stream)).toEqual([]);
+    const damaged = Buffer.from(hvm.stream);
+    damaged[60] = 0;
+    expect(await codes(damaged)).toEqual([["legacy/xl-config", 48]]);
+    const longer = Buffer.from(hvm.stream);
+    longer.writeUInt32LE(longer.readUInt32LE(48) + 1, 48);
+    expect(await codes(longer)).toEqual([["legacy/xl-config", 48]]);
+    await expect(convert(damaged, { strict: true })).rejects.toThrow(/JSON/);
+  });
+
   it("wants a QEMU record for libxl output, unless told that there is none", async () => {
     await expect(convert(bare.stream, { format: "libxl" })).rejects.toThrow(/QEMU record/);
     const { out } = await convert(bare.stream, { format: "libxl", skipQemu: true });
