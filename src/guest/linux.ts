@@ -1,5 +1,6 @@
-import { latin1, viewOf } from "../binary/layout.js";
+import { latin1, latin1Bytes, viewOf } from "../binary/layout.js";
 import { FormatError } from "../io/errors.js";
+import { indexOfOctets } from "../io/octet-search.js";
 import type { Architecture, GuestImage, VmcoreInfo } from "./image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "./memory.js";
 import { longMode, type Mapping, mappings } from "./paging.js";
@@ -186,25 +187,26 @@ function hexValue(value: string | undefined): bigint | undefined {
 }
 
 const LONGEST_BANNER = 512;
-const BANNER = latin1Start("Linux version ");
+const BANNER = latin1Bytes("Linux version ");
 /** Memory searched for a banner when nothing says where the kernel lies. */
 const SEARCH_LIMIT = 4 * 2 ** 30;
 
-function latin1Start(text: string): Uint8Array {
-  return Uint8Array.from(text, (c) => c.charCodeAt(0));
-}
-
-/** `Linux version …` as the kernel prints it first: from its image if that is known, else from a search through memory. */
+/**
+ * `Linux version …` as the kernel prints it first: from its image if that is known, else from a search through
+ * memory, unless `vcpus` show that another kernel ran.
+ */
 export async function kernelBanner(
   memory: PhysicalMemory,
   arch: Architecture,
   vmcoreInfo?: VmcoreInfo,
+  vcpus: readonly Vcpu[] = [],
 ): Promise<string | undefined> {
   const image = vmcoreInfo === undefined ? [] : await kernelTextMapping(memory, vmcoreInfo.text, arch);
   for (const { gpa, length } of image) {
     const banner = await searchBanner(memory, gpa, gpa + length);
     if (banner !== undefined) return banner;
   }
+  if (arch.name === "x86_64" && (await runsAnotherKernel(memory, vcpus))) return undefined;
   let left = SEARCH_LIMIT;
   for (const range of memory.ranges()) {
     if (range.presence !== "present" || left <= 0) continue;
@@ -223,7 +225,7 @@ async function searchBanner(memory: PhysicalMemory, start: number, end: number):
     const result = memory.read(at, buffer.subarray(0, Math.min(SWEEP, end - at)));
     const n = result instanceof Promise ? await result : result;
     const bytes = buffer.subarray(0, n);
-    for (let hit = bytes.indexOf(0x4c); hit !== -1; hit = bytes.indexOf(0x4c, hit + 1)) {
+    for (let hit = indexOfOctets(bytes, BANNER, 0); hit !== -1; hit = indexOfOctets(bytes, BANNER, hit + 1)) {
       const banner = bannerAt(bytes, hit);
       if (banner !== undefined) return banner;
     }
@@ -232,7 +234,6 @@ async function searchBanner(memory: PhysicalMemory, start: number, end: number):
 }
 
 function bannerAt(bytes: Uint8Array, at: number): string | undefined {
-  for (let i = 1; i < BANNER.length; i += 1) if (bytes[at + i] !== BANNER[i]) return undefined;
   const text = latin1(bytes.subarray(at, at + LONGEST_BANNER));
   // release, (builder), (compiler), #build
   return /^Linux version \d+\.\d+[\x20-\x7e]*\([\x20-\x7e]+ #\d[\x20-\x7e]*/.exec(text)?.[0].trimEnd();

@@ -24,7 +24,7 @@ export type RunningGuest = Pick<GuestImage, "memory" | "arch" | "vcpus"> & {
 
 export async function softwareOf(guest: RunningGuest): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
-  const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo);
+  const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus);
   const code: Software["code"][number][] = [];
   for (const { id, registers } of guest.vcpus.slice(0, MOST_VCPUS)) {
     if (registers?.kind !== "x86") continue;

@@ -267,7 +267,9 @@ describe("VMCOREINFO of a running kernel", () => {
     const cr3 = BigInt(55 * 4096);
     const one = other();
     expect(await findVmcoreInfo(one.memory, X86_64, [vcpu(0, cr3, 0x4000n)])).toBeUndefined();
+    expect(await kernelBanner(one.memory, X86_64, undefined, [vcpu(0, cr3, 0x4000n)])).toBeUndefined();
     expect([...one.touched].sort((a, b) => a - b)).toEqual([54, 55, 56, 57]);
+    expect(await kernelBanner(one.memory, X86_64)).toMatch(/^Linux version 6/);
     const found = async (vcpus: readonly Vcpu[], { memory } = other()): Promise<number | undefined> =>
       (await findVmcoreInfo(memory, X86_64, vcpus))?.gpa;
     // a nested guest's tables: the code at hand is not in them
