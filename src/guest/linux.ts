@@ -1,4 +1,5 @@
 import { latin1, latin1Bytes, viewOf } from "../binary/layout.js";
+import { breathe } from "../io/breathe.js";
 import { FormatError } from "../io/errors.js";
 import { indexOfOctets } from "../io/octet-search.js";
 import type { Architecture, GuestImage, VmcoreInfo } from "./image.js";
@@ -16,6 +17,8 @@ import type { Vcpu } from "./vcpu.js";
 
 /** Octets read at a time: FileSource answers these at once. */
 const SWEEP = 64 << 10;
+/** The event loop turns every so many reads: a source may answer at once, again and again. */
+const BREATH = 256;
 const NAME_SIZE = 11;
 const NOTE_TEXT = 24;
 const LONGEST_TEXT = 64 << 10;
@@ -102,6 +105,7 @@ async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerato
   const head = buffer.subarray(0, NOTE_TEXT);
   const view = viewOf(buffer);
   const little = arch.order === "little";
+  let reads = 0;
   for (const range of memory.ranges()) {
     if (range.presence !== "present") continue;
     const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
@@ -114,6 +118,8 @@ async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerato
       const n = result instanceof Promise ? await result : result;
       for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE)
         if (isHead(view, page, little)) yield at + page;
+      reads += 1;
+      if (reads % BREATH === 0) await breathe();
     }
   }
 }
@@ -220,6 +226,7 @@ export async function kernelBanner(
 
 async function searchBanner(memory: PhysicalMemory, start: number, end: number): Promise<string | undefined> {
   const buffer = new Uint8Array(SWEEP);
+  let reads = 0;
   // sweeps overlap, so that a banner across their border is seen whole
   for (let at = start; at < end; at += SWEEP - LONGEST_BANNER) {
     const result = memory.read(at, buffer.subarray(0, Math.min(SWEEP, end - at)));
@@ -229,6 +236,8 @@ async function searchBanner(memory: PhysicalMemory, start: number, end: number):
       const banner = bannerAt(bytes, hit);
       if (banner !== undefined) return banner;
     }
+    reads += 1;
+    if (reads % BREATH === 0) await breathe();
   }
   return undefined;
 }
