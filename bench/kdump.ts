@@ -4,6 +4,12 @@ import * as os from "node:os";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { compressUsingDict, createCCtx, init } from "@bokuweb/zstd-wasm";
+import { NT_PRSTATUS, PT_LOAD, PT_NOTE } from "../src/elf/layout.js";
+import { encodeNote } from "../src/elf/notes.js";
+import { X86_64 } from "../src/guest/image.js";
+import { completeGeneral, type X86Registers } from "../src/guest/vcpu.js";
+import { encodeQemu } from "../src/vmcore/notes.js";
+import { encodePrstatus } from "../src/vmcore/prstatus.js";
 import { clearOutput, GUESTSCOPE, inMemory, median, peakMemory, record, timeShell } from "./harness.js";
 
 const PAGE = 4096;
@@ -18,6 +24,7 @@ const BASE_MIB = 150;
 /** Memory of a guest: half zeros, the rest texts, tables, numbers and noise, so that it packs to about a third. */
 function fillGuest(file: string): void {
   const header = Buffer.alloc(PAGE);
+  const notes = processorNotes();
   header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   header.writeUInt16LE(4, 16);
   header.writeUInt16LE(62, 18);
@@ -25,21 +32,55 @@ function fillGuest(file: string): void {
   header.writeBigUInt64LE(64n, 32);
   header.writeUInt16LE(64, 52);
   header.writeUInt16LE(56, 54);
-  header.writeUInt16LE(1, 56);
-  header.writeUInt32LE(1, 64);
-  header.writeUInt32LE(7, 68);
-  header.writeBigUInt64LE(BigInt(PAGE), 72);
-  header.writeBigUInt64LE(BigInt(SIZE), 96);
-  header.writeBigUInt64LE(BigInt(SIZE), 104);
+  header.writeUInt16LE(2, 56);
+  for (const [i, type, offset, size] of [
+    [0, PT_NOTE, 64 + 2 * 56, notes.length],
+    [1, PT_LOAD, PAGE, SIZE],
+  ] as const) {
+    const at = 64 + i * 56;
+    header.writeUInt32LE(type, at);
+    header.writeBigUInt64LE(BigInt(offset), at + 8);
+    header.writeBigUInt64LE(BigInt(size), at + 32);
+    header.writeBigUInt64LE(BigInt(size), at + 40);
+  }
+  notes.copy(header, 64 + 2 * 56);
   const fd = fs.openSync(file, "w");
   fs.writeSync(fd, header, 0, PAGE, 0);
   const chunk = Buffer.alloc(MIB);
   for (let at = 0; at < SIZE; at += MIB) {
     for (let page = 0; page < MIB; page += PAGE)
       fillPage(chunk.subarray(page, page + PAGE), (at + page) / PAGE);
+    if (at === 0) writeTables(chunk);
     fs.writeSync(fd, chunk, 0, MIB, PAGE + at);
   }
   fs.closeSync(fd);
+}
+
+/** Top table, its table, a directory whose first page of 2 MiB lies at 0: in pages that hold zeros else. */
+const TABLES = [2 * PAGE, 4 * PAGE, 6 * PAGE] as const;
+const RIP = 0xffff_8000_0000_1000n;
+
+function writeTables(memory: Buffer): void {
+  const [top, second, directory] = TABLES;
+  memory.writeBigUInt64LE(BigInt(second) | 3n, top + 256 * 8);
+  memory.writeBigUInt64LE(BigInt(directory) | 3n, second);
+  memory.writeBigUInt64LE(0x83n, directory);
+}
+
+/** A processor that runs another kernel than Linux: of Linux, VMCOREINFO would be looked for in the memory. */
+function processorNotes(): Buffer {
+  const registers: X86Registers = {
+    kind: "x86",
+    general: completeGeneral({ rip: RIP }),
+    segments: {},
+    control: { cr0: 0x8000_0011n, cr3: BigInt(TABLES[0]), cr4: 0x20n },
+    debug: {},
+    msrs: {},
+  };
+  return Buffer.concat([
+    encodeNote("CORE", NT_PRSTATUS, encodePrstatus({ id: 0, registers }, X86_64) ?? Buffer.of(), "little"),
+    encodeNote("QEMU", 0, encodeQemu(registers), "little"),
+  ]);
 }
 
 let seed = 1;

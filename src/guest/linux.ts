@@ -47,16 +47,18 @@ export function isVmcoreInfo(text: string): boolean {
 /**
  * Finds VMCOREINFO in guest memory: the first copy whose text is right and, for x86_64, whose kernel is
  * mapped where the text says (memory may keep the one of a kernel that ran before). With `vcpus` a running
- * x86_64 kernel is asked first, and all of the memory is read only when there may be one that didn't answer.
+ * x86_64 kernel is asked first, and all of the memory is read only when there may be one that didn't answer;
+ * unless `thorough`, not even then.
  */
 export async function findVmcoreInfo(
   memory: PhysicalMemory,
   arch: Architecture,
   vcpus: readonly Vcpu[] = [],
+  thorough = true,
 ): Promise<VmcoreInfo | undefined> {
   let doubtful: VmcoreInfo | undefined;
   let checked = 0;
-  for await (const gpa of candidates(memory, arch, vcpus)) {
+  for await (const gpa of candidates(memory, arch, vcpus, thorough)) {
     const text = await textAt(memory, arch, gpa);
     if (text === undefined) continue;
     const found: VmcoreInfo = { text, gpa };
@@ -70,13 +72,13 @@ export async function findVmcoreInfo(
 }
 
 /**
- * The guest, with VMCOREINFO out of its memory if its file brought none. Damaged pages are left to those who
- * read them.
+ * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its file brought none. Damaged pages are
+ * left to those who read them.
  */
-export async function withVmcoreInfo(guest: GuestImage): Promise<GuestImage> {
+export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
   if (guest.facts.vmcoreInfo !== undefined) return guest;
   try {
-    const vmcoreInfo = await findVmcoreInfo(guest.memory, guest.arch, guest.vcpus);
+    const vmcoreInfo = await findVmcoreInfo(guest.memory, guest.arch, guest.vcpus, thorough);
     return vmcoreInfo === undefined ? guest : { ...guest, facts: { ...guest.facts, vmcoreInfo } };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
@@ -89,6 +91,7 @@ async function* candidates(
   memory: PhysicalMemory,
   arch: Architecture,
   vcpus: readonly Vcpu[],
+  thorough: boolean,
 ): AsyncGenerator<number> {
   if (arch.name === "x86_64") {
     const head = new Uint8Array(NOTE_TEXT);
@@ -96,7 +99,7 @@ async function* candidates(
       if ((await memory.read(gpa, head)) === NOTE_TEXT && isHead(viewOf(head), 0, true)) yield gpa;
     if (await runsAnotherKernel(memory, vcpus)) return;
   }
-  yield* sweep(memory, arch);
+  if (thorough) yield* sweep(memory, arch);
 }
 
 /** As `candidates`, by a look at every page. */

@@ -247,7 +247,7 @@ export async function kdumpGuest(
     ...(file.isSplit ? [`${files.length} of a split set`] : []),
   ].join(", ");
   const { nodename, release, header_version } = file.header;
-  return withVmcoreInfo({
+  const guest: GuestImage = {
     arch,
     memory,
     vcpus: decodeVcpus(file.notes, arch),
@@ -268,5 +268,7 @@ export async function kdumpGuest(
     close: async () => {
       for (const other of files.slice(1)) closeSource(other.input);
     },
-  });
+  };
+  // to look everywhere would be to unpack everything
+  return withVmcoreInfo(guest, false);
 }
