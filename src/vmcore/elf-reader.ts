@@ -17,8 +17,8 @@ import type { Report } from "../findings/report.js";
 import { type Architecture, ARCHITECTURES, type GuestImage, I386 } from "../guest/image.js";
 import type { Inspection, InputFormat } from "../guest/input-format.js";
 import { withVmcoreInfo } from "../guest/linux.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
-import { FormatError, UsageError } from "../io/errors.js";
+import { type ByteSource, needSource } from "../io/byte-source.js";
+import { FormatError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import { decodeVcpus, erasedOf, erasedWarning } from "./notes.js";
 import { type MemorySegment, segmentMemory } from "./segments.js";
@@ -295,18 +295,13 @@ export function isVmcore(head: Uint8Array): boolean {
   return false;
 }
 
-function needSource(input: ByteSource | ByteStream): ByteSource {
-  if (isByteSource(input)) return input;
-  throw new UsageError("a vmcore must be a file that can be read at any offset", { source: input.name });
-}
-
 /** ELF vmcores of QEMU's dump-guest-memory, of the kernel (/proc/vmcore) and of this project. */
 export const elfVmcore: InputFormat = {
   id: "elf-vmcore",
   title: "ELF vmcore",
   needsRandomAccess: true,
   matches: isVmcore,
-  verify: async (input, report) => verifyElf(needSource(input), report),
-  inspect: async (input) => inspectElf(needSource(input)),
+  verify: async (input, report) => verifyElf(needSource(input, "a vmcore"), report),
+  inspect: async (input) => inspectElf(needSource(input, "a vmcore")),
   openGuest: openElfGuest,
 };

@@ -1,7 +1,7 @@
 import { latin1 } from "../binary/layout.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { type ByteSource, needSource } from "../io/byte-source.js";
 import { UsageError } from "../io/errors.js";
 import { isFlattened } from "./flattened.js";
 import {
@@ -38,11 +38,6 @@ export interface KdumpInspection extends Inspection, GuestSummary {
   readonly frames: number;
   readonly pages: KdumpCounts;
   readonly notes: readonly { readonly name: string; readonly type: number; readonly size: number }[];
-}
-
-function needSource(input: ByteSource | ByteStream): ByteSource {
-  if (isByteSource(input)) return input;
-  throw new UsageError("a kdump must be a file that can be read at any offset", { source: input.name });
 }
 
 async function inspectKdump(input: ByteSource, options: OpenOptions): Promise<KdumpInspection> {
@@ -109,7 +104,7 @@ export const kdump: InputFormat = {
     const signature = latin1(head.subarray(0, 8));
     return signature === KDUMP_SIGNATURE || signature === DISKDUMP_SIGNATURE || isFlattened(head);
   },
-  verify: async (input, report, options) => verifyKdump(needSource(input), report, options),
-  inspect: async (input, options) => inspectKdump(needSource(input), options),
+  verify: async (input, report, options) => verifyKdump(needSource(input, "a kdump"), report, options),
+  inspect: async (input, options) => inspectKdump(needSource(input, "a kdump"), options),
   openGuest: openKdumpGuest,
 };

@@ -4,8 +4,8 @@ import { type Report, violation } from "../findings/report.js";
 import { AARCH64, type Architecture, type GuestImage, I386, X86_64 } from "../guest/image.js";
 import type { Inspection, InputFormat, OpenOptions } from "../guest/input-format.js";
 import { withVmcoreInfo } from "../guest/linux.js";
-import { type ByteSource, type ByteStream, isByteSource, readFully } from "../io/byte-source.js";
-import { FormatError, UsageError } from "../io/errors.js";
+import { type ByteSource, needSource, readFully } from "../io/byte-source.js";
+import { FormatError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./lime.js";
 import { type MemorySegment, segmentMemory } from "./segments.js";
@@ -142,18 +142,13 @@ async function verifyLime(input: ByteSource, report: Report): Promise<void> {
   }
 }
 
-function needSource(input: ByteSource | ByteStream): ByteSource {
-  if (isByteSource(input)) return input;
-  throw new UsageError("a LiME dump must be a file that can be read at any offset", { source: input.name });
-}
-
 /** Physical memory as the LiME kernel module and AVML take it from a running Linux machine, and as `limeWriter` writes it. */
 export const lime: InputFormat = {
   id: "lime",
   title: "LiME memory dump",
   needsRandomAccess: true,
   matches: (head) => head.length >= 8 && viewOf(head).getUint32(0, true) === LIME_MAGIC,
-  verify: async (input, report) => verifyLime(needSource(input), report),
-  inspect: async (input) => inspectLime(needSource(input)),
+  verify: async (input, report) => verifyLime(needSource(input, "a LiME dump"), report),
+  inspect: async (input) => inspectLime(needSource(input, "a LiME dump")),
   openGuest: openLimeGuest,
 };

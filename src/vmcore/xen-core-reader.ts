@@ -12,8 +12,8 @@ import { pvContext32, pvContext64 } from "../guest/pv-context.js";
 import { pvRegisters } from "../guest/pv-registers.js";
 import type { Vcpu } from "../guest/vcpu.js";
 import { ByteReader } from "../io/byte-reader.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
-import { FormatError, UsageError } from "../io/errors.js";
+import { type ByteSource, needSource } from "../io/byte-source.js";
+import { FormatError } from "../io/errors.js";
 import { type GuestSummary, summarizeGuest } from "./guest-summary.js";
 import {
   XEN_CORE_MAGIC_HVM,
@@ -389,18 +389,13 @@ export function isXenCore(head: Uint8Array): boolean {
   );
 }
 
-function needSource(input: ByteSource | ByteStream): ByteSource {
-  if (isByteSource(input)) return input;
-  throw new UsageError("a Xen core must be a file that can be read at any offset", { source: input.name });
-}
-
 /** Memory of a Xen guest as `xl dump-core` writes it. */
 export const xenCore: InputFormat = {
   id: "xen-core",
   title: "Xen core (xl dump-core)",
   needsRandomAccess: true,
   matches: isXenCore,
-  verify: async (input, report) => verifyXenCore(needSource(input), report),
-  inspect: async (input) => inspectXenCore(needSource(input)),
+  verify: async (input, report) => verifyXenCore(needSource(input, "a Xen core"), report),
+  inspect: async (input) => inspectXenCore(needSource(input, "a Xen core")),
   openGuest: openXenCoreGuest,
 };
