@@ -4,7 +4,17 @@ import * as os from "node:os";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { compressUsingDict, createCCtx, init } from "@bokuweb/zstd-wasm";
-import { NT_PRSTATUS, PT_LOAD, PT_NOTE } from "../src/elf/layout.js";
+import {
+  ehdr64,
+  ELF_MAGIC,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  ET_CORE,
+  NT_PRSTATUS,
+  phdr64,
+  PT_LOAD,
+  PT_NOTE,
+} from "../src/elf/layout.js";
 import { encodeNote } from "../src/elf/notes.js";
 import { X86_64 } from "../src/guest/image.js";
 import { completeGeneral, type X86Registers } from "../src/guest/vcpu.js";
@@ -25,25 +35,30 @@ const BASE_MIB = 150;
 function fillGuest(file: string): void {
   const header = Buffer.alloc(PAGE);
   const notes = processorNotes();
-  header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
-  header.writeUInt16LE(4, 16);
-  header.writeUInt16LE(62, 18);
-  header.writeUInt32LE(1, 20);
-  header.writeBigUInt64LE(64n, 32);
-  header.writeUInt16LE(64, 52);
-  header.writeUInt16LE(56, 54);
-  header.writeUInt16LE(2, 56);
-  for (const [i, type, offset, size] of [
-    [0, PT_NOTE, 64 + 2 * 56, notes.length],
-    [1, PT_LOAD, PAGE, SIZE],
-  ] as const) {
-    const at = 64 + i * 56;
-    header.writeUInt32LE(type, at);
-    header.writeBigUInt64LE(BigInt(offset), at + 8);
-    header.writeBigUInt64LE(BigInt(size), at + 32);
-    header.writeBigUInt64LE(BigInt(size), at + 40);
-  }
-  notes.copy(header, 64 + 2 * 56);
+  const ehdr = {
+    e_ident: Uint8Array.of(...ELF_MAGIC, ELFCLASS64, ELFDATA2LSB, 1),
+    e_type: ET_CORE,
+    e_machine: X86_64.machine,
+    e_version: 1,
+    e_entry: 0n,
+    e_phoff: ehdr64.size,
+    e_shoff: 0,
+    e_flags: 0,
+    e_ehsize: ehdr64.size,
+    e_phentsize: phdr64.size,
+    e_phnum: 2,
+    e_shentsize: 0,
+    e_shnum: 0,
+    e_shstrndx: 0,
+  };
+  const notesAt = ehdr64.size + 2 * phdr64.size;
+  const at = { p_flags: 0, p_vaddr: 0n, p_paddr: 0n, p_align: 0n };
+  const note = { ...at, p_type: PT_NOTE, p_offset: notesAt, p_filesz: notes.length, p_memsz: notes.length };
+  const load = { ...at, p_type: PT_LOAD, p_offset: PAGE, p_filesz: SIZE, p_memsz: SIZE };
+  header.set(ehdr64.encode(ehdr, "little"));
+  header.set(phdr64.encode(note, "little"), ehdr64.size);
+  header.set(phdr64.encode(load, "little"), ehdr64.size + phdr64.size);
+  header.set(notes, notesAt);
   const fd = fs.openSync(file, "w");
   fs.writeSync(fd, header, 0, PAGE, 0);
   const chunk = Buffer.alloc(MIB);
