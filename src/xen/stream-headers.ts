@@ -19,7 +19,7 @@ import type {
   XlHeaderItem,
 } from "./stream.js";
 import { STREAM_RULES } from "./stream-rules.js";
-import { isJson } from "./xl/config.js";
+import { decodeConfig, isJson } from "./xl/config.js";
 import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader, xlOptionalData } from "./xl/layout.js";
 import { XL_RULES } from "./xl/rules.js";
 
@@ -94,7 +94,7 @@ async function readConfig(
       problems.add(XL_RULES.optionalData, { offset }, message);
     } else if (configLength > 0 && configLength <= CONFIG_LIMIT) {
       if (!(await arrives(stream, configLength, "configuration"))) return false;
-      config = new TextDecoder().decode(reader.take(configLength)).replace(/\0+$/, "");
+      config = decodeConfig(reader.take(configLength));
       left -= configLength;
       if (json && !isJson(config)) {
         problems.add(

@@ -12,7 +12,7 @@ import {
   XSAVE_HEAD,
 } from "./layout.js";
 import { RULES } from "./rules.js";
-import { isJson } from "../xl/config.js";
+import { decodeConfig, isJson } from "../xl/config.js";
 import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader, xlOptionalData } from "../xl/layout.js";
 
 /** What a caller says of a stream. */
@@ -80,7 +80,7 @@ export function configText(bytes: Uint8Array): string | undefined {
   if (bytes.length < start) return undefined;
   const { configLength } = xlOptionalData.read(viewOf(bytes), xlHeader.size, "little");
   if (configLength > bytes.length - start) return undefined;
-  return new TextDecoder().decode(bytes.subarray(start, start + configLength)).replace(/\0+$/, "");
+  return decodeConfig(bytes.subarray(start, start + configLength));
 }
 
 function configProblem(bytes: Uint8Array, json: boolean): string | undefined {

@@ -10,6 +10,10 @@ export interface XlConfig {
   readonly text: string;
 }
 
+/** The text of a configuration, which a NUL may end. */
+export const decodeConfig = (octets: Uint8Array): string =>
+  new TextDecoder().decode(octets).replace(/\0+$/, "");
+
 /** Whether a configuration is JSON, as most are, and not xl's own syntax. */
 export function isJson(text: string): boolean {
   try {
