@@ -65,11 +65,12 @@ async function readRanges(input: ByteSource): Promise<LimeRanges> {
 function headerProblem(head: Uint8Array, n: number): string | undefined {
   if (n < limeHeader.size) return `the file ends ${limeHeader.size - n} octets before a range's header does`;
   const view = viewOf(head);
-  const word = view.getUint32(0, true);
+  const word = view.getUint32(limeHeader.offsetOf("magic"), true);
   if (word !== LIME_MAGIC) return `no range begins here, but 0x${word.toString(16)}`;
-  const version = view.getUint32(4, true);
+  const version = view.getUint32(limeHeader.offsetOf("version"), true);
   if (version !== LIME_VERSION) return `version ${version} of the format is not known`;
-  const [first, last] = [view.getBigUint64(8, true), view.getBigUint64(16, true)];
+  const first = view.getBigUint64(limeHeader.offsetOf("s_addr"), true);
+  const last = view.getBigUint64(limeHeader.offsetOf("e_addr"), true);
   if (first <= last && last < BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
   return `no memory has addresses 0x${first.toString(16)} to 0x${last.toString(16)}`;
 }
