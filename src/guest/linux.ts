@@ -93,13 +93,13 @@ async function* candidates(
   vcpus: readonly Vcpu[],
   thorough: boolean,
 ): AsyncGenerator<number> {
-  if (arch.name === "x86_64") {
+  const isX86 = arch.name === "x86_64";
+  if (isX86) {
     const head = new Uint8Array(NOTE_TEXT);
     for await (const gpa of pagesPointedAt(memory, vcpus))
       if ((await memory.read(gpa, head)) === NOTE_TEXT && isHead(viewOf(head), 0, true)) yield gpa;
-    if (await runsAnotherKernel(memory, vcpus)) return;
   }
-  if (thorough) yield* sweep(memory, arch);
+  if (thorough && !(isX86 && (await runsAnotherKernel(memory, vcpus)))) yield* sweep(memory, arch);
 }
 
 /** As `candidates`, by a look at every page. */
