@@ -2,7 +2,7 @@ import { type ByteSource, type ByteStream, sliceSource } from "../io/byte-source
 import type { ByteSink } from "../io/byte-sink.js";
 import { DescriptorStream, FileSource } from "../io/node/files.js";
 import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
-import { enterEnvelope } from "../xen/envelopes/enter.js";
+import { enterEnvelope } from "../xen/envelopes/read.js";
 import { type ConversionReport, type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
 import { printError } from "./terminal.js";
 

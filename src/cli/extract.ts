@@ -13,15 +13,15 @@ import { print, printError, printJson, size } from "./terminal.js";
 
 /** Outputs by name; loaded, and made ready for these options, when asked for. */
 const WRITERS: Readonly<Record<string, (options: WriteOptions) => Promise<VmcoreWriter>>> = {
-  elf: async () => (await import("../vmcore/elf-writer.js")).elfWriter,
+  elf: async () => (await import("../vmcore/elf/write.js")).elfWriter,
   kdump: async (options) => {
     const { pageWorkersAhead } = await import("../io/node/page-workers.js");
-    const { createKdumpWriter, kdumpPacking } = await import("../vmcore/kdump-writer.js");
+    const { createKdumpWriter, kdumpPacking } = await import("../vmcore/kdump/write.js");
     return createKdumpWriter(pageWorkersAhead(kdumpPacking(options), options.threads));
   },
-  "xen-core": async () => (await import("../vmcore/xen-core-writer.js")).xenCoreWriter,
-  raw: async () => (await import("../vmcore/raw-writer.js")).rawWriter,
-  lime: async () => (await import("../vmcore/lime-writer.js")).limeWriter,
+  "xen-core": async () => (await import("../vmcore/xen-core/write.js")).xenCoreWriter,
+  raw: async () => (await import("../vmcore/raw/write.js")).rawWriter,
+  lime: async () => (await import("../vmcore/lime/write.js")).limeWriter,
 };
 
 const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"];

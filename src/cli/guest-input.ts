@@ -11,7 +11,7 @@ import { SpoolFile } from "../io/node/output.js";
 import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import type { QemuCoreSettings } from "../qemu/core/open.js";
-import type { Process } from "../qemu/core/guest-image.js";
+import type { Process } from "../qemu/core/guest.js";
 import { parseBackings } from "./backing.js";
 import { readableInput } from "./readable-input.js";
 

@@ -1,5 +1,5 @@
 import { latin1Bytes } from "../binary/layout.js";
-import { findOctets, findStrings, findValues } from "../elf/search-octets.js";
+import { findOctets, findStrings, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";

@@ -1,4 +1,4 @@
-import { findOctets, findValues } from "../elf/search-octets.js";
+import { findOctets, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";

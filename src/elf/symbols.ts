@@ -1,7 +1,7 @@
 import { type ByteOrder, latin1Bytes, viewOf } from "../binary/layout.js";
 import { FormatError } from "../io/errors.js";
 import { elfLayouts, type ElfBits, SHN_UNDEF, STB_LOCAL } from "./layout.js";
-import { findStrings, findValues } from "./search-octets.js";
+import { findStrings, findValues } from "./search-bytes.js";
 
 /** One defined symbol. */
 export interface ElfSymbol {

@@ -1,5 +1,5 @@
 import type { PhysicalMemory } from "./memory.js";
-import { pagingOf, readVirtual } from "./paging.js";
+import { pagingOf, readVirtual } from "./paging/walk.js";
 import type { X86Registers } from "./vcpu.js";
 
 /** Octets of code around a processor's instruction pointer. */

@@ -1,4 +1,4 @@
-import { breathe } from "../io/breathe.js";
+import { breathe } from "../io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { TruncatedError } from "../io/errors.js";
 import type { MemoryPiece } from "./memory.js";

@@ -2,6 +2,6 @@ export * from "./byte-reader.js";
 export * from "./byte-sink.js";
 export * from "./byte-source.js";
 export * from "./errors.js";
-export * from "./octet-search.js";
+export * from "./byte-search.js";
 export * from "./peek-head.js";
 export * from "./spool.js";

@@ -2,7 +2,7 @@ import { HEAD_SIZE, type InputFormat } from "../guest/input-format.js";
 import { peekHead } from "../io/peek-head.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { FormatError } from "../io/errors.js";
-import { xenStream } from "../xen/stream-format.js";
+import { xenStream } from "../xen/stream/format.js";
 
 /** An input with its format: `input` starts at the first octet, whatever detection had to read. */
 export interface Detected<Input> {

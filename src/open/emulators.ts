@@ -2,7 +2,7 @@ import type { Inspection } from "../guest/input-format.js";
 import { type ByteSource, type ByteStream, isByteSource, readFully, sliceSource } from "../io/byte-source.js";
 import type { QevmInspection } from "../qemu/migration/inspect.js";
 import { isQevm } from "../qemu/migration/detect.js";
-import type { XenStreamInspection } from "../xen/stream-inspect.js";
+import type { XenStreamInspection } from "../xen/stream/inspect.js";
 
 /** An emulator of a Xen save whose state is a QEVM stream, with what that holds. */
 export interface EmulatorInspection {

@@ -1,12 +1,12 @@
 import type { FieldPlace } from "../binary/layout.js";
 import * as elf from "../elf/layout.js";
 import * as qemuMigration from "../qemu/migration/layout.js";
-import * as qemuMachine from "../qemu/migration/machine-layouts.js";
-import * as kdump from "../vmcore/kdump-layout.js";
-import * as lime from "../vmcore/lime.js";
+import * as qemuMachine from "../qemu/migration/machine/layout.js";
+import * as kdump from "../vmcore/kdump/layout.js";
+import * as lime from "../vmcore/lime/layout.js";
 import * as vmcoreNotes from "../vmcore/notes.js";
 import * as prstatus from "../elf/prstatus.js";
-import * as xenCore from "../vmcore/xen-core-layout.js";
+import * as xenCore from "../vmcore/xen-core/layout.js";
 import * as hvmContext from "../xen/hvm-context/layout.js";
 import * as legacy from "../xen/legacy/layout.js";
 import * as libxc from "../xen/libxc/layout.js";

@@ -1,15 +1,15 @@
 import { type Rule, rules } from "../findings/finding.js";
 import { SAVE } from "../qemu/libvirt/rules.js";
 import { QEVM } from "../qemu/migration/rules.js";
-import { ELF_VMCORE_RULES } from "../vmcore/elf-reader.js";
-import { KDUMP_RULES } from "../vmcore/kdump-rules.js";
-import { LIME_RULES } from "../vmcore/lime-reader.js";
-import { XEN_CORE_RULES } from "../vmcore/xen-core-reader.js";
+import { ELF_VMCORE_RULES } from "../vmcore/elf/read.js";
+import { KDUMP_RULES } from "../vmcore/kdump/rules.js";
+import { LIME_RULES } from "../vmcore/lime/read.js";
+import { XEN_CORE_RULES } from "../vmcore/xen-core/read.js";
 import { HVM_RULES } from "../xen/hvm-context/rules.js";
 import { RULES as LEGACY_RULES } from "../xen/legacy/rules.js";
 import { LIBXC_RULES } from "../xen/libxc/rules.js";
 import { LIBXL_RULES } from "../xen/libxl/rules.js";
-import { STREAM_RULES } from "../xen/stream-rules.js";
+import { STREAM_RULES } from "../xen/stream/rules.js";
 import { XL_RULES } from "../xen/xl/rules.js";
 
 /** What can be wrong with an input before any format has a say. */

@@ -1,6 +1,6 @@
 import type { GuestImage } from "../guest/image.js";
 import { type MemoryTotals, memoryTotals } from "../guest/memory.js";
-import { type Software, softwareOf } from "../guest/software.js";
+import { type Software, softwareOf } from "../guest/kernel/software.js";
 import type { Aarch64Registers, OtherRegisters, Vcpu, X86Registers } from "../guest/vcpu.js";
 import { GuestscopeError } from "../io/errors.js";
 

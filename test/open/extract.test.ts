@@ -6,8 +6,8 @@ import type { ExtractDocument } from "../../src/cli/extract.js";
 import { viewOf } from "../../src/binary/layout.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { openGuest } from "../../src/open/open.js";
-import { KdumpFile } from "../../src/vmcore/kdump-file.js";
-import { pageDescriptor } from "../../src/vmcore/kdump-layout.js";
+import { KdumpFile } from "../../src/vmcore/kdump/read.js";
+import { pageDescriptor } from "../../src/vmcore/kdump/layout.js";
 import { fixtures, projectRoot, type Run, runCli, scratch, skipUnless } from "../shared.js";
 
 const built = fs.existsSync(path.join(projectRoot, "dist/cli/main.js"));

@@ -1,5 +1,5 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices.js";
+import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices/devices.js";
 import type { InspectedMapping, QevmInspection } from "../../qemu/migration/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";

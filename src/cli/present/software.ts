@@ -1,5 +1,5 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { Software } from "../../guest/software.js";
+import type { Software } from "../../guest/kernel/software.js";
 import { factLines } from "./presenter.js";
 
 /** What the guest was running, where an inspection tells; nothing for one that looked at no memory. */

@@ -7,7 +7,7 @@ import {
   vcpuHeader,
 } from "../../xen/libxc/layout.js";
 import { LIBXL_OPTIONS, LIBXL_RECORD, libxlEmulatorHeader } from "../../xen/libxl/layout.js";
-import type { DomainHeaderItem, StreamItem, StreamRecord, XenStream } from "../../xen/stream.js";
+import type { DomainHeaderItem, StreamItem, StreamRecord, XenStream } from "../../xen/stream/read.js";
 
 /** Names of records as the stock verifier prints them. */
 const TITLES: Readonly<Record<string, string>> = {

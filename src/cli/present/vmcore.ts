@@ -1,9 +1,9 @@
 import type { Inspection } from "../../guest/input-format.js";
-import type { ElfVmcoreInspection } from "../../vmcore/elf-reader.js";
+import type { ElfVmcoreInspection } from "../../vmcore/elf/read.js";
 import type { GuestSummary } from "../../vmcore/guest-summary.js";
-import type { KdumpInspection } from "../../vmcore/kdump-format.js";
-import type { LimeInspection } from "../../vmcore/lime-reader.js";
-import type { XenCoreInspection } from "../../vmcore/xen-core-reader.js";
+import type { KdumpInspection } from "../../vmcore/kdump/format.js";
+import type { LimeInspection } from "../../vmcore/lime/read.js";
+import type { XenCoreInspection } from "../../vmcore/xen-core/read.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { percent } from "./memory.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";

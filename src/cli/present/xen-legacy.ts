@@ -3,7 +3,7 @@ import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
 import type { ConversionReport } from "../../xen/legacy/convert.js";
 import { hasData, isPageTable, TYPE } from "../../xen/legacy/layout.js";
 import type { Inspection } from "../../guest/input-format.js";
-import type { LegacyInspection } from "../../xen/legacy/survey.js";
+import type { LegacyInspection } from "../../xen/legacy/inspect.js";
 import { hex, paint, size } from "../terminal.js";
 import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuBlock } from "./vcpu.js";

@@ -1,7 +1,7 @@
 import type { Inspection } from "../../guest/input-format.js";
 import type { EmulatorInspection } from "../../open/emulators.js";
 import type { QevmInspection } from "../../qemu/migration/inspect.js";
-import type { XenStreamInspection } from "../../xen/stream-inspect.js";
+import type { XenStreamInspection } from "../../xen/stream/inspect.js";
 import { hex, paint, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuBlock } from "./vcpu.js";

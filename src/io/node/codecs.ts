@@ -2,7 +2,7 @@ import { Readable, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import type { ByteReader } from "../byte-reader.js";
 import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
-import { installOctetSearch } from "../octet-search.js";
+import { installOctetSearch } from "../byte-search.js";
 import { remaining } from "../codecs/pieces.js";
 import { installUnpacker, type Unpacker } from "../codecs/streams.js";
 

@@ -1,11 +1,11 @@
 import { AARCH64, type Architecture, ARM, I386, PPC64, S390X, X86_64 } from "../../guest/image.js";
 import type { Vcpu } from "../../guest/vcpu.js";
-import { aarch64Registers, armArchitecture, armRegisters } from "./arm-registers.js";
+import { aarch64Registers, armArchitecture, armRegisters } from "../cpu/arm.js";
 import { readable } from "./machine.js";
-import { ppc64Architecture, ppc64Registers } from "./ppc64-registers.js";
-import { s390xRegisters } from "./s390x-registers.js";
+import { ppc64Architecture, ppc64Registers } from "../cpu/ppc64.js";
+import { s390xRegisters } from "../cpu/s390x.js";
 import type { Program, Value } from "./value.js";
-import { x86Registers } from "./x86-registers.js";
+import { x86Registers } from "../cpu/x86.js";
 
 const MOST_CPUS = 4096;
 

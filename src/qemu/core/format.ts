@@ -26,8 +26,8 @@ export const qemuCore: InputFormat = {
   },
 };
 
-const opening = (): Promise<[typeof import("./open.js"), typeof import("./guest-image.js")]> =>
-  Promise.all([import("./open.js"), import("./guest-image.js")]);
+const opening = (): Promise<[typeof import("./open.js"), typeof import("./guest.js")]> =>
+  Promise.all([import("./open.js"), import("./guest.js")]);
 
 /** An ELF core whose segments have virtual addresses only: of a process, not of a machine. */
 function isProcessCore(head: Uint8Array): boolean {

@@ -2,7 +2,7 @@ import type { Inspection } from "../../guest/input-format.js";
 import { type MemoryRange, type MemoryTotals, memoryTotals } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import type { FlatRange, RamBlock } from "./flat-view.js";
-import { guestOfQemu, type OpenedQemu } from "./guest-image.js";
+import { guestOfQemu, type OpenedQemu } from "./guest.js";
 
 /** One range of the flat view as `info mtree -f` shows it. */
 export interface FlatRangeEntry {

@@ -5,13 +5,7 @@ import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/input-format.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { UsageError } from "../../io/errors.js";
-import {
-  type DebugFinder,
-  guestOfQemu,
-  type OpenedQemu,
-  openQemuProcess,
-  type Process,
-} from "./guest-image.js";
+import { type DebugFinder, guestOfQemu, type OpenedQemu, openQemuProcess, type Process } from "./guest.js";
 import { inspectQemu, type QemuCoreInspection } from "./inspect.js";
 import type { Backing } from "./presence.js";
 import type { QemuSettings } from "./state.js";

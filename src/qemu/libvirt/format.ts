@@ -7,7 +7,7 @@ export const libvirtQemuSave: InputFormat = {
   title: "libvirt save file of a QEMU guest",
   matches: isSave,
   // loaded when asked for: starting up costs only what is used
-  verify: async (input, report, options) => (await import("./open.js")).verifySave(input, report, options),
-  inspect: async (input, options) => (await import("./open.js")).inspectSave(input, options),
-  openGuest: async (input, options) => (await import("./open.js")).openSavedGuest(input, options),
+  verify: async (input, report, options) => (await import("./guest.js")).verifySave(input, report, options),
+  inspect: async (input, options) => (await import("./guest.js")).inspectSave(input, options),
+  openGuest: async (input, options) => (await import("./guest.js")).openSavedGuest(input, options),
 };

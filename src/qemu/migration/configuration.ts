@@ -1,5 +1,5 @@
 import { latin1 } from "../../binary/layout.js";
-import type { StructDescription } from "./description.js";
+import type { StructDescription } from "./devices/description.js";
 import { Frame, isName } from "./frame.js";
 import { SECTION } from "./layout.js";
 import { QEVM } from "./rules.js";

@@ -9,7 +9,7 @@ export const qemuMigration: InputFormat = {
   matches: isQevm,
   // loaded when asked for: starting up costs only what is used
   async verify(input, report, options) {
-    const { readStream } = await import("./stream.js");
+    const { readStream } = await import("./read.js");
     await readStream(input, report, {
       checkCompressed: true,
       zlib: await loadDecompressor("zlib"),
@@ -17,5 +17,5 @@ export const qemuMigration: InputFormat = {
     });
   },
   inspect: async (input, options) => (await import("./inspect.js")).inspectStream(input, options),
-  openGuest: async (input, options) => (await import("./guest-image.js")).openStream(input, options),
+  openGuest: async (input, options) => (await import("./guest.js")).openStream(input, options),
 };

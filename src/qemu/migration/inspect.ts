@@ -1,21 +1,21 @@
 import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { Inspection, OpenOptions } from "../../guest/input-format.js";
-import { type Software, softwareOf } from "../../guest/software.js";
+import { type Software, softwareOf } from "../../guest/kernel/software.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { GuestscopeError } from "../../io/errors.js";
 import type { Configuration } from "./configuration.js";
-import type { DeviceState } from "./devices.js";
-import type { Envelope } from "./guest-image.js";
-import { runState } from "./guest-image.js";
-import type { MachineMap } from "./machine-map.js";
-import type { BlockPages, RamBlock, Round } from "./ram.js";
-import { processorsOf } from "./registers.js";
-import type { CommandInfo, SectionInfo } from "./section.js";
+import type { DeviceState } from "./devices/devices.js";
+import type { Envelope } from "./guest.js";
+import { runState } from "./guest.js";
+import type { MachineMap } from "./machine/map.js";
+import type { BlockPages, RamBlock, Round } from "./ram/records.js";
+import { processorsOf } from "./devices/registers.js";
+import type { CommandInfo, SectionInfo } from "./devices/section.js";
 import { withStream } from "./spooled-stream.js";
-import type { QevmStream } from "./stream.js";
-import { guestOf, settingsOf, type StreamGuest } from "./stream-guest.js";
+import type { QevmStream } from "./read.js";
+import { guestOf, settingsOf, type StreamGuest } from "./memory-of-stream.js";
 
 /** One block and what the stream holds of it. */
 export interface InspectedBlock extends Omit<RamBlock, "firstFrame"> {

@@ -3,7 +3,7 @@ import type { OpenOptions } from "../../guest/input-format.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { loadDecompressor } from "../../io/codecs/codec.js";
 import type { Spool } from "../../io/spool.js";
-import { type QevmStream, type ReadOptions, readStream } from "./stream.js";
+import { type QevmStream, type ReadOptions, readStream } from "./read.js";
 
 /**
  * Reads a stream with what `options` give it, and hands it on with a function that closes the spools it came to use;

@@ -1,5 +1,5 @@
 import type { Rule } from "../../findings/finding.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream.js";
+import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
 import {
   CPU_SIZE_BEFORE_FLAGS,
   SAVE_MAGIC,

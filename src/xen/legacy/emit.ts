@@ -24,7 +24,7 @@ import type { Cursor } from "./cursor.js";
 import { hasData, PAGE, QEMU_SIGNATURES, TYPE, VCPU_FLAGS_OFFSET, VCPU_ONLINE } from "./layout.js";
 import type { CheckpointState, LegacyState } from "./final-state.js";
 import type { PageRun } from "./page-store.js";
-import type { Stretch } from "./tail-store.js";
+import type { Stretch } from "./blob-store.js";
 import type { PhysmapEntry } from "./toolstack.js";
 import { latin1Bytes } from "../../binary/layout.js";
 

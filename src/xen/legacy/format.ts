@@ -1,9 +1,9 @@
 import { Report } from "../../findings/report.js";
 import type { InputFormat } from "../../guest/input-format.js";
-import { inspectSoftware } from "../../guest/software.js";
-import { openLegacyGuest } from "../legacy-guest.js";
+import { inspectSoftware } from "../../guest/kernel/software.js";
+import { openLegacyGuest } from "./guest.js";
 import { isLegacy } from "./detect.js";
-import { inspectLegacy, verifyLegacy } from "./survey.js";
+import { inspectLegacy, verifyLegacy } from "./inspect.js";
 
 /** Streams of Xen 3.x to 4.5, bare, as libxl wrote them, or as xl save files. */
 export const xenLegacy = {

@@ -1,7 +1,7 @@
 import type { ByteOrder } from "../../binary/layout.js";
 import type { Rule } from "../../findings/finding.js";
 import { checkHvmContext } from "../hvm-context/check.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream.js";
+import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
 import { hvmParamName } from "./hvm-params.js";
 import {
   cpuidPolicyEntry,

@@ -1,5 +1,5 @@
-import type { Problems, RecordBody, StreamRecord } from "../stream.js";
-import { placeOf } from "../stream.js";
+import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
+import { placeOf } from "../stream/read.js";
 import { PAGE_TYPE_NAMES, pageDataEntry, pageDataHeader } from "./layout.js";
 import { hasReservedBits, PageEntries } from "./pages.js";
 import { LIBXC_RULES } from "./rules.js";

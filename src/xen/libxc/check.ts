@@ -1,6 +1,12 @@
 import type { Rule } from "../../findings/finding.js";
-import type { DomainHeaderItem, ImageHeaderItem, Problems, RecordBody, StreamRecord } from "../stream.js";
-import { placeOf } from "../stream.js";
+import type {
+  DomainHeaderItem,
+  ImageHeaderItem,
+  Problems,
+  RecordBody,
+  StreamRecord,
+} from "../stream/read.js";
+import { placeOf } from "../stream/read.js";
 import { BodyChecker, type GuestShape } from "./check-bodies.js";
 import { PageChecker } from "./check-pages.js";
 import { DOMAIN_TYPE, LIBXC_RECORD, type LibxcRecordName, OPTIONAL_TYPE } from "./layout.js";

@@ -1,5 +1,5 @@
 import { viewOf } from "../../binary/layout.js";
-import type { RecordBody } from "../stream.js";
+import type { RecordBody } from "../stream/read.js";
 import { PAGE_TYPE_HAS_DATA, pageDataEntry, pageDataHeader } from "./layout.js";
 
 /** Entries decoded at once; real Xen writes records of 1024. */

@@ -1,6 +1,6 @@
 import type { Rule } from "../../findings/finding.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream.js";
-import { placeOf } from "../stream.js";
+import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
+import { placeOf } from "../stream/read.js";
 import {
   EMULATOR_NAMES,
   LIBXL_EMULATOR,

@@ -11,8 +11,8 @@ import { FormatError, GuestscopeError } from "../../../src/io/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { qemuCore } from "../../../src/qemu/core/format.js";
-import { guestOfQemu, openCore, openQemuProcess } from "../../../src/qemu/core/guest-image.js";
-import { limeWriter } from "../../../src/vmcore/lime-writer.js";
+import { guestOfQemu, openCore, openQemuProcess } from "../../../src/qemu/core/guest.js";
+import { limeWriter } from "../../../src/vmcore/lime/write.js";
 import { hasProgram, projectRoot, runCli, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, runMimic } from "./mimic.js";
 

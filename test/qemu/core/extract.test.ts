@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openFile } from "../../../src/io/node/files.js";
-import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
+import { elfVmcore } from "../../../src/vmcore/elf/read.js";
 import { hasProgram, hasShared, projectRoot, runCli, scratch, skipUnless, unzstd } from "../../shared.js";
 import { compileMimic, runMimic } from "./mimic.js";
 import { cores, differingPages, RealCores } from "./real-cores.js";

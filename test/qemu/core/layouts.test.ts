@@ -6,7 +6,7 @@ import { GuestscopeError } from "../../../src/io/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { joinRanges } from "../../../src/qemu/core/flat-view.js";
-import { guestOfQemu, openCore, type OpenedQemu } from "../../../src/qemu/core/guest-image.js";
+import { guestOfQemu, openCore, type OpenedQemu } from "../../../src/qemu/core/guest.js";
 import { hasProgram, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, openMimic, runMimic } from "./mimic.js";
 

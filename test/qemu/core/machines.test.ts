@@ -12,7 +12,7 @@ import { nodeDebugFiles } from "../../../src/io/node/debug-files.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { openQemuGuest } from "../../../src/qemu/core/open.js";
-import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
+import { elfVmcore } from "../../../src/vmcore/elf/read.js";
 import { scratch, skipUnless } from "../../shared.js";
 import { differingPages } from "./real-cores.js";
 

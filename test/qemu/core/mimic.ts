@@ -4,8 +4,8 @@ import * as path from "node:path";
 import { DebugInfo } from "../../../src/dwarf/info.js";
 import { ElfFile } from "../../../src/elf/file.js";
 import { openFile } from "../../../src/io/node/files.js";
-import type { OpenedQemu, Process } from "../../../src/qemu/core/guest-image.js";
-import { openQemuProcess } from "../../../src/qemu/core/guest-image.js";
+import type { OpenedQemu, Process } from "../../../src/qemu/core/guest.js";
+import { openQemuProcess } from "../../../src/qemu/core/guest.js";
 import type { QemuSettings } from "../../../src/qemu/core/state.js";
 
 /** Compiles the program that mimics QEMU's structures. */

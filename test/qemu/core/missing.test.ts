@@ -4,7 +4,7 @@ import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { MemoryRange } from "../../../src/guest/memory.js";
 import { openFile } from "../../../src/io/node/files.js";
-import { openCore, type OpenedQemu } from "../../../src/qemu/core/guest-image.js";
+import { openCore, type OpenedQemu } from "../../../src/qemu/core/guest.js";
 import { hasProgram, projectRoot, runCli, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, openMimic, runMimic } from "./mimic.js";
 

@@ -12,7 +12,7 @@ import {
 } from "../../../src/guest/image.js";
 import type { OtherRegisters } from "../../../src/guest/vcpu.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
-import { guestOfQemu } from "../../../src/qemu/core/guest-image.js";
+import { guestOfQemu } from "../../../src/qemu/core/guest.js";
 import { hasProgram, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, openMimic, runMimic } from "./mimic.js";
 

@@ -4,14 +4,9 @@ import { DebugInfo } from "../../../src/dwarf/info.js";
 import { ElfFile } from "../../../src/elf/file.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { type FileSource, openFile } from "../../../src/io/node/files.js";
-import {
-  guestOfQemu,
-  openCore,
-  type OpenedQemu,
-  openQemuProcess,
-} from "../../../src/qemu/core/guest-image.js";
+import { guestOfQemu, openCore, type OpenedQemu, openQemuProcess } from "../../../src/qemu/core/guest.js";
 import type { QemuSettings } from "../../../src/qemu/core/state.js";
-import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
+import { elfVmcore } from "../../../src/vmcore/elf/read.js";
 import { sharedData, unzstd } from "../../shared.js";
 
 export const cores = path.join(sharedData, "qemu-core");

@@ -6,7 +6,7 @@ import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
-import { elfVmcore } from "../../../src/vmcore/elf-reader.js";
+import { elfVmcore } from "../../../src/vmcore/elf/read.js";
 import { hasProgram, scratch, skipUnless } from "../../shared.js";
 import { Emulator, elfSegments } from "./emulator.js";
 

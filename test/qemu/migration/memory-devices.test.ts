@@ -3,7 +3,7 @@ import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
-import { openStream } from "../../../src/qemu/migration/guest-image.js";
+import { openStream } from "../../../src/qemu/migration/guest.js";
 import { buffer, collect, pcDevices, type QevmWriter } from "./qevm-writer.js";
 
 const PAGE = 4096;

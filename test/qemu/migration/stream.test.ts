@@ -9,8 +9,8 @@ import { GuestscopeError } from "../../../src/io/errors.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
 import { inspectStream } from "../../../src/qemu/migration/inspect.js";
 import { FLAG } from "../../../src/qemu/migration/layout.js";
-import { readStream } from "../../../src/qemu/migration/stream.js";
-import { applyDelta, checkDelta } from "../../../src/qemu/migration/xbzrle.js";
+import { readStream } from "../../../src/qemu/migration/read.js";
+import { applyDelta, checkDelta } from "../../../src/qemu/migration/ram/xbzrle.js";
 import { collect, encodeDelta, number, pcDevices, type QevmWriter } from "./qevm-writer.js";
 
 const PAGE = 4096;

@@ -5,7 +5,7 @@ import { bytesSource, type ByteSource, type ByteStream, streamOf } from "../../.
 import { FormatError } from "../../../src/io/errors.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { detectFormat, inspect, openGuest, verify } from "../../../src/open/index.js";
-import { enterEnvelope } from "../../../src/xen/envelopes/enter.js";
+import { enterEnvelope } from "../../../src/xen/envelopes/read.js";
 import {
   LIBVIRT_LIBXL_MAGIC,
   libvirtLibxlHeader,

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openFile } from "../../../src/io/node/files.js";
-import { openLegacyGuest } from "../../../src/xen/legacy-guest.js";
+import { openLegacyGuest } from "../../../src/xen/legacy/guest.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { absentPages, crc, pageSums, truth } from "./model.js";
 

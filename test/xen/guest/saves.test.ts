@@ -4,12 +4,12 @@ import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { codeAround } from "../../../src/guest/code.js";
 import type { GuestImage } from "../../../src/guest/image.js";
-import { findVmcoreInfo, kernelBanner, kernelTextMapping } from "../../../src/guest/linux.js";
+import { findVmcoreInfo, kernelBanner, kernelTextMapping } from "../../../src/guest/kernel/vmcoreinfo.js";
 import type { PhysicalMemory } from "../../../src/guest/memory.js";
-import { pagingOf, translate } from "../../../src/guest/paging.js";
+import { pagingOf, translate } from "../../../src/guest/paging/walk.js";
 import type { X86Registers } from "../../../src/guest/vcpu.js";
 import { openFile } from "../../../src/io/node/files.js";
-import { openStreamGuest } from "../../../src/xen/stream-guest.js";
+import { openStreamGuest } from "../../../src/xen/stream/guest.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { absentPages, crc, pageSums, truth } from "./model.js";
 

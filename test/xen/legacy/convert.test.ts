@@ -9,9 +9,9 @@ import {
   convertLegacy,
 } from "../../../src/xen/legacy/convert.js";
 import { Report } from "../../../src/findings/report.js";
-import { verifyXenStream } from "../../../src/xen/stream-verify.js";
-import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/survey.js";
-import { inspectXenStream } from "../../../src/xen/stream-inspect.js";
+import { verifyXenStream } from "../../../src/xen/stream/verify.js";
+import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/inspect.js";
+import { inspectXenStream } from "../../../src/xen/stream/inspect.js";
 import { scratch } from "../../shared.js";
 import { type Converted, crc32, readConverted } from "./read-converted.js";
 import {

@@ -1,0 +1,252 @@
+import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
+import { breathe } from "../../io/event-loop.js";
+import { FormatError } from "../../io/errors.js";
+import { indexOfOctets } from "../../io/byte-search.js";
+import type { Architecture, GuestImage, VmcoreInfo } from "../image.js";
+import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
+import { longMode, type Mapping, mappings } from "../paging/walk.js";
+import { KERNEL_MAP, pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";
+import type { Vcpu } from "../vcpu.js";
+
+/**
+ * What a Linux kernel says of itself in its memory: VMCOREINFO, the mapping of its text, its banner.
+ *
+ * The kernel keeps VMCOREINFO twice, each copy at the start of a page: as an ELF note (name size 11, text
+ * size, type 0, `VMCOREINFO\0`, text from octet 24) and as the text itself, which begins with `OSRELEASE=`.
+ */
+
+/** Octets read at a time: FileSource answers these at once. */
+const SWEEP = 64 << 10;
+/** The event loop turns every so many reads: a source may answer at once, again and again. */
+const BREATH = 256;
+const NAME_SIZE = 11;
+const NOTE_TEXT = 24;
+const LONGEST_TEXT = 64 << 10;
+/** Copies whose kernel is looked for: memory made to hold many more must not cost hours. */
+const MOST_CHECKED = 32;
+/** `OSRE`, little endian. */
+const OSRE = 0x4552_534f;
+/** `VMCO`, little endian. */
+const VMCO = 0x4f43_4d56;
+
+/** `KEY=VALUE` lines as a map. */
+export function parseVmcoreInfo(text: string): ReadonlyMap<string, string> {
+  const entries = text.split("\n").flatMap((line): [string, string][] => {
+    const at = line.indexOf("=");
+    return at > 0 ? [[line.slice(0, at), line.slice(at + 1)]] : [];
+  });
+  return new Map(entries);
+}
+
+/** Whether a text is VMCOREINFO: ASCII lines of KEY=VALUE that begin with OSRELEASE and name the page size. */
+export function isVmcoreInfo(text: string): boolean {
+  if (!text.startsWith("OSRELEASE=") || !text.includes("\nPAGESIZE=")) return false;
+  return text.split("\n").every((line) => line === "" || /^[A-Za-z0-9_.()\-*[\] ]+=[\x20-\x7e]*$/.test(line));
+}
+
+/**
+ * Finds VMCOREINFO in guest memory: the first copy whose text is right and, for x86_64, whose kernel is
+ * mapped where the text says (memory may keep the one of a kernel that ran before). With `vcpus` a running
+ * x86_64 kernel is asked first, and all of the memory is read only when there may be one that didn't answer;
+ * unless `thorough`, not even then.
+ */
+export async function findVmcoreInfo(
+  memory: PhysicalMemory,
+  arch: Architecture,
+  vcpus: readonly Vcpu[] = [],
+  thorough = true,
+): Promise<VmcoreInfo | undefined> {
+  let doubtful: VmcoreInfo | undefined;
+  let checked = 0;
+  for await (const gpa of candidates(memory, arch, vcpus, thorough)) {
+    const text = await textAt(memory, arch, gpa);
+    if (text === undefined) continue;
+    const found: VmcoreInfo = { text, gpa };
+    if (arch.name !== "x86_64") return found;
+    if ((await kernelTextMapping(memory, text, arch)).length > 0) return found;
+    doubtful ??= found;
+    checked += 1;
+    if (checked === MOST_CHECKED) break;
+  }
+  return doubtful;
+}
+
+/**
+ * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its file brought none. Damaged pages are
+ * left to those who read them.
+ */
+export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
+  if (guest.facts.vmcoreInfo !== undefined) return guest;
+  try {
+    const vmcoreInfo = await findVmcoreInfo(guest.memory, guest.arch, guest.vcpus, thorough);
+    return vmcoreInfo === undefined ? guest : { ...guest, facts: { ...guest.facts, vmcoreInfo } };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return guest;
+  }
+}
+
+/** Pages whose first octets may be VMCOREINFO. */
+async function* candidates(
+  memory: PhysicalMemory,
+  arch: Architecture,
+  vcpus: readonly Vcpu[],
+  thorough: boolean,
+): AsyncGenerator<number> {
+  const isX86 = arch.name === "x86_64";
+  if (isX86) {
+    const head = new Uint8Array(NOTE_TEXT);
+    for await (const gpa of pagesPointedAt(memory, vcpus))
+      if ((await memory.read(gpa, head)) === NOTE_TEXT && isHead(viewOf(head), 0, true)) yield gpa;
+  }
+  if (thorough && !(isX86 && (await runsAnotherKernel(memory, vcpus)))) yield* sweep(memory, arch);
+}
+
+/** As `candidates`, by a look at every page. */
+async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerator<number> {
+  const buffer = new Uint8Array(SWEEP);
+  const head = buffer.subarray(0, NOTE_TEXT);
+  const view = viewOf(buffer);
+  const little = arch.order === "little";
+  let reads = 0;
+  for (const range of memory.ranges()) {
+    if (range.presence !== "present") continue;
+    const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
+    for (let at = first, part = SWEEP; at < range.end; at += part) {
+      // pages that lie apart are not worth reading whole
+      const together = memory.contiguous === undefined || memory.contiguous(at, SWEEP)?.length === SWEEP;
+      part = together ? SWEEP : PAGE_SIZE;
+      const most = Math.min(range.end - at, part === PAGE_SIZE ? NOTE_TEXT : SWEEP);
+      const result = memory.read(at, most === NOTE_TEXT ? head : buffer.subarray(0, most));
+      const n = result instanceof Promise ? await result : result;
+      for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE)
+        if (isHead(view, page, little)) yield at + page;
+      reads += 1;
+      if (reads % BREATH === 0) await breathe();
+    }
+  }
+}
+
+/** Whether a page begins like a note or a text of VMCOREINFO. */
+function isHead(view: DataView, at: number, little: boolean): boolean {
+  const word = view.getUint32(at, little);
+  return word === NAME_SIZE ? view.getUint32(at + 12, true) === VMCO : isText(view, at);
+}
+
+const isText = (view: DataView, at: number): boolean => view.getUint32(at, true) === OSRE;
+
+/** The text of a note or of the text page at `gpa`, if it is right. */
+async function textAt(memory: PhysicalMemory, arch: Architecture, gpa: number): Promise<string | undefined> {
+  const head = new Uint8Array(NOTE_TEXT);
+  if ((await memory.read(gpa, head)) < NOTE_TEXT) return undefined;
+  const view = viewOf(head);
+  const little = arch.order === "little";
+  if (isText(view, 0)) {
+    const bytes = new Uint8Array(LONGEST_TEXT);
+    const n = await memory.read(gpa, bytes);
+    const end = bytes.subarray(0, n).indexOf(0);
+    return validText(bytes.subarray(0, end === -1 ? n : end));
+  }
+  const size = view.getUint32(4, little);
+  if (view.getUint32(8, little) !== 0 || size > LONGEST_TEXT) return undefined;
+  if (latin1(head.subarray(12, 12 + NAME_SIZE)) !== "VMCOREINFO\0") return undefined;
+  const bytes = new Uint8Array(size);
+  if ((await memory.read(gpa + NOTE_TEXT, bytes)) < size) return undefined;
+  return validText(bytes);
+}
+
+function validText(bytes: Uint8Array): string | undefined {
+  const text = latin1(bytes).replace(/\0+$/, "");
+  return isVmcoreInfo(text) ? text : undefined;
+}
+
+/** Virtual end of the region that holds an x86_64 kernel's image and modules; phys_base counts from its start. */
+const KERNEL_MAP_END = 0xffff_ffff_ffff_f000n;
+
+/**
+ * The mappings of an x86_64 kernel's image (text, data) from its own top page table, which VMCOREINFO
+ * names; empty when the text names none or its tables do not map it. A vCPU's CR3 would not do: it may
+ * hold the tables of user mode, which lack the kernel.
+ */
+export async function kernelTextMapping(
+  memory: PhysicalMemory,
+  vmcoreInfo: string,
+  arch: Architecture,
+): Promise<readonly Mapping[]> {
+  if (arch.name !== "x86_64") return [];
+  const info = parseVmcoreInfo(vmcoreInfo);
+  const top = hexValue(info.get("SYMBOL(swapper_pg_dir)") ?? info.get("SYMBOL(init_top_pgt)"));
+  const text = hexValue(info.get("SYMBOL(_stext)"));
+  const physBase = info.get("NUMBER(phys_base)");
+  if (top === undefined || text === undefined || top < KERNEL_MAP || text < KERNEL_MAP) return [];
+  if (physBase !== undefined && !/^-?\d{1,19}$/.test(physBase)) return [];
+  const root = Number(top - KERNEL_MAP) + Number(physBase ?? 0);
+  if (!Number.isSafeInteger(root) || root < 0 || root % PAGE_SIZE !== 0) return [];
+  const paging = longMode(root, info.get("NUMBER(pgtable_l5_enabled)") === "1" ? 5 : 4);
+  const all = await mappings(memory, paging, KERNEL_MAP, KERNEL_MAP_END);
+  const home = all.find((m) => m.va <= text && text < m.va + BigInt(m.length));
+  if (home === undefined) return [];
+  // the image lies in one piece; freed or unmapped parts (init text, gaps) only part the mapping
+  const shift = home.va - BigInt(home.gpa);
+  return all.filter((m) => m.va - BigInt(m.gpa) === shift);
+}
+
+function hexValue(value: string | undefined): bigint | undefined {
+  return value !== undefined && /^[0-9a-f]{1,16}$/.test(value) ? BigInt(`0x${value}`) : undefined;
+}
+
+const LONGEST_BANNER = 512;
+const BANNER = latin1Bytes("Linux version ");
+/** Memory searched for a banner when nothing says where the kernel lies. */
+const SEARCH_LIMIT = 4 * 2 ** 30;
+
+/**
+ * `Linux version …` as the kernel prints it first: from its image if that is known, else from a search through
+ * memory, unless `vcpus` show that another kernel ran.
+ */
+export async function kernelBanner(
+  memory: PhysicalMemory,
+  arch: Architecture,
+  vmcoreInfo?: VmcoreInfo,
+  vcpus: readonly Vcpu[] = [],
+): Promise<string | undefined> {
+  const image = vmcoreInfo === undefined ? [] : await kernelTextMapping(memory, vmcoreInfo.text, arch);
+  for (const { gpa, length } of image) {
+    const banner = await searchBanner(memory, gpa, gpa + length);
+    if (banner !== undefined) return banner;
+  }
+  if (arch.name === "x86_64" && (await runsAnotherKernel(memory, vcpus))) return undefined;
+  let left = SEARCH_LIMIT;
+  for (const range of memory.ranges()) {
+    if (range.presence !== "present" || left <= 0) continue;
+    const end = Math.min(range.end, range.start + left);
+    const banner = await searchBanner(memory, range.start, end);
+    if (banner !== undefined) return banner;
+    left -= end - range.start;
+  }
+  return undefined;
+}
+
+async function searchBanner(memory: PhysicalMemory, start: number, end: number): Promise<string | undefined> {
+  const buffer = new Uint8Array(SWEEP);
+  let reads = 0;
+  // sweeps overlap, so that a banner across their border is seen whole
+  for (let at = start; at < end; at += SWEEP - LONGEST_BANNER) {
+    const result = memory.read(at, buffer.subarray(0, Math.min(SWEEP, end - at)));
+    const n = result instanceof Promise ? await result : result;
+    const bytes = buffer.subarray(0, n);
+    for (let hit = indexOfOctets(bytes, BANNER, 0); hit !== -1; hit = indexOfOctets(bytes, BANNER, hit + 1)) {
+      const banner = bannerAt(bytes, hit);
+      if (banner !== undefined) return banner;
+    }
+    reads += 1;
+    if (reads % BREATH === 0) await breathe();
+  }
+  return undefined;
+}
+
+function bannerAt(bytes: Uint8Array, at: number): string | undefined {
+  const text = latin1(bytes.subarray(at, at + LONGEST_BANNER));
+  // release, (builder), (compiler), #build
+  return /^Linux version \d+\.\d+[\x20-\x7e]*\([\x20-\x7e]+ #\d[\x20-\x7e]*/.exec(text)?.[0].trimEnd();
+}

@@ -1,0 +1,127 @@
+import { describeRecord } from "../../findings/finding.js";
+import { Report } from "../../findings/report.js";
+import type { Facts, GuestImage } from "../../guest/image.js";
+import type { OpenOptions } from "../../guest/input-format.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { FormatError } from "../../io/errors.js";
+import { bytesOf, fieldOf } from "./devices/devices.js";
+import type { DomainMemory, MachineMap } from "./machine/map.js";
+import { withStream } from "./spooled-stream.js";
+import type { QevmStream } from "./read.js";
+import { guestOf, settingsOf } from "./memory-of-stream.js";
+
+/** What an envelope around the stream knows. */
+export interface Envelope {
+  /** Where the stream begins in `input`. */
+  readonly start: number;
+  readonly origin: string;
+  /** Name of the input, where it isn't `input`'s. */
+  readonly source?: string;
+  readonly domain?: DomainMemory & { readonly name?: string; readonly uuid?: string };
+  readonly more?: Readonly<Record<string, unknown>>;
+  /** Problems of the envelope itself. */
+  readonly warnings?: readonly string[];
+}
+
+const BARE: Envelope = { start: 0, origin: "QEMU migration stream" };
+/** Damage is told finding by finding up to here. */
+const MOST_WARNINGS = 20;
+
+/** The first error of a report as an exception. */
+function firstError(report: Report): FormatError | undefined {
+  const finding = report.findings.find(({ severity }) => severity === "error");
+  if (finding === undefined) return undefined;
+  const more = report.count("error") - 1;
+  const place: { source: string; offset: number; spec: string; record?: string } = {
+    source: report.source,
+    offset: finding.offset,
+    spec: finding.spec,
+  };
+  if (finding.record !== undefined) place.record = describeRecord(finding.record);
+  return new FormatError(
+    finding.code,
+    `${finding.message}${more > 0 ? ` (and ${more} more)` : ""}; --partial takes what is intact`,
+    place,
+  );
+}
+
+/** Builds the model of a stream's guest. @throws FormatError on damage, unless `partial`. */
+export async function openStream(
+  input: ByteSource,
+  options: OpenOptions,
+  envelope: Envelope = BARE,
+): Promise<GuestImage> {
+  const report = new Report(envelope.source ?? input.name);
+  const partial = options.partial === true;
+  // a damaged page must be known before it is promised
+  const how = { start: envelope.start, forReading: true, checkCompressed: partial };
+  return withStream(input, report, options, how, async (stream, close) => {
+    const error = firstError(report);
+    if (error !== undefined && !partial) throw error;
+    const { ram } = stream;
+    if (ram === undefined)
+      throw new FormatError("qevm/ram/none", "the stream holds no memory", { source: report.source });
+    const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
+      stream,
+      ram,
+      envelope.domain ?? {},
+      settingsOf(options),
+    );
+    const problems = report.findings
+      .filter(({ severity }) => severity !== "note")
+      .map(({ message }) => message);
+    const dropped = problems.length - MOST_WARNINGS;
+    return {
+      arch,
+      memory,
+      vcpus,
+      facts: {
+        ...factsOf(stream, map, envelope, report.source),
+        ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
+      },
+      warnings: [
+        ...(envelope.warnings ?? []),
+        ...problems.slice(0, MOST_WARNINGS),
+        ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
+        ...map.warnings,
+        ...(isArchKnown ? [] : [`no processor's state is in the stream: taken for ${arch.name}`]),
+      ],
+      blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
+      close: async () => close(),
+    };
+  });
+}
+
+/** What was running when the guest was saved: `running`, `paused`. */
+export function runState(stream: QevmStream): string | undefined {
+  const device = stream.devices.find(({ section }) => section === "globalstate");
+  const bytes = device === undefined ? undefined : bytesOf(fieldOf(device, "runstate"));
+  if (bytes === undefined) return undefined;
+  const text = String.fromCharCode(
+    ...bytes.subarray(0, bytes.indexOf(0) === -1 ? bytes.length : bytes.indexOf(0)),
+  );
+  return /^[a-z-]+$/.test(text) ? text : undefined;
+}
+
+function factsOf(stream: QevmStream, map: MachineMap, envelope: Envelope, source: string): Facts {
+  const machine = stream.configuration.machine ?? envelope.domain?.machine;
+  const state = runState(stream);
+  const uuid = envelope.domain?.uuid ?? stream.configuration.uuid;
+  const name = envelope.domain?.name;
+  return {
+    origin: envelope.origin,
+    source,
+    hypervisor: "QEMU",
+    ...(machine === undefined ? {} : { guestType: machine }),
+    ...(name === undefined ? {} : { name }),
+    ...(uuid === undefined ? {} : { uuid }),
+    ...(stream.pageSize === 4096 ? {} : { pageSize: stream.pageSize }),
+    more: {
+      ...(state === undefined ? {} : { runState: state }),
+      capabilities: stream.configuration.capabilities,
+      ramBlocks: map.ram.map((block) => block.name),
+      map: map.evidence,
+      ...envelope.more,
+    },
+  };
+}

@@ -1,0 +1,300 @@
+import { UsageError } from "../../../io/errors.js";
+import { readAcpiTables, sratMemory } from "./acpi-tables.js";
+import { AddressMap } from "./address-map.js";
+import { isDeviceBlock, shownBlocks } from "../devices/device-memory.js";
+import { bytesOf, findField } from "../devices/devices.js";
+import { type Machine, machineOf } from "./machines.js";
+import type { Mapping } from "../ram/mapped-memory.js";
+import { memoryDevices, type PlacedDevice, type PluggedMemory } from "./memory-devices.js";
+import { orderOfNodes } from "./node-order.js";
+import type { RamBlock } from "../ram/records.js";
+import { showRoms } from "./roms.js";
+import type { QevmStream } from "../read.js";
+
+/** What a domain's description beside the stream says of its memory. */
+export interface DomainMemory {
+  readonly machine?: string;
+  /** Octets of each NUMA cell, in their order. */
+  readonly cells?: readonly number[];
+  /** Memory devices whose address is given there. */
+  readonly devices?: readonly PlacedDevice[];
+}
+
+export interface MachineMap {
+  readonly machine: Machine | undefined;
+  readonly mappings: readonly Mapping[];
+  /** RAM blocks in the order of their addresses. */
+  readonly ram: readonly RamBlock[];
+  /** Octets of RAM below 4 GiB (PC machines). */
+  readonly below?: number;
+  /** How the order and the split were found, one phrase each. */
+  readonly evidence: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const FOUR_GIB = 4 * GIB;
+const TIB = 1024 * GIB;
+/** VGA's window to its memory, in front of RAM. */
+const VGA_WINDOW = { start: 0xa0000, end: 0xc0000 };
+
+/** Blocks that are no RAM a machine was given: firmware, what devices keep. */
+const NOT_RAM =
+  /^(pc\.rom|pc\.bios|isa-bios|vga\.(vram|rom)|tpm-(ppi|crb-cmd)|.*\.(rom|bios|mrom|secure-ram)|.*\.flash\d*)$/;
+
+export function isRamBlock(name: string): boolean {
+  return name.startsWith("/objects/") || (!name.includes("/") && !NOT_RAM.test(name) && !isDeviceBlock(name));
+}
+
+/**
+ * Lays a stream's blocks out at guest-physical addresses, by what the stream holds.
+ * @param placed `BLOCK@ADDRESS`, for blocks whose place it doesn't hold.
+ * @throws UsageError naming what must be given when the order of blocks is not certain.
+ */
+export async function mapMachine(
+  stream: QevmStream,
+  domain: DomainMemory,
+  placed: readonly string[],
+): Promise<MachineMap> {
+  return new MachineMapper(stream, domain).run(placed);
+}
+
+class MachineMapper {
+  readonly #stream: QevmStream;
+  readonly #domain: DomainMemory;
+  readonly #machine: Machine | undefined;
+  readonly #blocks: readonly RamBlock[];
+  readonly #map = new AddressMap();
+  readonly #evidence: string[] = [];
+  readonly #warnings: string[] = [];
+  #below = Number.POSITIVE_INFINITY;
+
+  constructor(stream: QevmStream, domain: DomainMemory) {
+    this.#stream = stream;
+    this.#domain = domain;
+    this.#machine = machineOf(stream, domain.machine);
+    this.#blocks = stream.ram?.blocks ?? [];
+  }
+
+  async run(placed: readonly string[]): Promise<MachineMap> {
+    const machine = this.#machine;
+    const given = placed.map((text) => this.#given(text));
+    const tables = await readAcpiTables(this.#stream);
+    const plugged = memoryDevices(
+      this.#blocks.filter(({ name }) => isRamBlock(name) || name.includes("/")),
+      this.#stream.devices,
+      tables,
+      this.#domain.devices ?? [],
+    ).filter(({ block }) => !given.some((one) => one.block === block));
+    const built = this.#blocks.filter(
+      (block) => isRamBlock(block.name) && !plugged.some((one) => one.block === block),
+    );
+    const size = machine?.split === undefined ? undefined : this.#split(machine.split, built);
+    const left = built.filter((block) => !given.some((one) => one.block === block));
+    const ram = await this.#inOrder(left, size, given.length > 0, tables);
+    for (const one of plugged) this.#plug(one);
+    for (const { block, address } of given) {
+      const low = Math.min(block.length, Math.max(1, this.#below - address));
+      if (this.#map.isTaken(address, address + low))
+        throw new UsageError(`--map ${block.name}@0x${address.toString(16)}: another block lies there`);
+      this.#place(block, address);
+    }
+    if (given.length > 0) this.#evidence.push("addresses as --map gives them");
+    this.#leftOut(left, ram, tables);
+    if (machine?.roms !== undefined)
+      showRoms(this.#map, this.#stream, machine.roms === "always" ? undefined : machine.roms);
+    if (machine?.split !== undefined) this.#deviceMemory();
+    return {
+      machine,
+      mappings: this.#map.mappings,
+      ram: [...ram, ...given.sort((a, b) => a.address - b.address).map(({ block }) => block)],
+      ...(Number.isFinite(this.#below) ? { below: this.#below } : {}),
+      evidence: this.#evidence,
+      warnings: this.#warnings,
+    };
+  }
+
+  #place(block: RamBlock, address: number): void {
+    const at = block.firstFrame * this.#stream.pageSize;
+    const low = Math.max(0, Math.min(block.length, this.#below - address));
+    if (address < this.#below) {
+      this.#map.show(address, address + low, at);
+      if (low < block.length) this.#map.show(FOUR_GIB, FOUR_GIB + block.length - low, at + low);
+    } else this.#map.show(address, address + block.length, at);
+  }
+
+  #plug({ block, address, parts, evidence }: PluggedMemory): void {
+    const at = block.firstFrame * this.#stream.pageSize;
+    if (this.#map.isTaken(address, address + block.length)) {
+      this.#warnings.push(`block '${block.name}': its address belongs to other memory; it is left out`);
+      return;
+    }
+    for (const { start, end } of parts ?? [{ start: 0, end: block.length }])
+      this.#map.show(address + start, address + end, at + start);
+    this.#evidence.push(evidence);
+  }
+
+  #given(text: string): { block: RamBlock; address: number } {
+    const at = text.lastIndexOf("@");
+    const address = at < 1 || at === text.length - 1 ? Number.NaN : Number(text.slice(at + 1));
+    if (!Number.isSafeInteger(address) || address < 0 || address % this.#stream.pageSize !== 0)
+      throw new UsageError(`--map ${text}: BLOCK@ADDRESS is expected, the address a multiple of a page`);
+    const name = text.slice(0, at);
+    const block = this.#blocks.find((one) => one.name === name);
+    if (block === undefined)
+      throw new UsageError(
+        `--map ${text}: there is no block '${name}', only ${this.#blocks.map((one) => one.name).join(", ")}`,
+      );
+    return { block, address };
+  }
+
+  /**
+   * Places the RAM that the machine was built with and returns its blocks in order. Blocks it can't place are
+   * asked for, or left out where `--map` has placed some.
+   */
+  async #inOrder(
+    left: readonly RamBlock[],
+    size: number | undefined,
+    isGiven: boolean,
+    tables: Uint8Array | undefined,
+  ): Promise<readonly RamBlock[]> {
+    const machine = this.#machine;
+    if (left.length === 0) {
+      if (this.#blocks.length > 0 && !isGiven)
+        this.#warnings.push("none of the blocks is known as RAM: --map gives addresses");
+      return [];
+    }
+    const own = left.filter(({ name }) => name === machine?.ram);
+    if (own.length === 0 && isGiven && (size === undefined || size !== octetsOf(left))) return [];
+    if (machine === undefined) {
+      const name = this.#stream.configuration.machine;
+      throw this.#ask(
+        left,
+        name === undefined
+          ? "the stream doesn't name its machine"
+          : `the memory map of machine '${name}' is not known`,
+      );
+    }
+    const ram = own.length > 0 ? own : await this.#nodes(left, size, tables);
+    let address = machine.start;
+    for (const block of ram) {
+      this.#place(block, address < this.#below ? address : FOUR_GIB + address - this.#below);
+      address += block.length;
+    }
+    if (Number.isFinite(this.#below) && FOUR_GIB + address - this.#below > TIB - 12 * GIB)
+      this.#warnings.push(
+        "more than 1 TiB of RAM: a machine with an AMD processor may have it at 1 TiB instead of 4 GiB",
+      );
+    return ram;
+  }
+
+  /** Memory backends in the place of the machine's own block, in the order of its nodes. */
+  async #nodes(
+    left: readonly RamBlock[],
+    size: number | undefined,
+    tables: Uint8Array | undefined,
+  ): Promise<readonly RamBlock[]> {
+    const found = await orderOfNodes(this.#stream, left, {
+      cells: this.#domain.cells,
+      below: this.#below,
+      size,
+      tables,
+    });
+    if (found !== undefined) {
+      if (found.evidence !== undefined) this.#evidence.push(found.evidence);
+      return found.order;
+    }
+    if (size !== undefined && octetsOf(left) !== size)
+      throw this.#ask(
+        left,
+        `blocks of ${octetsOf(left)} octets don't make up the machine's ${size} octets of RAM`,
+      );
+    throw this.#ask(left, "the order of the memory backends is not in the stream");
+  }
+
+  #leftOut(left: readonly RamBlock[], ram: readonly RamBlock[], tables: Uint8Array | undefined): void {
+    const room = tables === undefined ? undefined : sratMemory(tables).find((one) => one.forHotPlug);
+    const hint =
+      room === undefined ? "" : ` (this machine plugs memory from 0x${room.start.toString(16)} on)`;
+    for (const block of left)
+      if (!ram.includes(block))
+        this.#warnings.push(
+          `block '${block.name}' has no address in the stream and is left out: --map gives it one${hint}`,
+        );
+  }
+
+  #ask(blocks: readonly RamBlock[], why: string): UsageError {
+    const example = blocks.map(({ name }) => `--map ${name}@ADDRESS`).join(" ");
+    return new UsageError(
+      `${why}: say where blocks lie (${example}), or take them as they are with --blocks`,
+      { source: this.#stream.source },
+    );
+  }
+
+  /**
+   * RAM below 4 GiB, from the clock's CMOS; else by the machine type's rule, with a warning.
+   * Returns the octets that the machine counts as its RAM, where the stream tells.
+   */
+  #split(
+    rule: { readonly from: number; readonly to: number },
+    built: readonly RamBlock[],
+  ): number | undefined {
+    const own = built.filter(({ name }) => name === this.#machine?.ram);
+    const total = octetsOf(own.length > 0 ? own : built);
+    const cmos = this.#cmos();
+    if (cmos !== undefined) {
+      const word = (at: number): number => (cmos[at] ?? 0) | ((cmos[at + 1] ?? 0) << 8);
+      const above = (word(0x5b) + (cmos[0x5d] ?? 0) * 0x10000) * 64 * KIB;
+      const below = word(0x34) === 0 ? word(0x30) * KIB + MIB : word(0x34) * 64 * KIB + 16 * MIB;
+      // the octets count up to 1 TiB and start again
+      if (below <= FOUR_GIB && (below + above) % TIB === total % TIB) {
+        this.#below = below;
+        this.#evidence.push("split at 4 GiB from the CMOS");
+        return total;
+      }
+      // some of several backends are the machine's RAM: these octets tell which may be
+      if (own.length === 0 && built.length > 1 && below + above < total) {
+        this.#below = below;
+        this.#evidence.push("split at 4 GiB from the CMOS");
+        return below + above;
+      }
+    }
+    this.#below = total >= rule.from ? rule.to : total;
+    this.#warnings.push(
+      `how RAM is split at 4 GiB is not in the stream: 0x${this.#below.toString(16)} octets below, as ${this.#machine?.kind ?? ""} machines have it by default`,
+    );
+    return undefined;
+  }
+
+  #cmos(): Uint8Array | undefined {
+    const clock = this.#stream.devices.find(({ name }) => name === "mc146818rtc");
+    const field = clock === undefined ? undefined : findField(clock, ({ name }) => name === "cmos_data");
+    const octets = bytesOf(field?.value);
+    return octets !== undefined && octets.length >= 0x5e ? octets : undefined;
+  }
+
+  /** What PCI devices show of blocks of theirs, and the VGA window in front of RAM. */
+  #deviceMemory(): void {
+    const { pageSize, devices, sections } = this.#stream;
+    const isVga = /(^|\/)([a-z]+[-_])?vga$|\/qxl$/i;
+    if (
+      sections.some(({ name }) => isVga.test(name)) ||
+      this.#blocks.some(({ name }) => name.endsWith("vga.vram"))
+    )
+      this.#map.clear(VGA_WINDOW.start, VGA_WINDOW.end);
+    for (const { block, address } of shownBlocks(this.#blocks, devices)) {
+      if (address === undefined) {
+        if (this.#stream.description !== undefined)
+          this.#warnings.push(`block '${block.name}': the stream lacks its device; it is left out`);
+      } else if (address % pageSize !== 0 || this.#map.isTaken(address, address + block.length))
+        this.#warnings.push(`block '${block.name}': its BAR points into other memory; it is left out`);
+      else this.#map.show(address, address + block.length, block.firstFrame * pageSize);
+    }
+  }
+}
+
+function octetsOf(blocks: readonly RamBlock[]): number {
+  return blocks.reduce((sum, { length }) => sum + length, 0);
+}

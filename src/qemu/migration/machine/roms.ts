@@ -1,0 +1,61 @@
+import { AddressMap } from "./address-map.js";
+import { pciConfig } from "../devices/pci.js";
+import type { RamBlock } from "../ram/records.js";
+import type { QevmStream } from "../read.js";
+
+const FOUR_GIB = 2 ** 32;
+/** Old BIOS area: option ROMs, then the BIOS. */
+const SHADOW = { start: 0xc0000, bios: 0xe0000, end: 0x100000 };
+
+/** How a chipset says whether ROM or RAM shows in the BIOS area. */
+export interface RomControl {
+  /** Name of the chipset's device state. */
+  readonly chipset: string;
+  /** First of its seven PAM registers. */
+  readonly pam: number;
+}
+
+/** ROMs at the top of 4 GiB and, where the PAM registers say so, below 1 MiB; without control ROM always shows. */
+export function showRoms(map: AddressMap, stream: QevmStream, control: RomControl | undefined): void {
+  const block = (name: string): RamBlock | undefined => stream.ram?.blocks.find((one) => one.name === name);
+  const start = (one: RamBlock): number => one.firstFrame * stream.pageSize;
+  const bios = block("pc.bios");
+  if (bios !== undefined) map.show(FOUR_GIB - bios.length, FOUR_GIB, start(bios));
+  const roms = new AddressMap();
+  const options = block("pc.rom");
+  if (options !== undefined)
+    roms.show(SHADOW.start, Math.min(SHADOW.end, SHADOW.start + options.length), start(options));
+  const low = block("isa-bios") ?? bios;
+  if (low !== undefined) {
+    const shown = Math.min(low.length, SHADOW.end - SHADOW.bios);
+    roms.show(SHADOW.end - shown, SHADOW.end, start(low) + low.length - shown);
+  }
+  const registers = control === undefined ? new Uint8Array(7) : pamOf(stream, control);
+  for (const rom of roms.mappings) {
+    if (rom.at === undefined) continue;
+    if (registers === undefined) {
+      map.unknown(rom.start, rom.end, "ROM or RAM: the chipset's registers are not in the file");
+      continue;
+    }
+    for (let at = rom.start; at < rom.end; ) {
+      const area = areaOf(at);
+      const end = Math.min(rom.end, area.end);
+      const register = registers[area.register] ?? 0;
+      if (((area.upper ? register >> 4 : register) & 1) === 0) map.show(at, end, rom.at + (at - rom.start));
+      at = end;
+    }
+  }
+}
+
+function pamOf(stream: QevmStream, { chipset, pam }: RomControl): Uint8Array | undefined {
+  const device = stream.devices.find(({ name }) => name === chipset);
+  const config = device === undefined ? undefined : pciConfig(device);
+  return config?.subarray(pam, pam + 7);
+}
+
+/** The PAM area around an address from c0000 on: its register, which half of it, where it ends. */
+function areaOf(address: number): { register: number; upper: boolean; end: number } {
+  if (address >= 0xf0000) return { register: 0, upper: true, end: SHADOW.end };
+  const index = Math.floor((address - SHADOW.start) / 0x4000);
+  return { register: 1 + (index >> 1), upper: index % 2 === 1, end: SHADOW.start + (index + 1) * 0x4000 };
+}

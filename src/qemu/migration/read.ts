@@ -1,0 +1,349 @@
+import { viewOf } from "../../binary/layout.js";
+import type { Report } from "../../findings/report.js";
+import { ByteReader } from "../../io/byte-reader.js";
+import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
+import type { PageDecompressor } from "../../io/codecs/codec.js";
+import { FormatError } from "../../io/errors.js";
+import { type Configuration, readConfiguration } from "./configuration.js";
+import { DeviceSections } from "./devices/sections.js";
+import type { DeviceState } from "./devices/devices.js";
+import { Frame, Stopped } from "./frame.js";
+import {
+  commandHeader,
+  commandName,
+  DEFAULT_PAGE_SIZE,
+  fileHeader,
+  ORDER,
+  QEVM_MAGIC,
+  QEVM_VERSION,
+  SECTION,
+  sectionId,
+} from "./layout.js";
+import { unpluggedPages } from "./machine/memory-devices.js";
+import { type BlockPages, countPages, type RamBlock, RamReader } from "./ram/records.js";
+import type { Spool } from "../../io/spool.js";
+import { QEVM } from "./rules.js";
+import type { CommandInfo, SectionInfo } from "./devices/section.js";
+import { SectionEnds } from "./devices/section-ends.js";
+
+/** A whole stream, its memory indexed. */
+export interface QevmStream {
+  readonly source: string;
+  /** Where the stream begins in its input. */
+  readonly start: number;
+  readonly configuration: Configuration;
+  readonly pageSize: number;
+  readonly sections: readonly SectionInfo[];
+  readonly commands: readonly CommandInfo[];
+  readonly ram: RamReader | undefined;
+  readonly pages: ReadonlyMap<RamBlock, BlockPages>;
+  readonly devices: readonly DeviceState[];
+  readonly description:
+    | { readonly offset: number; readonly length: number; readonly devices: number }
+    | undefined;
+  /** True when the end mark was reached. */
+  readonly complete: boolean;
+  /** Octets of the input that belong to the stream. */
+  readonly end: number;
+}
+
+export interface ReadOptions {
+  /** Where the stream begins; default 0. */
+  readonly start?: number;
+  /** Index what reading memory needs. */
+  readonly forReading?: boolean;
+  /** Decompress every page of the compress capability, to know which are damaged. */
+  readonly checkCompressed?: boolean;
+  readonly zlib?: PageDecompressor | undefined;
+  readonly spool?: (() => Spool) | undefined;
+  readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
+}
+
+/** Window of the reader: files answer so much at once, out of the processor's cache. */
+const WINDOW = 256 << 10;
+/** Commands listed; a hostile stream may consist of them. */
+const MOST_COMMANDS = 1000;
+
+/**
+ * Reads a QEVM stream whole. Everything wrong is in `report`; what could be read in spite of it is returned.
+ *
+ * States of the walk: header → configuration → sections until the end mark → description. RAM records tell
+ * their own length; a device section ends where the description (found from the end of the file beforehand)
+ * says, or, for lack of that, at the footer that names it.
+ */
+export async function readStream(
+  input: ByteSource | ByteStream,
+  report: Report,
+  options: ReadOptions = {},
+): Promise<QevmStream> {
+  const walk = new StreamWalk(input, report, options);
+  try {
+    await walk.run();
+  } catch (error) {
+    if (error instanceof FormatError) {
+      report.add(
+        { code: error.code, severity: "error", spec: error.place.spec ?? "", explanation: "" },
+        { offset: error.place.offset ?? walk.frame.position, record: walk.frame.record },
+        error.message,
+      );
+    } else if (!(error instanceof Stopped)) throw error;
+  }
+  return walk.finish();
+}
+
+class StreamWalk {
+  readonly frame: Frame;
+  readonly #input: ByteSource | ByteStream;
+  readonly #options: ReadOptions;
+  readonly #report: Report;
+  readonly #start: number;
+  readonly #ends: SectionEnds;
+  readonly #devices: DeviceSections;
+  readonly #sections: SectionInfo[] = [];
+  readonly #byId = new Map<number, SectionInfo>();
+  readonly #commands: CommandInfo[] = [];
+  #configuration: Configuration = { capabilities: [] };
+  #pageSize = DEFAULT_PAGE_SIZE;
+  #ram: RamReader | undefined;
+  #ramSection: SectionInfo | undefined;
+  #ordinal = 0;
+  #complete = false;
+  #postcopy = false;
+
+  constructor(input: ByteSource | ByteStream, report: Report, options: ReadOptions) {
+    this.#input = input;
+    this.#options = options;
+    this.#report = report;
+    this.#start = options.start ?? 0;
+    const reader = new ByteReader(input, {
+      window: WINDOW,
+      ...(isByteSource(input) ? { start: this.#start } : {}),
+    });
+    this.frame = new Frame(reader, report);
+    this.#ends = new SectionEnds(this.frame);
+    this.#devices = new DeviceSections(this.frame, this.#ends, this.#start);
+  }
+
+  async run(): Promise<void> {
+    const { frame } = this;
+    const ready = frame.reader.need(fileHeader.size);
+    if (ready !== true) await ready;
+    const head = frame.reader.peek(fileHeader.size);
+    if (head.length < 4 || viewOf(head).getUint32(0) !== QEVM_MAGIC)
+      frame.halt(QEVM.magic, frame.position, "the file does not begin with QEVM");
+    await frame.need(fileHeader.size, "the header");
+    const { version } = fileHeader.read(frame.reader.view, frame.reader.at, ORDER);
+    if (version !== QEVM_VERSION) frame.halt(QEVM.version, frame.position + 4, `version ${version}`);
+    frame.reader.take(fileHeader.size);
+    if (isByteSource(this.#input)) await this.#devices.findDescription(this.#input);
+    while (await this.#section()) this.#reportProgress();
+    this.#complete = true;
+    await this.#devices.readDescription();
+    this.#devices.reconcile(this.#sections, this.#ram === undefined ? undefined : this.#pageSize);
+    await this.#trailing();
+  }
+
+  #reportProgress(): void {
+    this.#options.progress?.(this.frame.position, this.frame.reader.size);
+  }
+
+  /** Reads one section; false at the stream's end mark. */
+  async #section(): Promise<boolean> {
+    const { frame } = this;
+    frame.record = undefined;
+    const offset = frame.position;
+    const ready = frame.reader.need(1);
+    if (ready !== true && !(await ready)) {
+      this.#notEnded();
+      frame.halt(QEVM.noEnd, offset, "the file ends without the stream's end mark");
+    }
+    const type = frame.reader.take(1)[0] ?? 0;
+    const record = (name: string): void => {
+      frame.record = { layer: "qevm", index: this.#ordinal, type: name };
+      this.#ordinal += 1;
+    };
+    switch (type) {
+      case SECTION.eof:
+        this.#notEnded();
+        return false;
+      case SECTION.configuration:
+        record("CONFIGURATION");
+        this.#configuration = await readConfiguration(frame, this.#devices.description?.configuration);
+        this.#pageSize = this.#configuration.pageSize ?? this.#pageSize;
+        return true;
+      case SECTION.command:
+        record("COMMAND");
+        await this.#command(offset);
+        return true;
+      case SECTION.start:
+      case SECTION.full:
+        record(type === SECTION.start ? "START" : "FULL");
+        await this.#begin(type === SECTION.start ? "START" : "FULL", offset);
+        return true;
+      case SECTION.part:
+      case SECTION.end:
+        record(type === SECTION.part ? "PART" : "END");
+        await this.#continue(type === SECTION.end, offset);
+        return true;
+      default:
+        return frame.halt(QEVM.sectionType, offset, `no section begins with 0x${type.toString(16)}`);
+    }
+  }
+
+  #notEnded(): void {
+    for (const section of this.#sections)
+      if (section.type === "START" && !section.ended)
+        this.frame.add(
+          QEVM.notEnded,
+          this.frame.position,
+          `section ${section.id} '${section.name}' has no END`,
+        );
+  }
+
+  async #command(offset: number): Promise<void> {
+    const { frame } = this;
+    await frame.need(commandHeader.size, "a command");
+    const { command, length } = commandHeader.read(frame.reader.view, frame.reader.at, ORDER);
+    frame.reader.take(commandHeader.size);
+    await frame.skip(length, "a command");
+    if (commandName(command) === "POSTCOPY_ADVISE") this.#postcopy = true;
+    if (this.#commands.length < MOST_COMMANDS)
+      this.#commands.push({ offset, command: commandName(command), length });
+  }
+
+  async #begin(type: "START" | "FULL", offset: number): Promise<void> {
+    const { frame } = this;
+    const id = await frame.u32("a section's head");
+    const name = await frame.name("a section");
+    const instance = await frame.u32("a section's head");
+    const version = await frame.u32("a section's head");
+    if (frame.record !== undefined) frame.record = { ...frame.record, type: `${type} ${name}` };
+    const section: SectionInfo = {
+      type,
+      id,
+      name,
+      instance,
+      version,
+      offset,
+      size: 0,
+      parts: 0,
+      ended: type === "FULL",
+    };
+    if (this.#byId.has(id)) frame.add(QEVM.sectionTwice, offset, `section number ${id} is used before`);
+    this.#byId.set(id, section);
+    this.#sections.push(section);
+    if (name === "ram" && type === "START" && this.#ram === undefined) await this.#beginRam(section);
+    else {
+      if (this.#ramSection?.ended === true) await this.#devices.keepTail();
+      await this.#devices.read(section);
+    }
+  }
+
+  async #beginRam(section: SectionInfo): Promise<void> {
+    const { frame } = this;
+    if (section.version !== 4)
+      frame.halt(QEVM.ramVersion, section.offset, `RAM of version ${section.version}`);
+    const described = this.#devices.description?.pageSize;
+    if (this.#configuration.pageSize === undefined && described !== undefined && isPageSize(described))
+      this.#pageSize = described;
+    const { capabilities } = this.#configuration;
+    const { forReading = false, checkCompressed = false, zlib, spool } = this.#options;
+    this.#ram = new RamReader(
+      frame,
+      isByteSource(this.#input) ? this.#input : bytesSource(new Uint8Array(0)),
+      {
+        pageSize: this.#pageSize,
+        ignoreShared: capabilities.includes("x-ignore-shared"),
+        mappedRam: capabilities.includes("mapped-ram"),
+        postcopy: this.#postcopy,
+        streamStart: this.#start,
+        forReading,
+        checkCompressed,
+        zlib,
+        spool,
+      },
+    );
+    this.#ramSection = section;
+    const at = frame.position;
+    await this.#ram.readRecords();
+    section.size = frame.position - at;
+    await this.#ends.read(section);
+  }
+
+  async #continue(isEnd: boolean, offset: number): Promise<void> {
+    const { frame } = this;
+    await frame.need(sectionId.size, "a section's head");
+    const { id } = sectionId.read(frame.reader.view, frame.reader.at, ORDER);
+    frame.reader.take(sectionId.size);
+    const section = this.#byId.get(id);
+    if (section?.type !== "START")
+      return frame.halt(QEVM.sectionId, offset, `no section was started with number ${id}`);
+    if (frame.record !== undefined)
+      frame.record = { ...frame.record, type: `${frame.record.type} ${section.name}` };
+    section.parts += 1;
+    if (section === this.#ramSection && this.#ram !== undefined) {
+      await this.#ram.readRecords();
+      await this.#ends.read(section);
+    } else {
+      await frame.skip(await this.#ends.search(section), "a section");
+      await this.#ends.read(section);
+    }
+    if (isEnd) section.ended = true;
+  }
+
+  async #trailing(): Promise<void> {
+    const { frame } = this;
+    const { reader } = frame;
+    const more = reader.need(1);
+    if (more !== true && !(await more)) return;
+    const rest = reader.size === undefined ? "more" : `${reader.size - frame.position}`;
+    frame.add(QEVM.trailing, frame.position, `${rest} octets follow the stream`);
+  }
+
+  finish(): QevmStream {
+    const { frame } = this;
+    frame.record = undefined;
+    const end = frame.position;
+    this.#devices.decodeKnown();
+    // damage further on doesn't take from the memory that was read
+    const pages =
+      this.#ram === undefined ? new Map<RamBlock, BlockPages>() : countPages(this.#ram, this.#pageSize);
+    const notes = this.#configuration.capabilities.includes("x-ignore-shared");
+    for (const [block, { missing: unsent }] of pages) {
+      const missing = unsent - Math.min(unsent, unpluggedPages(block, this.#devices.devices));
+      if (missing === 0 || notes) continue;
+      frame.add(
+        QEVM.missingPages,
+        this.#ramSection?.offset ?? end,
+        `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`,
+      );
+    }
+    if (this.#complete && this.#ram === undefined) frame.add(QEVM.noRam, end, "the stream holds no RAM");
+    const { devices, description } = this.#devices;
+    return {
+      source: this.#report.source,
+      start: this.#start,
+      configuration: this.#configuration,
+      pageSize: this.#pageSize,
+      sections: this.#sections,
+      commands: this.#commands,
+      ram: this.#ram,
+      pages,
+      devices,
+      description:
+        description === undefined
+          ? undefined
+          : {
+              offset: description.offset,
+              length: description.length,
+              devices: description.devices.length,
+            },
+      complete: this.#complete,
+      end,
+    };
+  }
+}
+
+function isPageSize(value: number): boolean {
+  return value >= 1024 && value <= 1 << 24 && (value & (value - 1)) === 0;
+}

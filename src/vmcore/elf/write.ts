@@ -1,0 +1,252 @@
+import { type ByteOrder, viewOf } from "../../binary/layout.js";
+import {
+  ELF_MAGIC,
+  ELFCLASS32,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  ELFDATA2MSB,
+  type ElfBits,
+  elfIdent,
+  elfLayouts,
+  ET_CORE,
+  EV_CURRENT,
+  PF_R,
+  PF_W,
+  PF_X,
+  type Phdr,
+  PN_XNUM,
+  PT_LOAD,
+  PT_NOTE,
+} from "../../elf/layout.js";
+import { encodeNote } from "../../elf/notes.js";
+import type { Architecture, GuestImage } from "../../guest/image.js";
+import { kernelTextMapping } from "../../guest/kernel/vmcoreinfo.js";
+import type { PhysicalMemory } from "../../guest/memory.js";
+import type { Mapping } from "../../guest/paging/walk.js";
+import type { ByteSink } from "../../io/byte-sink.js";
+import { UsageError } from "../../io/errors.js";
+import { type PlacedRun, Placer, writeContents } from "../contents.js";
+import { EMPTY_NOTE, guestNotes, provenanceNote, type RawNote } from "../notes.js";
+import {
+  type AddressRange,
+  selectMemory,
+  type VmcoreWriter,
+  type WriteOptions,
+  type WriteReport,
+} from "../writer.js";
+
+const PAGE = 4096;
+const FOUR_GIB = 2 ** 32;
+
+/** What the headers of an ELF dump are made from. */
+export interface ElfPlan {
+  readonly arch: Architecture;
+  readonly bits: ElfBits;
+  readonly notes: readonly RawNote[];
+  /** Physical memory, ascending. */
+  readonly runs: readonly AddressRange[];
+  /** Further PT_LOADs over the same contents. */
+  readonly aliases: readonly Mapping[];
+  /** Octets that contents are aligned to; 1 packs everything. */
+  readonly alignment: number;
+  /** p_flags of the PT_LOADs. */
+  readonly flags: number;
+}
+
+/** Headers ready to be written and the place of each run's contents. */
+export interface ElfLayout {
+  /** ELF header, section 0 if needed, program headers, notes. */
+  readonly head: Uint8Array;
+  readonly runs: readonly PlacedRun[];
+  /** Octets of the whole file. */
+  readonly size: number;
+}
+
+/** Lays an ELF dump out: header, section 0 for PN_XNUM, program headers, notes, contents. */
+export function layOutElf(plan: ElfPlan): ElfLayout {
+  const { ehdr, phdr, shdr } = elfLayouts(plan.bits);
+  const { order } = plan.arch;
+  const notes = concat(plan.notes.map((note) => encodeNote(note.name, note.type, note.descriptor, order)));
+  // aliases are cut to the runs they lie in; their number does not depend on where contents are
+  const count = 1 + plan.runs.length + placeAliases(plan, placeRuns(plan, 0)).length;
+  const extended = count >= PN_XNUM;
+  const tableAt = ehdr.size + (extended ? shdr.size : 0);
+  const notesAt = tableAt + count * phdr.size;
+  const runs = placeRuns(plan, notesAt + notes.length);
+  const last = runs.at(-1);
+  const size = last === undefined ? notesAt + notes.length : last.offset + (last.end - last.start);
+  if (plan.bits === 32 && size > FOUR_GIB)
+    throw new UsageError("a 32-bit ELF file can't hold more than 4 GiB: use another format or --range");
+
+  const head = new Uint8Array(notesAt + notes.length);
+  const view = viewOf(head);
+  ehdr.write(
+    view,
+    0,
+    {
+      e_ident: identOf(plan.bits, order),
+      e_type: ET_CORE,
+      e_machine: plan.arch.machine,
+      e_version: EV_CURRENT,
+      e_entry: 0n,
+      e_phoff: tableAt,
+      e_shoff: extended ? ehdr.size : 0,
+      e_flags: 0,
+      e_ehsize: ehdr.size,
+      e_phentsize: phdr.size,
+      e_phnum: extended ? PN_XNUM : count,
+      e_shentsize: extended ? shdr.size : 0,
+      e_shnum: extended ? 1 : 0,
+      e_shstrndx: 0,
+    },
+    order,
+  );
+  if (extended) {
+    shdr.write(
+      view,
+      ehdr.size,
+      {
+        sh_name: 0,
+        sh_type: 0,
+        sh_flags: 0n,
+        sh_addr: 0n,
+        sh_offset: 0,
+        sh_size: 1,
+        sh_link: 0,
+        sh_info: count,
+        sh_addralign: 0n,
+        sh_entsize: 0,
+      },
+      order,
+    );
+  }
+  const table = [noteSegment(notesAt, notes.length), ...runs.map((run) => loadSegment(plan, run))];
+  for (const [i, segment] of [...table, ...placeAliases(plan, runs)].entries())
+    phdr.write(view, tableAt + i * phdr.size, segment, order);
+  head.set(notes, notesAt);
+  return { head, runs, size };
+}
+
+function identOf(bits: ElfBits, order: ByteOrder): Uint8Array {
+  return elfIdent.encode(
+    {
+      magic: ELF_MAGIC,
+      class: bits === 64 ? ELFCLASS64 : ELFCLASS32,
+      data: order === "little" ? ELFDATA2LSB : ELFDATA2MSB,
+      version: EV_CURRENT,
+      osabi: 0,
+      abiversion: 0,
+      padding: new Uint8Array(0),
+    },
+    order,
+  );
+}
+
+function placeRuns(plan: ElfPlan, from: number): PlacedRun[] {
+  const { alignment } = plan;
+  let at = from;
+  return plan.runs.map(({ start, end }) => {
+    // congruent to the address, as loaders of ELF files ask
+    const offset = Math.ceil(at / alignment) * alignment + (start % alignment);
+    at = offset + (end - start);
+    return { start, end, offset };
+  });
+}
+
+/** As the kernel's own dumps say: by anything else crash takes a page-aligned file for a netdump, without KASLR. */
+const P_ALIGN = 0n;
+
+function noteSegment(offset: number, size: number): Phdr {
+  return {
+    p_type: PT_NOTE,
+    p_flags: 0,
+    p_offset: offset,
+    p_vaddr: 0n,
+    p_paddr: 0n,
+    p_filesz: size,
+    p_memsz: size,
+    p_align: P_ALIGN,
+  };
+}
+
+function loadSegment(plan: ElfPlan, run: PlacedRun, virtual = BigInt(run.start)): Phdr {
+  const size = run.end - run.start;
+  return {
+    p_type: PT_LOAD,
+    p_flags: plan.flags,
+    p_offset: run.offset,
+    p_vaddr: virtual,
+    p_paddr: BigInt(run.start),
+    p_filesz: size,
+    p_memsz: size,
+    p_align: P_ALIGN,
+  };
+}
+
+/** The PT_LOADs of virtual mappings, cut to contents that are in the file. */
+function placeAliases(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
+  return plan.aliases.flatMap((alias) =>
+    runs.flatMap((run) => {
+      const start = Math.max(run.start, alias.gpa);
+      const end = Math.min(run.end, alias.gpa + alias.length);
+      if (start >= end) return [];
+      const part = { start, end, offset: run.offset + (start - run.start) };
+      return [loadSegment(plan, part, alias.va + BigInt(start - alias.gpa))];
+    }),
+  );
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/** ELF class of a guest's dump: 32-bit only where all addresses and offsets fit. */
+function bitsFor(arch: Architecture, runs: readonly AddressRange[]): ElfBits {
+  const octets = runs.reduce((sum, run) => sum + (run.end - run.start), 0);
+  const top = runs.at(-1)?.end ?? 0;
+  // headers, notes and alignment take far less than the last 64 MiB
+  return arch.bits === 32 && top <= FOUR_GIB && octets < FOUR_GIB - (64 << 20) ? 32 : 64;
+}
+
+/** An ELF core of the guest: what crash, drgn, makedumpfile and readelf open. */
+export const elfWriter: VmcoreWriter = {
+  id: "elf",
+  title: "ELF vmcore",
+  needsRandomAccess: false,
+  async write(guest: GuestImage, sink: ByteSink, options: WriteOptions): Promise<WriteReport> {
+    const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
+    const known = guestNotes(guest);
+    const info = guest.facts.vmcoreInfo;
+    const plan = layOutElf({
+      arch: guest.arch,
+      bits: bitsFor(guest.arch, runs),
+      notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
+      runs,
+      aliases: info === undefined ? [] : await kernelTextMapping(guest.memory, info.text, guest.arch),
+      alignment: PAGE,
+      flags: PF_R | PF_W | PF_X,
+    });
+    await writeElf(guest.memory, plan, sink, options);
+    return { present, zero, absent, missing, size: plan.size };
+  },
+};
+
+/** Writes a dump that was laid out. */
+export async function writeElf(
+  memory: PhysicalMemory,
+  plan: ElfLayout,
+  sink: ByteSink,
+  options: Pick<WriteOptions, "progress">,
+): Promise<void> {
+  const total = plan.runs.reduce((sum, run) => sum + (run.end - run.start), 0);
+  const placer = new Placer(sink);
+  await placer.put(0, plan.head);
+  await writeContents(memory, plan.runs, placer, (done) => options.progress?.(done, total));
+  await placer.finish(plan.size);
+}

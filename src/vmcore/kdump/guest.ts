@@ -1,0 +1,274 @@
+import {
+  AARCH64,
+  type Architecture,
+  ARCHITECTURES,
+  ARM,
+  type GuestImage,
+  I386,
+  PPC64,
+  X86_64,
+} from "../../guest/image.js";
+import { NT_PRSTATUS } from "../../elf/layout.js";
+import type { OpenOptions } from "../../guest/input-format.js";
+import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { PageMap } from "../../guest/page-map.js";
+import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
+import { AbsentError, FormatError, TruncatedError } from "../../io/errors.js";
+import { KdumpFile } from "./read.js";
+import { COMPRESSION_FLAGS } from "./layout.js";
+import { KdumpPages } from "./pages.js";
+import { decodeVcpus, erasedWarning } from "../notes.js";
+import { architectureOfPrstatus } from "../prstatus.js";
+import { closeSource, splitSiblings } from "./split.js";
+
+/** Pages of a dump by what became of them, and the octets their contents take in the file. */
+export interface KdumpCounts {
+  dumped: number;
+  excluded: number;
+  lost: number;
+  damaged: number;
+  otherPart: number;
+  /** Pages by the compression of their own: `none`, `zlib` … */
+  readonly byCompression: Record<string, number>;
+}
+
+/** A kdump opened with all parts at hand: headers, counts and memory. */
+export interface OpenKdump {
+  /** The file that was named, then the other parts. */
+  readonly files: readonly KdumpFile[];
+  readonly memory: PageMap;
+  readonly counts: KdumpCounts;
+  readonly warnings: readonly string[];
+}
+
+export const COMPRESSION_BY_FLAG: ReadonlyMap<number, string> = new Map([
+  [0, "none"],
+  ...Object.entries(COMPRESSION_FLAGS).map(([name, flag]): [number, string] => [flag, name]),
+]);
+
+const FAULTS = {
+  lost: "lost: the dump is incomplete",
+  size: "damaged: its descriptor has an impossible size",
+  compression: "damaged: its compression is unknown",
+} as const;
+
+/** Reads headers, bitmaps and descriptors of a dump and its other parts. Page contents stay where they are. */
+export async function openKdump(input: ByteSource, options: OpenOptions): Promise<OpenKdump> {
+  const warnings: string[] = [];
+  const file = await KdumpFile.open(input, (error) => warnings.push(error.message));
+  const files = [file];
+  if (file.isSplit) files.push(...(await splitSiblings(file, options, warnings)));
+  const sorted = [...files].sort((a, b) => a.firstFrame - b.firstFrame);
+  const builder = new MemoryBuilder(file, sorted);
+  for await (const { first, count, kind } of file.runs()) {
+    if (kind === "excluded") builder.exclude(first, count);
+    else {
+      const done = builder.dumped(first, count);
+      if (done instanceof Promise) await done;
+    }
+    options.progress?.(first, file.frames, "bitmaps");
+  }
+  await builder.loadCodecs();
+  const { counts } = builder;
+  for (const line of file.erased) warnings.push(erasedWarning(line));
+  if (counts.lost > 0) warnings.push(`${counts.lost} pages that the dump should hold are lost`);
+  if (counts.damaged > 0) warnings.push(`${counts.damaged} pages have damaged descriptors`);
+  if (file.isIncomplete) warnings.push("its writer ran out of space and marked the dump as incomplete");
+  if (file.flattened?.complete === false) warnings.push("the flattened form ends without its end marker");
+  if (counts.otherPart > 0)
+    warnings.push(`${counts.otherPart} pages are in parts of a split dump that are not here`);
+  return { files, memory: builder.memory, counts, warnings };
+}
+
+/** Turns runs of the bitmaps into a map of pages; a page's token is the number of its descriptor in the whole dump. */
+class MemoryBuilder {
+  readonly memory: PageMap;
+  readonly counts: KdumpCounts = {
+    dumped: 0,
+    excluded: 0,
+    lost: 0,
+    damaged: 0,
+    otherPart: 0,
+    byCompression: {},
+  };
+  readonly #file: KdumpFile;
+  readonly #files: readonly KdumpFile[];
+  readonly #parts: KdumpPages[] = [];
+  readonly #flags = new Set<number>();
+  #token = 0;
+
+  constructor(file: KdumpFile, sorted: readonly KdumpFile[]) {
+    this.#file = file;
+    this.#files = sorted;
+    this.memory = new PageMap(file.source, {
+      pageSize: file.blockSize,
+      decode: (token, into) => this.#decode(token, into),
+    });
+  }
+
+  exclude(first: number, count: number): void {
+    this.counts.excluded += count;
+    this.memory.absent(first, count, `excluded by dump level ${this.#file.subHeader.dump_level}`);
+  }
+
+  /** A run of set bits in bitmap 2: cut to the parts that can have its descriptors. */
+  dumped(first: number, count: number): MaybePromise<void> {
+    const end = first + count;
+    let waiting: Promise<void> | undefined;
+    for (let frame = first; frame < end; ) {
+      const part = this.#files.findIndex((file) => file.firstFrame <= frame && frame < file.endFrame);
+      const file = this.#files[part];
+      if (file === undefined) {
+        const next = this.#files.find((other) => other.firstFrame > frame)?.firstFrame ?? end;
+        const gap = Math.min(next, end) - frame;
+        this.memory.absent(frame, gap, "not in this part of a split dump");
+        this.counts.otherPart += gap;
+        this.#token += gap;
+        frame += gap;
+        continue;
+      }
+      const here = Math.min(file.endFrame, end) - frame;
+      const pages = (this.#parts[part] ??= new KdumpPages(file, this.#token));
+      const [from, token] = [frame, this.#token];
+      this.memory.decoded(from, here, token);
+      this.#token += here;
+      frame += here;
+      if (waiting !== undefined) waiting = waiting.then(() => this.#check(pages, from, here, token));
+      else {
+        const checked = this.#check(pages, from, here, token);
+        if (checked instanceof Promise) waiting = checked;
+      }
+    }
+    return waiting;
+  }
+
+  /** Looks at the descriptors of a run: what can't be there is absent. */
+  #check(pages: KdumpPages, first: number, count: number, token: number): MaybePromise<void> {
+    for (let i = 0; i < count; i += 1) {
+      const found = pages.descriptor(token + i);
+      if (found instanceof Promise) {
+        const at = i;
+        return found.then((descriptor) => {
+          this.#judge(pages, first + at, descriptor);
+          return this.#check(pages, first + at + 1, count - at - 1, token + at + 1);
+        });
+      }
+      this.#judge(pages, first + i, found);
+    }
+  }
+
+  #judge(
+    pages: KdumpPages,
+    frame: number,
+    descriptor: { offset: number; size: number; flags: number },
+  ): void {
+    const fault = pages.fault(descriptor);
+    if (fault !== undefined) {
+      this.memory.absent(frame, 1, FAULTS[fault]);
+      if (fault === "lost") this.counts.lost += 1;
+      else this.counts.damaged += 1;
+      return;
+    }
+    const name = COMPRESSION_BY_FLAG.get(descriptor.flags) ?? "none";
+    this.counts.dumped += 1;
+    this.counts.byCompression[name] = (this.counts.byCompression[name] ?? 0) + 1;
+    this.#flags.add(descriptor.flags);
+  }
+
+  async loadCodecs(): Promise<void> {
+    for (const part of this.#parts) await part?.load(this.#flags);
+  }
+
+  #decode(token: number, into: Uint8Array): MaybePromise<void> {
+    let part: KdumpPages | undefined;
+    for (const pages of this.#parts) if (pages !== undefined && pages.firstToken <= token) part = pages;
+    if (part === undefined)
+      throw new AbsentError("kdump/descriptor/lost", "no part of the dump has the page", {
+        source: this.#file.name,
+      });
+    return part.read(token, into);
+  }
+}
+
+/** Machine by uname, by the form of the processors' notes, or by width and block size alone. */
+export function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {
+  const { bits, order } = form;
+  const machine = header.machine.toLowerCase();
+  // QEMU gives a 32-bit x86 guest with memory up to 4 GiB the 64-bit headers
+  if (/^i[3-6]86$/.test(machine)) return I386;
+  const named = ARCHITECTURES.filter(({ name }) =>
+    name === "arm" ? machine.startsWith("arm") : machine.startsWith(name),
+  ).find((arch) => arch.bits === bits && arch.order === order);
+  if (named !== undefined) return named;
+  const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
+  const noted = architectureOfPrstatus(state?.descriptor.length, order);
+  if (noted !== undefined) return noted;
+  if (bits === 32) return ARM;
+  if (order === "big") return PPC64;
+  const isX86 = notes.some((note) => note.name === "QEMU");
+  return !isX86 && blockSize === 65536 ? AARCH64 : X86_64;
+}
+
+/** phys_base of the header beside VMCOREINFO's, when they differ. */
+export function physBaseDisagreement(file: KdumpFile): string | undefined {
+  const told = file.vmcorePhysBase;
+  if (told === undefined || BigInt.asUintN(64, told) === BigInt.asUintN(64, file.subHeader.phys_base))
+    return undefined;
+  return `phys_base is ${file.subHeader.phys_base} in the header, ${told} in VMCOREINFO, which is taken`;
+}
+
+/** The model of a kdump-compressed dump. */
+export async function openKdumpGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  return kdumpGuest(await openKdump(input, options), input, options);
+}
+
+/** The model of a dump whose files are open. */
+export async function kdumpGuest(
+  { files, memory, counts, warnings }: OpenKdump,
+  input: ByteSource,
+  options: Pick<OpenOptions, "partial">,
+): Promise<GuestImage> {
+  const [file] = files;
+  if (file === undefined) throw new FormatError("kdump/header/signature", "not a kdump-compressed dump");
+  if (file.flattened?.complete === false && options.partial !== true)
+    throw new TruncatedError(
+      "kdump/flattened/unfinished",
+      "the flattened dump ends without its end marker",
+      32,
+      {
+        source: input.name,
+        offset: input.size,
+      },
+    );
+  const arch = kdumpArchitecture(file);
+  const disagreement = physBaseDisagreement(file);
+  const form = [
+    ...(file.flattened === undefined ? [] : ["flattened"]),
+    ...(file.isSplit ? [`${files.length} of a split set`] : []),
+  ].join(", ");
+  const { nodename, release, header_version } = file.header;
+  const guest: GuestImage = {
+    arch,
+    memory,
+    vcpus: decodeVcpus(file.notes, arch),
+    facts: {
+      origin: `kdump-compressed dump, version ${header_version}${form === "" ? "" : ` (${form})`}`,
+      source: input.name,
+      pageSize: file.blockSize,
+      ...(nodename === "" || nodename === "(none)" ? {} : { name: nodename }),
+      ...(file.erased.length === 0 ? {} : { erased: file.erased }),
+      ...(file.vmcoreInfo === undefined ? {} : { vmcoreInfo: { text: file.vmcoreInfo } }),
+      more: {
+        dumpLevel: file.subHeader.dump_level,
+        ...(release === "" ? {} : { kernelRelease: release }),
+        pages: { ...counts },
+      },
+    },
+    warnings: disagreement === undefined ? warnings : [...warnings, disagreement],
+    close: async () => {
+      for (const other of files.slice(1)) closeSource(other.input);
+    },
+  };
+  // to look everywhere would be to unpack everything
+  return withVmcoreInfo(guest, false);
+}

@@ -1,0 +1,106 @@
+import { rules } from "../../findings/finding.js";
+
+const SPEC = "diskdump header version 6 (makedumpfile diskdump_mod.h)";
+
+/** What can be wrong with a kdump-compressed dump. */
+export const KDUMP_RULES = rules({
+  signature: {
+    code: "kdump/header/signature",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The file begins neither with `KDUMP   ` nor with `DISKDUMP`: it is no kdump-compressed dump.",
+  },
+  header: {
+    code: "kdump/header/geometry",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "Block size, header blocks, bitmap blocks and the number of page frames contradict one another or the file's size: nothing behind the header can be found.",
+  },
+  truncated: {
+    code: "kdump/truncated",
+    severity: "error",
+    spec: SPEC,
+    explanation: "The file ends within its headers, notes or bitmaps. Only the intact original helps.",
+  },
+  notes: {
+    code: "kdump/notes",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The sub-header names notes or VMCOREINFO outside the file, or they are damaged: registers are lost.",
+  },
+  incomplete: {
+    code: "kdump/status/incomplete",
+    severity: "error",
+    spec: "diskdump header, status bit 3",
+    explanation:
+      "The program that wrote the dump ran out of space and says so in the header. What it could write is good; the pages it lost are reported as absent.",
+  },
+  lost: {
+    code: "kdump/descriptor/lost",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The bitmap promises a page whose descriptor is empty, or whose contents lie beyond the end of the file: the dump was cut. The page is absent, never zeros.",
+  },
+  descriptor: {
+    code: "kdump/descriptor/invalid",
+    severity: "error",
+    spec: SPEC,
+    explanation: "A descriptor has an impossible size or an unknown compression: the page can't be read.",
+  },
+  page: {
+    code: "kdump/page/damaged",
+    severity: "error",
+    spec: SPEC,
+    explanation: "A page's contents don't unpack to exactly one block: they are damaged.",
+  },
+  bitmap: {
+    code: "kdump/bitmap/contradiction",
+    severity: "warning",
+    spec: SPEC,
+    explanation:
+      "Bitmap 2 says that a page is in the dump, bitmap 1 that the guest has no such page, or frames beyond the last are set. The page is read all the same.",
+  },
+  erased: {
+    code: "kdump/erased",
+    severity: "note",
+    spec: "makedumpfile -x, --config",
+    explanation:
+      "makedumpfile erased data that its configuration named: those octets are the eraser's, not the guest's. The message is its own account: what, and how many octets.",
+  },
+  physBase: {
+    code: "kdump/sub-header/phys-base",
+    severity: "warning",
+    spec: "makedumpfile, kdump_sub_header.phys_base",
+    explanation:
+      "The header's phys_base is not that of VMCOREINFO: QEMU reads the decimal number as hexadecimal. Tools that believe the header translate kernel addresses wrongly; this one takes VMCOREINFO's.",
+  },
+  unfinished: {
+    code: "kdump/flattened/unfinished",
+    severity: "error",
+    spec: "makedumpfile flattened format",
+    explanation: "The end marker of the flattened form is missing: the dump was cut on its way.",
+  },
+  trailing: {
+    code: "kdump/flattened/trailing",
+    severity: "warning",
+    spec: "makedumpfile flattened format",
+    explanation: "Octets follow the end marker of the flattened form. They are ignored.",
+  },
+  overlap: {
+    code: "kdump/flattened/overlap",
+    severity: "note",
+    spec: "makedumpfile flattened format",
+    explanation: "Records of the flattened form write the same octets more than once; the last one holds.",
+  },
+  part: {
+    code: "kdump/split/part",
+    severity: "note",
+    spec: "makedumpfile --split",
+    explanation:
+      "The file is one part of a split dump: pages of the other parts are absent until those are opened with it.",
+  },
+});

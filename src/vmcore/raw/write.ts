@@ -1,0 +1,22 @@
+import { Placer, writeContents } from "../contents.js";
+import { selectMemory, type VmcoreWriter } from "../writer.js";
+
+/**
+ * Guest-physical memory as it lies: the octet at address A is at offset A − start of `range` (0 by default).
+ * Holes between ranges read as zeros; the format has room for nothing else.
+ */
+export const rawWriter: VmcoreWriter = {
+  id: "raw",
+  title: "raw memory",
+  needsRandomAccess: false,
+  async write(guest, sink, options) {
+    const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
+    const base = options.range?.start ?? 0;
+    const placed = runs.map(({ start, end }) => ({ start, end, offset: start - base }));
+    const size = (runs.at(-1)?.end ?? base) - base;
+    const placer = new Placer(sink);
+    await writeContents(guest.memory, placed, placer, (done) => options.progress?.(done, present + zero));
+    await placer.finish(size);
+    return { present, zero, absent, missing, size };
+  },
+};

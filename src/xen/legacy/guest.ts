@@ -1,0 +1,143 @@
+import { latin1 } from "../../binary/layout.js";
+import { Report } from "../../findings/report.js";
+import type { GuestImage } from "../../guest/image.js";
+import type { OpenOptions } from "../../guest/input-format.js";
+import { PageMap } from "../../guest/page-map.js";
+import { PAGE_SIZE } from "../../guest/memory.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { describeError, FormatError } from "../../io/errors.js";
+import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
+import { REASON, xenGuest } from "../domain.js";
+import { type LegacyState, readLegacy } from "./final-state.js";
+import { hasData, TYPE } from "./layout.js";
+import type { Stretch } from "./blob-store.js";
+import type { PvVcpuParts } from "../vcpu.js";
+import { XL_BYTE_ORDER, xlHeader, xlOptionalData } from "../xl/layout.js";
+
+/**
+ * The guest of a legacy stream as it stands after its last complete checkpoint, without a converted file:
+ * the model is that of the converted stream. With `partial`, one that broke off before is what came of it.
+ */
+export async function openLegacyGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  const report = new Report(input.name);
+  const warnings: string[] = [];
+  const state = await readLegacy(input, report, {
+    // tmem pages are no guest-physical memory: their loss changes nothing here
+    allowLoss: true,
+    ...(options.partial === true
+      ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
+      : {}),
+    ...(options.openSpool === undefined ? {} : { openSpool: options.openSpool }),
+    ...(options.progress === undefined
+      ? {}
+      : { progress: (done, total) => options.progress?.(done, total, "reading") }),
+  });
+  try {
+    const { guest, pv } = { guest: state.header.guest, pv: state.pv };
+    return await xenGuest({
+      origin: `legacy Xen migration stream, ${state.header.width}-bit toolstack`,
+      source: input.name,
+      type: guest === "pv" ? "PV" : "HVM",
+      guestWidth: pv?.guestWidth,
+      memory: indexPages(state, input),
+      config: configOf(state.xlHeader?.bytes),
+      tsc: state.tsc,
+      ...(guest === "hvm"
+        ? {
+            hvmParams: state.parameters,
+            hvmContext: await hvmContextOf(state, options.partial === true, warnings),
+          }
+        : {}),
+      pvVcpus: guest === "pv" ? await pvParts(state) : undefined,
+      p2mFrames: pv === undefined ? undefined : [...pv.p2mFrames],
+      sharedInfo: state.sharedInfo,
+      warnings: [...report.findings.map((finding) => finding.message), ...warnings],
+      close: async () => state.close(),
+    });
+  } catch (error) {
+    state.close();
+    throw error;
+  }
+}
+
+async function hvmContextOf(
+  state: LegacyState,
+  partial: boolean,
+  warnings: string[],
+): Promise<readonly HvmContextEntry[] | undefined> {
+  if (state.hvmContext === undefined) return undefined;
+  try {
+    return [...hvmContextEntries(await octetsOf(state.hvmContext))];
+  } catch (error) {
+    if (!(error instanceof FormatError) || !partial) throw error;
+    warnings.push(`the HVM context can't be read: ${error.message}`);
+    return undefined;
+  }
+}
+
+/** Pages of a state, in its input and in its spool, as one source: the spool's offsets begin behind the input's. */
+function indexPages(state: LegacyState, input: ByteSource): PageMap {
+  const runs = state.runs(Number.MAX_SAFE_INTEGER);
+  const sources: { source: ByteSource; start: number }[] = [];
+  let end = 0;
+  const joined: ByteSource = {
+    name: state.source,
+    get size() {
+      return end;
+    },
+    read(offset, into) {
+      const part = sources.findLast(({ start }) => start <= offset);
+      return part === undefined ? 0 : part.source.read(offset - part.start, into);
+    },
+  };
+  const startOf = (source: ByteSource): number => {
+    const known = sources.find((part) => part.source === source);
+    if (known !== undefined) return known.start;
+    const start = end;
+    sources.push({ source, start });
+    end += source.size;
+    return start;
+  };
+  const memory = new PageMap(joined);
+  for (const { pfn, count, type, source, offset } of runs) {
+    if (source !== undefined) {
+      const there =
+        source === input
+          ? Math.max(0, Math.min(count, Math.floor((input.size - offset) / PAGE_SIZE)))
+          : count;
+      if (there > 0) memory.set(pfn, there, startOf(source) + offset);
+      if (there < count) memory.absent(pfn + there, count - there, REASON.truncated);
+    } else if (state.incomplete && hasData(type)) memory.absent(pfn, count, REASON.truncated);
+    else if (type === TYPE.broken) memory.absent(pfn, count, REASON.broken);
+    else if (type === TYPE.allocateOnly || hasData(type)) memory.zero(pfn, count, REASON.xalloc);
+    else memory.unpopulated(pfn, count, REASON.xtab);
+  }
+  return memory;
+}
+
+async function octetsOf(stretch: Stretch | undefined): Promise<Uint8Array> {
+  const bytes = new Uint8Array(stretch?.length ?? 0);
+  const n = stretch === undefined ? 0 : await readFully(stretch.source, stretch.offset, bytes);
+  return bytes.subarray(0, n);
+}
+
+function pvParts(state: LegacyState): Promise<PvVcpuParts[]> {
+  return Promise.all(
+    state.vcpus.map(async ({ id, context, extended, xsave }) => ({
+      id,
+      context: await octetsOf(context),
+      extended: extended === undefined ? undefined : await octetsOf(extended),
+      xsave: xsave === undefined ? undefined : await octetsOf(xsave),
+    })),
+  );
+}
+
+/** The domain's configuration behind an xl header. */
+function configOf(header: Uint8Array | undefined): string | undefined {
+  if (header === undefined || header.length < xlHeader.size + xlOptionalData.size) return undefined;
+  const little = xlHeader.decode(header, "little").byteorder === XL_BYTE_ORDER;
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const length = view.getUint32(xlHeader.size, little);
+  const text = header.subarray(xlHeader.size + xlOptionalData.size);
+  return latin1(text.subarray(0, length)).replace(/\0+$/, "");
+}
