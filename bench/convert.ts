@@ -89,12 +89,12 @@ export async function run(): Promise<void> {
     }
     for (const name of ["hvm", "pv", "out"]) fs.rmSync(file(name), { force: true });
 
-    const octets = makeRemusStream(file("remus"), 33);
+    const bytes = makeRemusStream(file("remus"), 33);
     makeRemusStream(file("remus-short"), 1);
     const convertRemus = (name: string): number =>
       medianSeconds(`rm -f ${file("out")}; ${call("hvm", file(name), file("out"))}`, 3);
     const seconds = convertRemus("remus") - convertRemus("remus-short");
-    const rate = (octets * (32 / 33)) / seconds / 1e6;
+    const rate = (bytes * (32 / 33)) / seconds / 1e6;
     record(
       "convert: compressed checkpoints, pages decoded",
       `${rate.toFixed(0)} MB/s`,

@@ -129,7 +129,7 @@ const LIBRARIES: Readonly<Record<"zlib" | "zstd", () => Promise<Library>>> = {
   },
 };
 
-/** Seconds that the library itself takes for the pages of `size` octets that are not zero, in one thread. */
+/** Seconds that the library itself takes for the pages of `size` bytes that are not zero, in one thread. */
 function librarySeconds(file: string, compress: Library, size: number): number {
   const pages = Buffer.alloc(READ);
   const fd = fs.openSync(file, "r");
@@ -143,7 +143,7 @@ function librarySeconds(file: string, compress: Library, size: number): number {
   }
   fs.closeSync(fd);
   // noise keeps its size, so an eighth of memory is the least
-  if (packed < size / 8) throw new Error(`bench: the library packed to ${packed} octets`);
+  if (packed < size / 8) throw new Error(`bench: the library packed to ${packed} bytes`);
   return seconds;
 }
 

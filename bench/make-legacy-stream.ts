@@ -15,7 +15,7 @@ const REMUS_PAGES = 8000;
 
 /**
  * Writes a Remus stream whose checkpoints change a few words of every page and send them compressed.
- * Returns the octets of pages that decoding yields.
+ * Returns the bytes of pages that decoding yields.
  */
 export function makeRemusStream(file: string, checkpoints: number): number {
   const fd = fs.openSync(file, "w", 0o600);

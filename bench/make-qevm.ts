@@ -5,7 +5,7 @@ const PAGE = 4096;
 const MIB = 1 << 20;
 const GIB = 1 << 30;
 
-/** Octets that no page-wise code takes for zeros; a new page each time. */
+/** Bytes that no page-wise code takes for zeros; a new page each time. */
 function freshPage(page: Uint8Array, number: number): Uint8Array {
   const words = new Uint32Array(page.buffer, page.byteOffset, PAGE / 4);
   let seed = (number * 2654435761) >>> 0 || 1;
@@ -17,8 +17,8 @@ function freshPage(page: Uint8Array, number: number): Uint8Array {
 }
 
 /**
- * Writes a stream of a pc machine with `size` octets of RAM, all of them plain pages; with `rounds`, every page
- * is sent again that often as a difference of a few dozen octets.
+ * Writes a stream of a pc machine with `size` bytes of RAM, all of them plain pages; with `rounds`, every page
+ * is sent again that often as a difference of a few dozen bytes.
  */
 export function makeQevm(file: string, size: number, rounds = 0): void {
   const fd = fs.openSync(file, "w");

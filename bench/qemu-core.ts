@@ -16,7 +16,7 @@ import {
 
 const RAM_PAGES = (2 * (1 << 30)) / 4096;
 
-/** A page-wise loop over the debugger's memory, as QEMU's own gdb command works. Each octet goes to its guest address. */
+/** A page-wise loop over the debugger's memory, as QEMU's own gdb command works. Each byte goes to its guest address. */
 const GDB_LOOP = `
 import gdb
 def low(value):

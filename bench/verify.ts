@@ -4,7 +4,7 @@ import { makeXenStream } from "./make-xen-stream.js";
 
 const GIB_PAGES = (1 << 30) / 4096;
 
-/** Verifying Xen streams: by records from a file, by octets from a pipe. */
+/** Verifying Xen streams: by records from a file, by bytes from a pipe. */
 export async function run(): Promise<void> {
   await inMemory(async (folder) => {
     const file = (name: string): string => path.join(folder, name);

@@ -55,7 +55,7 @@ async function formatsPage(): Promise<string> {
       const rows = fields.map(
         (field) => `| ${field.offset} | ${field.type} | ${field.name} | ${cell(field.meaning)} |`,
       );
-      return `### ${name}\n\n${size} octets. ${spec}.\n\n| offset | type | field | meaning |\n|--:|---|---|---|\n${rows.join("\n")}`;
+      return `### ${name}\n\n${size} bytes. ${spec}.\n\n| offset | type | field | meaning |\n|--:|---|---|---|\n${rows.join("\n")}`;
     });
     return `## ${format}\n\n${tables.join("\n\n")}`;
   });

@@ -41,11 +41,11 @@ describe("package", () => {
       recursive: true,
       withFileTypes: true,
     });
-    const octets = files
+    const bytes = files
       .filter((entry) => entry.isFile())
       .map((entry) => fs.statSync(path.join(entry.parentPath, entry.name)).size)
       .reduce((a, b) => a + b, 0);
-    expect(octets).toBeLessThan(8 << 20);
+    expect(bytes).toBeLessThan(8 << 20);
   });
 
   const built = fs.existsSync(path.join(projectRoot, "dist/cli/main.js"));

@@ -3,10 +3,10 @@ import { FormatError } from "../io/errors.js";
 /** Byte order of a field or of a whole structure. */
 export type ByteOrder = "little" | "big";
 
-/** One member of a fixed layout: how many octets it takes, how it is read and written. */
+/** One member of a fixed layout: how many bytes it takes, how it is read and written. */
 export interface Field<T> {
   readonly size: number;
-  /** As documentation prints it: `u32`, `u64 big endian`, `octets[32]`. */
+  /** As documentation prints it: `u32`, `u64 big endian`, `bytes[32]`. */
   readonly type: string;
   /** What the field means, in a few words. */
   readonly meaning: string;
@@ -40,7 +40,7 @@ export interface FieldPlace {
 /** A structure of fixed layout: the one place that knows its offsets. */
 export interface Layout<F> {
   readonly name: string;
-  /** Octets in all. */
+  /** Bytes in all. */
   readonly size: number;
   /** Specification and section that define it. */
   readonly spec: string;
@@ -102,7 +102,7 @@ export function layout<F extends Fields>(name: string, spec: string, fields: F):
   };
 }
 
-/** A DataView over exactly the octets of `bytes`. */
+/** A DataView over exactly the bytes of `bytes`. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
@@ -175,17 +175,17 @@ export const u64big = (meaning: string): Field<bigint> => ({
   write: (view, at, value, little) => view.setBigUint64(at, BigInt.asUintN(64, value), little),
 });
 
-/** `size` octets, copied out. */
-export const octets = (size: number, meaning: string): Field<Uint8Array> => ({
+/** `size` bytes, copied out. */
+export const bytes = (size: number, meaning: string): Field<Uint8Array> => ({
   size,
-  type: `octets[${size}]`,
+  type: `bytes[${size}]`,
   meaning,
   read: (view, at) => new Uint8Array(view.buffer, view.byteOffset + at, size).slice(),
   write: (view, at, value) =>
     new Uint8Array(view.buffer, view.byteOffset + at, size).set(value.subarray(0, size)),
 });
 
-/** Text of `size` octets, one character an octet; NULs at the end are cut off on reading. */
+/** Text of `size` bytes, one character a byte; NULs at the end are cut off on reading. */
 export const text = (size: number, meaning: string): Field<string> => ({
   size,
   type: `text[${size}]`,
@@ -216,14 +216,14 @@ export const inOrder = <T>(order: ByteOrder, field: Field<T>): Field<T> => ({
   write: (view, at, value) => field.write(view, at, value, order === "little"),
 });
 
-/** Octets as text, one character each. */
+/** Bytes as text, one character each. */
 export function latin1(bytes: Uint8Array): string {
   let out = "";
   for (let i = 0; i < bytes.length; i += 8192) out += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return out;
 }
 
-/** Text of characters below 0x100 as octets. */
+/** Text of characters below 0x100 as bytes. */
 export function latin1Bytes(value: string): Uint8Array {
   return Uint8Array.from(value, (c) => c.charCodeAt(0));
 }

@@ -9,7 +9,7 @@ import { printError } from "./terminal.js";
 export interface Conversion {
   readonly input: FileSource | DescriptorStream;
   readonly output: FileSink | DescriptorSink;
-  /** The octets of a stream input, readable at any offset beside it. */
+  /** The bytes of a stream input, readable at any offset beside it. */
   readonly reread?: ByteSource;
   /** Folder for spool files; default: the system's. */
   readonly spoolFolder?: string;
@@ -41,7 +41,7 @@ export async function runConversion(conversion: Conversion): Promise<ConversionR
   } catch (error) {
     output.abandon();
     if (output instanceof DescriptorSink && written > 0) {
-      printError(`${output.name}: holds the first ${written} octets of an incomplete stream`);
+      printError(`${output.name}: holds the first ${written} bytes of an incomplete stream`);
     }
     throw error;
   } finally {

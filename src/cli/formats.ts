@@ -21,7 +21,7 @@ function layoutLines(layout: DescribedLayout): string[] {
     rows,
   );
   return [
-    `${paint("bold", layout.name)}  ${layout.size} octets  ${paint("dim", layout.spec)}`,
+    `${paint("bold", layout.name)}  ${layout.size} bytes  ${paint("dim", layout.spec)}`,
     ...[paint("dim", head), ...lines].map((line) => `  ${line}`),
   ];
 }

@@ -14,7 +14,7 @@ export interface ReadableInput {
 /**
  * A packed input is unpacked into a temporary file; so is a pipe whose format is read at any offset. Any other pipe
  * is read as it comes.
- * @throws FormatError `codec/…` when the packed octets are damaged
+ * @throws FormatError `codec/…` when the packed bytes are damaged
  */
 export async function readableInput(
   input: ByteSource | ByteStream,

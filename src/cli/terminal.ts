@@ -16,7 +16,7 @@ export function printError(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** One JSON document; bigints as hexadecimal strings, octets as hexadecimal text. */
+/** One JSON document; bigints as hexadecimal strings, bytes as hexadecimal text. */
 export function printJson(document: unknown): void {
   print(JSON.stringify(document, jsonReplacer, 2));
 }
@@ -24,7 +24,7 @@ export function printJson(document: unknown): void {
 function jsonReplacer(_key: string, value: unknown): unknown {
   if (typeof value === "bigint") return `0x${value.toString(16)}`;
   if (value instanceof Uint8Array)
-    return Array.from(value, (octet) => octet.toString(16).padStart(2, "0")).join("");
+    return Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
   return value;
 }
@@ -58,12 +58,12 @@ export function hex(value: number | bigint): string {
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /** `192.0 MiB`; exact below one KiB. */
-export function size(octets: number): string {
-  let value = octets;
+export function size(bytes: number): string {
+  let value = bytes;
   let unit = 0;
   while (value >= 1024 && unit < UNITS.length - 1) {
     value /= 1024;
     unit += 1;
   }
-  return unit === 0 ? `${octets} B` : `${value.toFixed(1)} ${UNITS[unit]}`;
+  return unit === 0 ? `${bytes} B` : `${value.toFixed(1)} ${UNITS[unit]}`;
 }

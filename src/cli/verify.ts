@@ -48,7 +48,7 @@ async function verifyInput(
   const opened = openInput(name);
   try {
     const readable = await readableInput(opened, {
-      progress: (octets) => options.progress?.(octets, undefined),
+      progress: (bytes) => options.progress?.(bytes, undefined),
     });
     try {
       return await verify(readable.input, options);

@@ -16,9 +16,9 @@ export interface Abbreviation {
   readonly tag: number;
   readonly hasChildren: boolean;
   readonly attributes: readonly AttributeSpec[];
-  /** Octets of a whole entry behind its code; -1 when its contents decide. */
+  /** Bytes of a whole entry behind its code; -1 when its contents decide. */
   readonly size: number;
-  /** Octets between the code and a DW_AT_sibling in the form DW_FORM_ref4; -1 without. */
+  /** Bytes between the code and a DW_AT_sibling in the form DW_FORM_ref4; -1 without. */
   readonly sibling: number;
 }
 
@@ -26,7 +26,7 @@ export interface Abbreviation {
 export interface AttributePlace {
   readonly code: number;
   readonly form: number;
-  /** Octets between the code and the value; -1 when contents before it decide. */
+  /** Bytes between the code and the value; -1 when contents before it decide. */
   readonly distance: number;
   /** Whether entries of this abbreviation have DW_AT_declaration. */
   readonly declaration: boolean;
@@ -38,14 +38,14 @@ export interface AttributePlace {
  */
 export class AbbrevTable {
   readonly offset: number;
-  /** Octets of the table in its section. */
+  /** Bytes of the table in its section. */
   readonly length: number;
   readonly #section: DwarfSection;
   readonly #shape: UnitShape;
   // a row an abbreviation, in the order of the table
   readonly #codes: number[] = [];
   readonly #tags: number[] = [];
-  /** Section offsets of the octet that tells of children; attributes follow. */
+  /** Section offsets of the byte that tells of children; attributes follow. */
   readonly #starts: number[] = [];
   readonly #decoded: (Abbreviation | undefined)[] = [];
   /** Rows by code, where these don't count from 1 as producers do. */
@@ -81,7 +81,7 @@ export class AbbrevTable {
       for (;;) {
         const attribute = bytes[at] ?? 0x80;
         const form = bytes[at + 1] ?? 0x80;
-        // nearly all pairs are of one octet each
+        // nearly all pairs are of one byte each
         if (attribute < 0x80 && form < 0x80 && form !== dw.DW_FORM_implicit_const) {
           at += 2;
           if (attribute === 0 && form === 0) break;
@@ -118,11 +118,11 @@ export class AbbrevTable {
       const attribute = cursor.uleb();
       const form = cursor.uleb();
       if (attribute === 0 && form === 0) break;
-      const octets = formSize(form, this.#shape);
-      if (octets === undefined) throw unknownForm(this.#section, at, form);
+      const bytes = formSize(form, this.#shape);
+      if (bytes === undefined) throw unknownForm(this.#section, at, form);
       if (attribute === dw.DW_AT_sibling && form === dw.DW_FORM_ref4) sibling = size;
       attributes.push({ attribute, form, constant: form === dw.DW_FORM_implicit_const ? cursor.sleb() : 0 });
-      size = size < 0 || octets < 0 ? -1 : size + octets;
+      size = size < 0 || bytes < 0 ? -1 : size + bytes;
     }
     const abbreviation = { code, tag, hasChildren, attributes, size, sibling };
     this.#decoded[row] = abbreviation;

@@ -117,7 +117,7 @@ export class Die {
     return number === undefined ? undefined : BigInt(number);
   }
 
-  /** The octets of an expression or block; undefined when the attribute is something else. */
+  /** The bytes of an expression or block; undefined when the attribute is something else. */
   block(attribute: number): Uint8Array | undefined {
     const value = this.#value(attribute);
     return value !== undefined && isBlock(value.form) ? readBlock(value.cursor, value.form) : undefined;

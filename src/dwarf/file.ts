@@ -49,7 +49,7 @@ export class DwarfFile {
   readonly #tables = new Map<number, AbbrevTable>();
   readonly #contributions: ReadonlyMap<number, Contribution>;
   readonly #typeContributions: ReadonlyMap<number, Contribution>;
-  #abbrevOctets = 0;
+  #abbrevBytes = 0;
   #typeUnits: Map<bigint, Unit> | undefined;
 
   private constructor(elf: ElfFile, role: DwarfRole, found: LoadedSections, link: DebugAltLink | undefined) {
@@ -86,7 +86,7 @@ export class DwarfFile {
     return new DwarfFile(elf, role, found, link);
   }
 
-  /** Octets of all sections in memory. */
+  /** Bytes of all sections in memory. */
   get size(): number {
     const single = [
       this.abbrev,
@@ -166,8 +166,8 @@ export class DwarfFile {
     if (known !== undefined) return known;
     const table = new AbbrevTable(abbrev, offset, shape);
     // tables don't overlap: units that point into the middle of each other's would make the work endless
-    this.#abbrevOctets += table.length;
-    if (this.#abbrevOctets > 4 * abbrev.length + 4096) {
+    this.#abbrevBytes += table.length;
+    if (this.#abbrevBytes > 4 * abbrev.length + 4096) {
       throw unit.section.error("dwarf/abbrev", unit.offset, "abbreviation tables of the units overlap");
     }
     this.#tables.set(key, table);

@@ -4,7 +4,7 @@ import { Cursor, type DwarfSection } from "./section.js";
 /** What the size of a form depends on, by unit. */
 export interface UnitShape {
   readonly version: number;
-  /** 64-bit DWARF: offsets take 8 octets. */
+  /** 64-bit DWARF: offsets take 8 bytes. */
   readonly is64: boolean;
   readonly addressSize: number;
 }
@@ -69,7 +69,7 @@ const COMMON = 0x40;
 const UNKNOWN = -2;
 const tables = new Map<number, Int8Array>();
 
-/** Octets that a form takes in a unit; -1 when its contents decide; undefined for a form that isn't known. */
+/** Bytes that a form takes in a unit; -1 when its contents decide; undefined for a form that isn't known. */
 export function formSize(form: number, shape: UnitShape): number | undefined {
   if (form >= COMMON) return sizeOf(form, shape);
   const key = (shape.version <= 2 ? 1 : 0) | (shape.is64 ? 2 : 0) | (shape.addressSize << 2);
@@ -95,7 +95,7 @@ function sizeOf(form: number, shape: UnitShape): number | undefined {
   return undefined;
 }
 
-/** The octets of a block or expression. Leaves the cursor behind them. */
+/** The bytes of a block or expression. Leaves the cursor behind them. */
 export function readBlock(cursor: Cursor, form: number): Uint8Array {
   let length: number;
   if (form === dw.DW_FORM_block1) length = cursor.u8();

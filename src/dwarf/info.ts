@@ -72,7 +72,7 @@ export class DebugInfo implements TypeContext {
     return new DebugInfo([...files, ...split.files], split.missing);
   }
 
-  /** Octets of sections in memory. */
+  /** Bytes of sections in memory. */
   get size(): number {
     return this.files.reduce((sum, file) => sum + file.size, 0);
   }

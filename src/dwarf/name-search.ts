@@ -1,5 +1,5 @@
 import { latin1Bytes } from "../binary/layout.js";
-import { findOctets, findStrings, findValues } from "../elf/search-bytes.js";
+import { findBytes, findStrings, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";
@@ -38,7 +38,7 @@ interface NameOffsets {
 
 /**
  * Finds entries by name without reading the units: the name's places in the string sections are searched as
- * values in the units' octets, and a hit counts when the octets before it are the code of an abbreviation that
+ * values in the units' bytes, and a hit counts when the bytes before it are the code of an abbreviation that
  * has a name just there. Nothing is missed; a false hit in the midst of other data can't be told yet.
  */
 export function searchName(file: DwarfFile, query: NameQuery): Candidates[] {
@@ -72,7 +72,7 @@ export function* nameHits(file: DwarfFile, query: NameQuery): Iterable<Hit> {
   if (file.strOffsets !== undefined) yield* indexedHits(file, query, offsets.strp);
 }
 
-/** Octets of an area to search: the units asked for, or all. */
+/** Bytes of an area to search: the units asked for, or all. */
 function* ranges(area: UnitArea, units: readonly Unit[] | undefined): Iterable<readonly [number, number]> {
   if (units === undefined) {
     yield [0, area.section.length];
@@ -100,7 +100,7 @@ function* rangeHits(
       if (unit === undefined) return;
       places = namePlaces(unit, query);
     }
-    // the low half of an 8-octet offset comes last in big endian
+    // the low half of an 8-byte offset comes last in big endian
     const wide = isOffset && unit.is64;
     const valueAt = wide && !littleEndian ? at - 4 : at;
     for (const place of places) {
@@ -121,7 +121,7 @@ function* rangeHits(
   }
   const inline = new Uint8Array(text.length + 1);
   inline.set(text);
-  for (const at of findOctets(bytes, inline, start, end)) yield* check(at, INLINE, false);
+  for (const at of findBytes(bytes, inline, start, end)) yield* check(at, INLINE, false);
   for (const unit of whole) {
     yield* scanUnit(unit, query, (die) => die.string(dw.DW_AT_name) === query.name);
   }
@@ -146,7 +146,7 @@ function namePlaces(unit: Unit, { tags, definitions = false }: NameQuery): reado
   return definitions ? places.filter(({ declaration }) => !declaration) : places;
 }
 
-/** The offset of the entry whose code ends at `end`, if the octets there are the code of that abbreviation. */
+/** The offset of the entry whose code ends at `end`, if the bytes there are the code of that abbreviation. */
 export function entryBefore(unit: Unit, end: number, abbreviation: number): number | undefined {
   const { bytes } = unit.section;
   let code = abbreviation;

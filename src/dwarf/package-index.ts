@@ -20,7 +20,7 @@ export interface PackageIndex {
  */
 export function readPackageIndex(section: DwarfSection): PackageIndex {
   const cursor = new Cursor(section, 0);
-  // version 5 is two octets and two of padding, version 2 four octets
+  // version 5 is two bytes and two of padding, version 2 four bytes
   const head = cursor.u32();
   const version = head === 2 ? 2 : head & 0xffff || head >>> 16;
   if (version !== 2 && version !== 5) {

@@ -1,4 +1,4 @@
-import { findOctets, findValues } from "../elf/search-bytes.js";
+import { findBytes, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
 import { Die } from "./die.js";
@@ -109,9 +109,9 @@ function mayRefer(area: UnitArea, forms: ReadonlySet<number>): boolean {
   if (abbrev === undefined) return false;
   for (const attribute of ORIGINS) {
     for (const form of forms) {
-      // ULEB128 of two octets beyond 0x7f
+      // ULEB128 of two bytes beyond 0x7f
       const written = form < 0x80 ? [form] : [(form & 0x7f) | 0x80, form >> 7];
-      for (const _ of findOctets(abbrev.bytes, Uint8Array.of(attribute, ...written))) return true;
+      for (const _ of findBytes(abbrev.bytes, Uint8Array.of(attribute, ...written))) return true;
     }
   }
   return false;

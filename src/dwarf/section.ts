@@ -1,7 +1,7 @@
 import { latin1, viewOf } from "../binary/layout.js";
 import { FormatError } from "../io/errors.js";
 
-/** The octets of one DWARF section, unpacked, with what error messages need. */
+/** The bytes of one DWARF section, unpacked, with what error messages need. */
 export class DwarfSection {
   /** The file it is from. */
   readonly file: string;
@@ -60,11 +60,11 @@ export class Cursor {
     this.end = Math.min(end, section.length);
   }
 
-  /** Passes over `count` octets; returns where they started. */
+  /** Passes over `count` bytes; returns where they started. */
   skip(count: number): number {
     const at = this.pos;
     if (!(count >= 0 && at + count <= this.end)) {
-      const text = `${count} octets needed where ${Math.max(0, this.end - at)} are left`;
+      const text = `${count} bytes needed where ${Math.max(0, this.end - at)} are left`;
       throw this.section.error("dwarf/end", at, text);
     }
     this.pos = at + count;
@@ -103,7 +103,7 @@ export class Cursor {
     return Number(value);
   }
 
-  /** An unsigned value of 1, 2, 4 or 8 octets. */
+  /** An unsigned value of 1, 2, 4 or 8 bytes. */
   unsigned(size: number): number {
     if (size === 1) return this.u8();
     if (size === 2) return this.u16();
@@ -111,7 +111,7 @@ export class Cursor {
     return this.u64();
   }
 
-  /** An offset into a section: 4 octets, or 8 in 64-bit DWARF. */
+  /** An offset into a section: 4 bytes, or 8 in 64-bit DWARF. */
   offset(is64: boolean): number {
     return is64 ? this.u64() : this.u32();
   }
@@ -123,7 +123,7 @@ export class Cursor {
   uleb(): number {
     const at = this.pos;
     const first = at < this.end ? (this.section.bytes[at] ?? 0) : 0x80;
-    // nearly all take one octet
+    // nearly all take one byte
     if (first < 0x80) {
       this.pos = at + 1;
       return first;
@@ -168,7 +168,7 @@ export class Cursor {
     return text;
   }
 
-  /** Length of a unit or contribution: 0xffffffff in front of eight octets marks 64-bit DWARF (DWARF 5, 7.4). */
+  /** Length of a unit or contribution: 0xffffffff in front of eight bytes marks 64-bit DWARF (DWARF 5, 7.4). */
   initialLength(): { readonly length: number; readonly is64: boolean } {
     const at = this.pos;
     const length = this.u32();

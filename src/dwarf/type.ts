@@ -65,18 +65,18 @@ export interface TypeContext {
 export interface Member {
   /** Empty for an unnamed structure or union, whose members count as the outer one's. */
   readonly name: string;
-  /** Octets from the start of the structure; of a bit-field, where its storage is said to start. */
+  /** Bytes from the start of the structure; of a bit-field, where its storage is said to start. */
   readonly offset: number;
   readonly type: Type;
-  /** Octets don't say where it is: it can't be read through `field`. */
+  /** Bytes don't say where it is: it can't be read through `field`. */
   readonly bitField: boolean;
 }
 
 /** Where a field named by a path lies. */
 export interface Field {
-  /** Octets from the start of the outermost structure. */
+  /** Bytes from the start of the outermost structure. */
   readonly offset: number;
-  /** Octets. */
+  /** Bytes. */
   readonly size: number;
   readonly type: Type;
 }
@@ -143,7 +143,7 @@ export class Type {
     });
   }
 
-  /** Octets; undefined for void, functions and arrays without a length. */
+  /** Bytes; undefined for void, functions and arrays without a length. */
   get size(): number | undefined {
     return this.#sizeWithin(0);
   }

@@ -98,7 +98,7 @@ export function readUnitHeader(section: DwarfSection, offset: number, types: boo
   const { length, is64 } = cursor.initialLength();
   const end = cursor.pos + length;
   if (end > section.length) {
-    const text = `unit of ${length} octets goes beyond the end of the section (${section.length} octets)`;
+    const text = `unit of ${length} bytes goes beyond the end of the section (${section.length} bytes)`;
     throw section.error("dwarf/unit", offset, text);
   }
   const body = new Cursor(section, cursor.pos, end);
@@ -119,7 +119,7 @@ export function readUnitHeader(section: DwarfSection, offset: number, types: boo
     addressSize = body.u8();
   }
   if (addressSize !== 4 && addressSize !== 8 && addressSize !== 2 && addressSize !== 1) {
-    throw section.error("dwarf/unit", versionAt, `addresses of ${addressSize} octets`);
+    throw section.error("dwarf/unit", versionAt, `addresses of ${addressSize} bytes`);
   }
   if (type < dw.DW_UT_compile || type > dw.DW_UT_split_type) {
     throw section.error("dwarf/unit", versionAt + 2, `unknown unit type ${type}`);

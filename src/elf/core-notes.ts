@@ -1,7 +1,7 @@
 import {
   type ByteOrder,
   layout,
-  octets,
+  bytes,
   readU64,
   text,
   u16,
@@ -31,7 +31,7 @@ export const PRSTATUS_HEAD_64 = {
   pr_ppid: u32("parent"),
   pr_pgrp: u32("process group"),
   pr_sid: u32("session"),
-  times: octets(64, "user, system, children's user and system time"),
+  times: bytes(64, "user, system, children's user and system time"),
 };
 export const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, PRSTATUS_HEAD_64);
 
@@ -48,7 +48,7 @@ export const PRSTATUS_HEAD_32 = {
   pr_ppid: u32("parent"),
   pr_pgrp: u32("process group"),
   pr_sid: u32("session"),
-  times: octets(32, "user, system, children's user and system time"),
+  times: bytes(32, "user, system, children's user and system time"),
 };
 export const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, PRSTATUS_HEAD_32);
 
@@ -119,7 +119,7 @@ function refuse(note: ElfNote, source: string, record: string, message: string):
 export function readPrstatus(note: ElfNote, bits: ElfBits, order: ByteOrder, source: string): CoreThread {
   const head = bits === 64 ? prstatusHead64 : prstatusHead32;
   if (note.descriptor.length < head.size + 4) {
-    throw refuse(note, source, "NT_PRSTATUS", `${note.descriptor.length} octets are too few`);
+    throw refuse(note, source, "NT_PRSTATUS", `${note.descriptor.length} bytes are too few`);
   }
   const { pr_pid, pr_cursig } = head.decode(note.descriptor, order);
   return { pid: pr_pid, signal: pr_cursig, registers: note.descriptor.subarray(head.size) };
@@ -154,10 +154,10 @@ export function readFileNote(note: ElfNote, bits: ElfBits, order: ByteOrder, sou
   const view = viewOf(bytes);
   const little = order === "little";
   const word = (at: number): number => (step === 8 ? readU64(view, at, little) : view.getUint32(at, little));
-  if (bytes.length < 2 * step) throw refuse(note, source, "NT_FILE", `${bytes.length} octets are too few`);
+  if (bytes.length < 2 * step) throw refuse(note, source, "NT_FILE", `${bytes.length} bytes are too few`);
   const [count, pageSize] = [word(0), word(step)];
   if (count > (bytes.length - 2 * step) / (3 * step)) {
-    throw refuse(note, source, "NT_FILE", `${count} mappings don't fit into ${bytes.length} octets`);
+    throw refuse(note, source, "NT_FILE", `${count} mappings don't fit into ${bytes.length} bytes`);
   }
   const files: MappedFile[] = [];
   let nameAt = (2 + 3 * count) * step;
@@ -175,9 +175,9 @@ export function readFileNote(note: ElfNote, bits: ElfBits, order: ByteOrder, sou
   return files.sort((a, b) => a.start - b.start);
 }
 
-/** File names are octets, nearly always UTF-8. */
-function utf8(octetText: string): string {
-  const bytes = Uint8Array.from(octetText, (c) => c.charCodeAt(0));
+/** File names are bytes, nearly always UTF-8. */
+function utf8(byteText: string): string {
+  const bytes = Uint8Array.from(byteText, (c) => c.charCodeAt(0));
   return new TextDecoder("utf-8").decode(bytes);
 }
 

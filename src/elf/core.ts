@@ -98,7 +98,7 @@ export class ProcessCore implements ProcessMemory {
     return this.elf.source;
   }
 
-  /** Octets that the segments promise beyond the end of the file. */
+  /** Bytes that the segments promise beyond the end of the file. */
   get missing(): number {
     return this.#memory.missing;
   }

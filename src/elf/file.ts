@@ -44,14 +44,14 @@ export interface ElfSection {
   readonly flags: bigint;
   readonly address: bigint;
   readonly offset: number;
-  /** Octets in the file (compressed ones: packed). */
+  /** Bytes in the file (compressed ones: packed). */
   readonly size: number;
   readonly link: number;
   readonly info: number;
   readonly entrySize: number;
 }
 
-/** `.gnu_debuglink`: the name of the separate debug file and the CRC-32 of all its octets. */
+/** `.gnu_debuglink`: the name of the separate debug file and the CRC-32 of all its bytes. */
 export interface DebugLink {
   readonly name: string;
   readonly crc: number;
@@ -92,7 +92,7 @@ export class ElfFile {
     return this.source.name;
   }
 
-  /** Whether the octets are the start of an ELF file. */
+  /** Whether the bytes are the start of an ELF file. */
   static matches(head: Uint8Array): boolean {
     return head.length >= ELF_MAGIC.length && ELF_MAGIC.every((byte, i) => head[i] === byte);
   }
@@ -134,7 +134,7 @@ export class ElfFile {
       throw refuse("elf/header", ehdr.offsetOf("e_version"), `ELF version ${header.e_version} is not 1`);
     }
     if (header.e_phnum !== 0 && header.e_phentsize !== phdr.size) {
-      const text = `program headers of ${header.e_phentsize} octets, not ${phdr.size}`;
+      const text = `program headers of ${header.e_phentsize} bytes, not ${phdr.size}`;
       throw refuse("elf/header", ehdr.offsetOf("e_phentsize"), text);
     }
     const count = await segmentCount(source, bits, order, header);
@@ -157,7 +157,7 @@ export class ElfFile {
     const { shdr } = elfLayouts(this.bits);
     if (e_shoff === 0) return [];
     if (e_shentsize !== shdr.size) {
-      throw this.error("elf/header", `section headers of ${e_shentsize} octets, not ${shdr.size}`, 0);
+      throw this.error("elf/header", `section headers of ${e_shentsize} bytes, not ${shdr.size}`, 0);
     }
     const first = await readExactly(this.source, e_shoff, shdr.size, "section header 0");
     const zero = placed(this.source, e_shoff, "section header 0", () => shdr.decode(first, this.order));
@@ -232,7 +232,7 @@ export class ElfFile {
     for (let i = 0; i < this.segments.length; i += 1) {
       if (this.segments.type[i] !== PT_NOTE) continue;
       const { p_offset, p_filesz, p_align } = this.segments.at(i);
-      if (p_filesz > NOTES_LIMIT) throw this.error("elf/note/size", `notes of ${p_filesz} octets`, p_offset);
+      if (p_filesz > NOTES_LIMIT) throw this.error("elf/note/size", `notes of ${p_filesz} bytes`, p_offset);
       const there = Math.max(0, Math.min(p_filesz, this.source.size - p_offset));
       const bytes = await readExactly(this.source, p_offset, there, "notes");
       const place = { source: this.name, offset: p_offset, missing: p_filesz - there };
@@ -291,7 +291,7 @@ export class ElfFile {
     const section = gnu ?? (await this.section(".debug_sup"));
     if (section === undefined) return undefined;
     const bytes = await this.sectionData(section);
-    // DWARF 5, 7.3.6: version (2 octets), is_supplementary (1), name, checksum with its length (ULEB128)
+    // DWARF 5, 7.3.6: version (2 bytes), is_supplementary (1), name, checksum with its length (ULEB128)
     if (gnu === undefined && bytes[2] !== 0) return undefined;
     const nameAt = gnu === undefined ? 3 : 0;
     const nul = bytes.indexOf(0, nameAt);
@@ -329,7 +329,7 @@ export function buildIdOf(notes: Iterable<ElfNote>): string | undefined {
   return undefined;
 }
 
-/** Octets in hexadecimal, two digits each. */
+/** Bytes in hexadecimal, two digits each. */
 export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -366,7 +366,7 @@ async function segmentCount(
 
 function truncated(source: ByteSource, offset: number, size: number, what: string): TruncatedError {
   const missing = offset + size - Math.max(source.size, offset);
-  const text = `file of ${source.size} octets ends before ${what} (0x${offset.toString(16)} + ${size})`;
+  const text = `file of ${source.size} bytes ends before ${what} (0x${offset.toString(16)} + ${size})`;
   return new TruncatedError("elf/truncated", text, missing, { source: source.name, offset });
 }
 
@@ -378,7 +378,7 @@ async function readExactly(
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (offset + size > source.size) throw truncated(source, offset, size, what);
   if (size > HELD_LIMIT) {
-    const text = `${what}: ${size} octets, more than the ${HELD_LIMIT} that are held in memory`;
+    const text = `${what}: ${size} bytes, more than the ${HELD_LIMIT} that are held in memory`;
     throw new FormatError("elf/size", text, { source: source.name, offset });
   }
   const bytes = new Uint8Array(size);

@@ -1,4 +1,4 @@
-import { type Field, layout, octets, type RecordOf, u8, u16, u32, u64, u64big } from "../binary/layout.js";
+import { type Field, layout, bytes, type RecordOf, u8, u16, u32, u64, u64big } from "../binary/layout.js";
 
 const GABI = "System V ABI, generic part (gABI)";
 
@@ -11,19 +11,19 @@ const u32big = (meaning: string): Field<bigint> => ({
   write: (view, at, value, little) => view.setUint32(at, Number(BigInt.asUintN(32, value)), little),
 });
 
-/** e_ident: sixteen octets before anything that has a byte order. */
+/** e_ident: sixteen bytes before anything that has a byte order. */
 export const elfIdent = layout("e_ident", `${GABI}, ELF Header, ELF Identification`, {
-  magic: octets(4, "7f 45 4c 46"),
+  magic: bytes(4, "7f 45 4c 46"),
   class: u8("1: 32-bit, 2: 64-bit"),
   data: u8("1: little endian, 2: big endian"),
   version: u8("1"),
   osabi: u8("0: System V, 3: GNU/Linux"),
   abiversion: u8("0"),
-  padding: octets(7, "zeros"),
+  padding: bytes(7, "zeros"),
 });
 
 export const ehdr64 = layout("Elf64_Ehdr", `${GABI}, ELF Header`, {
-  e_ident: octets(16, "class, byte order, version"),
+  e_ident: bytes(16, "class, byte order, version"),
   e_type: u16("1 relocatable, 2 executable, 3 shared, 4 core"),
   e_machine: u16("architecture"),
   e_version: u32("1"),
@@ -31,16 +31,16 @@ export const ehdr64 = layout("Elf64_Ehdr", `${GABI}, ELF Header`, {
   e_phoff: u64("offset of the program headers"),
   e_shoff: u64("offset of the section headers"),
   e_flags: u32("flags of the architecture"),
-  e_ehsize: u16("octets of this header"),
-  e_phentsize: u16("octets of a program header"),
+  e_ehsize: u16("bytes of this header"),
+  e_phentsize: u16("bytes of a program header"),
   e_phnum: u16("program headers; 0xffff: number in sh_info of section 0"),
-  e_shentsize: u16("octets of a section header"),
+  e_shentsize: u16("bytes of a section header"),
   e_shnum: u16("section headers; 0 with e_shoff set: number in sh_size of section 0"),
   e_shstrndx: u16("section that holds section names; 0xffff: in sh_link of section 0"),
 });
 
 export const ehdr32: typeof ehdr64 = layout("Elf32_Ehdr", `${GABI}, ELF Header`, {
-  e_ident: octets(16, "class, byte order, version"),
+  e_ident: bytes(16, "class, byte order, version"),
   e_type: u16("1 relocatable, 2 executable, 3 shared, 4 core"),
   e_machine: u16("architecture"),
   e_version: u32("1"),
@@ -48,10 +48,10 @@ export const ehdr32: typeof ehdr64 = layout("Elf32_Ehdr", `${GABI}, ELF Header`,
   e_phoff: u32("offset of the program headers"),
   e_shoff: u32("offset of the section headers"),
   e_flags: u32("flags of the architecture"),
-  e_ehsize: u16("octets of this header"),
-  e_phentsize: u16("octets of a program header"),
+  e_ehsize: u16("bytes of this header"),
+  e_phentsize: u16("bytes of a program header"),
   e_phnum: u16("program headers; 0xffff: number in sh_info of section 0"),
-  e_shentsize: u16("octets of a section header"),
+  e_shentsize: u16("bytes of a section header"),
   e_shnum: u16("section headers; 0 with e_shoff set: number in sh_size of section 0"),
   e_shstrndx: u16("section that holds section names; 0xffff: in sh_link of section 0"),
 });
@@ -62,8 +62,8 @@ export const phdr64 = layout("Elf64_Phdr", `${GABI}, Program Header`, {
   p_offset: u64("offset of the contents"),
   p_vaddr: u64big("virtual address"),
   p_paddr: u64big("physical address"),
-  p_filesz: u64("octets in the file"),
-  p_memsz: u64("octets in memory"),
+  p_filesz: u64("bytes in the file"),
+  p_memsz: u64("bytes in memory"),
   p_align: u64big("alignment"),
 });
 
@@ -72,8 +72,8 @@ export const phdr32: typeof phdr64 = layout("Elf32_Phdr", `${GABI}, Program Head
   p_offset: u32("offset of the contents"),
   p_vaddr: u32big("virtual address"),
   p_paddr: u32big("physical address"),
-  p_filesz: u32("octets in the file"),
-  p_memsz: u32("octets in memory"),
+  p_filesz: u32("bytes in the file"),
+  p_memsz: u32("bytes in memory"),
   p_flags: u32("1 execute, 2 write, 4 read"),
   p_align: u32big("alignment"),
 });
@@ -84,11 +84,11 @@ export const shdr64 = layout("Elf64_Shdr", `${GABI}, Sections`, {
   sh_flags: u64big("0x800: compressed"),
   sh_addr: u64big("address in memory"),
   sh_offset: u64("offset of the contents"),
-  sh_size: u64("octets"),
+  sh_size: u64("bytes"),
   sh_link: u32("another section, by kind"),
   sh_info: u32("more, by kind"),
   sh_addralign: u64big("alignment"),
-  sh_entsize: u64("octets of an entry of a table"),
+  sh_entsize: u64("bytes of an entry of a table"),
 });
 
 export const shdr32: typeof shdr64 = layout("Elf32_Shdr", `${GABI}, Sections`, {
@@ -97,11 +97,11 @@ export const shdr32: typeof shdr64 = layout("Elf32_Shdr", `${GABI}, Sections`, {
   sh_flags: u32big("0x800: compressed"),
   sh_addr: u32big("address in memory"),
   sh_offset: u32("offset of the contents"),
-  sh_size: u32("octets"),
+  sh_size: u32("bytes"),
   sh_link: u32("another section, by kind"),
   sh_info: u32("more, by kind"),
   sh_addralign: u32big("alignment"),
-  sh_entsize: u32("octets of an entry of a table"),
+  sh_entsize: u32("bytes of an entry of a table"),
 });
 
 export const sym64 = layout("Elf64_Sym", `${GABI}, Symbol Table`, {
@@ -110,22 +110,22 @@ export const sym64 = layout("Elf64_Sym", `${GABI}, Symbol Table`, {
   st_other: u8("visibility"),
   st_shndx: u16("section it is defined in; 0: undefined"),
   st_value: u64big("address"),
-  st_size: u64("octets"),
+  st_size: u64("bytes"),
 });
 
 export const sym32: typeof sym64 = layout("Elf32_Sym", `${GABI}, Symbol Table`, {
   st_name: u32("offset of the name in the string table"),
   st_value: u32big("address"),
-  st_size: u32("octets"),
+  st_size: u32("bytes"),
   st_info: u8("low 4 bits: type, high 4 bits: binding"),
   st_other: u8("visibility"),
   st_shndx: u16("section it is defined in; 0: undefined"),
 });
 
-/** Header of a note: the name and the descriptor follow, each padded to 4 octets (8 where p_align says so). */
+/** Header of a note: the name and the descriptor follow, each padded to 4 bytes (8 where p_align says so). */
 export const nhdr = layout("Elf_Nhdr", `${GABI}, Note Section`, {
-  n_namesz: u32("octets of the name with its NUL"),
-  n_descsz: u32("octets of the descriptor"),
+  n_namesz: u32("bytes of the name with its NUL"),
+  n_descsz: u32("bytes of the descriptor"),
   n_type: u32("meaning, by name"),
 });
 
@@ -133,13 +133,13 @@ export const nhdr = layout("Elf_Nhdr", `${GABI}, Note Section`, {
 export const chdr64 = layout("Elf64_Chdr", `${GABI}, Section Compression`, {
   ch_type: u32("1 zlib, 2 zstd"),
   ch_reserved: u32("0"),
-  ch_size: u64("octets when unpacked"),
+  ch_size: u64("bytes when unpacked"),
   ch_addralign: u64big("alignment when unpacked"),
 });
 
 export const chdr32 = layout("Elf32_Chdr", `${GABI}, Section Compression`, {
   ch_type: u32("1 zlib, 2 zstd"),
-  ch_size: u32("octets when unpacked"),
+  ch_size: u32("bytes when unpacked"),
   ch_addralign: u32big("alignment when unpacked"),
 });
 

@@ -7,17 +7,17 @@ export interface ElfNote {
   /** Without its NUL: `CORE`, `LINUX`, `GNU`, `QEMU`, `VMCOREINFO`. */
   readonly name: string;
   readonly type: number;
-  /** A view of the octets the notes were read from. */
+  /** A view of the bytes the notes were read from. */
   readonly descriptor: Uint8Array;
-  /** Octets from the start of the file to the note's header, where the reader said what it read. */
+  /** Bytes from the start of the file to the note's header, where the reader said what it read. */
   readonly offset: number;
 }
 
 export interface NotesPlace {
   readonly source: string;
-  /** Offset in the file of the first octet of `bytes`. */
+  /** Offset in the file of the first byte of `bytes`. */
   readonly offset: number;
-  /** Octets that the file lacks of what was announced: a note cut there is a TruncatedError. */
+  /** Bytes that the file lacks of what was announced: a note cut there is a TruncatedError. */
   readonly missing?: number;
 }
 
@@ -26,7 +26,7 @@ const SPEC = "gABI, Note Section";
 const pad = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
 
 /**
- * The notes in a run of octets.
+ * The notes in a run of bytes.
  *
  * @param alignment Name and descriptor are padded to this: 4, or 8 in a segment whose p_align is 8.
  * @throws FormatError `elf/note/size` where a name or descriptor goes beyond the end.
@@ -52,7 +52,7 @@ export function* readNotes(
         record: `note ${index}`,
         spec: SPEC,
       };
-      const text = `name of ${n_namesz} and descriptor of ${n_descsz} octets go beyond the end of the notes`;
+      const text = `name of ${n_namesz} and descriptor of ${n_descsz} bytes go beyond the end of the notes`;
       if ((place.missing ?? 0) > 0) {
         throw new TruncatedError(
           "elf/truncated",
@@ -73,7 +73,7 @@ export function* readNotes(
   }
 }
 
-/** A note as octets: header, name with its NUL, descriptor, padded to 4. */
+/** A note as bytes: header, name with its NUL, descriptor, padded to 4. */
 export function encodeNote(name: string, type: number, descriptor: Uint8Array, order: ByteOrder): Uint8Array {
   const nameBytes = latin1Bytes(`${name}\0`);
   const descriptorAt = nhdr.size + pad(nameBytes.length, 4);

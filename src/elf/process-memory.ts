@@ -25,7 +25,7 @@ export interface MappedFile {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
-  /** Offset in the file of what is mapped at `start`, in octets. */
+  /** Offset in the file of what is mapped at `start`, in bytes. */
   readonly fileOffset: number;
   /** As the kernel shows it; may end in ` (deleted)`. */
   readonly path: string;
@@ -40,7 +40,7 @@ export interface ProcessMemory {
   /** File mappings by address; empty where the source doesn't say. */
   readonly files: readonly MappedFile[];
   /**
-   * Fills `into` from `address` on. Returns how many octets could be read: it stops before the first octet
+   * Fills `into` from `address` on. Returns how many bytes could be read: it stops before the first byte
    * whose contents are not there (0 when that is the first).
    */
   read(address: number, into: Uint8Array): MaybePromise<number>;
@@ -48,7 +48,7 @@ export interface ProcessMemory {
   pieces(start: number, end: number): Iterable<ProcessPiece>;
 }
 
-/** The octets [base, base + size) of a process as a source: to read an ELF header out of memory, for one. */
+/** The bytes [base, base + size) of a process as a source: to read an ELF header out of memory, for one. */
 export function processSource(
   memory: ProcessMemory,
   base: number,

@@ -1,9 +1,9 @@
-import { array, layout, octets, u32, u64big } from "../binary/layout.js";
+import { array, layout, bytes, u32, u64big } from "../binary/layout.js";
 import { PRSTATUS_HEAD_32, PRSTATUS_HEAD_64 } from "./core-notes.js";
 
 const SPEC = "Linux elfcore.h, struct elf_prstatus";
 
-/** NT_PRSTATUS of an x86_64 processor: 336 octets. */
+/** NT_PRSTATUS of an x86_64 processor: 336 bytes. */
 export const PRSTATUS_X86_64 = layout("prstatus of x86_64", SPEC, {
   ...PRSTATUS_HEAD_64,
   r15: u64big(""),
@@ -33,10 +33,10 @@ export const PRSTATUS_X86_64 = layout("prstatus of x86_64", SPEC, {
   es: u64big("selector"),
   fs: u64big("selector"),
   gs: u64big("selector"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
+  fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
-/** NT_PRSTATUS of an i386 processor: 144 octets. */
+/** NT_PRSTATUS of an i386 processor: 144 bytes. */
 export const PRSTATUS_I386 = layout("prstatus of i386", SPEC, {
   ...PRSTATUS_HEAD_32,
   rbx: u32("ebx"),
@@ -56,29 +56,29 @@ export const PRSTATUS_I386 = layout("prstatus of i386", SPEC, {
   rflags: u32("eflags"),
   rsp: u32("esp"),
   ss: u32("selector"),
-  fpvalid: octets(4, "whether floating point follows"),
+  fpvalid: bytes(4, "whether floating point follows"),
 });
 
-/** NT_PRSTATUS of an aarch64 processor: 392 octets. */
+/** NT_PRSTATUS of an aarch64 processor: 392 bytes. */
 export const PRSTATUS_AARCH64 = layout("prstatus of aarch64", SPEC, {
   ...PRSTATUS_HEAD_64,
   x: array(u64big(""), 31, "x0 to x30"),
   sp: u64big(""),
   pc: u64big(""),
   pstate: u64big(""),
-  fpvalid: octets(8, "whether floating point follows, padding"),
+  fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
-/** NT_PRSTATUS of a 32-bit ARM processor: 148 octets. */
+/** NT_PRSTATUS of a 32-bit ARM processor: 148 bytes. */
 export const PRSTATUS_ARM = layout("prstatus of arm", SPEC, {
   ...PRSTATUS_HEAD_32,
   r: array(u32(""), 16, "r0 to r15"),
   cpsr: u32(""),
   orig_r0: u32("first argument of a system call"),
-  fpvalid: octets(4, "whether floating point follows"),
+  fpvalid: bytes(4, "whether floating point follows"),
 });
 
-/** NT_PRSTATUS of a 64-bit PowerPC processor: 504 octets. */
+/** NT_PRSTATUS of a 64-bit PowerPC processor: 504 bytes. */
 export const PRSTATUS_PPC64 = layout("prstatus of ppc64", SPEC, {
   ...PRSTATUS_HEAD_64,
   r: array(u64big(""), 32, "r0 to r31"),
@@ -94,11 +94,11 @@ export const PRSTATUS_PPC64 = layout("prstatus of ppc64", SPEC, {
   dar: u64big(""),
   dsisr: u64big(""),
   result: u64big("of a system call"),
-  rest: octets(32, "not used"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
+  rest: bytes(32, "not used"),
+  fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
-/** NT_PRSTATUS of a z/Architecture processor: 336 octets. */
+/** NT_PRSTATUS of a z/Architecture processor: 336 bytes. */
 export const PRSTATUS_S390X = layout("prstatus of s390x", SPEC, {
   ...PRSTATUS_HEAD_64,
   psw_mask: u64big(""),
@@ -106,7 +106,7 @@ export const PRSTATUS_S390X = layout("prstatus of s390x", SPEC, {
   r: array(u64big(""), 16, "r0 to r15"),
   a: array(u32(""), 16, "access registers"),
   orig_r2: u64big("first argument of a system call"),
-  fpvalid: octets(8, "whether floating point follows, padding"),
+  fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
 const NONE = new Uint8Array(0);

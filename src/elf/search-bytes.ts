@@ -1,10 +1,10 @@
-import { indexOfOctets } from "../io/byte-search.js";
+import { indexOfBytes } from "../io/byte-search.js";
 
 /** Node looks for longer patterns in a way that takes ten times as long here. */
 const SHORT = 7;
 
 /** Offsets in [start, end) where `pattern` lies, ascending. */
-export function* findOctets(
+export function* findBytes(
   bytes: Uint8Array,
   pattern: Uint8Array,
   start = 0,
@@ -13,7 +13,7 @@ export function* findOctets(
   if (pattern.length === 0) return;
   const region = end >= bytes.length ? bytes : bytes.subarray(0, end);
   const head = pattern.subarray(0, SHORT);
-  for (let at = indexOfOctets(region, head, start); at >= 0; at = indexOfOctets(region, head, at + 1)) {
+  for (let at = indexOfBytes(region, head, start); at >= 0; at = indexOfBytes(region, head, at + 1)) {
     let i = head.length;
     while (i < pattern.length && region[at + i] === pattern[i]) i += 1;
     if (i === pattern.length) yield at;
@@ -35,7 +35,7 @@ export function* findValues(
     for (const value of values) {
       const pattern = new Uint8Array(4);
       new DataView(pattern.buffer).setUint32(0, value, littleEndian);
-      for (const at of findOctets(bytes, pattern, start, end)) yield { at, value };
+      for (const at of findBytes(bytes, pattern, start, end)) yield { at, value };
     }
     return;
   }
@@ -70,5 +70,5 @@ function nextLow(
 export function findStrings(table: Uint8Array, text: Uint8Array): Set<number> {
   const pattern = new Uint8Array(text.length + 1);
   pattern.set(text);
-  return new Set(findOctets(table, pattern));
+  return new Set(findBytes(table, pattern));
 }

@@ -6,7 +6,7 @@ import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } fr
 
 /** Most that is held in memory of one section: ten times what the largest programs that this is for have. */
 export const HELD_LIMIT = 2 ** 30;
-/** Unpacked to packed octets at most, by algorithm: what the format can reach, or far beyond any debug info. */
+/** Unpacked to packed bytes at most, by algorithm: what the format can reach, or far beyond any debug info. */
 const RATIO_LIMIT = { zlib: 1032, zstd: 4096 } as const;
 /** Magic, size: in front of the zlib stream of a `.zdebug_` section. */
 const ZDEBUG_HEADER = 12;
@@ -27,7 +27,7 @@ export async function unpackSection(
   const { method, size, at } = readPacking(elf, section, bytes, refuse);
   const packed = bytes.subarray(at);
   if (size > Math.min(HELD_LIMIT, (packed.length + 64) * RATIO_LIMIT[method])) {
-    throw refuse(`${packed.length} octets can't unpack to the ${size} announced`);
+    throw refuse(`${packed.length} bytes can't unpack to the ${size} announced`);
   }
   const decompress = await loadDecompressor(method);
   try {
@@ -40,9 +40,9 @@ export async function unpackSection(
 
 interface Packing {
   readonly method: "zlib" | "zstd";
-  /** Octets when unpacked. */
+  /** Bytes when unpacked. */
   readonly size: number;
-  /** Where the packed octets start. */
+  /** Where the packed bytes start. */
   readonly at: number;
 }
 

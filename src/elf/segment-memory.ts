@@ -9,7 +9,7 @@ const ADDRESS_LIMIT = Number.MAX_SAFE_INTEGER;
 /** Memory as the PT_LOAD segments of a core describe it, by virtual address. */
 export class SegmentMemory {
   readonly source: ByteSource;
-  /** Octets that segments promise beyond the end of the file. */
+  /** Bytes that segments promise beyond the end of the file. */
   readonly missing: number;
   // sorted by address and disjoint; [start, saved) has contents in the file, [saved, end) has none
   readonly #start: Float64Array;
@@ -39,7 +39,7 @@ export class SegmentMemory {
       const [vaddr, offset] = [address(i), segments.offset[i] ?? 0];
       missing += Math.max(0, Math.min(filesz, offset + filesz - source.size));
       const end = Math.min(ADDRESS_LIMIT, vaddr + Math.max(filesz, memsz));
-      // where segments overlap the one that starts lower keeps its octets
+      // where segments overlap the one that starts lower keeps its bytes
       const start = Math.max(vaddr, floor);
       if (end <= start) continue;
       this.#start[count] = start;
@@ -95,7 +95,7 @@ export class SegmentMemory {
     return sum + (await this.read(address + sum, into.subarray(sum)));
   }
 
-  /** Octets at `address` that lie in a row in the file, up to `limit`. */
+  /** Bytes at `address` that lie in a row in the file, up to `limit`. */
   #run(address: number, limit: number): { offset: number; length: number } {
     const i = this.#find(address);
     const [start, saved] = [this.#start[i] ?? Infinity, this.#saved[i] ?? 0];

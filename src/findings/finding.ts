@@ -16,7 +16,7 @@ export interface Rule {
 export interface Finding {
   readonly code: string;
   readonly severity: Severity;
-  /** Octets from the start of the input. */
+  /** Bytes from the start of the input. */
   readonly offset: number;
   /** Record it belongs to: ordinal within its layer and name. */
   readonly record?: RecordRef;

@@ -2,9 +2,9 @@ import type { PhysicalMemory } from "./memory.js";
 import { pagingOf, readVirtual } from "./paging/walk.js";
 import type { X86Registers } from "./vcpu.js";
 
-/** Octets of code around a processor's instruction pointer. */
+/** Bytes of code around a processor's instruction pointer. */
 export interface CodeWindow {
-  /** Linear address of the first octet. */
+  /** Linear address of the first byte. */
   readonly address: bigint;
   readonly bytes: Uint8Array;
   /** Where in `bytes` the next instruction begins. */

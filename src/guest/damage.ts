@@ -13,7 +13,7 @@ export function isDamage(error: unknown): error is FormatError | AbsentError {
 /**
  * The same guest with pages whose contents turn out to be damaged (they don't unpack, differ from nothing …) as absent
  * memory. Reads all of the guest's memory once; the guest itself is given back when all of it can be read.
- * @param progress told how many octets of how many have been looked at
+ * @param progress told how many bytes of how many have been looked at
  */
 export async function withoutDamage(
   guest: GuestImage,
@@ -21,11 +21,11 @@ export async function withoutDamage(
 ): Promise<GuestImage> {
   const damaged = await findDamage(guest, progress);
   if (damaged.length === 0) return guest;
-  const octets = damaged.reduce((sum, { start, end }) => sum + end - start, 0);
+  const bytes = damaged.reduce((sum, { start, end }) => sum + end - start, 0);
   return {
     ...guest,
     memory: new MaskedMemory(guest.memory, damaged),
-    warnings: [...guest.warnings, `${octets} octets of memory are damaged in the input`],
+    warnings: [...guest.warnings, `${bytes} bytes of memory are damaged in the input`],
     ...(guest.close === undefined ? {} : { close: async () => guest.close?.() }),
   };
 }

@@ -57,7 +57,7 @@ export interface Facts {
   readonly vmcoreInfo?: VmcoreInfo;
   /** What the dump's writer erased of the memory, in its own words. */
   readonly erased?: readonly string[];
-  /** Octets per page of the source, where it isn't 4096. */
+  /** Bytes per page of the source, where it isn't 4096. */
   readonly pageSize?: number;
   /** Anything else, JSON-able, by a stable lower-case key: `tsc`, `hvmParams`, `p2m` … */
   readonly more?: Readonly<Record<string, unknown>>;

@@ -3,13 +3,13 @@ import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import type { OpenSpool } from "../io/spool.js";
 import type { GuestImage } from "./image.js";
 
-/** Octets of an input's head that detection looks at. */
+/** Bytes of an input's head that detection looks at. */
 export const HEAD_SIZE = 4096;
 
 export interface OpenOptions {
   /** Take what is intact of a damaged or incomplete input. */
   readonly partial?: boolean;
-  /** Reports progress in octets of `total` done. */
+  /** Reports progress in bytes of `total` done. */
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
   /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
@@ -38,7 +38,7 @@ export interface InputFormat {
   readonly title: string;
   /** Verifying and inspecting take an input that can be read at any offset: a pipe has to be stored first. */
   readonly needsRandomAccess?: true;
-  /** Whether `head` (up to HEAD_SIZE octets from the start; fewer at the end of a short input) is of this format. */
+  /** Whether `head` (up to HEAD_SIZE bytes from the start; fewer at the end of a short input) is of this format. */
   matches(head: Uint8Array): boolean;
   /** Adds all findings it can reach to `report`. */
   verify?(input: ByteSource | ByteStream, report: Report, options: VerifyOptions): Promise<void>;

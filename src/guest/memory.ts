@@ -1,12 +1,12 @@
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 
-/** Octets of a page: guest memory is described in units of it by every source this project reads but kdumps of larger pages. */
+/** Bytes of a page: guest memory is described in units of it by every source this project reads but kdumps of larger pages. */
 export const PAGE_SIZE = 4096;
 
 /** present: contents in the source; zero: known to be zeros; absent: not in the source, contents unknown. */
 export type Presence = "present" | "zero" | "absent";
 
-/** A run of guest-physical memory of one kind; addresses in octets, `end` exclusive. */
+/** A run of guest-physical memory of one kind; addresses in bytes, `end` exclusive. */
 export interface MemoryRange {
   readonly start: number;
   readonly end: number;
@@ -37,17 +37,17 @@ export interface PhysicalMemory {
   /** Sorted, disjoint, joined where neighbours are alike. Computed anew for each walk. */
   ranges(): Iterable<MemoryRange>;
   /**
-   * Fills `into` with the contents at guest-physical address `gpa`. Returns how many octets could be read:
-   * it stops before the first octet that is absent or does not exist (0 when that is the first).
+   * Fills `into` with the contents at guest-physical address `gpa`. Returns how many bytes could be read:
+   * it stops before the first byte that is absent or does not exist (0 when that is the first).
    */
   read(gpa: number, into: Uint8Array): MaybePromise<number>;
-  /** The octets from `gpa` on, `most` at most, that lie in a source as they are; undefined: none, or not known. */
+  /** The bytes from `gpa` on, `most` at most, that lie in a source as they are; undefined: none, or not known. */
   contiguous?(gpa: number, most: number): SourcePiece | undefined;
   /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }
 
-/** Octets of each kind of memory; what is unpopulated counts as none. */
+/** Bytes of each kind of memory; what is unpopulated counts as none. */
 export interface MemoryTotals {
   readonly present: number;
   readonly zero: number;

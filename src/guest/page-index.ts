@@ -5,7 +5,7 @@ import { FormatError } from "../io/errors.js";
  *
  * Codes: an offset in the source (0 or more), NOWHERE, one of a table of reasons, or a token of the
  * owner's decoder. Frames go into chunks of 4096. A chunk holds runs (a guest saved in order needs a few
- * octets per thousand pages) until there are too many of them, then five octets a page; so 16 Mi pages in
+ * bytes per thousand pages) until there are too many of them, then five bytes a page; so 16 Mi pages in
  * the worst order take 80 MiB.
  */
 
@@ -18,7 +18,7 @@ const EAGER_TABLES = 4096;
 const MANY_RUNS = 256;
 /** Chunks of one guest: 16 TiB of 4 KiB pages, wherever they lie. A hostile input can't have more. */
 const MOST_CHUNKS = 1 << 20;
-/** Frames of pages of 4096 octets whose addresses stay below 2^53. */
+/** Frames of pages of 4096 bytes whose addresses stay below 2^53. */
 export const FRAME_LIMIT = 2 ** 41;
 
 /** The page does not exist. */
@@ -111,7 +111,7 @@ function checkFrames(first: number, count: number): void {
 }
 
 export class PageIndex {
-  /** Octets from one page to the next, in the guest and in the source. */
+  /** Bytes from one page to the next, in the guest and in the source. */
   readonly pageSize: number;
   readonly #chunks = new Map<number, Runs | Table>();
   #sorted: number[] | undefined;

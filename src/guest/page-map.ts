@@ -32,7 +32,7 @@ export type PagePlace =
   | { readonly kind: "nowhere" };
 
 export interface PageMapOptions {
-  /** Octets of a page; default 4096. */
+  /** Bytes of a page; default 4096. */
   readonly pageSize?: number;
   /** Needed once `decoded` is used. */
   readonly decode?: PageDecoder;
@@ -49,7 +49,7 @@ const MOST_REASONS = 2 ** 16;
  * Physical memory as an index of pages: frame → offset in a source, zeros, absent for a reason, or a token
  * of a decoder. Whatever was said last of a page holds. What nothing was said of does not exist.
  *
- * The index takes a few octets per run of pages, at worst five per page. Fill it first, then read: a walk
+ * The index takes a few bytes per run of pages, at worst five per page. Fill it first, then read: a walk
  * (`ranges`, `pieces`) does not see pages added while it is under way.
  */
 export class PageMap implements PhysicalMemory {
@@ -73,7 +73,7 @@ export class PageMap implements PhysicalMemory {
     this.#index.set(first, count, offset);
   }
 
-  /** As `set`, with contents `spacing` octets apart, as in a file that puts a header before each page. */
+  /** As `set`, with contents `spacing` bytes apart, as in a file that puts a header before each page. */
   setSpaced(first: number, count: number, offset: number, spacing: number): void {
     this.#index.setSpaced(first, count, offset, spacing);
   }
@@ -155,7 +155,7 @@ export class PageMap implements PhysicalMemory {
   }
 
   read(gpa: number, into: Uint8Array): MaybePromise<number> {
-    // no octet lies between two
+    // no byte lies between two
     if (!Number.isInteger(gpa)) return 0;
     const frame = Math.floor(gpa / this.pageSize);
     const within = gpa % this.pageSize;
@@ -180,7 +180,7 @@ export class PageMap implements PhysicalMemory {
     return { source: this.#source, offset: code + within, length };
   }
 
-  /** Goes on after `done` octets: in step with the source, asynchronous only where the source is. */
+  /** Goes on after `done` bytes: in step with the source, asynchronous only where the source is. */
   #readOn(gpa: number, into: Uint8Array, done: number): MaybePromise<number> {
     let at = done;
     while (at < into.length) {
@@ -202,7 +202,7 @@ export class PageMap implements PhysicalMemory {
     return at;
   }
 
-  /** Fills `into` from `within` octets after the start of a run's code. Returns 0 for what is not there. */
+  /** Fills `into` from `within` bytes after the start of a run's code. Returns 0 for what is not there. */
   readRun(code: number, within: number, into: Uint8Array): MaybePromise<number> {
     if (code >= 0) return this.#source.read(code + within, into);
     if (isToken(code)) return this.#readDecoded(tokenOf(code), within, into);
@@ -234,7 +234,7 @@ export class PageMap implements PhysicalMemory {
   }
 
   pieces(from = 0, to = Number.POSITIVE_INFINITY): AsyncIterable<MemoryPiece> {
-    // whole octets of what exists; nothing for what is no number
+    // whole bytes of what exists; nothing for what is no number
     const isRange = from < to;
     const start = isRange ? Math.max(0, Math.ceil(from)) : 0;
     const end = isRange ? Math.floor(to) : 0;
@@ -242,7 +242,7 @@ export class PageMap implements PhysicalMemory {
     const last = Math.min(Math.ceil(Math.min(end, limit) / this.pageSize), FRAME_LIMIT);
     const walk = this.#index.runs(Math.floor(start / this.pageSize), last);
     const { pageSize } = this;
-    /** One run at a time, cut to the octets asked for. */
+    /** One run at a time, cut to the bytes asked for. */
     const run = { gpa: 0, length: 0, code: NOWHERE, within: 0, zero: false };
     const next = (): typeof run | undefined => {
       for (;;) {

@@ -4,7 +4,7 @@ import { TruncatedError } from "../io/errors.js";
 import type { MemoryPiece } from "./memory.js";
 import { isToken } from "./page-index.js";
 
-/** Octets of one piece at most: what was read is still in the processor's cache when it is written. */
+/** Bytes of one piece at most: what was read is still in the processor's cache when it is written. */
 const PIECE = 512 << 10;
 /** Runs of zeros shorter than this are filled in between their neighbours instead of parting the piece. */
 const SHORT_ZEROS = 64 << 10;
@@ -16,10 +16,10 @@ const SMALL_GAP = 16 << 10;
 const MOST_PARTS = 256;
 const SLACK = 256 << 10;
 
-/** The event loop turns every so many octets: a source may answer at once, for hours. */
+/** The event loop turns every so many bytes: a source may answer at once, for hours. */
 const BREATH = 4 << 20;
 
-/** Guest memory of one kind, ascending: `code` as the page index has it, from `within` octets after its start. */
+/** Guest memory of one kind, ascending: `code` as the page index has it, from `within` bytes after its start. */
 export interface Run {
   readonly gpa: number;
   readonly length: number;
@@ -36,7 +36,7 @@ export interface RunReader {
 
 /**
  * Joins runs into pieces and reads one piece ahead of the consumer. `next` may hand out one object again and
- * again; `most` bounds the octets in all, so that short walks take short buffers.
+ * again; `most` bounds the bytes in all, so that short walks take short buffers.
  */
 export async function* readPieces(
   next: () => Run | undefined,
@@ -177,7 +177,7 @@ class PieceReader {
 
 /**
  * Small parts of a piece that lie near each other in the source, as pages do that have headers between them:
- * read in one sweep, then moved together. The buffer needs SLACK octets more than the piece.
+ * read in one sweep, then moved together. The buffer needs SLACK bytes more than the piece.
  */
 class Group {
   readonly #source: ByteSource;
@@ -186,8 +186,8 @@ class Group {
   #count = 0;
   /** Place in the buffer of the first part. */
   #at = 0;
-  /** Octets of all parts. */
-  #octets = 0;
+  /** Bytes of all parts. */
+  #bytes = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
@@ -198,15 +198,15 @@ class Group {
     const count = this.#count;
     if (count === 0) {
       this.#at = at;
-      this.#octets = 0;
+      this.#bytes = 0;
     } else {
       const end = (this.#offsets[count - 1] ?? 0) + (this.#lengths[count - 1] ?? 0);
-      const gaps = offset - (this.#offsets[0] ?? 0) - this.#octets;
+      const gaps = offset - (this.#offsets[0] ?? 0) - this.#bytes;
       if (count === MOST_PARTS || offset < end || offset - end > SMALL_GAP || gaps > SLACK) return false;
     }
     this.#offsets[count] = offset;
     this.#lengths[count] = length;
-    this.#octets += length;
+    this.#bytes += length;
     this.#count += 1;
     return true;
   }

@@ -1,4 +1,4 @@
-import { array, layout, octets, u8, u16, u32, u64big } from "../binary/layout.js";
+import { array, layout, bytes, u8, u16, u32, u64big } from "../binary/layout.js";
 
 /**
  * A PV processor's context, `vcpu_guest_context` of Xen's public interface. Little endian. In X86_PV_VCPU_BASIC and
@@ -7,31 +7,31 @@ import { array, layout, octets, u8, u16, u32, u64big } from "../binary/layout.js
 
 const SPEC = "Xen public interface: vcpu_guest_context";
 
-/** 5168 octets. */
+/** 5168 bytes. */
 export const pvContext64 = layout("PV context of a 64-bit guest", SPEC, {
-  fpu: octets(512, "FXSAVE area"),
+  fpu: bytes(512, "FXSAVE area"),
   flags: u64big("bit 2: in kernel mode, bit 5: online"),
   general: array(u64big("register"), 15, "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi"),
   errorCode: u32("of the event on the way"),
   entryVector: u32("of the event on the way"),
   rip: u64big("instruction pointer"),
   cs: u16("selector"),
-  csPad: octets(2, "padding"),
+  csPad: bytes(2, "padding"),
   savedUpcallMask: u8("event delivery was off"),
-  upcallPad: octets(3, "padding"),
+  upcallPad: bytes(3, "padding"),
   rflags: u64big("flags"),
   rsp: u64big("stack pointer"),
   ss: u16("selector"),
-  ssPad: octets(6, "padding"),
+  ssPad: bytes(6, "padding"),
   es: u16("selector"),
-  esPad: octets(6, "padding"),
+  esPad: bytes(6, "padding"),
   ds: u16("selector"),
-  dsPad: octets(6, "padding"),
+  dsPad: bytes(6, "padding"),
   fs: u16("selector"),
-  fsPad: octets(6, "padding"),
+  fsPad: bytes(6, "padding"),
   gs: u16("selector"),
-  gsPad: octets(6, "padding"),
-  traps: octets(256 * 16, "virtual interrupt descriptors"),
+  gsPad: bytes(6, "padding"),
+  traps: bytes(256 * 16, "virtual interrupt descriptors"),
   ldtBase: u64big("linear address of the LDT"),
   ldtEntries: u64big("its descriptors"),
   gdtFrames: array(u64big("pfn"), 16, "pages of the GDT"),
@@ -49,9 +49,9 @@ export const pvContext64 = layout("PV context of a 64-bit guest", SPEC, {
   gsBaseUser: u64big("base of gs in user mode"),
 });
 
-/** 2800 octets. */
+/** 2800 bytes. */
 export const pvContext32 = layout("PV context of a 32-bit guest", SPEC, {
-  fpu: octets(512, "FXSAVE area"),
+  fpu: bytes(512, "FXSAVE area"),
   flags: u32("bit 2: in kernel mode, bit 5: online"),
   general: array(u32("register"), 7, "ebx ecx edx esi edi ebp eax"),
   errorCode: u16("of the event on the way"),
@@ -72,7 +72,7 @@ export const pvContext32 = layout("PV context of a 32-bit guest", SPEC, {
   fsPad: u16("padding"),
   gs: u16("selector"),
   gsPad: u16("padding"),
-  traps: octets(256 * 8, "virtual interrupt descriptors"),
+  traps: bytes(256 * 8, "virtual interrupt descriptors"),
   ldtBase: u32("linear address of the LDT"),
   ldtEntries: u32("its descriptors"),
   gdtFrames: array(u32("pfn"), 16, "pages of the GDT"),
@@ -81,7 +81,7 @@ export const pvContext32 = layout("PV context of a 32-bit guest", SPEC, {
   kernelSp: u32("stack pointer in kernel mode"),
   control: array(u32("register"), 8, "cr0, cr1, cr2, cr3 (pfn rotated left by 12), cr4 …"),
   debug: array(u32("register"), 8, "dr0 to dr7"),
-  callbacks: octets(16, "entry points"),
+  callbacks: bytes(16, "entry points"),
   vmAssist: u32("assists in use"),
 });
 

@@ -2,7 +2,7 @@
 export interface Segment {
   readonly selector: number;
   readonly base: bigint;
-  /** In octets, as the processor applies it. */
+  /** In bytes, as the processor applies it. */
   readonly limit: number;
   /** High word of the descriptor: type and S and DPL and P in bits 8–15, AVL, L, D/B, G in bits 20–23. */
   readonly flags: number;

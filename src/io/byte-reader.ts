@@ -2,12 +2,12 @@ import type { ByteSink } from "./byte-sink.js";
 import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } from "./byte-source.js";
 
 export interface ByteReaderOptions {
-  /** Octets of the window kept in memory; default 1 MiB. It grows to the largest `need`, as data really arrive. */
+  /** Bytes of the window kept in memory; default 1 MiB. It grows to the largest `need`, as data really arrive. */
   readonly window?: number;
-  /** First octet to read (sources only); default 0. */
+  /** First byte to read (sources only); default 0. */
   readonly start?: number;
   /**
-   * Take no octet from a stream beyond what `need`, `skip` and `copyTo` ask for: the descriptor is shared
+   * Take no byte from a stream beyond what `need`, `skip` and `copyTo` ask for: the descriptor is shared
    * and another program goes on reading it.
    */
   readonly exact?: boolean;
@@ -20,13 +20,13 @@ const MIN_WINDOW = 4096;
 /**
  * Sequential reading with one window over a source or a stream.
  *
- * `await need(n)` makes n octets available (it is synchronous when they are there already), then decoding is
- * plain code over `bytes` / `view`. Octets handed out are views of the window: they hold until the next
+ * `await need(n)` makes n bytes available (it is synchronous when they are there already), then decoding is
+ * plain code over `bytes` / `view`. Bytes handed out are views of the window: they hold until the next
  * `need`, `skip` or `copyTo`.
  */
 export class ByteReader {
   readonly name: string;
-  /** Octets in all, where the input knows. */
+  /** Bytes in all, where the input knows. */
   readonly size: number | undefined;
   /** True when `skip` jumps instead of reading. */
   readonly seekable: boolean;
@@ -36,12 +36,12 @@ export class ByteReader {
   readonly #exact: boolean;
   #buffer: Uint8Array;
   #view: DataView;
-  /** Window octets [#head, #tail) are filled and not yet consumed. */
+  /** Window bytes [#head, #tail) are filled and not yet consumed. */
   #head = 0;
   #tail = 0;
   #position: number;
   #ended = false;
-  /** Octets the next fill asks for: doubles while reading goes on in order, falls back after a jump. */
+  /** Bytes the next fill asks for: doubles while reading goes on in order, falls back after a jump. */
   #ahead = MIN_WINDOW;
   readonly #window: number;
 
@@ -63,12 +63,12 @@ export class ByteReader {
     this.#view = new DataView(this.#buffer.buffer);
   }
 
-  /** Offset in the input of the next octet. */
+  /** Offset in the input of the next byte. */
   get position(): number {
     return this.#position;
   }
 
-  /** Octets at hand without reading. */
+  /** Bytes at hand without reading. */
   get available(): number {
     return this.#tail - this.#head;
   }
@@ -78,12 +78,12 @@ export class ByteReader {
     return this.#view;
   }
 
-  /** Index in `view` of the next octet. */
+  /** Index in `view` of the next byte. */
   get at(): number {
     return this.#head;
   }
 
-  /** Makes `count` octets available. False when the input ends before: `available` says what there is. */
+  /** Makes `count` bytes available. False when the input ends before: `available` says what there is. */
   need(count: number): MaybePromise<boolean> {
     if (this.#tail - this.#head >= count) return true;
     return this.#fill(count);
@@ -128,12 +128,12 @@ export class ByteReader {
     this.#tail = kept;
   }
 
-  /** The next `count` octets without consuming them; `need(count)` must have said true. */
+  /** The next `count` bytes without consuming them; `need(count)` must have said true. */
   peek(count: number): Uint8Array {
     return this.#buffer.subarray(this.#head, this.#head + Math.min(count, this.available));
   }
 
-  /** Consumes and returns the next `count` octets; `need(count)` must have said true. */
+  /** Consumes and returns the next `count` bytes; `need(count)` must have said true. */
   take(count: number): Uint8Array {
     const bytes = this.peek(count);
     this.#head += bytes.length;
@@ -141,7 +141,7 @@ export class ByteReader {
     return bytes;
   }
 
-  /** Passes over `count` octets. Returns how many the input really had. */
+  /** Passes over `count` bytes. Returns how many the input really had. */
   skip(count: number): MaybePromise<number> {
     const atHand = Math.min(count, this.available);
     this.#head += atHand;
@@ -177,7 +177,7 @@ export class ByteReader {
   }
 
   /**
-   * Fills `into` with the next octets, straight from the input where the window is empty.
+   * Fills `into` with the next bytes, straight from the input where the window is empty.
    * Returns how many the input really had.
    */
   async readInto(into: Uint8Array): Promise<number> {
@@ -193,7 +193,7 @@ export class ByteReader {
     return done;
   }
 
-  /** Moves `count` octets into a sink, a window at a time. Returns how many the input really had. */
+  /** Moves `count` bytes into a sink, a window at a time. Returns how many the input really had. */
   async copyTo(sink: ByteSink, count: number): Promise<number> {
     let copied = 0;
     while (copied < count) {

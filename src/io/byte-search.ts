@@ -1,7 +1,7 @@
-/** Index of the first place of a pattern (of one octet or more) at or behind `from`; -1 when there is none. */
-export type OctetSearch = (bytes: Uint8Array, pattern: Uint8Array, from: number) => number;
+/** Index of the first place of a pattern (of one byte or more) at or behind `from`; -1 when there is none. */
+export type ByteSearch = (bytes: Uint8Array, pattern: Uint8Array, from: number) => number;
 
-let search: OctetSearch = (bytes, pattern, from) => {
+let search: ByteSearch = (bytes, pattern, from) => {
   const first = pattern[0] ?? 0;
   for (let at = bytes.indexOf(first, from); at >= 0; at = bytes.indexOf(first, at + 1)) {
     let i = 1;
@@ -12,11 +12,11 @@ let search: OctetSearch = (bytes, pattern, from) => {
 };
 
 /** Puts a faster implementation in place, such as a platform's own. */
-export function installOctetSearch(faster: OctetSearch): void {
+export function installByteSearch(faster: ByteSearch): void {
   search = faster;
 }
 
-/** See OctetSearch. */
-export function indexOfOctets(bytes: Uint8Array, pattern: Uint8Array, from: number): number {
+/** See ByteSearch. */
+export function indexOfBytes(bytes: Uint8Array, pattern: Uint8Array, from: number): number {
   return search(bytes, pattern, from);
 }

@@ -1,12 +1,12 @@
 import type { MaybePromise } from "./byte-source.js";
 
-/** Takes octets in order. `write` has done with `bytes` when it returns (or its promise resolves). */
+/** Takes bytes in order. `write` has done with `bytes` when it returns (or its promise resolves). */
 export interface ByteSink {
   readonly name: string;
   write(bytes: Uint8Array): MaybePromise<void>;
 }
 
-/** Takes octets at any offset; what is never written reads as zeros (a hole where the file system has them). */
+/** Takes bytes at any offset; what is never written reads as zeros (a hole where the file system has them). */
 export interface RandomSink extends ByteSink {
   writeAt(offset: number, bytes: Uint8Array): MaybePromise<void>;
   /** Sets the final size, so that holes at the end count. */
@@ -17,7 +17,7 @@ export function isRandomSink(sink: ByteSink): sink is RandomSink {
   return "writeAt" in sink;
 }
 
-/** A sink that keeps all octets in memory: for tests, small outputs and the browser. */
+/** A sink that keeps all bytes in memory: for tests, small outputs and the browser. */
 export class MemorySink implements ByteSink {
   readonly name: string;
   #parts: Uint8Array[] = [];
@@ -36,7 +36,7 @@ export class MemorySink implements ByteSink {
     this.#length += bytes.length;
   }
 
-  /** All octets written so far. */
+  /** All bytes written so far. */
   bytes(): Uint8Array {
     const all = new Uint8Array(this.#length);
     let at = 0;

@@ -3,20 +3,20 @@ import { UsageError } from "./errors.js";
 /** A value at hand, or a promise of it: hot paths stay synchronous, callers check `instanceof Promise`. */
 export type MaybePromise<T> = T | Promise<T>;
 
-/** Octets from `offset` on of a file that this process has open, for another of its threads to read. */
+/** Bytes from `offset` on of a file that this process has open, for another of its threads to read. */
 export interface FilePlace {
   readonly fd: number;
   readonly offset: number;
 }
 
-/** Random access to octets. Anyone can supply one: two facts and a function. */
+/** Random access to bytes. Anyone can supply one: two facts and a function. */
 export interface ByteSource {
   /** For messages: a path, `fd 5`, a Blob's name. */
   readonly name: string;
-  /** Octets in all. */
+  /** Bytes in all. */
   readonly size: number;
   /**
-   * Fills `into` from `offset` on. Returns the octets read: less than `into.length` only at the end.
+   * Fills `into` from `offset` on. Returns the bytes read: less than `into.length` only at the end.
    * A small read may be answered at once, a large one usually by a promise.
    */
   read(offset: number, into: Uint8Array): MaybePromise<number>;
@@ -24,10 +24,10 @@ export interface ByteSource {
   readonly file?: FilePlace | undefined;
 }
 
-/** Octets in order, once: a pipe, a socket, a decompressor. */
+/** Bytes in order, once: a pipe, a socket, a decompressor. */
 export interface ByteStream {
   readonly name: string;
-  /** Reads at least one octet into `into`, or returns 0 at the end. */
+  /** Reads at least one byte into `into`, or returns 0 at the end. */
   read(into: Uint8Array): MaybePromise<number>;
 }
 
@@ -42,7 +42,7 @@ export function needSource(input: ByteSource | ByteStream, what: string): ByteSo
   throw new UsageError(`${what} must be a file that can be read at any offset`, { source: input.name });
 }
 
-/** A source over octets in memory. */
+/** A source over bytes in memory. */
 export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
   return {
     name,
@@ -55,7 +55,7 @@ export function bytesSource(bytes: Uint8Array, name = "memory"): ByteSource {
   };
 }
 
-/** The octets [start, start + size) of another source as a source of its own. */
+/** The bytes [start, start + size) of another source as a source of its own. */
 export function sliceSource(source: ByteSource, start: number, size: number): ByteSource {
   const length = Math.max(0, Math.min(size, source.size - start));
   const { file } = source;
@@ -89,7 +89,7 @@ export function streamOf(source: ByteSource, start = 0): ByteStream {
   };
 }
 
-/** Reads exactly `into.length` octets or says how many there were. */
+/** Reads exactly `into.length` bytes or says how many there were. */
 export async function readFully(source: ByteSource, offset: number, into: Uint8Array): Promise<number> {
   let done = 0;
   while (done < into.length) {

@@ -2,7 +2,7 @@
 export interface Place {
   /** Name of the input: a path, `-`, `fd 5`, `pid:123`. */
   readonly source?: string;
-  /** Octets from the start of the input. */
+  /** Bytes from the start of the input. */
   readonly offset?: number;
   /** Ordinal of the record, chunk or section, as the format counts them, with its type's name. */
   readonly record?: string;
@@ -29,7 +29,7 @@ export class FormatError extends GuestscopeError {}
 
 /** The input ends before a structure that it announced. */
 export class TruncatedError extends FormatError {
-  /** Octets that the structure still lacked. */
+  /** Bytes that the structure still lacked. */
   readonly missing: number;
 
   constructor(code: string, message: string, missing: number, place: Place = {}) {

@@ -1,13 +1,13 @@
 import { type ByteSource, type ByteStream, isByteSource, readFully } from "./byte-source.js";
 
-/** An input whose first octets are known: a stream gives them once more before it goes on. */
+/** An input whose first bytes are known: a stream gives them once more before it goes on. */
 export interface PeekedInput<Input> {
-  /** The first octets, fewer than were asked for when the input is shorter. */
+  /** The first bytes, fewer than were asked for when the input is shorter. */
   readonly head: Uint8Array;
   readonly input: Input;
 }
 
-/** Looks at the first `size` octets of an input; of a stream no others are taken. */
+/** Looks at the first `size` bytes of an input; of a stream no others are taken. */
 export async function peekHead<Input extends ByteSource | ByteStream>(
   input: Input,
   size: number,

@@ -67,7 +67,7 @@ export class SpoolWriter {
   readonly #spool: Spool;
   #buffer = new Uint8Array(BUFFER);
   #other = new Uint8Array(BUFFER);
-  /** Offset in the spool of the buffer's first octet, and octets in it. */
+  /** Offset in the spool of the buffer's first byte, and bytes in it. */
   #start = 0;
   #fill = 0;
   #flying: Promise<void> | undefined;
@@ -79,7 +79,7 @@ export class SpoolWriter {
     this.#spool = spool;
   }
 
-  /** A piece of a buffer for up to `length` octets at `offset`, to be filled whole before the next call. */
+  /** A piece of a buffer for up to `length` bytes at `offset`, to be filled whole before the next call. */
   async room(offset: number, length: number): Promise<Uint8Array> {
     if (this.#fill > 0 && (offset !== this.#start + this.#fill || this.#fill === BUFFER)) await this.#send();
     if (this.#fill === 0) this.#start = offset;
@@ -96,7 +96,7 @@ export class SpoolWriter {
     }
   }
 
-  /** Whether octets of [offset, offset + length) are not in the spool yet. */
+  /** Whether bytes of [offset, offset + length) are not in the spool yet. */
   isPending(offset: number, length: number): boolean {
     const end = offset + length;
     return (

@@ -23,7 +23,7 @@ export function wordsOf(bytes: Uint8Array): Int32Array {
   return new Int32Array(bytes.buffer, whole === 0 ? 0 : bytes.byteOffset, whole);
 }
 
-/** Whether octets [from, to), `from` a multiple of 4, are all zero; `words` are those of `bytes`. */
+/** Whether bytes [from, to), `from` a multiple of 4, are all zero; `words` are those of `bytes`. */
 export function isZero(bytes: Uint8Array, words: Int32Array, from = 0, to: number = bytes.length): boolean {
   const last = Math.min(to >> 2, words.length);
   const first = Math.min(from >> 2, last);

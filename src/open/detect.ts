@@ -4,14 +4,14 @@ import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { FormatError } from "../io/errors.js";
 import { xenStream } from "../xen/stream/format.js";
 
-/** An input with its format: `input` starts at the first octet, whatever detection had to read. */
+/** An input with its format: `input` starts at the first byte, whatever detection had to read. */
 export interface Detected<Input> {
   readonly format: InputFormat;
   readonly input: Input;
 }
 
 /**
- * Finds out what an input is by its first octets. A stream is read no further than HEAD_SIZE, and what was read
+ * Finds out what an input is by its first bytes. A stream is read no further than HEAD_SIZE, and what was read
  * comes again from the stream in the answer.
  * @throws FormatError `open/empty`, `open/compressed` (with how to unpack it) or `open/unknown`
  */
@@ -29,7 +29,7 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   return { format, input: whole };
 }
 
-/** The format of an input that begins with `head`, HEAD_SIZE octets if it has them. */
+/** The format of an input that begins with `head`, HEAD_SIZE bytes if it has them. */
 export async function findFormat(
   head: Uint8Array,
   formats?: readonly InputFormat[],

@@ -9,7 +9,7 @@ export interface EmulatorInspection {
   readonly emulator: string;
   readonly index: number;
   readonly offset: number;
-  readonly octets: number;
+  readonly bytes: number;
   readonly state?: QevmInspection;
 }
 
@@ -27,7 +27,7 @@ export async function withEmulatorStates(
   const found = inspection as XenStreamInspection;
   const emulators: EmulatorInspection[] = [];
   for (const emulator of found.emulators) {
-    const state = sliceSource(input, emulator.offset, emulator.octets);
+    const state = sliceSource(input, emulator.offset, emulator.bytes);
     const head = new Uint8Array(QEVM_HEAD);
     const whole = (await readFully(state, 0, head)) === head.length;
     if (!whole || !isQevm(head)) {

@@ -103,7 +103,7 @@ function isLayout(value: unknown): value is DescribedLayout {
 export function layoutMismatch(layout: DescribedLayout): string | undefined {
   const stated = STATED_SIZES[layout.name];
   const added = layout.fields.reduce((sum, field) => sum + field.size, 0);
-  if (added !== layout.size) return `fields take ${added} octets, declared are ${layout.size}`;
-  if (stated !== undefined && stated !== layout.size) return `${layout.size} octets, expected are ${stated}`;
+  if (added !== layout.size) return `fields take ${added} bytes, declared are ${layout.size}`;
+  if (stated !== undefined && stated !== layout.size) return `${layout.size} bytes, expected are ${stated}`;
   return undefined;
 }

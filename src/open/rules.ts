@@ -18,7 +18,7 @@ export const OPEN_RULES = rules({
     code: "open/empty",
     severity: "error",
     spec: "any input",
-    explanation: "The input has no octet. A save that failed at once leaves such a file.",
+    explanation: "The input has no byte. A save that failed at once leaves such a file.",
   },
   compressed: {
     code: "open/compressed",
@@ -31,7 +31,7 @@ export const OPEN_RULES = rules({
     code: "open/unknown",
     severity: "error",
     spec: "any input",
-    explanation: "The first octets are of no format known here; the message says what they look like.",
+    explanation: "The first bytes are of no format known here; the message says what they look like.",
   },
 });
 

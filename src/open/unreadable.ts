@@ -51,10 +51,10 @@ export function describeUnreadable(head: Uint8Array, name: string): { code: stri
   if (start.startsWith("ustar", TAR_MAGIC_AT)) {
     return { code: "open/unknown", message: "looks like a tar archive: unpack it first" };
   }
-  if (head.every((octet) => octet === 0)) {
-    return { code: "open/unknown", message: `starts with ${head.length} zero octets: no format does` };
+  if (head.every((byte) => byte === 0)) {
+    return { code: "open/unknown", message: `starts with ${head.length} zero bytes: no format does` };
   }
   if (/^[\t\n\r\x20-\x7e]+$/.test(start)) return { code: "open/unknown", message: "looks like a text" };
-  const octets = Array.from(head.subarray(0, 16), (octet) => octet.toString(16).padStart(2, "0")).join(" ");
-  return { code: "open/unknown", message: `no known format starts with ${octets}` };
+  const bytes = Array.from(head.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return { code: "open/unknown", message: `no known format starts with ${bytes}` };
 }

@@ -6,7 +6,7 @@ import type { AddressRange } from "./writer.js";
 
 /** A run of guest memory and where its contents go in the output. */
 export interface PlacedRun extends AddressRange {
-  /** Octets from the start of the output. */
+  /** Bytes from the start of the output. */
   readonly offset: number;
 }
 
@@ -15,7 +15,7 @@ const PAGE = 4096;
 const SHORTEST_HOLE = 64 << 10;
 const ZEROS = new Uint8Array(1 << 20);
 
-/** Output at growing offsets: holes where the sink has them, zeros written where it takes octets in order only. */
+/** Output at growing offsets: holes where the sink has them, zeros written where it takes bytes in order only. */
 export class Placer {
   readonly #sink: ByteSink;
   readonly #random: RandomSink | undefined;
@@ -37,7 +37,7 @@ export class Placer {
     }
   }
 
-  /** Ends the output at `size` octets. */
+  /** Ends the output at `size` bytes. */
   async finish(size: number): Promise<void> {
     if (this.#random === undefined) await this.#fillTo(size);
     else await this.#random.truncate(size);

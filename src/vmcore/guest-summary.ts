@@ -21,13 +21,13 @@ function withoutNote(registers: NonNullable<Vcpu["registers"]>): RegisterSummary
 export interface GuestSummary {
   readonly arch: string;
   readonly origin: string;
-  /** Octets of each kind. */
+  /** Bytes of each kind. */
   readonly memory: MemoryTotals;
   /** Memory that exists, whether its contents are here or not, as it lies; `regionsLeftOut` more follow. */
   readonly regions: readonly { readonly start: number; readonly end: number }[];
   readonly regionsLeftOut: number;
-  /** Octets that the input lacks, by reason. */
-  readonly absent: readonly { readonly reason: string; readonly octets: number }[];
+  /** Bytes that the input lacks, by reason. */
+  readonly absent: readonly { readonly reason: string; readonly bytes: number }[];
   readonly vcpus: readonly VcpuSummary[];
   readonly software?: Software;
   /** VMCOREINFO's text. */
@@ -66,7 +66,7 @@ export async function summarizeGuest(guest: GuestImage): Promise<GuestSummary> {
     memory: memoryTotals(guest.memory),
     regions,
     regionsLeftOut: leftOut,
-    absent: Array.from(absent, ([reason, octets]) => ({ reason, octets })),
+    absent: Array.from(absent, ([reason, bytes]) => ({ reason, bytes })),
     vcpus: guest.vcpus.map(({ id, registers, caveat }) => ({
       id,
       ...(registers === undefined ? {} : { registers: withoutNote(registers) }),

@@ -13,10 +13,10 @@ export type RawNote = Pick<ElfNote, "name" | "type" | "descriptor">;
 const QEMU_VERSION = 1;
 const SPEC_QEMU = "QEMU dump, QEMUCPUState";
 
-/** QEMU's note begins so; ten segments and QEMU_TAIL follow: 440 octets in all. */
+/** QEMU's note begins so; ten segments and QEMU_TAIL follow: 440 bytes in all. */
 export const QEMU_HEAD = layout("QEMUCPUState", SPEC_QEMU, {
   version: u32("1"),
-  size: u32("octets of the whole"),
+  size: u32("bytes of the whole"),
   rax: u64big(""),
   rbx: u64big(""),
   rcx: u64big(""),
@@ -40,7 +40,7 @@ export const QEMU_HEAD = layout("QEMUCPUState", SPEC_QEMU, {
 /** A segment register within QEMU's note. */
 export const QEMU_SEGMENT = layout("QEMUCPUSegment", SPEC_QEMU, {
   selector: u32(""),
-  limit: u32("octets"),
+  limit: u32("bytes"),
   flags: u32("high word of the descriptor"),
   pad: u32("0"),
   base: u64big(""),
@@ -69,7 +69,7 @@ export const vmcoreInfoNote = (text: string): RawNote => ({
   descriptor: latin1Bytes(text),
 });
 
-/** What makedumpfile says it erased (`-x`), a line each: those octets are no longer the guest's. */
+/** What makedumpfile says it erased (`-x`), a line each: those bytes are no longer the guest's. */
 export function erasedLines(text: string): readonly string[] {
   const lines = text.replace(/\0+$/, "").split("\n");
   return lines.map((line) => line.trim()).filter((line) => line !== "");
@@ -120,7 +120,7 @@ export function guestNotes(guest: GuestImage): RawNote[] {
   return notes;
 }
 
-/** The descriptor of QEMU's note: 440 octets, always little endian. */
+/** The descriptor of QEMU's note: 440 bytes, always little endian. */
 export function encodeQemu(registers: X86Registers): Uint8Array {
   const bytes = new Uint8Array(QEMU_SIZE);
   const view = viewOf(bytes);
@@ -166,7 +166,7 @@ export function decodeVcpus(notes: readonly RawNote[], arch: Architecture): Vcpu
   });
 }
 
-/** Registers of QEMU's note (at least 440 octets). */
+/** Registers of QEMU's note (at least 440 bytes). */
 export function decodeQemu(descriptor: Uint8Array): X86Registers {
   const view = viewOf(descriptor);
   const { version: _version, size: _size, ...general } = QEMU_HEAD.read(view, 0, "little");

@@ -6,7 +6,7 @@ import type { ByteSource } from "../io/byte-source.js";
 export interface MemorySegment {
   readonly physical: number;
   readonly offset: number;
-  /** Octets in the file as announced, and what the file really has of them. */
+  /** Bytes in the file as announced, and what the file really has of them. */
   readonly fileSize: number;
   readonly there: number;
   readonly memorySize: number;

@@ -5,7 +5,7 @@ import type { ByteSink } from "../io/byte-sink.js";
 export type WriterId = "elf" | "kdump" | "raw" | "lime" | "xen-core";
 
 export interface AddressRange {
-  /** Guest-physical, octets. */
+  /** Guest-physical, bytes. */
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
@@ -20,11 +20,11 @@ export interface WriteOptions {
   readonly level?: number;
   /** Worker threads, for formats that compress. */
   readonly threads?: number;
-  /** Told now and then how many octets of guest memory are done, of how many. */
+  /** Told now and then how many bytes of guest memory are done, of how many. */
   readonly progress?: (done: number, total: number) => void;
 }
 
-/** What a writer did, in octets of guest memory. */
+/** What a writer did, in bytes of guest memory. */
 export interface WriteReport {
   /** Memory whose contents are in the output (all-zero pages among it count here when the source held them). */
   readonly present: number;
@@ -34,7 +34,7 @@ export interface WriteReport {
   readonly absent: number;
   /** by region and reason. */
   readonly missing: readonly MemoryRange[];
-  /** Octets of the output, holes included. */
+  /** Bytes of the output, holes included. */
   readonly size: number;
 }
 

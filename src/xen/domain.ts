@@ -32,7 +32,7 @@ export interface XenGuestParts {
   readonly source: string;
   readonly hypervisor?: string | undefined;
   readonly type: "HVM" | "PV";
-  /** Octets of a PV guest's word. */
+  /** Bytes of a PV guest's word. */
   readonly guestWidth?: 4 | 8 | undefined;
   readonly memory: PageMap;
   /** xl's configuration of the domain: JSON or its own syntax. */

@@ -4,7 +4,7 @@ import {
   array,
   inOrder,
   layout,
-  octets,
+  bytes,
   readU64,
   text,
   u16,
@@ -23,7 +23,7 @@ const SAMPLE = layout("sample", "no specification", {
   c: inOrder("big", u32("always big endian")),
   d: u64("length"),
   e: u64big("register"),
-  f: octets(3, "raw"),
+  f: bytes(3, "raw"),
   g: text(4, "name"),
   h: array(u16("element"), 2, "pair"),
 });
@@ -38,13 +38,13 @@ describe("layout", () => {
       ["c", 3, "u32 big endian"],
       ["d", 7, "u64"],
       ["e", 15, "u64"],
-      ["f", 23, "octets[3]"],
+      ["f", 23, "bytes[3]"],
       ["g", 26, "text[4]"],
       ["h", 30, "u16[2]"],
     ]);
   });
 
-  it("writes known octets in both orders", () => {
+  it("writes known bytes in both orders", () => {
     const value = {
       a: 1,
       b: 0x0203,

@@ -40,7 +40,7 @@ async function reportOfPage(bundle: string, save: Uint8Array): Promise<string> {
   const files: Readonly<Record<string, [type: string, body: string | Uint8Array]>> = {
     "/": ["text/html", `<!doctype html><script type="module" src="/bundle.js"></script>`],
     "/bundle.js": ["text/javascript", bundle],
-    "/save": ["application/octet-stream", save],
+    "/save": ["application/byte-stream", save],
   };
   const { promise, resolve } = withResolvers<string>();
   const server = http.createServer((request, response) => {

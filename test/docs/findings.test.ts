@@ -25,7 +25,7 @@ describe("structures", () => {
     const [layout] = LAYOUTS.libxc ?? [];
     expect(layout).toBeDefined();
     if (layout === undefined) return;
-    expect(layoutMismatch({ ...layout, size: layout.size + 1 })).toMatch(/octets/);
-    expect(layoutMismatch({ ...layout, fields: layout.fields.slice(1) })).toMatch(/octets/);
+    expect(layoutMismatch({ ...layout, size: layout.size + 1 })).toMatch(/bytes/);
+    expect(layoutMismatch({ ...layout, fields: layout.fields.slice(1) })).toMatch(/bytes/);
   });
 });

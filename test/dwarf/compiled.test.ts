@@ -130,7 +130,7 @@ async function check(program: string): Promise<DebugInfo> {
   return info;
 }
 
-/** Changes every octet of a section that only helps to find: what is found stays the same, or an error tells why not. */
+/** Changes every byte of a section that only helps to find: what is found stays the same, or an error tells why not. */
 async function damageSection(program: string, name: string): Promise<void> {
   const bytes = fs.readFileSync(program);
   const section = await (await ElfFile.open(openFile(program))).section(name);

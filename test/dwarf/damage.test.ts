@@ -118,7 +118,7 @@ describe("damaged DWARF", () => {
     { version: 5, is64: false, addressSize: 8 },
     { version: 3, is64: true, addressSize: 4 },
   ]) {
-    it(`every octet of version ${shape.version} changed in several ways`, async () => {
+    it(`every byte of version ${shape.version} changed in several ways`, async () => {
       const whole = elfWith(program("little", shape), "little", 64);
       for (let at = 0; at < whole.length; at += 1) {
         for (const value of [0, 0x7f, 0x80, 0xff, (whole[at] ?? 0) ^ 1]) {
@@ -164,7 +164,7 @@ describe("damaged DWARF", () => {
     },
   ];
 
-  it("every form is passed over, and every octet changed", async () => {
+  it("every form is passed over, and every byte changed", async () => {
     const whole = elfWith([unitOf(...everyForm)], "little", 64);
     const info = await open(whole);
     expect(info.variable("counter")).toMatchObject({ address: 0x4010n, type: { kind: "base" } });

@@ -1,7 +1,7 @@
 import type { ByteOrder } from "../../src/binary/layout.js";
 import * as dw from "../../src/dwarf/constants.js";
 
-/** Octets in the making, with labels that may be referred to before they are set. */
+/** Bytes in the making, with labels that may be referred to before they are set. */
 export class Assembler {
   readonly order: ByteOrder;
   readonly #bytes: number[] = [];
@@ -75,7 +75,7 @@ export class Assembler {
   }
 }
 
-/** An attribute: which, how it is written, and its value (a label for references, octets for blocks). */
+/** An attribute: which, how it is written, and its value (a label for references, bytes for blocks). */
 export type AttributeDescription = readonly [
   attribute: number,
   form: number,

@@ -191,7 +191,7 @@ describe("process memory", () => {
     expect(await core.read(0x1000, new Uint8Array(0x1000))).toBe(0xc00);
   });
 
-  it("overlapping segments: the lower one keeps its octets", async () => {
+  it("overlapping segments: the lower one keeps its bytes", async () => {
     const segments = [
       { type: PT_LOAD, vaddr: 0x1800n, data: fill(0x1000, 2) },
       { type: PT_LOAD, vaddr: 0x1000n, data: fill(0x1000, 1) },

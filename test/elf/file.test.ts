@@ -90,7 +90,7 @@ describe("ELF files", () => {
       expect(await elf.debugAltLink()).toEqual({ name: "alt", buildId: "dead" });
     });
 
-    it(`${bits}-bit ${order} endian: every octet changed, cut anywhere`, async () => {
+    it(`${bits}-bit ${order} endian: every byte changed, cut anywhere`, async () => {
       const useAll = async (bytes: Uint8Array): Promise<void> => {
         try {
           const elf = await open(bytes);
@@ -200,7 +200,7 @@ describe("notes", () => {
   it("what is written is read", () => {
     for (const order of ["little", "big"] as const) {
       const area = concat(
-        encodeNote("CORE", 1, text("twelve octet"), order),
+        encodeNote("CORE", 1, text("twelve byte"), order),
         encodeNote("VMCOREINFO", 0, text("odd"), order),
         encodeNote("", 7, new Uint8Array(0), order),
       );
@@ -208,7 +208,7 @@ describe("notes", () => {
       expect(
         notes.map(({ name, type, descriptor }) => [name, type, new TextDecoder().decode(descriptor)]),
       ).toEqual([
-        ["CORE", 1, "twelve octet"],
+        ["CORE", 1, "twelve byte"],
         ["VMCOREINFO", 0, "odd"],
         ["", 7, ""],
       ]);
@@ -217,7 +217,7 @@ describe("notes", () => {
   });
 
   it("a note that goes beyond the end", () => {
-    const area = encodeNote("CORE", 1, text("twelve octet"), "little");
+    const area = encodeNote("CORE", 1, text("twelve byte"), "little");
     expect(() => [...readNotes(area.subarray(0, 24), "little", { source: "file", offset: 8 })]).toThrow(
       expect.objectContaining({ code: "elf/note/size", place: expect.objectContaining({ offset: 8 }) }),
     );

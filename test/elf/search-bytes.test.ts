@@ -1,10 +1,10 @@
 import * as fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { findOctets, findStrings, findValues } from "../../src/elf/search-bytes.js";
+import { findBytes, findStrings, findValues } from "../../src/elf/search-bytes.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
 
-/** Few different octets, so that patterns lie there often and overlap. */
-const octets = (maxLength: number): fc.Arbitrary<Uint8Array> =>
+/** Few different bytes, so that patterns lie there often and overlap. */
+const bytes = (maxLength: number): fc.Arbitrary<Uint8Array> =>
   fc.array(fc.nat(2), { maxLength }).map((list) => Uint8Array.from(list));
 
 const naive = (bytes: Uint8Array, pattern: Uint8Array, start: number, end: number): number[] =>
@@ -19,18 +19,18 @@ describe.each(["everywhere", "in Node"])("searches %s", (where) => {
 
   it("find every place of a pattern, as long as it may be", () => {
     fc.assert(
-      fc.property(octets(300), octets(12), fc.nat(40), fc.nat(300), (bytes, pattern, start, room) => {
+      fc.property(bytes(300), bytes(12), fc.nat(40), fc.nat(300), (bytes, pattern, start, room) => {
         const end = Math.min(bytes.length, start + room);
         const expected = pattern.length === 0 ? [] : naive(bytes, pattern, start, end);
-        expect([...findOctets(bytes, pattern, start, end)]).toEqual(expected);
+        expect([...findBytes(bytes, pattern, start, end)]).toEqual(expected);
       }),
     );
   });
 
-  it("find numbers of four octets, few or many, in either order", () => {
+  it("find numbers of four bytes, few or many, in either order", () => {
     const values = fc.uniqueArray(fc.integer({ min: 0, max: 0x0202_0202 }), { maxLength: 100 });
     fc.assert(
-      fc.property(octets(300), values, fc.boolean(), (bytes, extra, little) => {
+      fc.property(bytes(300), values, fc.boolean(), (bytes, extra, little) => {
         const view = new DataView(bytes.buffer);
         const there = bytes.length < 8 ? [] : [view.getUint32(1, little), view.getUint32(4, little)];
         const wanted = new Set([...extra, ...there]);

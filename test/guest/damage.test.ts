@@ -39,7 +39,7 @@ describe("memory without its damaged pages", () => {
   it("lacks those pages and no others, with their reason", async () => {
     const bad = new Set([0, 1, 777, 2999, 4000, 4009]);
     const guest = await withoutDamage(guestWith(bad));
-    expect(guest.warnings).toEqual(["before", `${6 * PAGE} octets of memory are damaged in the input`]);
+    expect(guest.warnings).toEqual(["before", `${6 * PAGE} bytes of memory are damaged in the input`]);
     const absent = Array.from(guest.memory.ranges()).filter(({ presence }) => presence === "absent");
     const frames = absent.map(({ start, end, reason }) => [start / PAGE, end / PAGE, reason]);
     const reason = "damaged (test/bad)";

@@ -9,7 +9,7 @@ import { FormatError, TruncatedError } from "../../src/io/errors.js";
 const PAGE = 64;
 const SOURCE = Uint8Array.from({ length: 40_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
 
-/** Contents of a decoded page: all octets the token's low octet, but the first, which counts tokens' high part. */
+/** Contents of a decoded page: all bytes the token's low byte, but the first, which counts tokens' high part. */
 const decodedPage = (token: number): Uint8Array => {
   const page = new Uint8Array(PAGE).fill(token & 0xff);
   page[0] = token >> 8;
@@ -87,7 +87,7 @@ function build(
   return { map, model };
 }
 
-/** The model's octets from `gpa` on, up to what is not there. */
+/** The model's bytes from `gpa` on, up to what is not there. */
 function modelRead(model: Model, gpa: number, length: number): Uint8Array {
   const out: number[] = [];
   for (let at = gpa; at < gpa + length; at += 1) {
@@ -151,7 +151,7 @@ describe("page map", () => {
         async (steps, start, span) => {
           const { map, model } = build(steps, source);
           let last = start;
-          let octets = 0;
+          let total = 0;
           for await (const piece of map.pieces(start, start + span)) {
             expect(piece.gpa).toBeGreaterThanOrEqual(last);
             expect(piece.length).toBeGreaterThan(0);
@@ -160,7 +160,7 @@ describe("page map", () => {
             const bytes = piece.bytes ?? new Uint8Array(piece.length);
             expect(bytes.length).toBe(piece.length);
             expect(Buffer.compare(bytes, modelRead(model, piece.gpa, piece.length))).toBe(0);
-            octets += piece.length;
+            total += piece.length;
           }
           let wanted = 0;
           for (const [frame, page] of model) {
@@ -168,7 +168,7 @@ describe("page map", () => {
             const from = Math.max(start, frame * PAGE);
             wanted += Math.max(0, Math.min(start + span, (frame + 1) * PAGE) - from);
           }
-          expect(octets).toBe(wanted);
+          expect(total).toBe(wanted);
         },
       ),
     );
@@ -258,7 +258,7 @@ describe("page map", () => {
     if (start !== 0 && start !== 5) expect(await map.read(start, new Uint8Array(1))).toBe(0);
   });
 
-  it("between two octets there is none", async () => {
+  it("between two bytes there is none", async () => {
     const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
     map.set(0, 4, 0);
     expect(await map.read(0.5, new Uint8Array(1))).toBe(0);

@@ -97,7 +97,7 @@ describe("ByteReader", () => {
     );
   });
 
-  it("takes no octet more than asked for from a shared stream", async () => {
+  it("takes no byte more than asked for from a shared stream", async () => {
     const stream = choppy(counting(10_000), [100_000]);
     const reader = new ByteReader(stream, { exact: true });
     await reader.need(10);
@@ -117,13 +117,13 @@ describe("ByteReader", () => {
   });
 
   it("jumps over what it skips in a source", async () => {
-    let octets = 0;
+    let read = 0;
     const bytes = counting(1 << 20);
     const inner = bytesSource(bytes);
     const source = {
       name: "counted",
       size: inner.size,
-      read: (at: number, into: Uint8Array) => ((octets += into.length), inner.read(at, into)),
+      read: (at: number, into: Uint8Array) => ((read += into.length), inner.read(at, into)),
     };
     const reader = new ByteReader(source);
     for (let i = 0; i < 8; i += 1) {
@@ -131,7 +131,7 @@ describe("ByteReader", () => {
       reader.take(16);
       await reader.skip(100_000);
     }
-    expect(octets).toBeLessThan(100_000);
+    expect(read).toBeLessThan(100_000);
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { isZero, wordsOf } from "../../src/io/zeros.js";
 
 describe("zeros", () => {
-  it("are found wherever octets start, and one that is not", () => {
+  it("are found wherever bytes start, and one that is not", () => {
     fc.assert(
       fc.property(
         fc.nat(7),
@@ -17,7 +17,7 @@ describe("zeros", () => {
           const bytes = all.subarray(start, start + length);
           const from = Math.min(quarter * 4, length);
           const to = Math.min(from + rest, length);
-          const zero = bytes.subarray(from, to).every((octet) => octet === 0);
+          const zero = bytes.subarray(from, to).every((byte) => byte === 0);
           expect(isZero(bytes, wordsOf(bytes), from, to)).toBe(zero);
         },
       ),

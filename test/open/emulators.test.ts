@@ -31,7 +31,7 @@ describe("QEMU's state without footers or description", () => {
     Uint8Array.from([...Array.from("QEVM", (c) => c.charCodeAt(0)), ...be32(3), ...parts.flat(), 0]);
 
   it("is cut into its sections where heads stand", async () => {
-    // the data hold the octet that begins a section, and a head with a number of the past
+    // the data hold the byte that begins a section, and a head with a number of the past
     const tricky = [4, 4, 0, 4, ...section(0, "past", [])];
     const found = await inspectStream(
       bytesSource(blob(section(0, "timer", tricky), section(3, "cpu", [1, 2, 3]), section(4, "port92", [0]))),

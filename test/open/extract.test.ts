@@ -18,7 +18,7 @@ const unpack = (name: string): Uint8Array =>
   new Uint8Array(zlib.gunzipSync(fs.readFileSync(path.join(fixtures, name))));
 const cut = (bytes: Uint8Array, part: number): Uint8Array => bytes.subarray(0, bytes.length * part);
 
-/** Runs `extract` on octets; the output's path is new each time. */
+/** Runs `extract` on bytes; the output's path is new each time. */
 let runs = 0;
 function extract(input: Uint8Array, ...options: readonly string[]): Run & { readonly out: string } {
   runs += 1;
@@ -79,7 +79,7 @@ describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged 
       const { absent, missing, warnings } = JSON.parse(taken.stdout) as ExtractDocument;
       expect(absent).toBeGreaterThan(0);
       expect(missing.length + warnings.length).toBeGreaterThan(1);
-      // no octet that the whole input does not have there as well
+      // no byte that the whole input does not have there as well
       const complete = await openGuest(bytesSource(whole));
       const part = await openGuest(bytesSource(new Uint8Array(fs.readFileSync(taken.out))));
       let same = 0;

@@ -151,7 +151,7 @@ describe.each(NAMES)("a dump of %s by QEMU", (name) => {
   });
 });
 
-it("a sub-header that aligns to 8 octets, as ARM's makedumpfile has it, is told from the packed one", async () => {
+it("a sub-header that aligns to 8 bytes, as ARM's makedumpfile has it, is told from the packed one", async () => {
   const source = await FlattenedSource.open(bytesSource(fixture("arm", "flat")));
   const packed = new Uint8Array(source.size);
   await source.read(0, packed);

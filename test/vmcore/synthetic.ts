@@ -56,7 +56,7 @@ export function syntheticGuest(
   };
 }
 
-/** A random-access sink in memory that knows which octets were written. */
+/** A random-access sink in memory that knows which bytes were written. */
 export class SparseMemorySink implements RandomSink {
   readonly name = "sparse";
   bytes = new Uint8Array(0);

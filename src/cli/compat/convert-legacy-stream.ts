@@ -59,7 +59,7 @@ interface Input {
 }
 
 /**
- * A descriptor is read in order, so that whoever shares it finds it behind the stream's last octet. Where it is a
+ * A descriptor is read in order, so that whoever shares it finds it behind the stream's last byte. Where it is a
  * file it can be read again beside that, and nothing needs spooling.
  */
 function openLegacy(spec: string, waiting: "block" | "yield"): Input {

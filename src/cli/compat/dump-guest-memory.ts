@@ -22,7 +22,7 @@ import { helpText, type OptionSpec, parseOptions } from "./options.js";
 const PROGRAM = "dump-guest-memory";
 const USAGE = `${PROGRAM} [options] CORE FILE [ARCH]`;
 const DESCRIPTION = `Extracts the guest vmcore FILE from CORE, the core of a qemu process, as QEMU's gdb command of
-this name does, octet for octet. ARCH: X86_64, 386, aarch64-be, aarch64-le, s390, ppc64-be, ppc64-le
+this name does, byte for byte. ARCH: X86_64, 386, aarch64-be, aarch64-le, s390, ppc64-be, ppc64-le
 (default: what the program emulates). Where guest memory is not in the core nothing is written; 'guestscope extract'
 can do more.`;
 

@@ -66,7 +66,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const spec = values.get("in") ?? "0";
   const report = new Report(spec);
   try {
-    // a descriptor is shared: it is read in order, and no octet behind the stream's end is taken
+    // a descriptor is shared: it is read in order, and no byte behind the stream's end is taken
     const input = /^\d+$/.test(spec) ? new DescriptorStream(Number(spec), `fd ${spec}`) : openInput(spec);
     const summary = switches.has("verbose") ? new StreamSummary((line) => log.info(line)) : undefined;
     await verifyXenStream(input, report, {

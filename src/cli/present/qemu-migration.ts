@@ -7,7 +7,7 @@ import { vcpuLines } from "./vcpu.js";
 
 /** Rounds and elements shown before the rest is only counted. */
 const MOST_ROUNDS = 12;
-const MOST_OCTETS = 32;
+const MOST_BYTES = 32;
 
 /** A QEMU migration stream, or a libvirt save file around one, as text. */
 export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
@@ -85,7 +85,7 @@ function blockLines({ blocks }: QevmInspection): string[] {
   return tableLines(
     [
       { title: "block" },
-      right("octets"),
+      right("bytes"),
       right("with contents"),
       right("zero"),
       right("missing"),
@@ -137,8 +137,8 @@ function deviceLines({ devices, sections }: QevmInspection, { verbose }: Present
   return sections
     .filter(({ type }) => type === "FULL")
     .map(
-      ({ name, instance, version, size: octets }) =>
-        `${name} ${instance}, version ${version}, ${counted(octets, "octet")}`,
+      ({ name, instance, version, size: bytes }) =>
+        `${name} ${instance}, version ${version}, ${counted(bytes, "byte")}`,
     );
 }
 
@@ -156,10 +156,10 @@ function valueLines(name: string, value: DeviceValue): string[] {
   if (typeof value === "number" || typeof value === "bigint") return [`${name} ${hex(value)}`];
   if (typeof value === "boolean") return [`${name} ${value ? "yes" : "no"}`];
   if (value instanceof Uint8Array) {
-    const digits = Array.from(value.subarray(0, MOST_OCTETS), (octet) =>
-      octet.toString(16).padStart(2, "0"),
+    const digits = Array.from(value.subarray(0, MOST_BYTES), (byte) =>
+      byte.toString(16).padStart(2, "0"),
     ).join("");
-    return [`${name} ${digits}${value.length > MOST_OCTETS ? `… (${counted(value.length, "octet")})` : ""}`];
+    return [`${name} ${digits}${value.length > MOST_BYTES ? `… (${counted(value.length, "byte")})` : ""}`];
   }
   if (isList(value)) {
     if (value.every((one) => typeof one === "number" || typeof one === "bigint"))

@@ -12,9 +12,7 @@ export function softwareLines(inspection: Inspection): readonly string[] {
     factLines("Running", [
       ["kernel", software?.banner],
       ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
-      ...(software?.code ?? []).map(
-        ({ vcpu, octets }) => [`code of vCPU ${vcpu}`, octets] as [string, string],
-      ),
+      ...(software?.code ?? []).map(({ vcpu, bytes }) => [`code of vCPU ${vcpu}`, bytes] as [string, string]),
     ]),
   ];
   return blocks.flatMap((block) => (block.length === 0 ? [] : ["", ...block]));

@@ -25,7 +25,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
       : ["", ...regionLines(found, options)]),
     ...(found.absent.length === 0
       ? []
-      : ["", ...found.absent.map(({ reason, octets }) => `not here: ${size(octets)}, ${reason}`)]),
+      : ["", ...found.absent.map(({ reason, bytes }) => `not here: ${size(bytes)}, ${reason}`)]),
     ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
     ...(options.verbose && found.vmcoreInfo !== undefined
       ? ["", "VMCOREINFO", ...indented(found.vmcoreInfo.trimEnd().split("\n"))]

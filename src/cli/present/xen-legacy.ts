@@ -23,7 +23,7 @@ function chunkText(chunk: LegacyChunk): string[] {
   switch (chunk.kind) {
     case "xl-header":
       return [
-        `xl header: ${chunk.bytes.length} octets, configuration ${chunk.jsonConfig ? "as JSON" : "in xl's own syntax"}`,
+        `xl header: ${chunk.bytes.length} bytes, configuration ${chunk.jsonConfig ? "as JSON" : "in xl's own syntax"}`,
       ];
     case "header":
       return [
@@ -32,8 +32,8 @@ function chunkText(chunk: LegacyChunk): string[] {
     case "pv-info":
       return [
         `extended info: ${chunk.guestWidth * 8}-bit guest, ${chunk.levels} levels of page tables`,
-        `vCPU context of ${chunk.contextSize} octets${chunk.extended ? ", extended context" : ""}${
-          chunk.xsaveSize === undefined ? ", no XSAVE area" : `, XSAVE area of ${chunk.xsaveSize} octets`
+        `vCPU context of ${chunk.contextSize} bytes${chunk.extended ? ", extended context" : ""}${
+          chunk.xsaveSize === undefined ? ", no XSAVE area" : `, XSAVE area of ${chunk.xsaveSize} bytes`
         }`,
         `p2m table in ${plural(chunk.p2mFrames.length, "frame")}`,
       ];
@@ -69,8 +69,8 @@ function chunkText(chunk: LegacyChunk): string[] {
       return [
         `toolstack: ${chunk.physmap.length} physmap ${chunk.physmap.length === 1 ? "entry" : "entries"}`,
         ...chunk.physmap.map(
-          ({ physOffset, startAddr, size: octets, name }) =>
-            `${hex(physOffset)} at ${hex(startAddr)}, ${hex(octets)} octets, ${name === undefined ? "no name" : `'${printable(name)}'`}`,
+          ({ physOffset, startAddr, size: bytes, name }) =>
+            `${hex(physOffset)} at ${hex(startAddr)}, ${hex(bytes)} bytes, ${name === undefined ? "no name" : `'${printable(name)}'`}`,
         ),
       ];
     case "end-of-body":
@@ -78,17 +78,17 @@ function chunkText(chunk: LegacyChunk): string[] {
     case "hvm-tail":
       return [
         `HVM tail: ioreq pfn ${hex(chunk.ioreqPfn)}, buffered ioreq pfn ${hex(chunk.bufferedIoreqPfn)}, store pfn ${hex(chunk.storePfn)}`,
-        `HVM context of ${chunk.dataLength} octets`,
+        `HVM context of ${chunk.dataLength} bytes`,
       ];
     case "qemu":
       return [
-        `QEMU record ${chunk.signature}: ${chunk.dataLength === undefined ? "up to the end of the input" : `${chunk.dataLength} octets`}`,
+        `QEMU record ${chunk.signature}: ${chunk.dataLength === undefined ? "up to the end of the input" : `${chunk.dataLength} bytes`}`,
       ];
     case "unmapped":
       return [`unmapped pfns: ${chunk.pfns.size}`];
     case "vcpu":
       return [
-        `vCPU ${chunk.id}: ${chunk.context.length} octets${chunk.extended === undefined ? "" : `, extended ${chunk.extended.length}`}${
+        `vCPU ${chunk.id}: ${chunk.context.length} bytes${chunk.extended === undefined ? "" : `, extended ${chunk.extended.length}`}${
           chunk.xsave === undefined
             ? ""
             : `, XSAVE ${chunk.xsave.length} (features ${hex(chunk.xsaveMask ?? 0)})`
@@ -137,11 +137,11 @@ export function idRanges(ids: readonly number[]): string {
   return parts.length === 0 ? "none" : parts.join(", ");
 }
 
-/** Octets as text fit for a terminal. */
+/** Bytes as text fit for a terminal. */
 export function printable(bytes: Uint8Array): string {
-  return Array.from(bytes, (octet) =>
-    octet >= 0x20 && octet < 0x7f ? String.fromCharCode(octet) : ".",
-  ).join("");
+  return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join(
+    "",
+  );
 }
 
 /** What a conversion did, in a few lines. */
@@ -170,11 +170,11 @@ export function conversionLines(report: ConversionReport): string[] {
   );
   if (parameters.length > 0) lines.push(`  parameters   ${parameters.join(", ")}`);
   if (report.emulator !== undefined) {
-    lines.push(`  emulator     ${report.emulator.length} octets (${report.emulator.signature})`);
+    lines.push(`  emulator     ${report.emulator.length} bytes (${report.emulator.signature})`);
   }
   for (const loss of report.losses) lines.push(`  lost         ${loss}`);
   lines.push(
-    `  written      ${output.format} stream, libxc version ${output.version}, ${size(output.octets)}${output.asItCame ? ", as it came" : ""}`,
+    `  written      ${output.format} stream, libxc version ${output.version}, ${size(output.bytes)}${output.asItCame ? ", as it came" : ""}`,
   );
   return lines;
 }
@@ -252,10 +252,10 @@ export function present(inspection: Inspection, options: PresentOptions): readon
     factLines(
       paint("bold", "QEMU's physmap"),
       stream.physmap.map(
-        ({ physOffset, startAddr, size: octets, name }) =>
+        ({ physOffset, startAddr, size: bytes, name }) =>
           [
             hex(physOffset),
-            `at ${hex(startAddr)}, ${hex(octets)} octets${name === undefined ? "" : `, ${name}`}`,
+            `at ${hex(startAddr)}, ${hex(bytes)} bytes${name === undefined ? "" : `, ${name}`}`,
           ] as const,
       ),
     ),

@@ -53,7 +53,7 @@ function overview({
       ? undefined
       : trailing.handshake
         ? "xl's hand-shake: captured from a live migration"
-        : `${size(trailing.octets)} of other data`;
+        : `${size(trailing.bytes)} of other data`;
   return [
     `${heading(source)}: Xen migration stream`,
     ...indented(
@@ -97,7 +97,7 @@ function overview({
 }
 
 function memoryLines({ memory }: XenStreamInspection, { verbose }: PresentOptions): string[] {
-  const { types, resent, sends, ranges, octets } = memory;
+  const { types, resent, sends, ranges, bytes } = memory;
   if (memory.entries === 0) return [];
   if (!memory.exact) {
     return [
@@ -125,7 +125,7 @@ function memoryLines({ memory }: XenStreamInspection, { verbose }: PresentOption
   );
   const left = ranges.length - shown.length;
   return [
-    `${heading("Memory")}  ${size(octets)} of contents in ${counted(ranges.length, "range")}`,
+    `${heading("Memory")}  ${size(bytes)} of contents in ${counted(ranges.length, "range")}`,
     `  pages by type: ${kinds.join(", ")}`,
     ...again,
     ...indented(lines, 4),
@@ -139,9 +139,9 @@ function recordLines({ records }: XenStreamInspection): string[] {
       { title: "layer" },
       { title: "record" },
       { title: "number", align: "right" },
-      { title: "octets", align: "right" },
+      { title: "bytes", align: "right" },
     ],
-    records.map((row) => [row.layer, row.type, count(row.count), count(row.octets)]),
+    records.map((row) => [row.layer, row.type, count(row.count), count(row.bytes)]),
   );
   return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
 }
@@ -152,14 +152,14 @@ function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
     Object.entries(hvmParams ?? {}).map(([name, value]) => [name, hex(value)] as const),
   );
   if (hvmContext === undefined) return params;
-  const byName = new Map<string, { instances: number; octets: number }>();
+  const byName = new Map<string, { instances: number; bytes: number }>();
   for (const { name, length } of hvmContext) {
-    const row = byName.get(name) ?? { instances: 0, octets: 0 };
-    byName.set(name, { instances: row.instances + 1, octets: row.octets + length });
+    const row = byName.get(name) ?? { instances: 0, bytes: 0 };
+    byName.set(name, { instances: row.instances + 1, bytes: row.bytes + length });
   }
   const [head = "", ...lines] = tableLines(
-    [{ title: "entry" }, { title: "number", align: "right" }, { title: "octets", align: "right" }],
-    [...byName].map(([name, { instances, octets }]) => [name, count(instances), count(octets)]),
+    [{ title: "entry" }, { title: "number", align: "right" }, { title: "bytes", align: "right" }],
+    [...byName].map(([name, { instances, bytes }]) => [name, count(instances), count(bytes)]),
   );
   const context = [heading("HVM context"), ...indented([paint("dim", head), ...lines])];
   return params.length === 0 ? context : [...params, "", ...context];
@@ -177,8 +177,8 @@ function emulatorLines(
   { verbose }: PresentOptions,
 ): string[] {
   const keys = Object.entries(emulatorXenstore ?? {});
-  const lines = (emulators as readonly EmulatorInspection[]).flatMap(({ emulator, index, octets, state }) => [
-    `  ${emulator} ${index}: ${size(octets)} of state${state === undefined ? "" : `, ${counted(state.sections.length, "section")}`}`,
+  const lines = (emulators as readonly EmulatorInspection[]).flatMap(({ emulator, index, bytes, state }) => [
+    `  ${emulator} ${index}: ${size(bytes)} of state${state === undefined ? "" : `, ${counted(state.sections.length, "section")}`}`,
     ...(state === undefined ? [] : indented(sectionLines(state, verbose), 4)),
   ]);
   if (keys.length > 0) lines.push(`  ${counted(keys.length, "xenstore key")}`);

@@ -12,9 +12,9 @@ export const KERNEL_MAP = 0xffff_ffff_8000_0000n;
 const IMAGE_BITS = 30;
 const IMAGE_END = KERNEL_MAP + (1n << BigInt(IMAGE_BITS));
 
-/** Octets read at a time. */
+/** Bytes read at a time. */
 const WINDOW = 64 << 10;
-/** Bounds for tables that lie: top tables that are followed, octets of an image, pointers in it. */
+/** Bounds for tables that lie: top tables that are followed, bytes of an image, pointers in it. */
 const MOST_TOP_TABLES = 8;
 const MOST_IMAGE = 256 << 20;
 const MOST_POINTERS = 1 << 16;
@@ -77,7 +77,7 @@ async function pagePointers(memory: PhysicalMemory, image: readonly Mapping[]): 
         const low = view.getInt32(word, true);
         if ((low & 0xfff) !== 0) continue;
         const high = view.getInt32(word + 4, true);
-        // upper half: octet 7 all ones
+        // upper half: byte 7 all ones
         if (high >> 24 === -1 && high !== -1) pages.add((high >>> 0) * 2 ** 20 + (low >>> 12));
       }
       if (pages.size > MOST_POINTERS) return pages;

@@ -5,13 +5,13 @@ import type { GuestImage } from "../image.js";
 import type { OpenOptions } from "../input-format.js";
 import { kernelBanner, parseVmcoreInfo } from "./vmcoreinfo.js";
 
-/** What a guest was running, as far as its memory tells; addresses and octets as text, for documents. */
+/** What a guest was running, as far as its memory tells; addresses and bytes as text, for documents. */
 export interface Software {
   /** `Linux version …`, as the kernel prints it. */
   readonly banner?: string;
   readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string };
   /** The code around each processor's instruction pointer, where it can be read. */
-  readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly octets: string }[];
+  readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly bytes: string }[];
 }
 
 /** Processors whose code is shown. */
@@ -30,7 +30,7 @@ export async function softwareOf(guest: RunningGuest): Promise<Software> {
     if (registers?.kind !== "x86") continue;
     const window = await codeAround(guest.memory, registers);
     const rip = `0x${registers.general.rip.toString(16)}`;
-    if (window !== undefined) code.push({ vcpu: id, rip, octets: printCode(window) });
+    if (window !== undefined) code.push({ vcpu: id, rip, bytes: printCode(window) });
   }
   const release = vmcoreInfo === undefined ? undefined : parseVmcoreInfo(vmcoreInfo.text).get("OSRELEASE");
   return {
@@ -47,13 +47,13 @@ export async function softwareOf(guest: RunningGuest): Promise<Software> {
   };
 }
 
-/** Octets in hexadecimal, the first of the next instruction in angle brackets. */
+/** Bytes in hexadecimal, the first of the next instruction in angle brackets. */
 function printCode({ bytes, at }: CodeWindow): string {
-  const octets = Array.from(bytes, (octet, i) => {
-    const hex = octet.toString(16).padStart(2, "0");
+  const digits = Array.from(bytes, (byte, i) => {
+    const hex = byte.toString(16).padStart(2, "0");
     return i === at ? `<${hex}>` : hex;
   });
-  return octets.join(" ");
+  return digits.join(" ");
 }
 
 /** `software` for an inspection of `input`, if it can be read at any offset and holds a guest that opens. */

@@ -1,7 +1,7 @@
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
 import { breathe } from "../../io/event-loop.js";
 import { FormatError } from "../../io/errors.js";
-import { indexOfOctets } from "../../io/byte-search.js";
+import { indexOfBytes } from "../../io/byte-search.js";
 import type { Architecture, GuestImage, VmcoreInfo } from "../image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
 import { longMode, type Mapping, mappings } from "../paging/walk.js";
@@ -12,10 +12,10 @@ import type { Vcpu } from "../vcpu.js";
  * What a Linux kernel says of itself in its memory: VMCOREINFO, the mapping of its text, its banner.
  *
  * The kernel keeps VMCOREINFO twice, each copy at the start of a page: as an ELF note (name size 11, text
- * size, type 0, `VMCOREINFO\0`, text from octet 24) and as the text itself, which begins with `OSRELEASE=`.
+ * size, type 0, `VMCOREINFO\0`, text from byte 24) and as the text itself, which begins with `OSRELEASE=`.
  */
 
-/** Octets read at a time: FileSource answers these at once. */
+/** Bytes read at a time: FileSource answers these at once. */
 const SWEEP = 64 << 10;
 /** The event loop turns every so many reads: a source may answer at once, again and again. */
 const BREATH = 256;
@@ -86,7 +86,7 @@ export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promis
   }
 }
 
-/** Pages whose first octets may be VMCOREINFO. */
+/** Pages whose first bytes may be VMCOREINFO. */
 async function* candidates(
   memory: PhysicalMemory,
   arch: Architecture,
@@ -235,7 +235,7 @@ async function searchBanner(memory: PhysicalMemory, start: number, end: number):
     const result = memory.read(at, buffer.subarray(0, Math.min(SWEEP, end - at)));
     const n = result instanceof Promise ? await result : result;
     const bytes = buffer.subarray(0, n);
-    for (let hit = indexOfOctets(bytes, BANNER, 0); hit !== -1; hit = indexOfOctets(bytes, BANNER, hit + 1)) {
+    for (let hit = indexOfBytes(bytes, BANNER, 0); hit !== -1; hit = indexOfBytes(bytes, BANNER, hit + 1)) {
       const banner = bannerAt(bytes, hit);
       if (banner !== undefined) return banner;
     }

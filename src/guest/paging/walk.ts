@@ -65,12 +65,12 @@ function isLong(registers: X86Registers): boolean {
   return registers.general.rip > 0xffff_ffffn || registers.general.rsp > 0xffff_ffffn;
 }
 
-/** One level: how far its index lies in an address, how many bits it has, octets of an entry. */
+/** One level: how far its index lies in an address, how many bits it has, bytes of an entry. */
 interface Level {
   readonly shift: number;
   readonly bits: number;
   readonly entry: 4 | 8;
-  /** An entry may map a page of 2^shift octets itself. */
+  /** An entry may map a page of 2^shift bytes itself. */
   readonly large: boolean;
 }
 
@@ -115,7 +115,7 @@ function decodeEntry(view: DataView, at: number, level: Level, isLast: boolean):
   return { gpa: isPage ? gpa - (gpa % 2 ** level.shift) : gpa, isPage };
 }
 
-/** What page tables say of a virtual address: where it lies, or that the 2^`unmapped` octets around it lie nowhere. */
+/** What page tables say of a virtual address: where it lies, or that the 2^`unmapped` bytes around it lie nowhere. */
 export type Translation = { readonly gpa: number } | { readonly unmapped: number };
 
 /** Looks a virtual address up in page tables; undefined where one of them is absent from memory. */
@@ -159,7 +159,7 @@ export function translate(
   return found instanceof Promise ? found.then(placeOf) : placeOf(found);
 }
 
-/** Fills `into` from a virtual address on; returns how many octets could be read. */
+/** Fills `into` from a virtual address on; returns how many bytes could be read. */
 export async function readVirtual(
   memory: PhysicalMemory,
   paging: Paging,

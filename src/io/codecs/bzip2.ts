@@ -1,9 +1,9 @@
 import type { ByteReader } from "../byte-reader.js";
 import { FormatError } from "../errors.js";
 import { crc32Forward } from "./checksums.js";
-import { hasOctets } from "./pieces.js";
+import { hasBytes } from "./pieces.js";
 
-/** Most octets that one packed block can take: 900,000 symbols of 20 bits would be more, but no coder writes them. */
+/** Most bytes that one packed block can take: 900,000 symbols of 20 bits would be more, but no coder writes them. */
 const MAX_PACKED = 2_400_000;
 const GROUP = 50;
 const MAX_CODE_LENGTH = 20;
@@ -86,7 +86,7 @@ function symbolOf(bits: Bits, code: Code): number {
   throw damaged("a code is in no table");
 }
 
-/** Takes the octet (or index) at `index` to the front. */
+/** Takes the byte (or index) at `index` to the front. */
 function toFront(list: Uint8Array, index: number): number {
   const value = list[index] ?? 0;
   list.copyWithin(1, 0, index);
@@ -184,7 +184,7 @@ function unsort(column: Uint32Array, count: number, start: number): Uint8Array {
     const byte = entry & 0xff;
     link = entry >>> 8;
     if (equal === 4) {
-      // after four equal octets one more says how many follow
+      // after four equal bytes one more says how many follow
       if (length + byte > output.length) output = grown(output, length + byte);
       output.fill(last, length, length + byte);
       length += byte;
@@ -212,7 +212,7 @@ function grown(bytes: Uint8Array, least: number): Uint8Array {
  */
 export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
   do {
-    if (!(await hasOctets(reader, 4))) throw damaged("it ends within a stream's header");
+    if (!(await hasBytes(reader, 4))) throw damaged("it ends within a stream's header");
     const head = reader.take(4);
     const level = (head[3] ?? 0) - 0x30;
     if (head[0] !== 0x42 || head[1] !== 0x5a || head[2] !== 0x68 || level < 1 || level > 9)
@@ -220,7 +220,7 @@ export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
     let bit = 0;
     let combined = 0;
     for (;;) {
-      await hasOctets(reader, MAX_PACKED);
+      await hasBytes(reader, MAX_PACKED);
       const bits = new Bits(reader.peek(MAX_PACKED), bit);
       const magic = bits.read(48);
       const crc = bits.read(32);
@@ -240,5 +240,5 @@ export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
       bit = bits.position & 7;
       yield block;
     }
-  } while (await hasOctets(reader, 1));
+  } while (await hasBytes(reader, 1));
 }

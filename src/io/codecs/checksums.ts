@@ -32,7 +32,7 @@ export function adler32(bytes: Uint8Array): number {
   let a = 1;
   let b = 0;
   for (let at = 0; at < bytes.length; ) {
-    // the sums can't overflow 32 bits within so many octets
+    // the sums can't overflow 32 bits within so many bytes
     const end = Math.min(at + 3800, bytes.length);
     for (; at < end; at += 1) {
       a += bytes[at] ?? 0;
@@ -54,7 +54,7 @@ const rotate = (value: number, by: number): number => (value << by) | (value >>>
 const round = (sum: number, lane: number): number =>
   Math.imul(rotate((sum + Math.imul(lane, P2)) | 0, 13), P1);
 
-/** xxHash of 32 bits (seed 0) over octets that come in parts: LZ4 frames are checked with it. */
+/** xxHash of 32 bits (seed 0) over bytes that come in parts: LZ4 frames are checked with it. */
 export class Xxh32 {
   #lanes = [(P1 + P2) | 0, P2 | 0, 0, -P1 | 0] as [number, number, number, number];
   readonly #rest = new Uint8Array(16);

@@ -1,7 +1,7 @@
 import { FormatError } from "../errors.js";
 
 /**
- * Unpacks one page or block to exactly `outputLength` octets.
+ * Unpacks one page or block to exactly `outputLength` bytes.
  * @throws FormatError `codec/<name>` when the input is damaged or of another length.
  */
 export type PageDecompressor = (input: Uint8Array, outputLength: number) => Uint8Array;
@@ -69,13 +69,13 @@ export function checkedDecompress(
   if (output?.length === outputLength) return output;
   throw new FormatError(
     `codec/${name}`,
-    `${name} data: it unpacks to ${output?.length ?? 0} octets, not ${outputLength}`,
+    `${name} data: it unpacks to ${output?.length ?? 0} bytes, not ${outputLength}`,
   );
 }
 
 async function fflateDecompressor(): Promise<PageDecompressor> {
   const { unzlibSync } = await import("fflate");
-  // one octet of room more, so that longer output shows
+  // one byte of room more, so that longer output shows
   return (input, outputLength) =>
     checkedDecompress("zlib", outputLength, () =>
       unzlibSync(input, { out: new Uint8Array(outputLength + 1) }),
@@ -102,7 +102,7 @@ async function zstdCompressor(): Promise<PageCompressor> {
   const context = createCCtx();
   const none = new Uint8Array(0);
   return (input, level) => {
-    // the package copies signed octets to its memory at once, unsigned ones one by one
+    // the package copies signed bytes to its memory at once, unsigned ones one by one
     const signed = new Int8Array(input.buffer, input.byteOffset, input.length) as Uint8Array | Int8Array;
     return compressUsingDict(context, signed as Uint8Array, none, level);
   };

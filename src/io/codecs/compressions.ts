@@ -16,7 +16,7 @@ const MAGIC: Readonly<Record<CompressionName, readonly (readonly number[])[]>> =
   lzop: [LZOP_MAGIC],
 };
 
-/** What an input that begins with `head` (at least 9 octets, if it has them) is compressed with. */
+/** What an input that begins with `head` (at least 9 bytes, if it has them) is compressed with. */
 export function detectCompression(head: Uint8Array): CompressionName | undefined {
   const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => head[i] === byte);
   return COMPRESSION_NAMES.find((name) => MAGIC[name].some(starts));

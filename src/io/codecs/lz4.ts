@@ -1,7 +1,7 @@
 import type { ByteReader } from "../byte-reader.js";
 import { FormatError } from "../errors.js";
 import { Xxh32, xxh32 } from "./checksums.js";
-import { hasOctets } from "./pieces.js";
+import { hasBytes } from "./pieces.js";
 
 /** LZ4, after its public block and frame format descriptions (1.6). */
 
@@ -18,7 +18,7 @@ const damaged = (message: string): FormatError => new FormatError("codec/lz4", `
 export const isSkippable = (magic: number): boolean => magic >= 0x184d_2a50 && magic <= 0x184d_2a5f;
 
 /**
- * Unpacks one LZ4 block into `output` from `start` on; octets before it are history that copies reach.
+ * Unpacks one LZ4 block into `output` from `start` on; bytes before it are history that copies reach.
  * Returns the end of what it wrote.
  * @throws FormatError `codec/lz4`
  */
@@ -56,19 +56,19 @@ export function lz4Block(input: Uint8Array, output: Uint8Array, start: number): 
 }
 
 async function u32Of(reader: ByteReader, what: string): Promise<number> {
-  if (!(await hasOctets(reader, 4))) throw damaged(`it ends within ${what}`);
+  if (!(await hasBytes(reader, 4))) throw damaged(`it ends within ${what}`);
   const value = reader.view.getUint32(reader.at, true);
   reader.take(4);
   return value;
 }
 
 async function block(reader: ByteReader, size: number): Promise<Uint8Array> {
-  if (!(await hasOctets(reader, size))) throw damaged("it ends within a block");
+  if (!(await hasBytes(reader, size))) throw damaged("it ends within a block");
   return reader.take(size);
 }
 
 async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
-  if (!(await hasOctets(reader, 2))) throw damaged("it ends within a frame's header");
+  if (!(await hasBytes(reader, 2))) throw damaged("it ends within a frame's header");
   const [flags = 0, blocks = 0] = reader.peek(2);
   if (flags >> 6 !== 1) throw damaged("a frame is of an unknown version");
   const linked = (flags & 0x20) === 0;
@@ -112,7 +112,7 @@ async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
 /** The old form without checksums: blocks of 8 MiB until the next magic number or the end. */
 async function* legacyFrame(reader: ByteReader): AsyncIterable<Uint8Array> {
   const output = new Uint8Array(LEGACY_BLOCK);
-  while (await hasOctets(reader, 4)) {
+  while (await hasBytes(reader, 4)) {
     const size = reader.view.getUint32(reader.at, true);
     if (size === FRAME_MAGIC || size === LEGACY_MAGIC || isSkippable(size)) return;
     if (size > LEGACY_BLOCK + (LEGACY_BLOCK >> 7)) throw damaged("a block is larger than its frame allows");
@@ -134,5 +134,5 @@ export async function* unlz4(reader: ByteReader): AsyncIterable<Uint8Array> {
       const size = await u32Of(reader, "a frame's size");
       if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");
     } else throw damaged("no frame starts here");
-  } while (await hasOctets(reader, 1));
+  } while (await hasBytes(reader, 1));
 }

@@ -4,7 +4,7 @@ import { findMatches } from "./matches.js";
 /**
  * LZO1X, after the description of its bit stream in the Linux kernel's documentation (lzo.rst).
  *
- * An instruction is one octet, perhaps with a run of length octets and a distance; what octets 0–15 mean depends
+ * An instruction is one byte, perhaps with a run of length bytes and a distance; what bytes 0–15 mean depends
  * on how many literals the instruction before it copied (`state`; 4 stands for four or more).
  */
 
@@ -30,7 +30,7 @@ export function lzoDecompress(input: Uint8Array, outputLength: number): Uint8Arr
     from += 1;
     return byte;
   };
-  /** A length that goes on in octets: each zero counts 255, the first other ends it. */
+  /** A length that goes on in bytes: each zero counts 255, the first other ends it. */
   const longer = (base: number): number => {
     let length = base;
     for (let byte = next(); ; byte = next()) {
@@ -88,8 +88,8 @@ export function lzoDecompress(input: Uint8Array, outputLength: number): Uint8Arr
     state = low & 3;
     literals(state);
   }
-  if (from !== input.length) throw damaged("octets follow its end");
-  if (to !== outputLength) throw damaged(`it unpacks to ${to} octets, not ${outputLength}`);
+  if (from !== input.length) throw damaged("bytes follow its end");
+  if (to !== outputLength) throw damaged(`it unpacks to ${to} bytes, not ${outputLength}`);
   return output;
 }
 

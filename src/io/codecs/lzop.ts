@@ -3,7 +3,7 @@ import { FormatError } from "../errors.js";
 import { adler32, crc32 } from "./checksums.js";
 import { LZOP_MAGIC } from "./compressions.js";
 import { lzoDecompress } from "./lzo.js";
-import { hasOctets } from "./pieces.js";
+import { hasBytes } from "./pieces.js";
 
 /** Flags of lzop's header: which checksums follow each block, what else the header holds. */
 const ADLER32_DATA = 0x1;
@@ -15,7 +15,7 @@ const FILTER = 0x800;
 const CRC32_HEADER = 0x1000;
 /** lzop's own limit. */
 const MAX_BLOCK = 64 << 20;
-/** An instruction of LZO1X makes at most 255 octets of one. */
+/** An instruction of LZO1X makes at most 255 bytes of one. */
 const MAX_RATIO = 256;
 
 const damaged = (message: string): FormatError => new FormatError("codec/lzop", `lzop data: ${message}`);
@@ -23,7 +23,7 @@ const damaged = (message: string): FormatError => new FormatError("codec/lzop", 
 /** Big-endian numbers in order, each demanded of the reader. */
 class Numbers {
   readonly #reader: ByteReader;
-  /** Octets taken, for the header's checksum. */
+  /** Bytes taken, for the header's checksum. */
   readonly taken: number[] = [];
 
   constructor(reader: ByteReader) {
@@ -31,7 +31,7 @@ class Numbers {
   }
 
   async next(size: number): Promise<number> {
-    if (!(await hasOctets(this.#reader, size))) throw damaged("it ends within a header");
+    if (!(await hasBytes(this.#reader, size))) throw damaged("it ends within a header");
     let value = 0;
     for (const byte of this.#reader.take(size)) {
       value = value * 256 + byte;
@@ -42,7 +42,7 @@ class Numbers {
 }
 
 async function readHeader(reader: ByteReader): Promise<number> {
-  if (!(await hasOctets(reader, LZOP_MAGIC.length))) throw damaged("it ends within a header");
+  if (!(await hasBytes(reader, LZOP_MAGIC.length))) throw damaged("it ends within a header");
   const magic = reader.take(LZOP_MAGIC.length);
   if (LZOP_MAGIC.some((byte, i) => magic[i] !== byte)) throw damaged("no part starts here");
   const numbers = new Numbers(reader);
@@ -88,7 +88,7 @@ export async function* unlzop(reader: ByteReader): AsyncIterable<Uint8Array> {
       const isPacked = packed < size;
       const packedAdler = isPacked && (flags & ADLER32_PACKED) !== 0 ? await numbers.next(4) : undefined;
       const packedCrc = isPacked && (flags & CRC32_PACKED) !== 0 ? await numbers.next(4) : undefined;
-      if (!(await hasOctets(reader, packed))) throw damaged("it ends within a block");
+      if (!(await hasBytes(reader, packed))) throw damaged("it ends within a block");
       const input = reader.take(packed);
       const output = isPacked ? lzoDecompress(input, size) : input;
       const wrong =
@@ -99,5 +99,5 @@ export async function* unlzop(reader: ByteReader): AsyncIterable<Uint8Array> {
       if (wrong) throw damaged("the checksum of a block is wrong");
       yield output;
     }
-  } while (await hasOctets(reader, 1));
+  } while (await hasBytes(reader, 1));
 }

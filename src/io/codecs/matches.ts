@@ -1,8 +1,8 @@
-/** What a byte-oriented LZ77 compressor writes: literals, then a copy of earlier octets, by turns. */
+/** What a byte-oriented LZ77 compressor writes: literals, then a copy of earlier bytes, by turns. */
 export interface MatchSink {
-  /** Octets [from, to) of the input as they are. */
+  /** Bytes [from, to) of the input as they are. */
   literals(from: number, to: number): void;
-  /** `length` (at least 4) octets that stand `distance` octets before. */
+  /** `length` (at least 4) bytes that stand `distance` bytes before. */
   copy(length: number, distance: number): void;
 }
 
@@ -12,7 +12,7 @@ const MIN_MATCH = 4;
 /** Reused: of one call at a time, since finding matches is synchronous. */
 const table = new Int32Array(1 << HASH_BITS);
 
-/** Splits `input` greedily into literals and copies that reach back at most `maxDistance` octets. */
+/** Splits `input` greedily into literals and copies that reach back at most `maxDistance` bytes. */
 export function findMatches(input: Uint8Array, maxDistance: number, sink: MatchSink): void {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   const end = input.length - MIN_MATCH;

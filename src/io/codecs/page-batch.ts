@@ -8,7 +8,7 @@ export interface PackedPages {
   readonly pages?: Uint8Array;
   /** Contents of all pages that are not zero, packed or as they are, without gaps. */
   readonly data: Uint8Array;
-  /** Octets of each page within `data`: 0 is a page of zeros, the page's own size one that didn't shrink. */
+  /** Bytes of each page within `data`: 0 is a page of zeros, the page's own size one that didn't shrink. */
   readonly sizes: Uint32Array;
 }
 
@@ -23,16 +23,16 @@ export interface PackSettings {
 export interface PagePool {
   /** Batches that can usefully be under way. */
   readonly width: number;
-  /** Takes over the memory of `pages` (a whole number of pages of `pageSize` octets) for good. */
+  /** Takes over the memory of `pages` (a whole number of pages of `pageSize` bytes) for good. */
   pack(pages: Uint8Array, pageSize: number): Promise<PackedPages>;
   /**
-   * Packs `length` octets, whole pages, of an open file: read where they are packed, a little at a time. Gives
+   * Packs `length` bytes, whole pages, of an open file: read where they are packed, a little at a time. Gives
    * undefined when they couldn't all be read.
    */
   packFile?(file: FilePlace, length: number, pageSize: number): Promise<PackedPages | undefined>;
   /** Gives back the memory of a result that is done with, for later ones. */
   recycle(packed: PackedPages): void;
-  /** Memory for `size` octets of pages: used before, or new. What it holds is of no meaning. */
+  /** Memory for `size` bytes of pages: used before, or new. What it holds is of no meaning. */
   memory(size: number): Uint8Array;
   close(): Promise<void>;
 }

@@ -2,11 +2,11 @@ import type { ByteReader } from "../byte-reader.js";
 import type { ByteStream, MaybePromise } from "../byte-source.js";
 
 /** `reader.need(count)`, awaited. */
-export async function hasOctets(reader: ByteReader, count: number): Promise<boolean> {
+export async function hasBytes(reader: ByteReader, count: number): Promise<boolean> {
   return reader.need(count);
 }
 
-/** All that is left of an input, as copies of at most `size` octets. */
+/** All that is left of an input, as copies of at most `size` bytes. */
 export async function* remaining(reader: ByteReader, size: number): AsyncIterable<Uint8Array> {
   while (await reader.need(1)) yield reader.take(size).slice();
 }

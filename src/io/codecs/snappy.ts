@@ -24,7 +24,7 @@ export function snappyDecompress(input: Uint8Array, outputLength: number): Uint8
     if (byte < 128) break;
     if (scale >= 2 ** 28) throw damaged("its length is no 32-bit number");
   }
-  if (announced !== outputLength) throw damaged(`it unpacks to ${announced} octets, not ${outputLength}`);
+  if (announced !== outputLength) throw damaged(`it unpacks to ${announced} bytes, not ${outputLength}`);
   const output = new Uint8Array(outputLength);
   let to = 0;
   while (from < input.length) {
@@ -33,9 +33,9 @@ export function snappyDecompress(input: Uint8Array, outputLength: number): Uint8
     if (kind === 0) {
       let count = (tag >> 2) + 1;
       if (count > 60) {
-        const octets = count - 60;
+        const bytes = count - 60;
         count = 1;
-        for (let i = 0, scale = 1; i < octets; i += 1, scale *= 256) count += next() * scale;
+        for (let i = 0, scale = 1; i < bytes; i += 1, scale *= 256) count += next() * scale;
       }
       if (from + count > input.length) throw damaged("it ends within literals");
       if (to + count > outputLength) throw damaged("it unpacks to more than its block");
@@ -53,7 +53,7 @@ export function snappyDecompress(input: Uint8Array, outputLength: number): Uint8
     if (to + length > outputLength) throw damaged("it unpacks to more than its block");
     for (const end = to + length; to < end; to += 1) output[to] = output[to - distance] ?? 0;
   }
-  if (to !== outputLength) throw damaged(`it unpacks to ${to} octets, not ${outputLength}`);
+  if (to !== outputLength) throw damaged(`it unpacks to ${to} bytes, not ${outputLength}`);
   return output;
 }
 
@@ -69,9 +69,9 @@ export function snappyCompress(input: Uint8Array): Uint8Array {
       const rest = end - start - 1;
       if (rest < 60) output[to++] = rest << 2;
       else {
-        const octets = rest < 0x100 ? 1 : rest < 0x1_0000 ? 2 : rest < 0x100_0000 ? 3 : 4;
-        output[to++] = (59 + octets) << 2;
-        for (let i = 0; i < octets; i += 1) output[to++] = (rest >>> (8 * i)) & 0xff;
+        const bytes = rest < 0x100 ? 1 : rest < 0x1_0000 ? 2 : rest < 0x100_0000 ? 3 : 4;
+        output[to++] = (59 + bytes) << 2;
+        for (let i = 0; i < bytes; i += 1) output[to++] = (rest >>> (8 * i)) & 0xff;
       }
       output.set(input.subarray(start, end), to);
       to += end - start;
@@ -79,7 +79,7 @@ export function snappyCompress(input: Uint8Array): Uint8Array {
     copy(length, distance) {
       let rest = length;
       while (rest > 0) {
-        // never leaves a piece of less than four octets, the least that the short form takes
+        // never leaves a piece of less than four bytes, the least that the short form takes
         const piece = rest > 64 ? (rest < 68 ? 60 : 64) : rest;
         if (piece >= 4 && piece <= 11 && distance < 2048) {
           output[to++] = 1 | ((piece - 4) << 2) | ((distance >> 8) << 5);

@@ -8,7 +8,7 @@ import { remaining, streamOfPieces } from "./pieces.js";
 /** Unpacks what a reader holds into pieces, each valid until the next is asked for. */
 export type Unpacker = (reader: ByteReader) => AsyncIterable<Uint8Array>;
 
-/** Octets of input handed to a decoder that gives back all of their output at once: bounds that output. */
+/** Bytes of input handed to a decoder that gives back all of their output at once: bounds that output. */
 const SMALL_STEP = 4096;
 const LARGE_STEP = 64 << 10;
 /** CRC-32 and length at the end of a gzip member. */

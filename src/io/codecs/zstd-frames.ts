@@ -1,7 +1,7 @@
 import type { ByteReader } from "../byte-reader.js";
 import { FormatError } from "../errors.js";
 import { isSkippable } from "./lz4.js";
-import { hasOctets } from "./pieces.js";
+import { hasBytes } from "./pieces.js";
 
 /** Zstandard frames (RFC 8878), taken apart so that a decoder is given one block at a time. */
 
@@ -12,11 +12,11 @@ const MAX_WINDOW = 2 ** 27;
 const damaged = (message: string): FormatError => new FormatError("codec/zstd", `zstd data: ${message}`);
 
 async function take(reader: ByteReader, size: number): Promise<Uint8Array> {
-  if (!(await hasOctets(reader, size))) throw damaged("it ends within a frame");
+  if (!(await hasBytes(reader, size))) throw damaged("it ends within a frame");
   return reader.take(size);
 }
 
-/** Octets of a frame's header behind the magic number; checks what memory it asks for. */
+/** Bytes of a frame's header behind the magic number; checks what memory it asks for. */
 function headerSize(reader: ByteReader): number {
   const [descriptor = 0, window = 0] = reader.peek(6).subarray(4);
   const single = (descriptor & 0x20) !== 0;
@@ -31,7 +31,7 @@ function headerSize(reader: ByteReader): number {
 
 /** A frame's header, then its blocks one by one, the last with the frame's checksum. */
 async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
-  if (!(await hasOctets(reader, 6))) throw damaged("it ends within a frame");
+  if (!(await hasBytes(reader, 6))) throw damaged("it ends within a frame");
   const descriptor = reader.peek(5)[4] ?? 0;
   const header = await take(reader, 4 + headerSize(reader));
   if ((descriptor & 0x20) !== 0) {
@@ -42,7 +42,7 @@ async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void,
   }
   yield header.slice();
   for (let last = false; !last; ) {
-    if (!(await hasOctets(reader, 3))) throw damaged("it ends within a frame");
+    if (!(await hasBytes(reader, 3))) throw damaged("it ends within a frame");
     const head = reader.peek(3).reduceRight((sum, byte) => sum * 256 + byte, 0);
     last = (head & 1) === 1;
     const type = (head >> 1) & 3;
@@ -119,7 +119,7 @@ async function* decodeSlowly(parts: Parts): AsyncIterable<Uint8Array> {
  */
 export async function* unzstd(reader: ByteReader): AsyncIterable<Uint8Array> {
   do {
-    if (!(await hasOctets(reader, 4))) throw damaged("it ends within a magic number");
+    if (!(await hasBytes(reader, 4))) throw damaged("it ends within a magic number");
     const magic = reader.view.getUint32(reader.at, true);
     if (magic === MAGIC) yield* (leaked ? decodeSlowly : decode)(frameParts(reader));
     else if (isSkippable(magic)) {
@@ -127,5 +127,5 @@ export async function* unzstd(reader: ByteReader): AsyncIterable<Uint8Array> {
       const size = (await take(reader, 4)).reduceRight((sum, byte) => sum * 256 + byte, 0);
       if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");
     } else throw damaged("no frame starts here");
-  } while (await hasOctets(reader, 1));
+  } while (await hasBytes(reader, 1));
 }

@@ -11,7 +11,7 @@ const HEAD = 64;
 export interface DecompressOptions {
   /** Folder of the temporary file; default the system's. */
   readonly directory?: string;
-  /** Octets unpacked so far. */
+  /** Bytes unpacked so far. */
   readonly progress?: (done: number) => void;
 }
 
@@ -27,7 +27,7 @@ export interface RandomAccess {
  * An input as a source: one that is packed (zstd, lz4, xz, gzip, bzip2, lzop, as systemd-coredump and people store
  * cores) or comes through a pipe is unpacked into a temporary file without a name; zeros become holes.
  *
- * @throws FormatError `codec/…` when the packed octets are damaged.
+ * @throws FormatError `codec/…` when the packed bytes are damaged.
  */
 export async function openRandomAccess(
   input: ByteSource | ByteStream,

@@ -134,7 +134,7 @@ export class FileSink implements RandomSink {
   }
 }
 
-/** A descriptor written in order as octets come: what was written stays written. */
+/** A descriptor written in order as bytes come: what was written stays written. */
 export class DescriptorSink implements ByteSink {
   readonly name: string;
   readonly #fd: number;
@@ -148,7 +148,7 @@ export class DescriptorSink implements ByteSink {
     return writeAll(this.#fd, bytes, null, this.name);
   }
 
-  /** Nothing to do: octets went out as they came. */
+  /** Nothing to do: bytes went out as they came. */
   commit(): void {}
 
   /** Nothing can be taken back. */

@@ -12,7 +12,7 @@ export interface RamBlock {
   readonly address: number;
   /** `pc.ram`, `0000:00:02.0/vga.vram`. */
   readonly id: string;
-  /** Host address of its first octet. */
+  /** Host address of its first byte. */
   readonly host: number;
   /** Offset in the space of all RAM blocks. */
   readonly offset: number;
@@ -50,7 +50,7 @@ export interface FlatRange {
   readonly region: Region;
   readonly readonly: boolean;
   readonly nonvolatile: boolean;
-  /** Host address of its first octet and the block there; only of RAM. */
+  /** Host address of its first byte and the block there; only of RAM. */
   readonly ram: { readonly host: number; readonly block: RamBlock } | undefined;
 }
 
@@ -166,7 +166,7 @@ class RegionReader {
     if (found !== undefined) {
       const end = found.offset + offsetInRegion + size;
       if (end > Math.max(found.block.usedLength, found.block.maxLength)) {
-        const text = `${value.what} goes 0x${(end - found.block.maxLength).toString(16)} octets beyond the end of RAM block '${found.block.id}'`;
+        const text = `${value.what} goes 0x${(end - found.block.maxLength).toString(16)} bytes beyond the end of RAM block '${found.block.id}'`;
         throw this.#program.error("range-bounds", text);
       }
     }

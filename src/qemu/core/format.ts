@@ -32,7 +32,7 @@ const opening = (): Promise<[typeof import("./open.js"), typeof import("./guest.
 /** An ELF core whose segments have virtual addresses only: of a process, not of a machine. */
 function isProcessCore(head: Uint8Array): boolean {
   const { ehdr, phdr } = elfLayouts(head[4] === ELFCLASS64 ? 64 : 32);
-  if (head.length < ehdr.size || !ELF_MAGIC.every((octet, i) => head[i] === octet)) return false;
+  if (head.length < ehdr.size || !ELF_MAGIC.every((byte, i) => head[i] === byte)) return false;
   const order = head[5] === ELFDATA2LSB ? "little" : "big";
   const view = viewOf(head);
   const type = ehdr.offsetOf("e_type");

@@ -29,7 +29,7 @@ export interface QemuCoreInspection extends Inspection {
   readonly machine: string | undefined;
   readonly accelerator: string | undefined;
   readonly arch: string;
-  /** `-m`, octets. */
+  /** `-m`, bytes. */
   readonly ramSize: number | undefined;
   readonly dumpGuestCore: boolean | undefined;
   readonly flatView: readonly FlatRangeEntry[];

@@ -7,7 +7,7 @@ export interface Machine {
   readonly name: string | undefined;
   /** `-machine dump-guest-core`; undefined where it can't be read. */
   readonly dumpGuestCore: boolean | undefined;
-  /** `-m`, octets. */
+  /** `-m`, bytes. */
   readonly ramSize: number | undefined;
   /** `tcg`, `kvm`, `xen` …; undefined where it can't be read. */
   readonly accelerator: string | undefined;

@@ -25,7 +25,7 @@ class JoinedSource implements ByteSource {
   }
 }
 
-/** Physical memory as a few extents of octets, each in some file. */
+/** Physical memory as a few extents of bytes, each in some file. */
 export class ExtentMemory implements PhysicalMemory {
   readonly #extents: readonly Extent[];
   readonly #sources: readonly ByteSource[];

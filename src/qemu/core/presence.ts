@@ -5,7 +5,7 @@ import type { FlatRange, RamBlock } from "./flat-view.js";
 import { backendDumped, type Machine } from "./machine.js";
 import type { Program } from "./value.js";
 
-/** Guest-physical or host addresses, octets, `end` exclusive. */
+/** Guest-physical or host addresses, bytes, `end` exclusive. */
 export interface AddressRange {
   readonly start: number;
   readonly end: number;

@@ -64,12 +64,12 @@ export class Program {
   /** Reads an object. @throws AbsentError `qemu/core/unreadable`. */
   async read(type: Type, address: number, what: string): Promise<Value> {
     const size = type.size ?? 0;
-    return new Value(this, type, address, await this.octets(address, size, what), what);
+    return new Value(this, type, address, await this.bytes(address, size, what), what);
   }
 
   /** @throws AbsentError `qemu/core/unreadable` when not all of them can be read. */
-  async octets(address: number, size: number, what: string): Promise<Uint8Array> {
-    if (size > LARGEST) throw this.error("size", `${what} of ${size} octets`);
+  async bytes(address: number, size: number, what: string): Promise<Uint8Array> {
+    if (size > LARGEST) throw this.error("size", `${what} of ${size} bytes`);
     const bytes = new Uint8Array(size);
     const result = this.memory.read(address, bytes);
     const n = result instanceof Promise ? await result : result;
@@ -79,7 +79,7 @@ export class Program {
       piece?.presence === "truncated" ? "the core is cut short before it" : "no memory is saved there";
     throw new AbsentError(
       "qemu/core/unreadable",
-      `can't read ${what} (${size} octets at 0x${address.toString(16)}): ${why}`,
+      `can't read ${what} (${size} bytes at 0x${address.toString(16)}): ${why}`,
       { source: this.memory.name, spec: SPEC },
     );
   }
@@ -99,7 +99,7 @@ export class Program {
   }
 }
 
-/** An object in the process: its type and its octets. Fields are found by name, never by a known offset. */
+/** An object in the process: its type and its bytes. Fields are found by name, never by a known offset. */
 export class Value {
   readonly type: Type;
   readonly address: number;
@@ -135,7 +135,7 @@ export class Value {
     return viewOf(this.#bytes.subarray(field.offset, field.offset + field.size));
   }
 
-  /** An unsigned number of 1, 2, 4, 8 or 16 octets; a bool is 0 or 1. @throws FormatError at 2^53 or more. */
+  /** An unsigned number of 1, 2, 4, 8 or 16 bytes; a bool is 0 or 1. @throws FormatError at 2^53 or more. */
   number(path: string): number {
     return this.#number(this.#field(path), path);
   }
@@ -148,10 +148,10 @@ export class Value {
     if (field.size === 4) return view.getUint32(0, little);
     if (field.size === 8) return readU64(view, 0, little);
     if (field.size === 16) return this.#number128(field, path);
-    throw this.#program.error("field", `${String(this.type)}.${path} of ${field.size} octets is no number`);
+    throw this.#program.error("field", `${String(this.type)}.${path} of ${field.size} bytes is no number`);
   }
 
-  /** Int128: one integer of 16 octets, or a structure of `lo` and `hi`. */
+  /** Int128: one integer of 16 bytes, or a structure of `lo` and `hi`. */
   #number128(field: Field, path: string): number {
     const little = this.#program.order === "little";
     const low = field.type.field("lo")?.offset ?? (little ? 0 : 8);
@@ -172,7 +172,7 @@ export class Value {
     return this.numberOr0(path) !== 0;
   }
 
-  /** A signed number of up to 4 octets, or of 8 within ±2^31. */
+  /** A signed number of up to 4 bytes, or of 8 within ±2^31. */
   signed(path: string): number {
     const field = this.#field(path);
     const view = this.#view(field);
@@ -193,7 +193,7 @@ export class Value {
   bigints(path: string): bigint[] {
     const { field, size, count } = this.#array(path);
     if (size !== 4 && size !== 8) {
-      throw this.#program.error("field", `${String(this.type)}.${path} has elements of ${size} octets`);
+      throw this.#program.error("field", `${String(this.type)}.${path} has elements of ${size} bytes`);
     }
     const view = this.#view(field);
     const little = this.#program.order === "little";
@@ -270,11 +270,11 @@ export class Value {
     const step = Math.max(1, Math.floor(LARGEST / 16 / Math.max(1, size)));
     for (let i = 0; i < count; i += step) {
       const part = Math.min(step, count - i);
-      const bytes = await this.#program.octets(address + i * size, part * size, `${this.what}.${path}[${i}]`);
+      const batch = await this.#program.bytes(address + i * size, part * size, `${this.what}.${path}[${i}]`);
       for (let k = 0; k < part; k += 1) {
         const at = address + (i + k) * size;
-        const octets = bytes.subarray(k * size, (k + 1) * size);
-        values.push(new Value(this.#program, element, at, octets, `${this.what}.${path}[${i + k}]`));
+        const bytes = batch.subarray(k * size, (k + 1) * size);
+        values.push(new Value(this.#program, element, at, bytes, `${this.what}.${path}[${i + k}]`));
       }
     }
     return values;

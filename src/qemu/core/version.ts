@@ -12,7 +12,7 @@ export async function programVersion(program: ElfFile): Promise<string | undefin
   if (section === undefined || section.size > LARGEST) return undefined;
   const data = await program.sectionData(section);
   for (let at = data.indexOf(0x51); at !== -1; at = data.indexOf(0x51, at + 1)) {
-    if (!BANNER.every((octet, i) => data[at + i] === octet)) continue;
+    if (!BANNER.every((byte, i) => data[at + i] === byte)) continue;
     const text = latin1(data.subarray(at + BANNER.length, at + BANNER.length + LONGEST));
     return /^\d+(?:\.\d+)+/.exec(text)?.[0];
   }

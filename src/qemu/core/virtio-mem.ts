@@ -21,22 +21,22 @@ export async function pluggedParts(
   const blockSize = device.number("block_size");
   const base = device.number("addr");
   if (bits > MOST_BITS || blockSize === 0) {
-    throw program.error("virtio-mem", `a virtio-mem device of ${bits} blocks of ${blockSize} octets`);
+    throw program.error("virtio-mem", `a virtio-mem device of ${bits} blocks of ${blockSize} bytes`);
   }
-  // words of `unsigned long`: in order of octets where the host is little endian
+  // words of `unsigned long`: in order of bytes where the host is little endian
   const word = device.type.field("bitmap")?.size ?? 8;
-  const bitmap = await program.octets(
+  const bitmap = await program.bytes(
     device.number("bitmap"),
     Math.ceil(bits / (8 * word)) * word,
     "VirtIOMEM.bitmap",
   );
-  const octetOf = (bit: number): number => {
-    const octet = bit >> 3;
-    return program.order === "little" ? octet : octet - (octet % word) + (word - 1 - (octet % word));
+  const byteOf = (bit: number): number => {
+    const byte = bit >> 3;
+    return program.order === "little" ? byte : byte - (byte % word) + (word - 1 - (byte % word));
   };
   const parts: { start: number; end: number }[] = [];
   for (let bit = 0; bit < bits; bit += 1) {
-    if ((((bitmap[octetOf(bit)] ?? 0) >> (bit & 7)) & 1) === 0) continue;
+    if ((((bitmap[byteOf(bit)] ?? 0) >> (bit & 7)) & 1) === 0) continue;
     const start = Math.max(range.start, base + bit * blockSize);
     const end = Math.min(range.end, base + (bit + 1) * blockSize);
     if (start >= end) continue;

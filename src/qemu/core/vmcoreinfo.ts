@@ -9,7 +9,7 @@ import type { Program } from "./value.js";
 const fwCfgVmcoreInfo = layout("FWCfgVMCoreInfo", "QEMU docs/specs/vmcoreinfo", {
   host_format: u16("formats QEMU takes"),
   guest_format: u16("1: an ELF note"),
-  size: u32("octets of room for the note"),
+  size: u32("bytes of room for the note"),
   paddr: u64("guest-physical address of the note"),
 });
 
@@ -41,7 +41,7 @@ export async function deviceNote(
   if (state === undefined || !state.flag("has_vmcoreinfo")) return undefined;
   const at = state.type.field("vmcoreinfo");
   if (at === undefined || at.size < fwCfgVmcoreInfo.size) return undefined;
-  const bytes = await program.octets(state.address + at.offset, fwCfgVmcoreInfo.size, "vmcoreinfo");
+  const bytes = await program.bytes(state.address + at.offset, fwCfgVmcoreInfo.size, "vmcoreinfo");
   const { guest_format, size, paddr } = fwCfgVmcoreInfo.decode(bytes, "little");
   if (guest_format !== FORMAT_ELF) return undefined;
   const refuse = (why: string): undefined => {
@@ -55,7 +55,7 @@ export async function deviceNote(
   const { n_namesz, n_descsz, n_type } = nhdr.decode(head, arch.order);
   const nameRoom = Math.ceil(n_namesz / 4) * 4;
   if (n_descsz > LONGEST || n_namesz > LONGEST || HEADER + nameRoom + n_descsz > size)
-    return refuse(`name of ${n_namesz} and text of ${n_descsz} octets do not fit into ${size}`);
+    return refuse(`name of ${n_namesz} and text of ${n_descsz} bytes do not fit into ${size}`);
   const body = new Uint8Array(nameRoom + n_descsz);
   if ((await memory.read(paddr + HEADER, body)) < body.length) return refuse("not all in the memory saved");
   const name = latin1(body.subarray(0, n_namesz)).replace(/\0[^]*$/, "");

@@ -7,10 +7,10 @@ export interface Domain {
   readonly title?: string;
   readonly arch?: string;
   readonly machine?: string;
-  /** Octets at start. */
+  /** Bytes at start. */
   readonly memory?: number;
   readonly vcpus?: number;
-  /** Octets of each NUMA cell, by its id. */
+  /** Bytes of each NUMA cell, by its id. */
   readonly cells?: readonly number[];
   /** DIMMs and NVDIMMs: id of the memory backend, guest-physical address. */
   readonly memoryDevices?: readonly { readonly id: string; readonly address: number }[];
@@ -33,7 +33,7 @@ const UNITS: Readonly<Record<string, number>> = {
   tib: 2 ** 40,
 };
 
-function octets(text: string | undefined, unit: string | undefined): number | undefined {
+function bytes(text: string | undefined, unit: string | undefined): number | undefined {
   const value = Number(text?.trim() ?? Number.NaN) * (UNITS[(unit ?? "KiB").toLowerCase()] ?? Number.NaN);
   return Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 }
@@ -50,7 +50,7 @@ export function parseDomain(xml: string): Domain {
     title: text("title"),
     arch: type?.attributes.get("arch"),
     machine: type?.attributes.get("machine"),
-    memory: octets(text("memory"), child(root, "memory")?.attributes.get("unit")),
+    memory: bytes(text("memory"), child(root, "memory")?.attributes.get("unit")),
     vcpus: wholeNumber(text("vcpu")),
     cells: cellsOf(child(root, "cpu", "numa")),
     memoryDevices: memoryDevicesOf(child(root, "devices")),
@@ -67,7 +67,7 @@ function cellsOf(numa: XmlElement | undefined): readonly number[] | undefined {
   if (cells.length === 0) return undefined;
   const sizes: number[] = [];
   for (const [i, cell] of cells.entries()) {
-    const size = octets(cell.attributes.get("memory"), cell.attributes.get("unit"));
+    const size = bytes(cell.attributes.get("memory"), cell.attributes.get("unit"));
     const id = wholeNumber(cell.attributes.get("id")) ?? i;
     if (size === undefined || id >= cells.length) return undefined;
     sizes[id] = size;

@@ -13,7 +13,7 @@ export const SAVE_VERSION = 2;
 export const saveHeader = layout("libvirt save header", `${SPEC}: header`, {
   magic: text(MAGIC_SIZE, "LibvirtQemudSave, or LibvirtQemudPart while it is written"),
   version: u32("2; 1 knows neither compression nor cookie"),
-  dataLength: u32("octets from behind the header to the stream"),
+  dataLength: u32("bytes from behind the header to the stream"),
   wasRunning: u32("1: restore starts the guest"),
   compressed: u32("how the stream is compressed"),
   cookieOffset: u32("from behind the header; 0: no cookie"),
@@ -24,7 +24,7 @@ export const saveHeader = layout("libvirt save header", `${SPEC}: header`, {
 export const COMPRESSION = ["raw", "gzip", "bzip2", "xz", "lzop", "zstd", "sparse"] as const;
 export type SaveCompression = (typeof COMPRESSION)[number];
 
-/** Whether octets begin as a save does, whole or not. */
+/** Whether bytes begin as a save does, whole or not. */
 export function isSave(head: Uint8Array): boolean {
   const magic = latin1(head.subarray(0, MAGIC_SIZE));
   return magic === SAVE_MAGIC || magic === PART_MAGIC;

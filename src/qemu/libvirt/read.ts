@@ -33,7 +33,7 @@ export async function readSave(reader: ByteReader, report: Report): Promise<Save
   if (!(await reader.need(saveHeader.size)))
     throw violation(SAVE.truncated, source, { offset: reader.available }, "the file ends inside its header");
   const head = reader.take(saveHeader.size).slice();
-  // the version is small: its octets tell the byte order of the host
+  // the version is small: its bytes tell the byte order of the host
   const order: ByteOrder = viewOf(head).getUint16(saveHeader.offsetOf("version")) === 0 ? "big" : "little";
   const header = saveHeader.decode(head, order);
   const at = (field: Parameters<typeof saveHeader.offsetOf>[0]): { offset: number } => ({
@@ -56,7 +56,7 @@ export async function readSave(reader: ByteReader, report: Report): Promise<Save
       SAVE.truncated,
       source,
       at("dataLength"),
-      `${dataLength} octets of XML are announced, the file has ${reader.available}`,
+      `${dataLength} bytes of XML are announced, the file has ${reader.available}`,
     );
   const data = reader.take(dataLength).slice();
   const cookieOffset = header.version === 1 ? 0 : header.cookieOffset;

@@ -18,7 +18,7 @@ export const SAVE = rules({
   ),
   compression: rule("compression", "error", "A compression code that libvirt doesn't have."),
   wasRunning: rule("was-running", "warning", "The mark of a running guest is neither 0 nor 1."),
-  unused: rule("unused", "warning", "Octets of the header that must be zero are not."),
+  unused: rule("unused", "warning", "Bytes of the header that must be zero are not."),
   cookie: rule("cookie", "error", "The cookie's place lies outside the header's data."),
   xml: rule(
     "xml",

@@ -16,7 +16,7 @@ export interface Configuration {
 const LONGEST_MACHINE = 256;
 const MOST_CAPABILITIES = 256;
 
-/** Reads what follows the CONFIGURATION octet. @param described the same part of the description, where known. */
+/** Reads what follows the CONFIGURATION byte. @param described the same part of the description, where known. */
 export async function readConfiguration(
   frame: Frame,
   described: StructDescription | undefined,
@@ -24,8 +24,8 @@ export async function readConfiguration(
   const at = frame.position;
   const length = await frame.u32("the configuration");
   if (length === 0 || length > LONGEST_MACHINE)
-    frame.halt(QEVM.configuration, at, `a machine name of ${length} octets`);
-  const machine = latin1(await frame.octets(length, "the machine name"));
+    frame.halt(QEVM.configuration, at, `a machine name of ${length} bytes`);
+  const machine = latin1(await frame.bytes(length, "the machine name"));
   if (!isName(machine)) frame.halt(QEVM.configuration, at, `a machine name of ${JSON.stringify(machine)}`);
   const found: { machine: string; capabilities: string[]; pageSize?: number; uuid?: string } = {
     machine,
@@ -44,12 +44,12 @@ export async function readConfiguration(
         break;
       case "configuration/target-page-bits": {
         const bits = await frame.u32("the configuration");
-        if (bits < 10 || bits > 24) frame.halt(QEVM.configuration, start, `pages of 2^${bits} octets`);
+        if (bits < 10 || bits > 24) frame.halt(QEVM.configuration, start, `pages of 2^${bits} bytes`);
         found.pageSize = 2 ** bits;
         break;
       }
       case "configuration/uuid":
-        found.uuid = uuidText(await frame.octets(16, "the configuration"));
+        found.uuid = uuidText(await frame.bytes(16, "the configuration"));
         break;
       default: {
         const size = described?.subsections.find((subsection) => subsection.name === name)?.size;
@@ -71,6 +71,6 @@ async function readCapabilities(frame: Frame): Promise<string[]> {
 }
 
 function uuidText(bytes: Uint8Array): string {
-  const digits = Array.from(bytes, (octet) => octet.toString(16).padStart(2, "0")).join("");
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

@@ -5,11 +5,11 @@ import { SECTION } from "./layout.js";
 /** A section of unknown form longer than this is not searched through. */
 const LARGEST_UNKNOWN = 16 << 20;
 const FOOTER = 5;
-/** Octets behind a footer that show whether a section follows: type, id, length of the name and a letter of it. */
+/** Bytes behind a footer that show whether a section follows: type, id, length of the name and a letter of it. */
 const NEXT = 7;
 
 /**
- * Octets from the reader's place to the footer of section `id`: the first place where the footer's octets stand
+ * Bytes from the reader's place to the footer of section `id`: the first place where the footer's bytes stand
  * and what follows is a section's begin, the stream's end, or nothing. Undefined when there is none.
  */
 export async function findFooter(reader: ByteReader, id: number): Promise<number | undefined> {
@@ -28,15 +28,15 @@ export async function findFooter(reader: ByteReader, id: number): Promise<number
   }
 }
 
-/** Octets of a section's head beside its name: type, id, length of the name, instance, version. */
+/** Bytes of a section's head beside its name: type, id, length of the name, instance, version. */
 const HEAD = 14;
 /** Numbers of sections are given one after another; a few are skipped. */
 const NEXT_IDS = 256;
 
 /**
- * Octets from the reader's place to where the section after section `id` begins, in device state that has neither
+ * Bytes from the reader's place to where the section after section `id` begins, in device state that has neither
  * footers nor a description (QEMU's own form for Xen): the first place where a whole head of a later section stands.
- * The last section reaches to the EOF octet at the input's end. Undefined when neither is there.
+ * The last section reaches to the EOF byte at the input's end. Undefined when neither is there.
  */
 export async function findNextHead(reader: ByteReader, id: number): Promise<number | undefined> {
   const ready = reader.need(LARGEST_UNKNOWN);
@@ -56,7 +56,7 @@ function isHead(bytes: Uint8Array, previous: number): boolean {
     return false;
   const name = bytes.subarray(6, 6 + length);
   // an instance is a small number or a PCI address, a version a small one
-  return name.every((octet) => octet > 0x20 && octet < 0x7f) && view.getUint32(10 + length) < 256;
+  return name.every((byte) => byte > 0x20 && byte < 0x7f) && view.getUint32(10 + length) < 256;
 }
 
 function isBegin(bytes: Uint8Array): boolean {

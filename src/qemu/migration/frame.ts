@@ -38,7 +38,7 @@ export class Frame {
     throw new Stopped(message);
   }
 
-  /** Makes `count` octets of `what` available, or stops the walk. */
+  /** Makes `count` bytes of `what` available, or stops the walk. */
   async need(count: number, what: string): Promise<void> {
     const ready = this.reader.need(count);
     if (ready === true || (await ready)) return;
@@ -49,7 +49,7 @@ export class Frame {
     this.halt(
       QEVM.truncated,
       this.position,
-      `the file ends ${missing} octet${missing === 1 ? "" : "s"} short of the end of ${what}`,
+      `the file ends ${missing} byte${missing === 1 ? "" : "s"} short of the end of ${what}`,
     );
   }
 
@@ -72,8 +72,8 @@ export class Frame {
     return value;
   }
 
-  /** Copies out `count` octets; memory grows only as they arrive. */
-  async octets(count: number, what: string): Promise<Uint8Array> {
+  /** Copies out `count` bytes; memory grows only as they arrive. */
+  async bytes(count: number, what: string): Promise<Uint8Array> {
     await this.need(count, what);
     return this.reader.take(count).slice();
   }
@@ -84,7 +84,7 @@ export class Frame {
     if (n < count) this.truncated(what, count - n);
   }
 
-  /** A name with its length in one octet in front. */
+  /** A name with its length in one byte in front. */
   async name(what: string): Promise<string> {
     const at = this.position;
     const length = await this.u8(`the name of ${what}`);

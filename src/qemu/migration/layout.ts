@@ -13,14 +13,14 @@ export const fileHeader = layout("QEVM header", `${SPEC}: header`, {
   version: u32("3"),
 });
 
-/** What stands behind the type octet of PART and END, and behind FOOTER. */
+/** What stands behind the type byte of PART and END, and behind FOOTER. */
 export const sectionId = layout("section id", `${SPEC}: sections`, {
   id: u32("number of the section, given by its START or FULL"),
 });
 
 export const commandHeader = layout("COMMAND", `${SPEC}: commands`, {
   command: u16("what the destination is told"),
-  length: u16("octets of data that follow"),
+  length: u16("bytes of data that follow"),
 });
 
 export const ramRecord = layout("RAM record", `${SPEC}: section "ram", version 4`, {
@@ -29,22 +29,22 @@ export const ramRecord = layout("RAM record", `${SPEC}: section "ram", version 4
 });
 
 export const blockLength = layout("RAM block list entry, behind the name", `${SPEC}: block list`, {
-  length: u64("octets of the block in use"),
+  length: u64("bytes of the block in use"),
 });
 
 export const xbzrleHeader = layout("XBZRLE page", `${SPEC}: XBZRLE`, {
   encoding: u8("1"),
-  length: u16("octets of the difference that follow"),
+  length: u16("bytes of the difference that follow"),
 });
 
 export const mappedRamHeader = layout("mapped-ram block header", `${SPEC}: mapped-ram`, {
   version: u32("1"),
-  pageSize: u64("octets per page"),
+  pageSize: u64("bytes per page"),
   bitmapOffset: u64("where the bitmap of present pages stands"),
   pagesOffset: u64("where page 0 of the block stands"),
 });
 
-/** Type octets of sections. */
+/** Type bytes of sections. */
 export const SECTION = {
   eof: 0x00,
   start: 0x01,
@@ -97,7 +97,7 @@ export function flagNames(flags: number): string {
   return [...names, ...(rest === 0 ? [] : [`0x${rest.toString(16)}`])].join("|") || "no flag";
 }
 
-/** Octets per page where nothing in the stream says otherwise. */
+/** Bytes per page where nothing in the stream says otherwise. */
 export const DEFAULT_PAGE_SIZE = 4096;
 
 /** Largest zlib result for one page: what `compressBound` allows, with room for other libraries. */

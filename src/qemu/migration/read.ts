@@ -43,7 +43,7 @@ export interface QevmStream {
     | undefined;
   /** True when the end mark was reached. */
   readonly complete: boolean;
-  /** Octets of the input that belong to the stream. */
+  /** Bytes of the input that belong to the stream. */
   readonly end: number;
 }
 
@@ -297,7 +297,7 @@ class StreamWalk {
     const more = reader.need(1);
     if (more !== true && !(await more)) return;
     const rest = reader.size === undefined ? "more" : `${reader.size - frame.position}`;
-    frame.add(QEVM.trailing, frame.position, `${rest} octets follow the stream`);
+    frame.add(QEVM.trailing, frame.position, `${rest} bytes follow the stream`);
   }
 
   finish(): QevmStream {

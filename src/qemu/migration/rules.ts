@@ -24,10 +24,10 @@ export const QEVM = rules({
     "The stream ends between two sections, without its end mark: the migration was not completed.",
   ),
   trailing: rule(
-    "end/trailing-octets",
+    "end/trailing-bytes",
     "warning",
     "frame",
-    "Octets follow the end of the stream. They are ignored.",
+    "Bytes follow the end of the stream. They are ignored.",
   ),
   tailTooLarge: rule(
     "end/too-large",
@@ -39,7 +39,7 @@ export const QEVM = rules({
     "section/type",
     "error",
     "sections",
-    "An octet that begins a section has a value no section has. Reading stops: nothing behind it can be found.",
+    "A byte that begins a section has a value no section has. Reading stops: nothing behind it can be found.",
   ),
   sectionName: rule(
     "section/name",
@@ -128,7 +128,7 @@ export const QEVM = rules({
     "ram/fill-octet",
     "warning",
     "RAM: ZERO",
-    "A page of one repeated octet other than zero: old versions of QEMU may send it, new ones refuse it.",
+    "A page of one repeated byte other than zero: old versions of QEMU may send it, new ones refuse it.",
   ),
   xbzrle: rule(
     "ram/xbzrle-delta",

@@ -47,7 +47,7 @@ export const ELF_VMCORE_RULES = rules({
     severity: "note",
     spec: "makedumpfile -x, --config",
     explanation:
-      "makedumpfile erased data that its configuration named: those octets are the eraser's, not the guest's. The message is its own account: what, and how many octets.",
+      "makedumpfile erased data that its configuration named: those bytes are the eraser's, not the guest's. The message is its own account: what, and how many bytes.",
   },
   header: {
     code: "vmcore/elf/header",
@@ -144,7 +144,7 @@ async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
   }
   for (const line of erasedOf(notes)) warnings.push(erasedWarning(line));
   const lost = segments.reduce((sum, { fileSize, there }) => sum + fileSize - there, 0);
-  if (lost > 0) warnings.push(`the file ends before ${lost} octets of memory that its headers announce`);
+  if (lost > 0) warnings.push(`the file ends before ${lost} bytes of memory that its headers announce`);
   return { elf, segments, notes, warnings };
 }
 
@@ -244,7 +244,7 @@ async function verifyElf(input: ByteSource, report: Report): Promise<void> {
       report.add(
         ELF_VMCORE_RULES.address,
         at(i),
-        `program header ${i}: 0x${fileSize.toString(16)} octets of contents for 0x${memorySize.toString(16)} at 0x${(elf.segments.paddr[i] ?? 0n).toString(16)}`,
+        `program header ${i}: 0x${fileSize.toString(16)} bytes of contents for 0x${memorySize.toString(16)} at 0x${(elf.segments.paddr[i] ?? 0n).toString(16)}`,
       );
   }
   if (segments.length === 0) report.add(ELF_VMCORE_RULES.empty, { offset: 0 }, "no physical memory");
@@ -254,13 +254,13 @@ async function verifyElf(input: ByteSource, report: Report): Promise<void> {
       report.add(
         ELF_VMCORE_RULES.truncated,
         at(index),
-        `${where}: the file has 0x${there.toString(16)} of 0x${fileSize.toString(16)} octets`,
+        `${where}: the file has 0x${there.toString(16)} of 0x${fileSize.toString(16)} bytes`,
       );
     if (fileSize < memorySize)
       report.add(
         ELF_VMCORE_RULES.leftOut,
         at(index),
-        `${where}: contents for 0x${fileSize.toString(16)} of 0x${memorySize.toString(16)} octets`,
+        `${where}: contents for 0x${fileSize.toString(16)} of 0x${memorySize.toString(16)} bytes`,
       );
   }
 }

@@ -47,7 +47,7 @@ export interface ElfPlan {
   readonly runs: readonly AddressRange[];
   /** Further PT_LOADs over the same contents. */
   readonly aliases: readonly Mapping[];
-  /** Octets that contents are aligned to; 1 packs everything. */
+  /** Bytes that contents are aligned to; 1 packs everything. */
   readonly alignment: number;
   /** p_flags of the PT_LOADs. */
   readonly flags: number;
@@ -58,7 +58,7 @@ export interface ElfLayout {
   /** ELF header, section 0 if needed, program headers, notes. */
   readonly head: Uint8Array;
   readonly runs: readonly PlacedRun[];
-  /** Octets of the whole file. */
+  /** Bytes of the whole file. */
   readonly size: number;
 }
 
@@ -208,10 +208,10 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
 
 /** ELF class of a guest's dump: 32-bit only where all addresses and offsets fit. */
 function bitsFor(arch: Architecture, runs: readonly AddressRange[]): ElfBits {
-  const octets = runs.reduce((sum, run) => sum + (run.end - run.start), 0);
+  const bytes = runs.reduce((sum, run) => sum + (run.end - run.start), 0);
   const top = runs.at(-1)?.end ?? 0;
   // headers, notes and alignment take far less than the last 64 MiB
-  return arch.bits === 32 && top <= FOUR_GIB && octets < FOUR_GIB - (64 << 20) ? 32 : 64;
+  return arch.bits === 32 && top <= FOUR_GIB && bytes < FOUR_GIB - (64 << 20) ? 32 : 64;
 }
 
 /** An ELF core of the guest: what crash, drgn, makedumpfile and readelf open. */

@@ -18,7 +18,7 @@ export function isFlattened(head: Uint8Array): boolean {
   return latin1(head.subarray(0, 13)) === `${FLATTENED_SIGNATURE}\0`;
 }
 
-/** Runs of octets by where they go: columns, since a large dump has hundreds of thousands. */
+/** Runs of bytes by where they go: columns, since a large dump has hundreds of thousands. */
 class Records {
   /** Offset in the plain file, ascending after `sort`. */
   to = new Float64Array(GROWTH);
@@ -72,9 +72,9 @@ export class FlattenedSource implements ByteSource {
   readonly size: number;
   /** Whether the end marker was there. */
   readonly complete: boolean;
-  /** Octets behind the end marker. */
+  /** Bytes behind the end marker. */
   readonly trailing: number;
-  /** Records whose octets another one writes as well. */
+  /** Records whose bytes another one writes as well. */
   readonly overlaps: number;
   readonly #source: ByteSource;
   readonly #records: Records;
@@ -120,7 +120,7 @@ export class FlattenedSource implements ByteSource {
         complete = true;
         break;
       }
-      if (offset + size >= 2n ** 53n) throw fail(`a record at offset ${offset} of ${size} octets`, at);
+      if (offset + size >= 2n ** 53n) throw fail(`a record at offset ${offset} of ${size} bytes`, at);
       const from = reader.position;
       const skipped = reader.skip(Number(size));
       const there = skipped instanceof Promise ? await skipped : skipped;
@@ -142,7 +142,7 @@ export class FlattenedSource implements ByteSource {
     return low - 1;
   }
 
-  /** Records that have octets within [start, end), in the order of writing. */
+  /** Records that have bytes within [start, end), in the order of writing. */
   #within(start: number, end: number): number[] {
     const { to, size, from, reach } = this.#records;
     const found: number[] = [];

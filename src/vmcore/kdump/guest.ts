@@ -21,7 +21,7 @@ import { decodeVcpus, erasedWarning } from "../notes.js";
 import { architectureOfPrstatus } from "../prstatus.js";
 import { closeSource, splitSiblings } from "./split.js";
 
-/** Pages of a dump by what became of them, and the octets their contents take in the file. */
+/** Pages of a dump by what became of them, and the bytes their contents take in the file. */
 export interface KdumpCounts {
   dumped: number;
   excluded: number;

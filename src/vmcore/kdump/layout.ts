@@ -4,7 +4,7 @@ import {
   type Field,
   i32,
   layout,
-  octets,
+  bytes,
   type RecordOf,
   text,
   u32,
@@ -29,7 +29,7 @@ const names = {
 
 const geometry = {
   status: u32("compressions used, 8: incomplete"),
-  block_size: i32("octets of a block: the page size"),
+  block_size: i32("bytes of a block: the page size"),
   sub_hdr_size: i32("blocks of sub-header and notes"),
   bitmap_blocks: u32("blocks of both bitmaps together"),
   max_mapnr: u32("page frames, low 32 bits"),
@@ -49,23 +49,23 @@ const word = (meaning: string): Field<bigint> => ({
   write: (view, at, value, little) => view.setUint32(at, Number(BigInt.asUintN(32, value)), little),
 });
 
-/** Main header of 64-bit machines, 464 octets, at the start of block 0. */
+/** Main header of 64-bit machines, 464 bytes, at the start of block 0. */
 export const header64 = layout("disk_dump_header, 64-bit", SPEC, {
   ...names,
-  padding: octets(6, ""),
+  padding: bytes(6, ""),
   timestamp: array(u64big(""), 2, "seconds, microseconds"),
   ...geometry,
 });
 
-/** Main header of 32-bit machines, 452 octets. */
+/** Main header of 32-bit machines, 452 bytes. */
 export const header32: typeof header64 = layout("disk_dump_header, 32-bit", SPEC, {
   ...names,
-  padding: octets(2, ""),
+  padding: bytes(2, ""),
   timestamp: array(word(""), 2, "seconds, microseconds"),
   ...geometry,
 });
 
-/** Sub-header of 64-bit machines, 104 octets, at the start of block 1. */
+/** Sub-header of 64-bit machines, 104 bytes, at the start of block 1. */
 export const subHeader64 = layout("kdump_sub_header, 64-bit", SPEC, {
   phys_base: u64big("physical address of the kernel's link base"),
   dump_level: i32("kinds of pages left out; since version 1"),
@@ -73,17 +73,17 @@ export const subHeader64 = layout("kdump_sub_header, 64-bit", SPEC, {
   start_pfn: u64big("first frame of the part, one word; since version 2"),
   end_pfn: u64big("behind its last"),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
-  size_vmcoreinfo: u64("its octets"),
+  size_vmcoreinfo: u64("its bytes"),
   offset_note: u64("where the ELF notes are; since version 4"),
-  size_note: u64("their octets"),
+  size_note: u64("their bytes"),
   offset_eraseinfo: u64("what was erased; since version 5"),
-  size_eraseinfo: u64("its octets"),
+  size_eraseinfo: u64("its bytes"),
   start_pfn_64: u64("first frame of the part; since version 6"),
   end_pfn_64: u64("behind its last"),
   max_mapnr_64: u64("page frames"),
 });
 
-/** Sub-header of 32-bit machines, packed as QEMU and i386 lay it out: 80 octets. */
+/** Sub-header of 32-bit machines, packed as QEMU and i386 lay it out: 80 bytes. */
 export const subHeader32: typeof subHeader64 = layout("kdump_sub_header, 32-bit", SPEC, {
   phys_base: word("physical address of the kernel's link base"),
   dump_level: i32("kinds of pages left out; since version 1"),
@@ -91,33 +91,33 @@ export const subHeader32: typeof subHeader64 = layout("kdump_sub_header, 32-bit"
   start_pfn: word("first frame of the part, one word; since version 2"),
   end_pfn: word("behind its last"),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
-  size_vmcoreinfo: u32("its octets"),
+  size_vmcoreinfo: u32("its bytes"),
   offset_note: u64("where the ELF notes are; since version 4"),
-  size_note: u32("their octets"),
+  size_note: u32("their bytes"),
   offset_eraseinfo: u64("what was erased; since version 5"),
-  size_eraseinfo: u32("its octets"),
+  size_eraseinfo: u32("its bytes"),
   start_pfn_64: u64("first frame of the part; since version 6"),
   end_pfn_64: u64("behind its last"),
   max_mapnr_64: u64("page frames"),
 });
 
-/** Sub-header of 32-bit machines that align 64-bit numbers to 8 octets, such as ARM, as makedumpfile there lays it out: 96 octets. */
+/** Sub-header of 32-bit machines that align 64-bit numbers to 8 bytes, such as ARM, as makedumpfile there lays it out: 96 bytes. */
 export const subHeader32Aligned = layout("kdump_sub_header, 32-bit, aligned to 8", SPEC, {
   phys_base: word("physical address of the kernel's link base"),
   dump_level: i32("kinds of pages left out; since version 1"),
   split: i32("1: a part of a set; since version 2"),
   start_pfn: word("first frame of the part, one word; since version 2"),
   end_pfn: word("behind its last"),
-  padding: octets(4, ""),
+  padding: bytes(4, ""),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
-  size_vmcoreinfo: u32("its octets"),
-  padding_note: octets(4, ""),
+  size_vmcoreinfo: u32("its bytes"),
+  padding_note: bytes(4, ""),
   offset_note: u64("where the ELF notes are; since version 4"),
-  size_note: u32("their octets"),
-  padding_eraseinfo: octets(4, ""),
+  size_note: u32("their bytes"),
+  padding_eraseinfo: bytes(4, ""),
   offset_eraseinfo: u64("what was erased; since version 5"),
-  size_eraseinfo: u32("its octets"),
-  padding_frames: octets(4, ""),
+  size_eraseinfo: u32("its bytes"),
+  padding_frames: bytes(4, ""),
   start_pfn_64: u64("first frame of the part; since version 6"),
   end_pfn_64: u64("behind its last"),
   max_mapnr_64: u64("page frames"),
@@ -143,21 +143,21 @@ const SINCE: Readonly<Partial<Record<keyof SubHeader, number>>> = {
 /** One page's descriptor. */
 export const pageDescriptor = layout("page_desc", SPEC, {
   offset: u64("where the page's data are"),
-  size: u32("octets stored"),
+  size: u32("bytes stored"),
   flags: u32("0 as is, 1 zlib, 2 lzo, 4 snappy, 0x20 zstd"),
   page_flags: u64big("0"),
 });
 
-/** Head of a flattened dump, padded to 4096 octets. */
+/** Head of a flattened dump, padded to 4096 bytes. */
 export const flattenedHeader = layout("makedumpfile_header", SPEC, {
   signature: text(16, "`makedumpfile`"),
   type: u64("1"),
   version: u64("1"),
 });
 
-/** In front of each run of octets of a flattened dump, big endian; both -1: the end. */
+/** In front of each run of bytes of a flattened dump, big endian; both -1: the end. */
 export const flattenedRecord = layout("makedumpfile_data_header", SPEC, {
-  offset: u64big("where the octets go in the plain file"),
+  offset: u64big("where the bytes go in the plain file"),
   size: u64big("how many there are"),
 });
 
@@ -188,14 +188,14 @@ export const headerLayout = (bits: 32 | 64): typeof header64 => (bits === 64 ? h
 export const subHeaderLayout = (bits: 32 | 64): typeof subHeader64 =>
   bits === 64 ? subHeader64 : subHeader32;
 
-/** Octets that a sub-header of either form takes. */
+/** Bytes that a sub-header of either form takes. */
 export const subHeaderSize = (bits: 32 | 64): number =>
   bits === 64 ? subHeader64.size : subHeader32Aligned.size;
 
 /**
  * Decodes a sub-header; members that the header's version doesn't have yet are zero. Which of the two 32-bit forms it
  * has is told by the number of frames, which the main header holds as well, else by where the notes would be.
- * @param bytes `subHeaderSize` octets of block 1
+ * @param bytes `subHeaderSize` bytes of block 1
  */
 export function readSubHeader(bytes: Uint8Array, form: KdumpForm, header: Header): SubHeader {
   const packed = (): SubHeader => decodeKnown(subHeaderLayout(form.bits), bytes, form, header);

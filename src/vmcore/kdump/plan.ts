@@ -22,7 +22,7 @@ export interface KdumpPlan {
   readonly head: Uint8Array;
   readonly blockSize: number;
   readonly bitmapOffset: number;
-  /** Octets of one bitmap. */
+  /** Bytes of one bitmap. */
   readonly bitmapSize: number;
   readonly descriptorOffset: number;
   /** Descriptors: pages dumped. */

@@ -47,18 +47,18 @@ export class KdumpFile {
   readonly form: KdumpForm;
   readonly header: Header;
   readonly subHeader: SubHeader;
-  /** Octets of a block, which is a page. */
+  /** Bytes of a block, which is a page. */
   readonly blockSize: number;
   /** Page frames that the bitmaps cover. */
   readonly frames: number;
   readonly bitmapOffset: number;
-  /** Octets of one bitmap. */
+  /** Bytes of one bitmap. */
   readonly bitmapSize: number;
   readonly descriptorOffset: number;
   readonly notes: readonly ElfNote[];
   /** VMCOREINFO's text. */
   readonly vmcoreInfo: string | undefined;
-  /** What makedumpfile was told to erase, a line each; those octets are no longer the guest's. */
+  /** What makedumpfile was told to erase, a line each; those bytes are no longer the guest's. */
   readonly erased: readonly string[];
 
   private constructor(
@@ -115,7 +115,7 @@ export class KdumpFile {
     return digits === undefined ? undefined : BigInt(digits);
   }
 
-  /** Whether the file really has these octets. */
+  /** Whether the file really has these bytes. */
   has(offset: number, size: number): boolean {
     if (this.flattened !== undefined) return this.flattened.covers(offset, size);
     return offset + size <= this.source.size;
@@ -149,7 +149,7 @@ export class KdumpFile {
     const geometry = (message: string): FormatError =>
       violation(KDUMP_RULES.header, source.name, { offset: layoutOfHeader.offsetOf("block_size") }, message);
     if (frames > bitmapSize * 8)
-      throw geometry(`${frames} page frames don't fit bitmaps of ${bitmapSize} octets`);
+      throw geometry(`${frames} page frames don't fit bitmaps of ${bitmapSize} bytes`);
     if (frames * blockSize >= 2 ** 53) throw geometry(`${frames} page frames are beyond any address`);
     const descriptorOffset = bitmapOffset + header.bitmap_blocks * blockSize;
     if (descriptorOffset > source.size) throw truncated(source, descriptorOffset, "bitmaps");
@@ -226,7 +226,7 @@ function truncated(source: ByteSource, needed: number, what: string): FormatErro
     KDUMP_RULES.truncated,
     source.name,
     { offset: source.size },
-    `the file of ${source.size} octets ends before its ${what} do, at ${needed}`,
+    `the file of ${source.size} bytes ends before its ${what} do, at ${needed}`,
   );
 }
 
@@ -281,7 +281,7 @@ async function readKdumpNotes(
       KDUMP_RULES.notes,
       source.name,
       { offset },
-      `notes of ${size} octets at ${offset} lie outside the file`,
+      `notes of ${size} bytes at ${offset} lie outside the file`,
     );
   const bytes = await readAt(source, offset, size, "notes");
   return Array.from(readNotes(bytes, order, { source: source.name, offset }));
@@ -312,7 +312,7 @@ async function readText(source: ByteSource, offset: number, size: number, what: 
       KDUMP_RULES.notes,
       source.name,
       { offset },
-      `${what}, ${size} octets at ${offset}, lies outside the file`,
+      `${what}, ${size} bytes at ${offset}, lies outside the file`,
     );
   return latin1(await readAt(source, offset, size, what)).replace(/\0+$/, "");
 }

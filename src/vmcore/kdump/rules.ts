@@ -69,7 +69,7 @@ export const KDUMP_RULES = rules({
     severity: "note",
     spec: "makedumpfile -x, --config",
     explanation:
-      "makedumpfile erased data that its configuration named: those octets are the eraser's, not the guest's. The message is its own account: what, and how many octets.",
+      "makedumpfile erased data that its configuration named: those bytes are the eraser's, not the guest's. The message is its own account: what, and how many bytes.",
   },
   physBase: {
     code: "kdump/sub-header/phys-base",
@@ -88,13 +88,13 @@ export const KDUMP_RULES = rules({
     code: "kdump/flattened/trailing",
     severity: "warning",
     spec: "makedumpfile flattened format",
-    explanation: "Octets follow the end marker of the flattened form. They are ignored.",
+    explanation: "Bytes follow the end marker of the flattened form. They are ignored.",
   },
   overlap: {
     code: "kdump/flattened/overlap",
     severity: "note",
     spec: "makedumpfile flattened format",
-    explanation: "Records of the flattened form write the same octets more than once; the last one holds.",
+    explanation: "Records of the flattened form write the same bytes more than once; the last one holds.",
   },
   part: {
     code: "kdump/split/part",

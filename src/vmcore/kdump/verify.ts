@@ -35,7 +35,7 @@ function checkHeaders(file: KdumpFile, report: Report): void {
     if (!flattened.complete)
       report.add(KDUMP_RULES.unfinished, { offset: file.source.size }, "the end marker is missing");
     if (flattened.trailing > 0)
-      report.add(KDUMP_RULES.trailing, { offset: 0 }, `${flattened.trailing} octets follow the end marker`);
+      report.add(KDUMP_RULES.trailing, { offset: 0 }, `${flattened.trailing} bytes follow the end marker`);
     if (flattened.overlaps > 0)
       report.add(KDUMP_RULES.overlap, { offset: 0 }, `${flattened.overlaps} records write over others`);
   }
@@ -93,7 +93,7 @@ async function checkPage(
   const fault = pages.fault(descriptor);
   if (fault === "lost") report.add(KDUMP_RULES.lost, place, `${of} is not in the file`);
   else if (fault !== undefined) {
-    const what = fault === "size" ? `${size} octets` : `compression 0x${flags.toString(16)}`;
+    const what = fault === "size" ? `${size} bytes` : `compression 0x${flags.toString(16)}`;
     report.add(KDUMP_RULES.descriptor, place, `${of}: the descriptor names ${what}`);
   } else {
     try {

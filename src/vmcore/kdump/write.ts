@@ -23,9 +23,9 @@ import {
   type WriteReport,
 } from "../writer.js";
 
-/** Octets of pages that go to a worker at a time. */
+/** Bytes of pages that go to a worker at a time. */
 const BATCH = 2 << 20;
-/** Octets that are gathered from here and there before it is asked again whether memory lies in one piece. */
+/** Bytes that are gathered from here and there before it is asked again whether memory lies in one piece. */
 const STRETCH = 64 << 20;
 /** Descriptors and bitmaps are written in windows of this size. */
 const WINDOW = 256 << 10;

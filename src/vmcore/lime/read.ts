@@ -39,7 +39,7 @@ export const LIME_RULES = rules({
 /** Ranges up to the first header that is none. */
 interface LimeRanges {
   readonly ranges: readonly MemorySegment[];
-  /** Why there are no more, if not for the file's end: the first octet that is no range's. */
+  /** Why there are no more, if not for the file's end: the first byte that is no range's. */
   readonly lost: FormatError | undefined;
 }
 
@@ -61,9 +61,9 @@ async function readRanges(input: ByteSource): Promise<LimeRanges> {
   return { ranges, lost: undefined };
 }
 
-/** What is wrong with the first `n` octets of a header, all there were. */
+/** What is wrong with the first `n` bytes of a header, all there were. */
 function headerProblem(head: Uint8Array, n: number): string | undefined {
-  if (n < limeHeader.size) return `the file ends ${limeHeader.size - n} octets before a range's header does`;
+  if (n < limeHeader.size) return `the file ends ${limeHeader.size - n} bytes before a range's header does`;
   const view = viewOf(head);
   const word = view.getUint32(limeHeader.offsetOf("magic"), true);
   if (word !== LIME_MAGIC) return `no range begins here, but 0x${word.toString(16)}`;
@@ -136,7 +136,7 @@ async function verifyLime(input: ByteSource, report: Report): Promise<void> {
       report.add(
         LIME_RULES.truncated,
         place,
-        `${where}: the file has 0x${there.toString(16)} of 0x${memorySize.toString(16)} octets`,
+        `${where}: the file has 0x${there.toString(16)} of 0x${memorySize.toString(16)} bytes`,
       );
     if (physical < end) report.add(LIME_RULES.overlap, place, `${where} is in another range, too`);
     end = Math.max(end, physical + memorySize);

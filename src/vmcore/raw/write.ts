@@ -2,7 +2,7 @@ import { Placer, writeContents } from "../contents.js";
 import { selectMemory, type VmcoreWriter } from "../writer.js";
 
 /**
- * Guest-physical memory as it lies: the octet at address A is at offset A − start of `range` (0 by default).
+ * Guest-physical memory as it lies: the byte at address A is at offset A − start of `range` (0 by default).
  * Holes between ranges read as zeros; the format has room for nothing else.
  */
 export const rawWriter: VmcoreWriter = {

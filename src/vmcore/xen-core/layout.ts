@@ -17,10 +17,10 @@ export const xenCoreHeader = layout("xen_dumpcore_elfnote_header", SPEC, {
   magic: u64big("0xf00febed: PV, 0xf00febee: HVM"),
   vcpus: u64("processors"),
   pages: u64("pages"),
-  pageSize: u64("octets of a page"),
+  pageSize: u64("bytes of a page"),
 });
 
-/** Descriptor of note 0x2000002, 1280 octets. */
+/** Descriptor of note 0x2000002, 1280 bytes. */
 export const xenCoreVersion = layout("xen_dumpcore_elfnote_xen_version", SPEC, {
   major: u64("major version of Xen"),
   minor: u64("minor version"),
@@ -32,7 +32,7 @@ export const xenCoreVersion = layout("xen_dumpcore_elfnote_xen_version", SPEC, {
   capabilities: text(1024, "kinds of guests"),
   changeSet: text(64, "change set"),
   virtStart: u64big("where the hypervisor starts in a PV guest's addresses"),
-  pageSize: u64("octets of a page"),
+  pageSize: u64("bytes of a page"),
 });
 
 /** Descriptor of note 0x2000003. */

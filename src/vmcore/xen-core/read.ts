@@ -100,7 +100,7 @@ async function openXenCore(input: ByteSource): Promise<XenCore> {
     throw fail("header", header.offset, `magic 0x${magic.toString(16)} is neither a PV nor an HVM guest's`);
   const isPage = pageSize >= 4096 && pageSize <= 65536 && (pageSize & (pageSize - 1)) === 0;
   if (!isPage || vcpus > MOST_VCPUS)
-    throw fail("header", header.offset, `${vcpus} processors, pages of ${pageSize} octets`);
+    throw fail("header", header.offset, `${vcpus} processors, pages of ${pageSize} bytes`);
   const told = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.version);
   const version =
     told === undefined || told.descriptor.length < xenCoreVersion.size
@@ -217,7 +217,7 @@ async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage
   });
   let strays = 0;
   const frames = new MachineFrames(core.contexts);
-  // machine frames as "offsets" of a map: a few octets a run
+  // machine frames as "offsets" of a map: a few bytes a run
   const machines = new PageMap(input, { pageSize });
   const ofMachines = new RunJoiner((first, count, machine) => machines.set(first, count, machine * pageSize));
   const { missing, translated } = await eachFrame(core, (index, frame, machine) => {
@@ -354,7 +354,7 @@ async function verifyXenCore(input: ByteSource, report: Report): Promise<void> {
     );
   const lost = contents.offset + contents.size - input.size;
   if (lost > 0)
-    report.add(XEN_CORE_RULES.truncated, { offset: contents.offset }, `${lost} octets of pages are missing`);
+    report.add(XEN_CORE_RULES.truncated, { offset: contents.offset }, `${lost} bytes of pages are missing`);
   const seen = new PageMap(input, { pageSize });
   const { missing } = await eachFrame(core, (index, frame) => {
     const place = { offset: frames.offset + index * entrySize };

@@ -1,15 +1,15 @@
-import { array, latin1Bytes, layout, octets, u32, u64 } from "../../binary/layout.js";
+import { array, latin1Bytes, layout, bytes, u32, u64 } from "../../binary/layout.js";
 
 const XAPI_SPEC = "XAPI suspend image (xenopsd), version 2";
 const LIBVIRT_SPEC = "libvirt's libxl driver: save file";
 
-/** First octets of an image that XAPI (XenServer, XCP-ng) suspended a domain into. */
+/** First bytes of an image that XAPI (XenServer, XCP-ng) suspended a domain into. */
 export const XAPI_MAGIC: Uint8Array = latin1Bytes("XenSavedDomv2-\n");
 
 /** Little endian. Streams have length 0: their own END tells where they end. */
 export const xapiRecordHeader = layout("XAPI record header", `${XAPI_SPEC}: records`, {
   type: u64("kind of record"),
-  length: u64("octets that follow; 0 for a stream that ends itself"),
+  length: u64("bytes that follow; 0 for a stream that ends itself"),
 });
 
 export const XAPI_RECORD = {
@@ -34,15 +34,15 @@ export const XAPI_RECORD_NAMES: ReadonlyMap<number, string> = new Map([
   [XAPI_RECORD.end, "end of image"],
 ]);
 
-/** First octets of a file that libvirt's libxl driver saved a domain into. */
+/** First bytes of a file that libvirt's libxl driver saved a domain into. */
 export const LIBVIRT_LIBXL_MAGIC: Uint8Array = latin1Bytes("libvirt-xml\n \0 \r");
 
-/** 64 octets, in the order of the host that wrote it; the domain's XML follows, then the libxl stream. */
+/** 64 bytes, in the order of the host that wrote it; the domain's XML follows, then the libxl stream. */
 export const libvirtLibxlHeader = layout("libvirt libxl save header", `${LIBVIRT_SPEC}: header`, {
-  magic: octets(16, "'libvirt-xml\\n \\0 \\r'"),
+  magic: bytes(16, "'libvirt-xml\\n \\0 \\r'"),
   version: u32("1: a legacy stream follows, 2: a libxl stream"),
-  xmlLength: u32("octets of the domain's XML, its closing NUL included"),
-  unused: array(u32("0"), 10, "padding to 64 octets"),
+  xmlLength: u32("bytes of the domain's XML, its closing NUL included"),
+  unused: array(u32("0"), 10, "padding to 64 bytes"),
 });
 
 export const LIBVIRT_LIBXL_VERSIONS: readonly number[] = [1, 2];

@@ -26,7 +26,7 @@ import { ENVELOPE_RULES } from "./rules.js";
 /** One record of an XAPI image. */
 export interface EnvelopeRecord {
   readonly type: string;
-  /** Octets from the start of the input to its header. */
+  /** Bytes from the start of the input to its header. */
   readonly offset: number;
   /** As its header says: 0 for a stream. */
   readonly length: number;
@@ -39,7 +39,7 @@ export interface Envelope {
   readonly records: readonly EnvelopeRecord[];
   /** libvirt's XML or XAPI's s-expression of the domain. */
   readonly config?: string;
-  /** Octets from the start of the input to the stream's. */
+  /** Bytes from the start of the input to the stream's. */
   readonly streamOffset: number;
 }
 
@@ -50,7 +50,7 @@ export interface Entered<Input> {
 }
 
 const startsWith = (head: Uint8Array, magic: Uint8Array): boolean =>
-  head.length >= magic.length && magic.every((octet, i) => head[i] === octet);
+  head.length >= magic.length && magic.every((byte, i) => head[i] === byte);
 
 export const isXapi = (head: Uint8Array): boolean => startsWith(head, XAPI_MAGIC);
 export const isLibvirtLibxl = (head: Uint8Array): boolean => startsWith(head, LIBVIRT_LIBXL_MAGIC);
@@ -81,13 +81,13 @@ class Entrance {
   async need(count: number, what: string): Promise<void> {
     if (await this.reader.need(count)) return;
     const missing = count - this.reader.available;
-    this.fail(ENVELOPE_RULES.truncated, `${missing} octets of ${what} are missing`);
+    this.fail(ENVELOPE_RULES.truncated, `${missing} bytes of ${what} are missing`);
   }
 
   async skip(count: number, what: string): Promise<void> {
     const skipped = await this.reader.skip(count);
     if (skipped < count)
-      this.fail(ENVELOPE_RULES.truncated, `${count - skipped} octets of ${what} are missing`);
+      this.fail(ENVELOPE_RULES.truncated, `${count - skipped} bytes of ${what} are missing`);
   }
 
   rest(): ByteSource | ByteStream {
@@ -109,7 +109,7 @@ export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
   if (!LIBVIRT_LIBXL_VERSIONS.includes(version))
     entrance.fail(ENVELOPE_RULES.libvirtVersion, `version ${version}: 1 and 2 are known`);
   if (xmlLength === 0 || xmlLength > XML_LIMIT)
-    entrance.fail(ENVELOPE_RULES.libvirtXml, `a domain description of ${xmlLength} octets`);
+    entrance.fail(ENVELOPE_RULES.libvirtXml, `a domain description of ${xmlLength} bytes`);
   reader.take(libvirtLibxlHeader.size);
   await entrance.need(xmlLength, "the domain's XML");
   const config = new TextDecoder().decode(reader.take(xmlLength)).replace(/\0+$/, "");
@@ -207,15 +207,15 @@ async function legacyEnd(rest: ByteSource): Promise<number> {
   return isEndMark(mark) ? rest.size - mark.length : rest.size;
 }
 
-function isEndMark(octets: Uint8Array): boolean {
-  if (octets.length !== xapiRecordHeader.size) return false;
-  const view = viewOf(octets);
+function isEndMark(bytes: Uint8Array): boolean {
+  if (bytes.length !== xapiRecordHeader.size) return false;
+  const view = viewOf(bytes);
   return view.getBigUint64(0, true) === BigInt(XAPI_RECORD.end) && view.getBigUint64(8, true) === 0n;
 }
 
 const PIPE_WINDOW = 64 << 10;
 
-/** The same of a pipe: the last octets are held back until it shows whether more follow. */
+/** The same of a pipe: the last bytes are held back until it shows whether more follow. */
 function withoutEndMark(rest: ByteStream): ByteStream {
   const window = new Uint8Array(PIPE_WINDOW);
   let start = 0;

@@ -40,17 +40,17 @@ export async function checkHvmContext(
     body.take(saveDescriptor.size);
     const entry = `${saveTypeName(typecode)} ${instance}`;
     if (length > body.remaining) {
-      add(HVM_RULES.overrun, offset, `${entry}: ${length} octets announced, ${body.remaining} are left`);
+      add(HVM_RULES.overrun, offset, `${entry}: ${length} bytes announced, ${body.remaining} are left`);
       return;
     }
     if (first && typecode !== SAVE_TYPE.HEADER) {
       add(HVM_RULES.noHeader, offset, `the first entry is ${entry}, not HEADER`);
     }
     if (typecode === SAVE_TYPE.END) {
-      if (length > 0) add(HVM_RULES.endLength, offset, `END has ${length} octets`);
+      if (length > 0) add(HVM_RULES.endLength, offset, `END has ${length} bytes`);
       const left = body.remaining - length;
       if (left > 0)
-        add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} octets behind END`);
+        add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} bytes behind END`);
       return;
     }
     if (!SAVE_TYPE_NAMES.has(typecode)) add(HVM_RULES.unknown, offset, entry);
@@ -79,10 +79,10 @@ async function checkEntry(
     if (magic !== SAVE_MAGIC) add(HVM_RULES.magic, offset, `magic 0x${magic.toString(16)}`);
     if (version !== 1) add(HVM_RULES.version, offset, `version ${version}`);
   } else if (typecode === SAVE_TYPE.CPU && length !== saveCpu.size && length !== CPU_SIZE_BEFORE_FLAGS) {
-    add(HVM_RULES.cpuSize, offset, `${entry} has ${length} octets`);
+    add(HVM_RULES.cpuSize, offset, `${entry} has ${length} bytes`);
   } else if (typecode === SAVE_TYPE.XSAVE) {
     if (length < XSAVE_HEAD + MIN_XSAVE_AREA) {
-      add(HVM_RULES.xsave, offset, `${entry} has ${length} octets`);
+      add(HVM_RULES.xsave, offset, `${entry} has ${length} bytes`);
     } else {
       if (!(await body.need(XSAVE_HEAD))) return false;
       const xcr0 = body.view.getBigUint64(body.at + 8, true);

@@ -1,4 +1,4 @@
-import { array, layout, octets, u16, u32, u64big } from "../../binary/layout.js";
+import { array, layout, bytes, u16, u32, u64big } from "../../binary/layout.js";
 
 const SPEC = "Xen HVM save format";
 
@@ -6,7 +6,7 @@ const SPEC = "Xen HVM save format";
 export const saveDescriptor = layout("HVM save descriptor", `${SPEC}: descriptor`, {
   typecode: u16("kind of entry; 0 ends the chain"),
   instance: u16("vCPU or device number"),
-  length: u32("octets of the entry's body"),
+  length: u32("bytes of the entry's body"),
 });
 
 export const SAVE_TYPE = { END: 0, HEADER: 1, CPU: 2, XSAVE: 16, MSR: 20 } as const;
@@ -73,9 +73,9 @@ export const CPU_GENERAL = [
   "r15",
 ] as const;
 
-/** 1032 octets; older releases end it before `flags`, at CPU_SIZE_BEFORE_FLAGS. */
+/** 1032 bytes; older releases end it before `flags`, at CPU_SIZE_BEFORE_FLAGS. */
 export const saveCpu = layout("HVM save CPU", `${SPEC}: CPU`, {
-  fpu: octets(512, "FXSAVE area"),
+  fpu: bytes(512, "FXSAVE area"),
   general: array(u64big("register"), 16, "rax rbx rcx rdx rbp rsi rdi rsp r8 to r15"),
   rip: u64big("instruction pointer"),
   rflags: u64big("flags"),
@@ -90,7 +90,7 @@ export const saveCpu = layout("HVM save CPU", `${SPEC}: CPU`, {
   dr6: u64big("debug register 6"),
   dr7: u64big("debug register 7"),
   selectors: array(u32("selector"), 8, "cs ds es fs gs ss tr ldtr"),
-  limits: array(u32("limit in octets"), 10, "cs ds es fs gs ss tr ldtr idtr gdtr"),
+  limits: array(u32("limit in bytes"), 10, "cs ds es fs gs ss tr ldtr idtr gdtr"),
   bases: array(u64big("base"), 10, "cs ds es fs gs ss tr ldtr idtr gdtr"),
   accessRights: array(
     u32("access rights"),

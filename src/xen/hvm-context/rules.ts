@@ -52,14 +52,14 @@ export const HVM_RULES = rules({
     code: "hvm-context/cpu/size",
     severity: "error",
     spec: `${SPEC}: CPU`,
-    explanation: "The processor entry has 1032 octets, or 1024 from older releases.",
+    explanation: "The processor entry has 1032 bytes, or 1024 from older releases.",
   },
   xsave: {
     code: "hvm-context/xsave/implausible",
     severity: "error",
     spec: `${SPEC}: CPU_XSAVE`,
     explanation:
-      "The entry starts with the feature mask, xcr0 and xcr0_accum, and xcr0 always has bit 0; then follow at least 576 octets.",
+      "The entry starts with the feature mask, xcr0 and xcr0_accum, and xcr0 always has bit 0; then follow at least 576 bytes.",
   },
   noEnd: {
     code: "hvm-context/end/missing",
@@ -77,6 +77,6 @@ export const HVM_RULES = rules({
     code: "hvm-context/end/trailing",
     severity: "warning",
     spec: `${SPEC}: END`,
-    explanation: "Octets follow behind the entry that closes the chain; the hypervisor ignores them.",
+    explanation: "Bytes follow behind the entry that closes the chain; the hypervisor ignores them.",
   },
 });

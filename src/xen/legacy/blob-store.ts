@@ -4,7 +4,7 @@ import { CARRIED_LIMIT } from "./layout.js";
 import { RULES } from "./rules.js";
 import type { OpenSpool, Spool } from "../../io/spool.js";
 
-/** Octets that lie somewhere. */
+/** Bytes that lie somewhere. */
 export interface Stretch {
   readonly source: ByteSource;
   readonly offset: number;
@@ -35,7 +35,7 @@ export class TailStore {
     await this.#spools[this.#turn]?.truncate(0);
   }
 
-  /** Keeps octets that were read at `offset`. */
+  /** Keeps bytes that were read at `offset`. */
   async keepBytes(offset: number, bytes: Uint8Array): Promise<Stretch> {
     if (this.#input !== undefined) return { source: this.#input, offset, length: bytes.length };
     const spool = this.#spool;
@@ -44,7 +44,7 @@ export class TailStore {
     return { source: spool, offset: at, length: bytes.length };
   }
 
-  /** Keeps the next `length` octets, or all up to the end of the input. */
+  /** Keeps the next `length` bytes, or all up to the end of the input. */
   async keep(cursor: Cursor, length: number | undefined, what: string): Promise<Stretch> {
     const { reader } = cursor;
     const offset = cursor.position;
@@ -60,7 +60,7 @@ export class TailStore {
       const part = reader.take(Math.min(reader.available, end - kept));
       kept += part.length;
       if (kept > CARRIED_LIMIT)
-        cursor.fail(RULES.qemuData, offset, `more than ${CARRIED_LIMIT} octets of ${what}`);
+        cursor.fail(RULES.qemuData, offset, `more than ${CARRIED_LIMIT} bytes of ${what}`);
       await spool?.write(part);
     }
     if (length !== undefined && kept < length) throw cursor.truncated(length - kept, what);

@@ -38,12 +38,12 @@ export function checkTmem(
 ): void {
   const lost = chunk.pools.reduce((sum, pool) => sum + pool.pages, 0);
   if (lost === 0 || allowLoss) return;
-  const octets = chunk.pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
+  const bytes = chunk.pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
   throw violation(
     RULES.tmemPages,
     source,
     { offset: chunk.offset, record: { layer: "legacy", index: chunk.index, type: "TMEM" } },
-    `${lost} pages (${octets} octets) of persistent tmem pools would be lost; --allow-loss converts the rest`,
+    `${lost} pages (${bytes} bytes) of persistent tmem pools would be lost; --allow-loss converts the rest`,
   );
 }
 
@@ -71,10 +71,10 @@ export function checkFrames(
   }
 }
 
-/** Octets behind the end of a stream in a file. */
+/** Bytes behind the end of a stream in a file. */
 export function reportTrailing(cursor: Cursor, end: number): void {
   const { size, position } = cursor.reader;
   // a stream that broke off has its own warning
   if (size === undefined || position !== end || size <= end) return;
-  cursor.problem(RULES.trailing, end, `${size - end} octets follow the end of the stream`);
+  cursor.problem(RULES.trailing, end, `${size - end} bytes follow the end of the stream`);
 }

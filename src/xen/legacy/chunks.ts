@@ -5,7 +5,7 @@ import type { PhysmapEntry } from "./toolstack.js";
 
 /** What every chunk knows of its place. */
 interface Placed {
-  /** Octets from the start of the input. */
+  /** Bytes from the start of the input. */
   readonly offset: number;
   /** Ordinal within the stream, from 0. */
   readonly index: number;
@@ -13,7 +13,7 @@ interface Placed {
 
 /** Contents that follow a chunk in the input: to be taken from the cursor before asking for the next chunk, or left. */
 interface WithData {
-  /** Octets; undefined: up to the end of the input. */
+  /** Bytes; undefined: up to the end of the input. */
   readonly dataLength: number | undefined;
   /** Offset of the first. */
   readonly dataOffset: number;
@@ -37,13 +37,13 @@ export interface HeaderChunk extends Placed {
 
 export interface PvInfoChunk extends Placed {
   readonly kind: "pv-info";
-  /** Octets of a guest word, and page table levels. */
+  /** Bytes of a guest word, and page table levels. */
   readonly guestWidth: 4 | 8;
   readonly levels: 3 | 4;
-  /** Octets of a vCPU's context. */
+  /** Bytes of a vCPU's context. */
   readonly contextSize: number;
   readonly extended: boolean;
-  /** Octets of a vCPU's XSAVE area; undefined: none in the stream. */
+  /** Bytes of a vCPU's XSAVE area; undefined: none in the stream. */
   readonly xsaveSize: number | undefined;
   /** pfns that hold the guest's p2m table. */
   readonly p2mFrames: Uint32Array;
@@ -53,7 +53,7 @@ export interface PagesChunk extends Placed, WithData {
   readonly kind: "pages";
   /** Bits 31–28 type, 27–0 pfn; those of type invalid are left in. Valid until the next chunk. */
   readonly entries: Uint32Array;
-  /** Entries that have 4096 octets each: they follow, or come compressed in later chunks. */
+  /** Entries that have 4096 bytes each: they follow, or come compressed in later chunks. */
   readonly dataPages: number;
   readonly compressed: boolean;
   /** Sent again for comparison only. */
@@ -81,7 +81,7 @@ export interface HvmTailChunk extends Placed, WithData {
   readonly ioreqPfn: bigint;
   readonly bufferedIoreqPfn: bigint;
   readonly storePfn: bigint;
-  /** Octets of the HVM context. */
+  /** Bytes of the HVM context. */
   readonly dataLength: number;
 }
 
@@ -90,7 +90,7 @@ export interface QemuChunk extends Placed, WithData {
   readonly signature: string;
 }
 
-/** State of one vCPU; octets are valid until the next chunk. */
+/** State of one vCPU; bytes are valid until the next chunk. */
 export interface VcpuChunk extends Placed {
   readonly kind: "vcpu";
   readonly id: number;

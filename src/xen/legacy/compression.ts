@@ -6,8 +6,8 @@ import { RULES } from "./rules.js";
 /*
  * A coded page is
  *   00                    nothing changed
- *   80 and 4096 octets    the whole page
- *   otherwise runs of 4-octet words, 1024 in all: an octet with the count in its low 7 bits; with bit 7 set the words
+ *   80 and 4096 bytes    the whole page
+ *   otherwise runs of 4-byte words, 1024 in all: a byte with the count in its low 7 bits; with bit 7 set the words
  *                         stay as they are, otherwise their new contents follow.
  */
 const UNCHANGED = 0x00;
@@ -21,7 +21,7 @@ export const CODED_LIMIT = WORDS * 5;
 /** Why a coded page can't be taken; negative, unlike any length. */
 export const CODED = { cut: -1, emptyRun: -2, pastPage: -3 } as const;
 
-/** Length in octets of the coded page at `at`, or one of `CODED` when it is not whole before `end`. */
+/** Length in bytes of the coded page at `at`, or one of `CODED` when it is not whole before `end`. */
 export function codedLength(input: Uint8Array, at: number, end: number): number {
   if (at >= end) return CODED.cut;
   const first = input[at] ?? 0;
@@ -41,7 +41,7 @@ export function codedLength(input: Uint8Array, at: number, end: number): number 
   return position <= end ? position - at : CODED.cut;
 }
 
-/** Runs up to this many octets are copied one by one: cheaper than setting up a bulk copy. */
+/** Runs up to this many bytes are copied one by one: cheaper than setting up a bulk copy. */
 const SHORT_COPY = 64;
 
 /** Applies the coded page at `at`, whose length `codedLength` has found, to the contents at `page[to]`. */
@@ -119,7 +119,7 @@ export class CompressedPages {
     this.#tail += 1;
   }
 
-  /** Reads a compressed chunk of `size` octets at the cursor, handing its pages on. */
+  /** Reads a compressed chunk of `size` bytes at the cursor, handing its pages on. */
   async read(cursor: Cursor, size: number, handler: CodedPageHandler): Promise<void> {
     const { reader } = cursor;
     for (let left = size; left > 0; ) {
@@ -130,12 +130,12 @@ export class CompressedPages {
       const offset = cursor.position;
       const used = this.#collect(cursor, coded, end === left);
       await handler.group({ count: used.count, entries: this.#entries, at: this.#at, coded, offset });
-      reader.take(used.octets);
-      left -= used.octets;
+      reader.take(used.bytes);
+      left -= used.bytes;
     }
   }
 
-  #collect(cursor: Cursor, coded: Uint8Array, whole: boolean): { count: number; octets: number } {
+  #collect(cursor: Cursor, coded: Uint8Array, whole: boolean): { count: number; bytes: number } {
     let count = 0;
     let at = 0;
     while (at < coded.length && count < GROUP_LIMIT) {
@@ -162,7 +162,7 @@ export class CompressedPages {
       count += 1;
       at += length;
     }
-    return { count, octets: at };
+    return { count, bytes: at };
   }
 
   /** At the end of a body nothing may be left over. */
@@ -185,7 +185,7 @@ export class SenderCache {
   readonly #pfns = new Set<number>();
 
   /** Notes a page sent; returns whether its coding had no base. */
-  sent(entry: number, firstOctet: number): boolean {
+  sent(entry: number, firstByte: number): boolean {
     const pfn = entry & 0x0fffffff;
     const known = this.#pfns.delete(pfn);
     if (entry >>> 28 !== TYPE.normal) return false;
@@ -194,7 +194,7 @@ export class SenderCache {
       const [oldest] = this.#pfns;
       if (oldest !== undefined) this.#pfns.delete(oldest);
     }
-    return !known && firstOctet !== WHOLE;
+    return !known && firstByte !== WHOLE;
   }
 }
 

@@ -45,7 +45,7 @@ export interface ConversionReport {
     /** Outermost layer. */
     readonly layer: OutputFormat;
     readonly p2mSize: number;
-    readonly octets: number;
+    readonly bytes: number;
     readonly entries: EntryCounts;
     readonly compression: boolean;
     readonly verifyPass: boolean;
@@ -53,7 +53,7 @@ export interface ConversionReport {
   readonly output: {
     readonly version: StreamVersion;
     readonly format: OutputFormat;
-    readonly octets: number;
+    readonly bytes: number;
     readonly pages: WrittenPages;
     /** Whether it was written while the input arrived. */
     readonly asItCame: boolean;
@@ -183,14 +183,14 @@ class PlainConversion {
         guestWidth: undefined,
         layer,
         p2mSize: header?.p2mSize ?? 0,
-        octets: inner.end,
+        bytes: inner.end,
         entries,
         compression: false,
         verifyPass: inner.verifyPass,
       },
       output: {
         ...this.#target,
-        octets: this.#emitter.writer.written,
+        bytes: this.#emitter.writer.written,
         pages: this.#emitter.written,
         asItCame: true,
       },
@@ -272,12 +272,12 @@ async function writeState(
       guestWidth: pv?.guestWidth,
       layer,
       p2mSize: header.p2mSize,
-      octets: state.end,
+      bytes: state.end,
       entries,
       compression: state.compression,
       verifyPass: state.verifyPass,
     },
-    output: { ...target, octets: emitter.writer.written, pages: emitter.written, asItCame: false },
+    output: { ...target, bytes: emitter.writer.written, pages: emitter.written, asItCame: false },
     droppedCopies: entries.copies - emitter.written.contents,
     unmapped: state.unmapped?.size ?? 0,
     checkpoints: state.checkpoints,
@@ -304,7 +304,7 @@ function losses(
   if (tmem.length > 0)
     lost.push(`${tmem.length} tmem pools with ${tmemPages} pages: the new format has no place for them`);
   if (format === "libxc" && emulator !== undefined)
-    lost.push(`QEMU's state (${emulator.length} octets): libxc output has no record for it`);
+    lost.push(`QEMU's state (${emulator.length} bytes): libxc output has no record for it`);
   if (format === "libxc" && physmapEntries > 0)
     lost.push(`${physmapEntries} entries of QEMU's physmap: libxc output has no record for them`);
   if (format !== "xl" && layer === "xl") lost.push("the guest's configuration in the xl header");

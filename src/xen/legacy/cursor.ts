@@ -27,12 +27,12 @@ export class Cursor {
     return this.reader.position;
   }
 
-  /** Octets of a `ulong`. */
+  /** Bytes of a `ulong`. */
   get ulongSize(): 4 | 8 {
     return this.width === 64 ? 8 : 4;
   }
 
-  /** Makes `count` octets available. @throws TruncatedError when the input ends before. */
+  /** Makes `count` bytes available. @throws TruncatedError when the input ends before. */
   async need(count: number, what: string): Promise<void> {
     const enough = this.reader.need(count);
     if (enough === true || (await enough)) return;
@@ -42,7 +42,7 @@ export class Cursor {
   truncated(missing: number, what: string): TruncatedError {
     return new TruncatedError(
       RULES.truncated.code,
-      `the stream ends ${missing} octets before the end of the ${what}`,
+      `the stream ends ${missing} bytes before the end of the ${what}`,
       missing,
       {
         source: this.reader.name,
@@ -64,13 +64,13 @@ export class Cursor {
     return (await this.u32(what)) | 0;
   }
 
-  /** The next `count` octets, copied out. */
+  /** The next `count` bytes, copied out. */
   async bytes(count: number, what: string): Promise<Uint8Array> {
     await this.need(count, what);
     return this.reader.take(count).slice();
   }
 
-  /** Reads exactly into `into`. @param behind octets of the same structure that follow, for the message */
+  /** Reads exactly into `into`. @param behind bytes of the same structure that follow, for the message */
   async fill(into: Uint8Array, what: string, behind = 0): Promise<void> {
     const done = await this.reader.readInto(into);
     if (done < into.length) throw this.truncated(into.length - done + behind, what);

@@ -9,13 +9,13 @@ import {
 } from "./layout.js";
 import { XL_BYTE_ORDER, XL_FLAGS, XL_MAGIC, xlHeader } from "../xl/layout.js";
 
-/** What the first octets of a legacy stream show. */
+/** What the first bytes of a legacy stream show. */
 export interface Detected {
   readonly width: ToolstackWidth;
   readonly guest: GuestKind;
 }
 
-/** Octets of a stream that `detectWidthAndGuest` looks at: p2m_size and what stands behind it. */
+/** Bytes of a stream that `detectWidthAndGuest` looks at: p2m_size and what stands behind it. */
 export const DETECTION_SIZE = 16;
 
 /**
@@ -29,10 +29,10 @@ export function detectWidthAndGuest(view: DataView, at: number): Detected {
   return { width, guest: ones ? "pv" : "hvm" };
 }
 
-/** Whether the octets at the start of an input (as many as there are, up to 4096) are those of a legacy stream. */
+/** Whether the bytes at the start of an input (as many as there are, up to 4096) are those of a legacy stream. */
 export function isLegacy(head: Uint8Array): boolean {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
-  const magic = XL_MAGIC.every((octet, i) => head[i] === octet);
+  const magic = XL_MAGIC.every((byte, i) => head[i] === byte);
   if (!magic) return isLegacyLibxc(view, 0);
   if (head.length < xlHeader.size) return false;
   const little = view.getUint32(xlHeader.offsetOf("byteorder"), true) === XL_BYTE_ORDER;

@@ -108,7 +108,7 @@ export class StreamEmitter {
     if (parameters.size > 0) await this.writer.write(hvmParamsRecord(parameters));
   }
 
-  /** A record whose body is `prefix` and octets that lie in a source, or that come next at a cursor. */
+  /** A record whose body is `prefix` and bytes that lie in a source, or that come next at a cursor. */
   async bulk(
     type: number,
     prefix: Uint8Array,
@@ -116,11 +116,11 @@ export class StreamEmitter {
   ): Promise<void> {
     await this.writer.write(recordStart(type, prefix.length + from.length));
     await this.writer.write(prefix);
-    await this.octets(from);
+    await this.bytes(from);
     await this.writer.write(padding(prefix.length + from.length));
   }
 
-  async octets(from: Stretch | { cursor: Cursor; length: number }): Promise<void> {
+  async bytes(from: Stretch | { cursor: Cursor; length: number }): Promise<void> {
     const piece = new Uint8Array(Math.min(from.length, PIECE));
     for (let done = 0; done < from.length; ) {
       const part = piece.subarray(0, Math.min(piece.length, from.length - done));
@@ -162,7 +162,7 @@ export class StreamEmitter {
       viewOf(length).setUint32(0, from.length, true);
       await this.writer.write(length);
     }
-    await this.octets(from);
+    await this.bytes(from);
   }
 }
 
@@ -178,23 +178,23 @@ async function readExactly(from: Stretch, at: number, into: Uint8Array): Promise
 }
 
 async function emitVcpus(emitter: StreamEmitter, state: CheckpointState): Promise<void> {
-  const octets = async (stretch: Stretch): Promise<Uint8Array> => {
+  const bytes = async (stretch: Stretch): Promise<Uint8Array> => {
     const bytes = new Uint8Array(stretch.length);
     await readExactly(stretch, 0, bytes);
     return bytes;
   };
   for (const { id, context, extended, xsave } of state.vcpus) {
-    const basic = await octets(context);
+    const basic = await bytes(context);
     if (state.vcpuAssumed) {
       const view = viewOf(basic);
       view.setUint32(VCPU_FLAGS_OFFSET, view.getUint32(VCPU_FLAGS_OFFSET, true) | VCPU_ONLINE, true);
     }
     await emitter.writer.write(vcpuRecord("X86_PV_VCPU_BASIC", id, basic));
     if (extended !== undefined) {
-      await emitter.writer.write(vcpuRecord("X86_PV_VCPU_EXTENDED", id, await octets(extended)));
+      await emitter.writer.write(vcpuRecord("X86_PV_VCPU_EXTENDED", id, await bytes(extended)));
     }
     if (xsave !== undefined) {
-      await emitter.writer.write(vcpuRecord("X86_PV_VCPU_XSAVE", id, await octets(xsave)));
+      await emitter.writer.write(vcpuRecord("X86_PV_VCPU_XSAVE", id, await bytes(xsave)));
     }
   }
   await emitter.writer.write(record(LIBXC_RECORD.SHARED_INFO, state.sharedInfo ?? new Uint8Array(PAGE)));

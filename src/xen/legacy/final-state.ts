@@ -37,7 +37,7 @@ export interface ReadLegacyOptions extends Claims {
   readonly qemu?: QemuRecord;
   /** Where contents go that can't be read from the input again; default: memory. */
   readonly openSpool?: OpenSpool;
-  /** The octets of a stream input, readable at any offset beside it: nothing is spooled then. */
+  /** The bytes of a stream input, readable at any offset beside it: nothing is spooled then. */
   readonly reread?: ByteSource;
   /** Convert although guest data are lost (pages of persistent tmem pools). */
   readonly allowLoss?: boolean;
@@ -47,7 +47,7 @@ export interface ReadLegacyOptions extends Claims {
   readonly onIncomplete?: (error: FormatError) => void;
   /** Told of each chunk as it comes. */
   readonly onChunk?: (chunk: LegacyChunk) => void;
-  /** Octets read so far. */
+  /** Bytes read so far. */
   readonly progress?: (done: number, total: number | undefined) => void;
 }
 
@@ -99,7 +99,7 @@ export interface LegacyState extends CheckpointState {
   readonly entries: EntryCounts;
   /** It broke off before any checkpoint was complete: pages and processors may be missing. */
   readonly incomplete: boolean;
-  /** Octets of the input that belong to the stream. */
+  /** Bytes of the input that belong to the stream. */
   readonly end: number;
   /** Final pages, ascending, without those that the guest had given back. */
   runs(limit?: number): Generator<PageRun, void, void>;
@@ -107,7 +107,7 @@ export interface LegacyState extends CheckpointState {
   close(): void;
 }
 
-/** Where the octets of an input can be read again. */
+/** Where the bytes of an input can be read again. */
 export function rereadable(
   input: ByteSource | ByteStream,
   reread: ByteSource | undefined,
@@ -271,7 +271,7 @@ export class StateBuilder {
       await this.#pages.readPage(pfn, kept);
       const at = firstDifference(sent, kept);
       if (at >= 0) {
-        const place = `octet 0x${at.toString(16)} of pfn 0x${pfn.toString(16)}`;
+        const place = `byte 0x${at.toString(16)} of pfn 0x${pfn.toString(16)}`;
         this.#cursor.problem(RULES.verifyDiffers, offset, `the verify pass differs from ${place} on`);
       }
     }
@@ -302,7 +302,7 @@ export class StateBuilder {
     this.#problems.add(
       RULES.incompleteCheckpoint,
       place,
-      `what follows checkpoint ${this.#checkpoints} is dropped, ${dropped} octets or more: ${reason.message}${where}`,
+      `what follows checkpoint ${this.#checkpoints} is dropped, ${dropped} bytes or more: ${reason.message}${where}`,
     );
     this.#problems.commit();
   }

@@ -67,7 +67,7 @@ async function hvmContextOf(
 ): Promise<readonly HvmContextEntry[] | undefined> {
   if (state.hvmContext === undefined) return undefined;
   try {
-    return [...hvmContextEntries(await octetsOf(state.hvmContext))];
+    return [...hvmContextEntries(await bytesOf(state.hvmContext))];
   } catch (error) {
     if (!(error instanceof FormatError) || !partial) throw error;
     warnings.push(`the HVM context can't be read: ${error.message}`);
@@ -115,7 +115,7 @@ function indexPages(state: LegacyState, input: ByteSource): PageMap {
   return memory;
 }
 
-async function octetsOf(stretch: Stretch | undefined): Promise<Uint8Array> {
+async function bytesOf(stretch: Stretch | undefined): Promise<Uint8Array> {
   const bytes = new Uint8Array(stretch?.length ?? 0);
   const n = stretch === undefined ? 0 : await readFully(stretch.source, stretch.offset, bytes);
   return bytes.subarray(0, n);
@@ -125,9 +125,9 @@ function pvParts(state: LegacyState): Promise<PvVcpuParts[]> {
   return Promise.all(
     state.vcpus.map(async ({ id, context, extended, xsave }) => ({
       id,
-      context: await octetsOf(context),
-      extended: extended === undefined ? undefined : await octetsOf(extended),
-      xsave: xsave === undefined ? undefined : await octetsOf(xsave),
+      context: await bytesOf(context),
+      extended: extended === undefined ? undefined : await bytesOf(extended),
+      xsave: xsave === undefined ? undefined : await bytesOf(xsave),
     })),
   );
 }

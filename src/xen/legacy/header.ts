@@ -32,12 +32,12 @@ const OPTIONAL_DATA_LIMIT = 16 << 20;
 export async function readXlHeader(cursor: Cursor): Promise<XlHeaderChunk | undefined> {
   const offset = cursor.position;
   const { reader } = cursor;
-  // eight octets tell: no legacy stream's p2m_size begins with this text
+  // eight bytes tell: no legacy stream's p2m_size begins with this text
   await cursor.need(8, "header");
-  if (!reader.peek(8).every((octet, i) => octet === XL_MAGIC[i])) return undefined;
+  if (!reader.peek(8).every((byte, i) => byte === XL_MAGIC[i])) return undefined;
   cursor.chunk = { layer: "legacy", index: 0, type: "XL_HEADER" };
   await cursor.need(xlHeader.size, "xl header");
-  if (!reader.peek(XL_MAGIC.length).every((octet, i) => octet === XL_MAGIC[i])) {
+  if (!reader.peek(XL_MAGIC.length).every((byte, i) => byte === XL_MAGIC[i])) {
     cursor.fail(RULES.xlHeader, offset, "the magic text is damaged");
   }
   const header = xlHeader.read(reader.view, reader.at, "little");
@@ -64,7 +64,7 @@ export async function readXlHeader(cursor: Cursor): Promise<XlHeaderChunk | unde
     cursor.fail(
       RULES.xlHeader,
       offset + 44,
-      `${length} octets of optional data, at most ${OPTIONAL_DATA_LIMIT}`,
+      `${length} bytes of optional data, at most ${OPTIONAL_DATA_LIMIT}`,
     );
   }
   const bytes = await cursor.bytes(xlHeader.size + length, "xl header");
@@ -124,7 +124,7 @@ function refuseNewFormat(cursor: Cursor, offset: number): void {
   if (latin1(head) === "LibxlFmt") {
     cursor.fail(RULES.notLegacy, offset, "this is a libxl stream of version 2: it needs no conversion");
   }
-  if (head.every((octet) => octet === 0xff)) {
+  if (head.every((byte) => byte === 0xff)) {
     cursor.fail(RULES.notLegacy, offset, "this is a libxc stream of version 2 or 3: it needs no conversion");
   }
 }
@@ -139,8 +139,7 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
   const offset = cursor.position;
   cursor.chunk = { layer: "legacy", index, type: "PV_INFO" };
   const total = await cursor.u32("extended info");
-  if (total > EXTENDED_INFO_LIMIT)
-    cursor.fail(RULES.extendedInfo, offset, `${total} octets of extended info`);
+  if (total > EXTENDED_INFO_LIMIT) cursor.fail(RULES.extendedInfo, offset, `${total} bytes of extended info`);
   let left = total;
   let guestWidth: 4 | 8 | undefined;
   let extended = false;
@@ -148,7 +147,7 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
   while (left > 0) {
     const at = cursor.position;
     if (left < EXTENDED_BLOCK.size) {
-      cursor.fail(RULES.extendedInfo, at, `the blocks do not add up to ${total} octets: ${left} are left`);
+      cursor.fail(RULES.extendedInfo, at, `the blocks do not add up to ${total} bytes: ${left} are left`);
     }
     await cursor.need(EXTENDED_BLOCK.size, "extended info");
     const block = EXTENDED_BLOCK.read(cursor.reader.view, cursor.reader.at, "little");
@@ -158,13 +157,13 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
       cursor.fail(
         RULES.extendedInfo,
         at,
-        `block '${block.id}' of ${block.size} octets where ${left} are left`,
+        `block '${block.id}' of ${block.size} bytes where ${left} are left`,
       );
     }
     if (block.id === "vcpu") {
       if (block.size === VCPU_CONTEXT[8]) guestWidth = 8;
       else if (block.size === VCPU_CONTEXT[4]) guestWidth = 4;
-      else cursor.fail(RULES.extendedInfo, at, `a vCPU context of ${block.size} octets is of no known guest`);
+      else cursor.fail(RULES.extendedInfo, at, `a vCPU context of ${block.size} bytes is of no known guest`);
     } else if (block.id === "extv") {
       extended = true;
     } else if (block.id === "xcnt") {
@@ -195,7 +194,7 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
 }
 
 async function readXcnt(cursor: Cursor, size: number): Promise<number> {
-  if (size !== 4) cursor.fail(RULES.extendedInfo, cursor.position, `xcnt of ${size} octets instead of 4`);
+  if (size !== 4) cursor.fail(RULES.extendedInfo, cursor.position, `xcnt of ${size} bytes instead of 4`);
   const xcnt = await cursor.u32("xcnt block");
   if (xcnt < XSAVE_HEAD || xcnt > XSAVE_LIMIT) {
     cursor.fail(

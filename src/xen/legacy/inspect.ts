@@ -31,7 +31,7 @@ export interface LegacyInspection extends Inspection {
   readonly layer: "libxc" | "libxl" | "xl";
   readonly width: ToolstackWidth;
   readonly guest: GuestKind;
-  /** Octets of a PV guest's word. */
+  /** Bytes of a PV guest's word. */
   readonly guestWidth: number | undefined;
   readonly p2mSize: number;
   /** The guest's configuration from an xl header. */
@@ -57,8 +57,8 @@ export interface LegacyInspection extends Inspection {
   }[];
   readonly emulator: { readonly signature: string; readonly length: number | undefined } | undefined;
   readonly tmem: readonly TmemPool[];
-  /** Octets up to the end of the last complete checkpoint. */
-  readonly octets: number;
+  /** Bytes up to the end of the last complete checkpoint. */
+  readonly bytes: number;
   /** What kept the stream from being read to its end; the rest of this document is what came before. */
   readonly damage: readonly string[];
 }
@@ -317,7 +317,7 @@ class Survey {
       physmap: facts.physmap,
       emulator: facts.emulator,
       tmem: this.#tmem,
-      octets: this.#end,
+      bytes: this.#end,
       damage: damage === undefined ? [] : [damage],
     };
   }

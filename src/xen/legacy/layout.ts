@@ -73,7 +73,7 @@ export function chunkName(id: number): string | undefined {
 /** Page types: bits 31–28 of an entry of a batch. */
 export const TYPE = { normal: 0, broken: 13, allocateOnly: 14, invalid: 15 } as const;
 
-/** Whether entries of a page type have 4096 octets of contents. */
+/** Whether entries of a page type have 4096 bytes of contents. */
 export function hasData(type: number): boolean {
   return type < 5 || (type > 8 && type < 13);
 }
@@ -83,10 +83,10 @@ export function isPageTable(type: number): boolean {
   return type !== TYPE.normal && hasData(type);
 }
 
-/** Octets of a vCPU's context by the guest's word size. */
+/** Bytes of a vCPU's context by the guest's word size. */
 export const VCPU_CONTEXT = { 8: 5168, 4: 2800 } as const;
 export const VCPU_EXTENDED = 128;
-/** Octets that the `xcnt` value counts beyond the XSAVE area: mask and size. */
+/** Bytes that the `xcnt` value counts beyond the XSAVE area: mask and size. */
 export const XSAVE_HEAD = 16;
 /** `flags` in a vCPU's context, and the bit in it that says the vCPU is online. */
 export const VCPU_FLAGS_OFFSET = 512;
@@ -104,12 +104,12 @@ export const QEMU_SIGNATURES: ReadonlyMap<string, { readonly sized: boolean }> =
 export const TAIL_PARAMETER = { ioreqPfn: 5, bufferedIoreqPfn: 6, storePfn: 1 } as const;
 
 export const TOOLSTACK_VERSION = 1;
-/** Octets of leftover heap behind each name when a 64-bit toolstack wrote it. */
+/** Bytes of leftover heap behind each name when a 64-bit toolstack wrote it. */
 export const PHYSMAP_SURPLUS = { 32: 0, 64: 4 } as const;
 
 export const EXTENDED_BLOCK = layout("legacy extended info block", `${SPEC}: header, extended info`, {
   id: text(4, "vcpu, extv or xcnt"),
-  size: u32("octets that follow"),
+  size: u32("bytes that follow"),
 });
 
 export const PARAMETER = layout("legacy parameter chunk", `${SPEC}: chunks -3 to -21`, {
@@ -140,14 +140,14 @@ export const TMEM_POOL = layout("legacy tmem pool, behind its id", `${SPEC}: chu
   uuid: array(u64big("word"), 2, "unique id"),
 });
 
-/** Octets of an object id and page index in front of each tmem page. */
+/** Bytes of an object id and page index in front of each tmem page. */
 export const TMEM_OID_SIZE = 24;
 
 export const HVM_TAIL = layout("legacy HVM tail", `${SPEC}: tail`, {
   ioreqPfn: u64big("HVM parameter 5"),
   bufferedIoreqPfn: u64big("HVM parameter 6"),
   storePfn: u64big("HVM parameter 1"),
-  contextLength: u32("octets of the HVM context"),
+  contextLength: u32("bytes of the HVM context"),
 });
 
 export const TOOLSTACK_HEAD = layout("legacy toolstack chunk", `${SPEC}: chunk -18`, {
@@ -158,13 +158,13 @@ export const TOOLSTACK_HEAD = layout("legacy toolstack chunk", `${SPEC}: chunk -
 export const PHYSMAP_ENTRY = layout("legacy toolstack physmap entry", `${SPEC}: chunk -18`, {
   physOffset: u64big("where QEMU holds the memory"),
   startAddr: u64big("guest-physical address"),
-  size: u64big("octets"),
-  nameLength: u32("octets of the name with its NUL; 0: no name"),
+  size: u64big("bytes"),
+  nameLength: u32("bytes of the name with its NUL; 0: no name"),
 });
 
 export const XSAVE_PREFIX = layout("legacy vCPU XSAVE prefix", `${SPEC}: tail`, {
   mask: u64big("features of the area"),
-  size: u64("octets of the area"),
+  size: u64("bytes of the area"),
 });
 
 export const VCPU_INFO = layout("legacy vCPU info chunk", `${SPEC}: chunk -2`, {

@@ -22,7 +22,7 @@ interface Part {
 }
 
 /**
- * The last copy and type of every pfn of a stream, six octets a pfn, in parts that exist once touched.
+ * The last copy and type of every pfn of a stream, six bytes a pfn, in parts that exist once touched.
  * What was noted since the last `commit` can be taken back.
  */
 export class PageIndex {

@@ -18,13 +18,13 @@ export class PfnSet {
     }
     const at = (pfn % PFNS_PER_PART) >> 3;
     const bit = 1 << (pfn & 7);
-    const octet = part[at] ?? 0;
-    if ((octet & bit) === 0) this.#size += 1;
-    part[at] = octet | bit;
+    const byte = part[at] ?? 0;
+    if ((byte & bit) === 0) this.#size += 1;
+    part[at] = byte | bit;
   }
 
   has(pfn: number): boolean {
-    const octet = this.#parts[Math.floor(pfn / PFNS_PER_PART)]?.[(pfn % PFNS_PER_PART) >> 3] ?? 0;
-    return (octet & (1 << (pfn & 7))) !== 0;
+    const byte = this.#parts[Math.floor(pfn / PFNS_PER_PART)]?.[(pfn % PFNS_PER_PART) >> 3] ?? 0;
+    return (byte & (1 << (pfn & 7))) !== 0;
   }
 }

@@ -20,7 +20,7 @@ import { readTmem, readTmemInvalidations } from "./tmem.js";
 import { decodeToolstack } from "./toolstack.js";
 
 export interface LegacyReaderOptions extends Claims {
-  /** What is known of the QEMU record behind an HVM tail; default `detect`: by the chunks before it and the next octets. */
+  /** What is known of the QEMU record behind an HVM tail; default `detect`: by the chunks before it and the next bytes. */
   readonly qemu?: QemuRecord;
   /** Told of violations that don't end reading; without it the first error throws and warnings are lost. */
   readonly onProblem?: ProblemHandler;
@@ -34,7 +34,7 @@ export interface LegacyReaderOptions extends Claims {
  * follow up to the end of the input, and reading throws where that falls inside one.
  *
  * Contents behind a chunk (`dataLength`) may be taken from `cursor` before the next chunk is asked for; what is left
- * is passed over. Streams are read exactly: not one octet beyond the last chunk.
+ * is passed over. Streams are read exactly: not one byte beyond the last chunk.
  */
 export class LegacyReader {
   readonly cursor: Cursor;
@@ -92,7 +92,7 @@ export class LegacyReader {
       } else {
         yield* readPvTail(cursor, () => this.#index++, header.p2mSize, pv, body.vcpus);
       }
-      // a stream without LAST_CHECKPOINT says nothing of its end: it is where octets end
+      // a stream without LAST_CHECKPOINT says nothing of its end: it is where bytes end
       if (!last) last = !(await cursor.reader.need(1));
       yield { kind: "checkpoint", offset: cursor.position, index: this.#index, number, last };
       if (last) return;
@@ -197,7 +197,7 @@ export class LegacyReader {
         body.toolstack = true;
         const length = await cursor.u32("toolstack chunk");
         if (length > CARRIED_LIMIT)
-          cursor.fail(RULES.toolstack, offset, `${length} octets, at most ${CARRIED_LIMIT}`);
+          cursor.fail(RULES.toolstack, offset, `${length} bytes, at most ${CARRIED_LIMIT}`);
         const at = cursor.position;
         const physmap = decodeToolstack(await cursor.bytes(length, "toolstack chunk"), at, cursor);
         if (header.guest === "pv" && physmap.length > 0) {
@@ -266,12 +266,12 @@ export class LegacyReader {
     await cursor.ulongs(1, "compressed data", (words) => {
       size = words[0] ?? 0;
     });
-    if (size === 0) cursor.problem(RULES.compressedSize, offset + 4, "compressed data of 0 octets");
+    if (size === 0) cursor.problem(RULES.compressedSize, offset + 4, "compressed data of 0 bytes");
     if (size > COMPRESSED_LIMIT) {
       cursor.fail(
         RULES.compressedSize,
         offset + 4,
-        `${size} octets of compressed data, at most ${COMPRESSED_LIMIT}`,
+        `${size} bytes of compressed data, at most ${COMPRESSED_LIMIT}`,
       );
     }
     return size;

@@ -18,7 +18,7 @@ export const RULES = rules({
     "not-legacy",
     "error",
     "header",
-    "The first octets are not those of a legacy stream. A stream of version 2 or 3 needs no conversion.",
+    "The first bytes are not those of a legacy stream. A stream of version 2 or 3 needs no conversion.",
   ),
   xlHeader: rule(
     "xl-header",
@@ -210,7 +210,7 @@ export const RULES = rules({
     "checkpointed streams",
     "What comes after the last complete checkpoint is incomplete or unreadable. It is dropped whole: the guest goes on from that checkpoint.",
   ),
-  trailing: rule("trailing-octets", "warning", "end of the stream", "Octets follow the end of the stream."),
+  trailing: rule("trailing-bytes", "warning", "end of the stream", "Bytes follow the end of the stream."),
   contradiction: rule(
     "contradiction",
     "error",

@@ -29,12 +29,12 @@ export async function* readHvmTail(
   await cursor.need(HVM_TAIL.size, "HVM tail");
   const { contextLength, ...pfns } = HVM_TAIL.read(cursor.reader.view, cursor.reader.at, "little");
   cursor.reader.take(HVM_TAIL.size);
-  if (contextLength === 0) cursor.problem(RULES.hvmContext, offset + 24, "an HVM context of 0 octets");
+  if (contextLength === 0) cursor.problem(RULES.hvmContext, offset + 24, "an HVM context of 0 bytes");
   if (contextLength > CARRIED_LIMIT) {
     cursor.fail(
       RULES.hvmContext,
       offset + 24,
-      `an HVM context of ${contextLength} octets, at most ${CARRIED_LIMIT}`,
+      `an HVM context of ${contextLength} bytes, at most ${CARRIED_LIMIT}`,
     );
   }
   const dataOffset = cursor.position;
@@ -80,7 +80,7 @@ export async function readQemuRecord(
   if (known.sized) {
     const dataLength = await cursor.u32("QEMU record");
     if (dataLength > CARRIED_LIMIT) {
-      cursor.fail(RULES.qemuData, offset, `${dataLength} octets of QEMU data, at most ${CARRIED_LIMIT}`);
+      cursor.fail(RULES.qemuData, offset, `${dataLength} bytes of QEMU data, at most ${CARRIED_LIMIT}`);
     }
     return { kind: "qemu", offset, index, signature, dataLength, dataOffset: cursor.position };
   }
@@ -117,7 +117,7 @@ export async function* readPvTail(
         cursor.fail(
           RULES.xsaveSize,
           offset + stateSize + 8,
-          `an XSAVE area of ${announced} octets where ${pv.xsaveSize} were announced`,
+          `an XSAVE area of ${announced} bytes where ${pv.xsaveSize} were announced`,
         );
       }
       size += XSAVE_PREFIX.size + pv.xsaveSize;

@@ -7,7 +7,7 @@ export interface TmemPool {
   readonly id: number;
   readonly flags: number;
   readonly persistent: boolean;
-  /** Octets of one of its pages. */
+  /** Bytes of one of its pages. */
   readonly pageSize: number;
   /** Pages announced at most. */
   readonly announced: number;
@@ -42,7 +42,7 @@ export async function readTmem(cursor: Cursor): Promise<TmemPool[]> {
     while (pages < pool.pages) {
       await cursor.need(TMEM_OID_SIZE, "tmem object id");
       const oid = cursor.reader.take(TMEM_OID_SIZE);
-      if (oid.every((octet) => octet === 0xff)) break;
+      if (oid.every((byte) => byte === 0xff)) break;
       await cursor.skip(4 + pageSize, "tmem page");
       pages += 1;
     }

@@ -8,7 +8,7 @@ export interface PhysmapEntry {
   readonly physOffset: bigint;
   readonly startAddr: bigint;
   readonly size: bigint;
-  /** Octets without the closing NUL; undefined where QEMU gave none. */
+  /** Bytes without the closing NUL; undefined where QEMU gave none. */
   readonly name: Uint8Array | undefined;
 }
 
@@ -19,7 +19,7 @@ export interface PhysmapEntry {
 export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor): PhysmapEntry[] {
   const view = viewOf(body);
   const fail = (at: number, message: string): never => cursor.fail(RULES.toolstack, offset + at, message);
-  if (body.length < TOOLSTACK_HEAD.size) return fail(0, `${body.length} octets hold no version and count`);
+  if (body.length < TOOLSTACK_HEAD.size) return fail(0, `${body.length} bytes hold no version and count`);
   const { version, count } = TOOLSTACK_HEAD.read(view, 0, "little");
   if (version !== TOOLSTACK_VERSION) return fail(0, `version ${version}, known is ${TOOLSTACK_VERSION}`);
   const entries: PhysmapEntry[] = [];
@@ -29,7 +29,7 @@ export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor
     const { physOffset, startAddr, size, nameLength } = PHYSMAP_ENTRY.read(view, at, "little");
     at += PHYSMAP_ENTRY.size;
     if (at + nameLength + PHYSMAP_SURPLUS[cursor.width] > body.length) {
-      return fail(at, `the name of entry ${i} takes ${nameLength} octets, past the end of the chunk`);
+      return fail(at, `the name of entry ${i} takes ${nameLength} bytes, past the end of the chunk`);
     }
     if (nameLength > 0 && body[at + nameLength - 1] !== 0) {
       return fail(at, `the name of entry ${i} is not closed by a NUL`);
@@ -38,6 +38,6 @@ export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor
     entries.push({ physOffset, startAddr, size, name });
     at += nameLength + PHYSMAP_SURPLUS[cursor.width];
   }
-  if (at !== body.length) return fail(at, `${body.length - at} octets behind the last entry`);
+  if (at !== body.length) return fail(at, `${body.length - at} bytes behind the last entry`);
   return entries;
 }

@@ -26,7 +26,7 @@ import { LIBXC_RULES } from "./rules.js";
 export interface GuestShape {
   /** A converter made the stream from a legacy one. */
   converted: boolean;
-  /** Octets of a PV guest's word, once X86_PV_INFO said it. */
+  /** Bytes of a PV guest's word, once X86_PV_INFO said it. */
   width: 4 | 8 | undefined;
   /** Last pfn of a PV guest, once X86_PV_P2M_FRAMES said it. */
   lastPfn: number | undefined;
@@ -34,7 +34,7 @@ export interface GuestShape {
   readonly vcpus: Map<number, Set<number>>;
 }
 
-/** Octets of fixed-size entries looked at together. */
+/** Bytes of fixed-size entries looked at together. */
 const PIECE = 64 << 10;
 const MIN_XSAVE_AREA = 576;
 /** Indexes from here on are of no parameter; they aren't remembered. */
@@ -61,7 +61,7 @@ export class BodyChecker {
       case LIBXC_RECORD.VERIFY:
       case LIBXC_RECORD.CHECKPOINT:
       case LIBXC_RECORD.STATIC_DATA_END:
-        if (record.length > 0) this.#add(LIBXC_RULES.notEmpty, `body of ${record.length} octets`);
+        if (record.length > 0) this.#add(LIBXC_RULES.notEmpty, `body of ${record.length} bytes`);
         return;
       case LIBXC_RECORD.X86_PV_INFO:
         return this.#pvInfo(body);
@@ -96,7 +96,7 @@ export class BodyChecker {
     }
   }
 
-  /** @param at octets into the body, where one place is meant */
+  /** @param at bytes into the body, where one place is meant */
   #add(rule: Rule, message: string, at?: number): void {
     const record = this.#record;
     if (record === undefined) return;
@@ -110,20 +110,20 @@ export class BodyChecker {
 
   #exactly(size: number): boolean {
     if (this.#length === size) return true;
-    this.#add(LIBXC_RULES.length, `body of ${this.#length} octets, not ${size}`);
+    this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not ${size}`);
     return false;
   }
 
   #atLeast(size: number): boolean {
     if (this.#length >= size) return true;
-    this.#add(LIBXC_RULES.length, `body of ${this.#length} octets, at least ${size} are needed`);
+    this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, at least ${size} are needed`);
     return false;
   }
 
   /** One or more entries of `size`. */
   #whole(size: number): boolean {
     if (this.#length > 0 && this.#length % size === 0) return true;
-    this.#add(LIBXC_RULES.length, `body of ${this.#length} octets, not one or more times ${size}`);
+    this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not one or more times ${size}`);
     return false;
   }
 
@@ -140,12 +140,12 @@ export class BodyChecker {
       if (ptLevels !== levels) {
         this.#add(
           LIBXC_RULES.pvLevels,
-          `${ptLevels} levels with words of ${guestWidth} octets, not ${levels}`,
+          `${ptLevels} levels with words of ${guestWidth} bytes, not ${levels}`,
           1,
         );
       }
     } else {
-      this.#add(LIBXC_RULES.pvWidth, `words of ${guestWidth} octets`, 0);
+      this.#add(LIBXC_RULES.pvWidth, `words of ${guestWidth} bytes`, 0);
       if (ptLevels !== 3 && ptLevels !== 4) {
         this.#add(LIBXC_RULES.pvLevels, `${ptLevels} levels of page tables`, 1);
       }
@@ -164,7 +164,7 @@ export class BodyChecker {
     }
     this.#shape.lastPfn = Math.max(endPfn, this.#shape.lastPfn ?? 0);
     if ((this.#length & 7) !== 0) {
-      this.#add(LIBXC_RULES.length, `body of ${this.#length} octets, not a multiple of 8`);
+      this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not a multiple of 8`);
       return;
     }
     const frames = (this.#length - p2mFramesHeader.size) / 8;
@@ -214,7 +214,7 @@ export class BodyChecker {
     }
     if (type === LIBXC_RECORD.X86_PV_VCPU_EXTENDED) {
       if (!EXTENDED_SIZES.includes(size)) {
-        this.#add(LIBXC_RULES.vcpuExtendedSize, `vCPU ${vcpuId}: extended context of ${size} octets`);
+        this.#add(LIBXC_RULES.vcpuExtendedSize, `vCPU ${vcpuId}: extended context of ${size} bytes`);
       }
     } else if (type === LIBXC_RECORD.X86_PV_VCPU_XSAVE) {
       await this.#xsave(vcpuId, size, body);
@@ -228,7 +228,7 @@ export class BodyChecker {
     const expected = width === undefined ? Object.values(VCPU_CONTEXT_SIZE) : [VCPU_CONTEXT_SIZE[width]];
     if (expected.includes(size)) return;
     const wanted = expected.map(hex).join(" or ");
-    this.#add(LIBXC_RULES.vcpuSize, `vCPU ${vcpuId}: context of ${hex(size)} octets, not ${wanted}`);
+    this.#add(LIBXC_RULES.vcpuSize, `vCPU ${vcpuId}: context of ${hex(size)} bytes, not ${wanted}`);
   }
 
   async #xsave(vcpuId: number, size: number, body: RecordBody): Promise<void> {
@@ -236,7 +236,7 @@ export class BodyChecker {
     if (this.#shape.converted) return;
     const complain = (what: string): void => this.#add(LIBXC_RULES.xsave, `vCPU ${vcpuId}: ${what}`);
     if (size < xsaveHeader.size + MIN_XSAVE_AREA) {
-      complain(`${size} octets, at least ${xsaveHeader.size + MIN_XSAVE_AREA} are needed`);
+      complain(`${size} bytes, at least ${xsaveHeader.size + MIN_XSAVE_AREA} are needed`);
       return;
     }
     if (!(await body.need(xsaveHeader.size))) return;
@@ -248,7 +248,7 @@ export class BodyChecker {
 
   async #msrs(vcpuId: number, size: number, body: RecordBody): Promise<void> {
     if (size % vcpuMsr.size !== 0) {
-      this.#add(LIBXC_RULES.msrs, `vCPU ${vcpuId}: ${size} octets, not a multiple of ${vcpuMsr.size}`);
+      this.#add(LIBXC_RULES.msrs, `vCPU ${vcpuId}: ${size} bytes, not a multiple of ${vcpuMsr.size}`);
     }
     await entries(body, vcpuMsr.size, (view, at, order, i) => {
       const { reserved } = vcpuMsr.read(view, at, order);
@@ -270,7 +270,7 @@ export class BodyChecker {
     this.#reserved(reserved, hvmParamsHeader.offsetOf("reserved"));
     const expected = hvmParamsHeader.size + count * hvmParam.size;
     if (this.#length !== expected) {
-      const message = `${count} parameters take ${expected} octets, the body has ${this.#length}`;
+      const message = `${count} parameters take ${expected} bytes, the body has ${this.#length}`;
       this.#add(LIBXC_RULES.length, message);
     }
     if (count === 0) this.#add(LIBXC_RULES.empty, "no parameter at all");
@@ -302,7 +302,7 @@ export class BodyChecker {
 
 type EntryVisitor = (view: DataView, at: number, order: ByteOrder, i: number) => void;
 
-/** Visits the whole entries of `size` octets that are left of a body, as far as the input goes. */
+/** Visits the whole entries of `size` bytes that are left of a body, as far as the input goes. */
 async function entries(body: RecordBody, size: number, visit: EntryVisitor): Promise<void> {
   const total = Math.floor(body.remaining / size);
   const batch = Math.floor(PIECE / size);

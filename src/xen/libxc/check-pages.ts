@@ -46,7 +46,7 @@ export class PageChecker {
       this.#problems.add(
         LIBXC_RULES.pageShort,
         place,
-        `body of ${record.length} octets, at least ${least} are needed`,
+        `body of ${record.length} bytes, at least ${least} are needed`,
       );
       return;
     }
@@ -68,7 +68,7 @@ export class PageChecker {
     }
     const room = record.length - pageDataHeader.size;
     if (count * pageDataEntry.size > room) {
-      const message = `${count} entries take ${count * pageDataEntry.size} octets, the body has ${room}`;
+      const message = `${count} entries take ${count * pageDataEntry.size} bytes, the body has ${room}`;
       this.#problems.add(LIBXC_RULES.pageEntries, place, message);
       return;
     }
@@ -97,7 +97,7 @@ export class PageChecker {
       this.#problems.add(
         LIBXC_RULES.pageLength,
         place,
-        `${count} entries with ${pages} pages of data take ${expected} octets, the body has ${record.length}`,
+        `${count} entries with ${pages} pages of data take ${expected} bytes, the body has ${record.length}`,
       );
     }
   }

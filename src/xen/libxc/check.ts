@@ -107,11 +107,7 @@ export class LibxcChecker {
       if (type < OPTIONAL_TYPE)
         this.#add(LIBXC_RULES.unknownMandatory, record, `${record.ref.type} is not defined`);
       else
-        this.#add(
-          LIBXC_RULES.unknownOptional,
-          record,
-          `optional ${record.ref.type}, ${record.length} octets`,
-        );
+        this.#add(LIBXC_RULES.unknownOptional, record, `optional ${record.ref.type}, ${record.length} bytes`);
       return;
     }
     this.#checkPlace(record);

@@ -21,7 +21,7 @@ export const imageHeader = layout("libxc image header", `${SPEC}: image header`,
 /** In stream order, like everything below. */
 export const domainHeader = layout("libxc domain header", `${SPEC}: domain header`, {
   type: u32("1 x86 PV, 2 x86 HVM (a PVH guest too)"),
-  pageShift: u16("12: pages of 4096 octets"),
+  pageShift: u16("12: pages of 4096 bytes"),
   reserved1: u16("0"),
   xenMajor: u32("version of Xen that saved; 0: made by a converter"),
   xenMinor: u32("minor version, or the converter's version"),
@@ -31,7 +31,7 @@ export const DOMAIN_TYPE = { x86Pv: 1, x86Hvm: 2 } as const;
 
 export const recordHeader = layout("libxc record header", `${SPEC}: records`, {
   type: u32("kind of record; from 0x80000000 on optional"),
-  bodyLength: u32("octets of the body, without padding to 8; at most 128 MiB"),
+  bodyLength: u32("bytes of the body, without padding to 8; at most 128 MiB"),
 });
 
 /** Xen's own reader refuses larger bodies. */
@@ -89,7 +89,7 @@ export const PAGE_TYPE = {
 
 /** By type: whether the value is defined. */
 export const PAGE_TYPE_DEFINED: readonly boolean[] = Array.from({ length: 16 }, (_, t) => t < 5 || t > 8);
-/** By type: whether 4096 octets of contents belong to the entry. */
+/** By type: whether 4096 bytes of contents belong to the entry. */
 export const PAGE_TYPE_HAS_DATA: readonly boolean[] = Array.from(
   { length: 16 },
   (_, t) => t < 5 || (t > 8 && t < PAGE_TYPE.BROKEN),
@@ -100,7 +100,7 @@ export const PAGE_TYPE_NAMES: readonly string[] = Array.from(
 );
 
 export const pvInfo = layout("X86_PV_INFO", `${SPEC}: X86_PV_INFO`, {
-  guestWidth: u8("octets of a guest's word: 4 or 8"),
+  guestWidth: u8("bytes of a guest's word: 4 or 8"),
   ptLevels: u8("levels of page tables: 3 with width 4, 4 with width 8"),
   reserved1: u16("0"),
   reserved2: u32("0"),
@@ -118,7 +118,7 @@ export const vcpuHeader = layout("X86_PV_VCPU header", `${SPEC}: X86_PV_VCPU_* r
   reserved: u32("0"),
 });
 
-/** Octets of a X86_PV_VCPU_BASIC context by the guest's word. */
+/** Bytes of a X86_PV_VCPU_BASIC context by the guest's word. */
 export const VCPU_CONTEXT_SIZE: Readonly<Record<4 | 8, number>> = { 4: 0xaf0, 8: 0x1430 };
 export const SHARED_INFO_SIZE = 4096;
 /** Vcpu numbers a domain can have. */

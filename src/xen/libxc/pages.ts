@@ -18,7 +18,7 @@ export function hasReservedBits(high: number): boolean {
  * The entries of one PAGE_DATA record, decoded a batch at a time into typed arrays that are used again.
  *
  * After `open`, each `next` fills `pfns`, `types` and `high` up to `length`. Contents of the entries that have them
- * follow one another from `contentsOffset` on, 4096 octets each.
+ * follow one another from `contentsOffset` on, 4096 bytes each.
  */
 export class PageEntries {
   /** Announced by the record. */
@@ -61,10 +61,10 @@ export class PageEntries {
     this.length = 0;
     const count = Math.min(this.#left, BATCH);
     if (body === undefined || count === 0) return false;
-    const octets = count * pageDataEntry.size;
-    const whole = body.need(octets);
+    const bytes = count * pageDataEntry.size;
+    const whole = body.need(bytes);
     if (!(whole instanceof Promise ? await whole : whole)) return false;
-    this.#decode(viewOf(body.take(octets)), count, body.order === "little");
+    this.#decode(viewOf(body.take(bytes)), count, body.order === "little");
     this.#left -= count;
     return true;
   }

@@ -15,7 +15,7 @@ export const LIBXC_RULES = rules({
     severity: "error",
     spec: IMAGE,
     explanation:
-      "The first eight octets are 0xff: no stream of Xen 4.5 or older starts so, and readers tell by them.",
+      "The first eight bytes are 0xff: no stream of Xen 4.5 or older starts so, and readers tell by them.",
   },
   ident: {
     code: "libxc/image-header/id",
@@ -66,7 +66,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/domain-header/page-shift",
     severity: "error",
     spec: DOMAIN,
-    explanation: "Pages have 4096 octets: the shift is 12.",
+    explanation: "Pages have 4096 bytes: the shift is 12.",
   },
   domainReserved: {
     code: "libxc/domain-header/reserved",
@@ -85,7 +85,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/record/padding",
     severity: "error",
     spec: RECORDS,
-    explanation: "The octets between a body and the next multiple of 8 are zero when saved.",
+    explanation: "The bytes between a body and the next multiple of 8 are zero when saved.",
   },
   unknownMandatory: {
     code: "libxc/record/unknown-mandatory",
@@ -244,7 +244,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/page-data/length",
     severity: "error",
     spec: PAGES,
-    explanation: "Behind the entries stand 4096 octets for each one whose type has data, and nothing else.",
+    explanation: "Behind the entries stand 4096 bytes for each one whose type has data, and nothing else.",
   },
   pvTypeInHvm: {
     code: "libxc/page-data/page-table-in-hvm",
@@ -262,7 +262,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/pv-info/width",
     severity: "error",
     spec: `${SPEC}: X86_PV_INFO`,
-    explanation: "A guest's word has 4 or 8 octets.",
+    explanation: "A guest's word has 4 or 8 bytes.",
   },
   pvLevels: {
     code: "libxc/pv-info/levels",
@@ -311,26 +311,26 @@ export const LIBXC_RULES = rules({
     code: "libxc/vcpu/context-size",
     severity: "error",
     spec: VCPU,
-    explanation: "The basic context has 0x1430 octets for a 64-bit guest and 0xaf0 for a 32-bit one.",
+    explanation: "The basic context has 0x1430 bytes for a 64-bit guest and 0xaf0 for a 32-bit one.",
   },
   vcpuExtendedSize: {
     code: "libxc/vcpu/extended-size",
     severity: "warning",
     spec: VCPU,
-    explanation: "The extended context has 64 octets from Xen itself and 128 in converted streams.",
+    explanation: "The extended context has 64 bytes from Xen itself and 128 in converted streams.",
   },
   xsave: {
     code: "libxc/vcpu/xsave-implausible",
     severity: "error",
     spec: VCPU,
     explanation:
-      "The context starts with xcr0 and xcr0_accum; xcr0 always has bit 0 and nothing that accum hasn't; an area of at least 576 octets follows.",
+      "The context starts with xcr0 and xcr0_accum; xcr0 always has bit 0 and nothing that accum hasn't; an area of at least 576 bytes follows.",
   },
   msrs: {
     code: "libxc/vcpu/msrs-length",
     severity: "error",
     spec: VCPU,
-    explanation: "The list holds whole entries of 16 octets.",
+    explanation: "The list holds whole entries of 16 bytes.",
   },
   tscMode: {
     code: "libxc/tsc-info/mode",

@@ -25,7 +25,7 @@ export type StreamVersion = 2 | 3;
 const ORDER = "little";
 const ZEROS = new Uint8Array(8);
 
-/** Octets of zero padding behind a body: records take multiples of 8. */
+/** Bytes of zero padding behind a body: records take multiples of 8. */
 export function padding(bodyLength: number): Uint8Array {
   return ZEROS.subarray(0, -bodyLength & 7);
 }
@@ -150,7 +150,7 @@ export class PageDataWriter {
     this.#sink = sink;
   }
 
-  /** Octets given to the sink. */
+  /** Bytes given to the sink. */
   get written(): number {
     return this.#written;
   }
@@ -217,7 +217,7 @@ export class PageDataWriter {
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** Writes other octets of the stream, behind the record in hand. */
+  /** Writes other bytes of the stream, behind the record in hand. */
   async write(bytes: Uint8Array): Promise<void> {
     await this.end();
     await this.#send(bytes);

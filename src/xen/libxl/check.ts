@@ -31,20 +31,20 @@ export class LibxlChecker {
     const { type, length } = record;
     if (!KNOWN.has(type)) {
       if (type < OPTIONAL) add(LIBXL_RULES.unknownMandatory, `${record.ref.type} is not defined`);
-      else add(LIBXL_RULES.unknownOptional, `optional ${record.ref.type}, ${length} octets`);
+      else add(LIBXL_RULES.unknownOptional, `optional ${record.ref.type}, ${length} bytes`);
       return;
     }
     switch (type) {
       case LIBXL_RECORD.LIBXC_CONTEXT:
         this.#context = true;
-        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} octets`);
+        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} bytes`);
         return;
       case LIBXL_RECORD.END:
         if (!this.#context) add(LIBXL_RULES.noContext, "no LIBXC_CONTEXT before END");
-        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} octets`);
+        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} bytes`);
         return;
       case LIBXL_RECORD.CHECKPOINT_END:
-        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} octets`);
+        if (length > 0) add(LIBXL_RULES.notEmpty, `body of ${length} bytes`);
         return;
       case LIBXL_RECORD.CHECKPOINT_STATE:
         return this.#checkpointState(body, add);
@@ -57,7 +57,7 @@ export class LibxlChecker {
     if (body.length !== libxlCheckpointState.size) {
       add(
         LIBXL_RULES.checkpointStateLength,
-        `body of ${body.length} octets, not ${libxlCheckpointState.size}`,
+        `body of ${body.length} bytes, not ${libxlCheckpointState.size}`,
       );
       return;
     }
@@ -74,7 +74,7 @@ export class LibxlChecker {
   ): Promise<void> {
     if (!this.#context) add(LIBXL_RULES.emulatorBeforeContext, `${record.ref.type} before LIBXC_CONTEXT`);
     if (body.length < libxlEmulatorHeader.size) {
-      add(LIBXL_RULES.emulatorShort, `body of ${body.length} octets, at least 8 are needed`);
+      add(LIBXL_RULES.emulatorShort, `body of ${body.length} bytes, at least 8 are needed`);
       return;
     }
     if (!(await body.need(libxlEmulatorHeader.size))) return;
@@ -103,12 +103,12 @@ export class LibxlChecker {
     while (body.remaining > 0) {
       const count = Math.min(PIECE, body.remaining);
       if (!(await body.need(count))) return;
-      for (const octet of body.take(count)) {
+      for (const byte of body.take(count)) {
         const startsKey = previous === 0 && strings % 2 === 0;
         // a key begins here: neither closed at once nor absolute
-        if (startsKey && (octet === 0 || octet === 0x2f)) badKeys += 1;
-        if (octet === 0) strings += 1;
-        previous = octet;
+        if (startsKey && (byte === 0 || byte === 0x2f)) badKeys += 1;
+        if (byte === 0) strings += 1;
+        previous = byte;
       }
     }
     if (previous !== 0) add(LIBXL_RULES.xenstoreTermination, "the last string is not closed by a NUL");

@@ -27,7 +27,7 @@ export function orderOf(options: number): ByteOrder {
 /** In stream order, like everything below. */
 export const libxlRecordHeader = layout("libxl record header", `${SPEC}: records`, {
   type: u32("kind of record; from 0x80000000 on optional"),
-  bodyLength: u32("octets of the body, without padding to 8"),
+  bodyLength: u32("bytes of the body, without padding to 8"),
 });
 
 export const LIBXL_RECORD = {

@@ -37,7 +37,7 @@ export const LIBXL_RULES = rules({
     code: "libxl/record/padding",
     severity: "error",
     spec: RECORDS,
-    explanation: "The octets between a body and the next multiple of 8 are zero when saved.",
+    explanation: "The bytes between a body and the next multiple of 8 are zero when saved.",
   },
   unknownMandatory: {
     code: "libxl/record/unknown-mandatory",
@@ -82,7 +82,7 @@ export const LIBXL_RULES = rules({
     code: "libxl/emulator/short",
     severity: "error",
     spec: `${SPEC}: EMULATOR_* records`,
-    explanation: "An emulator record starts with the emulator's id and index, 8 octets.",
+    explanation: "An emulator record starts with the emulator's id and index, 8 bytes.",
   },
   emulatorId: {
     code: "libxl/emulator/unknown-id",
@@ -144,7 +144,7 @@ export const LIBXL_RULES = rules({
     code: "libxl/checkpoint-state/length",
     severity: "error",
     spec: `${SPEC}: CHECKPOINT_STATE`,
-    explanation: "The body is a control id and four octets of padding.",
+    explanation: "The body is a control id and four bytes of padding.",
   },
   checkpointStateId: {
     code: "libxl/checkpoint-state/unknown-id",
@@ -156,6 +156,6 @@ export const LIBXL_RULES = rules({
     code: "libxl/checkpoint-state/padding",
     severity: "error",
     spec: `${SPEC}: CHECKPOINT_STATE`,
-    explanation: "The four octets behind the control id are zero when saved.",
+    explanation: "The four bytes behind the control id are zero when saved.",
   },
 });

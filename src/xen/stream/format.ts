@@ -4,7 +4,7 @@ import { startsXenStream } from "./read.js";
 import { XL_MAGIC } from "../xl/layout.js";
 
 const startsXl = (head: Uint8Array): boolean =>
-  head.length >= XL_MAGIC.length && XL_MAGIC.every((octet, i) => head[i] === octet) && !isLegacy(head);
+  head.length >= XL_MAGIC.length && XL_MAGIC.every((byte, i) => head[i] === byte) && !isLegacy(head);
 
 /** Xen migration streams of versions 2 and 3: xl save files, libxl and libxc streams. */
 export const xenStream: InputFormat = {

@@ -142,7 +142,7 @@ class StreamWalk {
       if (type !== DOMAIN_TYPE.x86Pv && type !== DOMAIN_TYPE.x86Hvm)
         this.#refuse(LIBXC_RULES.domainType, item, `guest of unknown type ${type}`);
       if (pageShift !== 12)
-        this.#refuse(LIBXC_RULES.pageShift, item, `pages of 2^${pageShift} octets, not 4096`);
+        this.#refuse(LIBXC_RULES.pageShift, item, `pages of 2^${pageShift} bytes, not 4096`);
       this.#type = type === DOMAIN_TYPE.x86Pv ? "PV" : "HVM";
       this.#xen = xenMajor === 0 ? undefined : `Xen ${xenMajor}.${xenMinor}`;
       this.began = true;
@@ -198,14 +198,14 @@ class StreamWalk {
     const { body } = this.#stream;
     const place = placeOf(record);
     if (record.length < pageDataHeader.size)
-      this.#refuse(LIBXC_RULES.pageShort, place, `a body of ${record.length} octets`);
+      this.#refuse(LIBXC_RULES.pageShort, place, `a body of ${record.length} bytes`);
     // what the input lacks of a record is told when the stream goes on from it
     if (!(await body.need(pageDataHeader.size))) return;
     const { count } = pageDataHeader.read(body.view, body.at, this.#order);
     body.take(pageDataHeader.size);
     const entries = count * 8;
     if (entries > body.remaining)
-      this.#refuse(LIBXC_RULES.pageEntries, place, `${count} entries in a body of ${record.length} octets`);
+      this.#refuse(LIBXC_RULES.pageEntries, place, `${count} entries in a body of ${record.length} bytes`);
     const whole = body.need(entries);
     if (!(whole instanceof Promise ? await whole : whole)) return;
     const bytes = body.take(entries);
@@ -217,7 +217,7 @@ class StreamWalk {
     });
     if (pages * PAGE_SIZE !== body.remaining) {
       this.#pages.disbelieve(bytes, this.#order);
-      const message = `${body.remaining} octets of contents for ${pages} pages`;
+      const message = `${body.remaining} bytes of contents for ${pages} pages`;
       this.#refuse(LIBXC_RULES.pageLength, place, message);
     }
   }
@@ -234,7 +234,7 @@ class StreamWalk {
         if (short(pvInfo.size)) return;
         const { guestWidth } = pvInfo.read(view, 0, this.#order);
         if (guestWidth === 4 || guestWidth === 8) this.#guestWidth = guestWidth;
-        else this.#doubt(`${name}: guest of ${guestWidth}-octet words`);
+        else this.#doubt(`${name}: guest of ${guestWidth}-byte words`);
         return;
       }
       case LIBXC_RECORD.X86_PV_P2M_FRAMES: {
@@ -287,7 +287,7 @@ class StreamWalk {
     const content = body.subarray(vcpuHeader.size);
     const size = VCPU_CONTEXT_SIZE[this.#guestWidth ?? 8];
     if (area === "context" && content.length !== size)
-      return this.#doubt(`${name}: context of ${content.length} octets, not ${size}: left out`);
+      return this.#doubt(`${name}: context of ${content.length} bytes, not ${size}: left out`);
     const areas = this.#vcpus.get(vcpuId) ?? {};
     areas[area] = content;
     this.#vcpus.set(vcpuId, areas);

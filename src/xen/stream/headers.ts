@@ -26,7 +26,7 @@ const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 async function arrives(stream: XenStream, size: number, what: string): Promise<boolean> {
   if (await stream.reader.need(size)) return true;
   const { position, available } = stream.reader;
-  const message = `the input ends ${size - available} octets before the end of the ${what}`;
+  const message = `the input ends ${size - available} bytes before the end of the ${what}`;
   stream.problems.add(STREAM_RULES.truncated, { offset: position + available }, message);
   return false;
 }
@@ -36,8 +36,8 @@ export async function readXlHeader(stream: XenStream): Promise<XlHeaderItem | un
   const { reader, problems } = stream;
   const offset = reader.position;
   if (!(await arrives(stream, xlHeader.size, "xl header"))) return undefined;
-  if (!reader.peek(XL_MAGIC.length).every((octet, i) => octet === XL_MAGIC[i])) {
-    problems.add(XL_RULES.magic, { offset }, "the 32 octets of the magic are damaged");
+  if (!reader.peek(XL_MAGIC.length).every((byte, i) => byte === XL_MAGIC[i])) {
+    problems.add(XL_RULES.magic, { offset }, "the 32 bytes of the magic are damaged");
   }
   const orders: readonly ByteOrder[] = ["little", "big"];
   const order = orders.find((o) => xlHeader.read(reader.view, reader.at, o).byteorder === XL_BYTE_ORDER);
@@ -84,7 +84,7 @@ async function readConfig(
     reader.take(xlOptionalData.size);
     left -= xlOptionalData.size;
     if (configLength > left) {
-      const message = `a configuration of ${configLength} octets in ${left} octets of optional data`;
+      const message = `a configuration of ${configLength} bytes in ${left} bytes of optional data`;
       problems.add(XL_RULES.optionalData, { offset }, message);
     } else if (configLength > 0 && configLength <= CONFIG_LIMIT) {
       if (!(await arrives(stream, configLength, "configuration"))) return false;
@@ -99,12 +99,12 @@ async function readConfig(
       }
     }
   } else if (length > 0) {
-    problems.add(XL_RULES.optionalData, { offset }, `${length} octets of optional data don't hold a length`);
+    problems.add(XL_RULES.optionalData, { offset }, `${length} bytes of optional data don't hold a length`);
   }
   if (config === undefined) problems.add(XL_RULES.noConfig, { offset }, "no domain configuration");
   const skipped = await reader.skip(left);
   if (skipped === left) return config;
-  const message = `the input ends ${left - skipped} octets before the end of the optional data`;
+  const message = `the input ends ${left - skipped} bytes before the end of the optional data`;
   problems.add(STREAM_RULES.truncated, { offset: reader.position }, message);
   return false;
 }

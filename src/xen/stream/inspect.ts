@@ -57,9 +57,9 @@ export interface XenStreamInspection extends Inspection {
     /** pfns by the type of their last entry. */
     readonly types: Readonly<Record<string, number>>;
     readonly entries: number;
-    /** Pages of contents sent in all, and octets of those that count. */
+    /** Pages of contents sent in all, and bytes of those that count. */
     readonly sends: number;
-    readonly octets: number;
+    readonly bytes: number;
     readonly resent: { readonly pages: number; readonly mostSends: number };
     /** Guest-physical addresses of memory with contents, `end` exclusive. */
     readonly ranges: readonly { readonly start: number; readonly end: number }[];
@@ -70,7 +70,7 @@ export interface XenStreamInspection extends Inspection {
     readonly layer: "libxl" | "libxc";
     readonly type: string;
     readonly count: number;
-    readonly octets: number;
+    readonly bytes: number;
   }[];
   readonly tsc?: {
     readonly mode: string;
@@ -90,12 +90,12 @@ export interface XenStreamInspection extends Inspection {
     readonly index: number;
     /** Of the emulator's own state in the input. */
     readonly offset: number;
-    readonly octets: number;
+    readonly bytes: number;
   }[];
   readonly emulatorXenstore?: Readonly<Record<string, string>>;
   readonly policies?: { readonly cpuidLeaves: number; readonly msrs: number };
   readonly checkpoints: number;
-  readonly trailing?: { readonly offset: number; readonly octets: number; readonly handshake: boolean };
+  readonly trailing?: { readonly offset: number; readonly bytes: number; readonly handshake: boolean };
   /** What kept the stream from being read to its END. */
   readonly damage: readonly string[];
 }
@@ -178,7 +178,7 @@ class Collector {
         return;
       }
       case "trailing":
-        this.#document.trailing = { offset, octets: item.size, handshake: item.handshake };
+        this.#document.trailing = { offset, bytes: item.size, handshake: item.handshake };
         return;
       default:
         await this.#record(item, this.#stream.body);
@@ -202,7 +202,7 @@ class Collector {
         ),
         entries: this.#tally.entries,
         sends: this.#tally.sends,
-        octets: runs.reduce((sum, { start, end }) => sum + (end - start) * PAGE, 0),
+        bytes: runs.reduce((sum, { start, end }) => sum + (end - start) * PAGE, 0),
         resent: { pages: resent, mostSends },
         ranges: runs.map(({ start, end }) => ({ start: start * PAGE, end: end * PAGE })),
         exact: this.#tally.exact,
@@ -221,9 +221,9 @@ class Collector {
   async #record(record: StreamRecord, body: RecordBody): Promise<void> {
     const { layer, length, ref } = record;
     const key = `${layer} ${ref.type}`;
-    const row = this.#records.get(key) ?? { layer, type: ref.type, count: 0, octets: 0 };
+    const row = this.#records.get(key) ?? { layer, type: ref.type, count: 0, bytes: 0 };
     row.count += 1;
-    row.octets += length;
+    row.bytes += length;
     // a hostile stream can name four thousand million types
     if (this.#records.size < 1000 || this.#records.has(key)) this.#records.set(key, row);
     await (layer === "libxl" ? this.#libxl(record, body) : this.#libxc(record, body));
@@ -237,8 +237,8 @@ class Collector {
     body.take(libxlEmulatorHeader.size);
     if (isContext) {
       const emulator = EMULATOR_NAMES[emulatorId] ?? `emulator ${emulatorId}`;
-      const octets = length - libxlEmulatorHeader.size;
-      this.#emulators.push({ emulator, index, offset: body.offset, octets });
+      const bytes = length - libxlEmulatorHeader.size;
+      this.#emulators.push({ emulator, index, offset: body.offset, bytes });
       return;
     }
     const strings = latin1(await body.rest(BODY_LIMIT)).split("\0");

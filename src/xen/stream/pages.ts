@@ -19,7 +19,7 @@ export interface PagePlacement {
   readonly record: string;
   /** Offset of the first page's contents. */
   readonly data: number;
-  /** Offset behind the last octet that the input has. */
+  /** Offset behind the last byte that the input has. */
   readonly end: number;
 }
 
@@ -47,7 +47,7 @@ export class StreamPages {
     this.#warnings = warnings;
   }
 
-  /** Takes `entries` (eight octets each, in stream order); returns how many of them have contents. */
+  /** Takes `entries` (eight bytes each, in stream order); returns how many of them have contents. */
   take(entries: Uint8Array, order: ByteOrder, place: PagePlacement): number {
     const view = viewOf(entries);
     const little = order === "little";

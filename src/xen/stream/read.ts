@@ -77,7 +77,7 @@ export interface StreamRecord {
   readonly length: number;
 }
 
-/** Octets behind the last END. */
+/** Bytes behind the last END. */
 export interface TrailingItem {
   readonly kind: "trailing";
   readonly offset: number;
@@ -95,9 +95,9 @@ export type StreamItem =
   | TrailingItem;
 
 export interface XenStreamOptions {
-  /** Outermost layer; default: told by the first octets. */
+  /** Outermost layer; default: told by the first bytes. */
   readonly layer?: Layer;
-  /** Take no octet behind the stream's END: the descriptor is shared. Trailing data are not looked for. */
+  /** Take no byte behind the stream's END: the descriptor is shared. Trailing data are not looked for. */
   readonly exact?: boolean;
 }
 
@@ -129,17 +129,17 @@ export class RecordBody {
     this.order = order;
   }
 
-  /** Offset in the input of the next octet. */
+  /** Offset in the input of the next byte. */
   get offset(): number {
     return this.#reader.position;
   }
 
-  /** Octets of the body not yet taken. */
+  /** Bytes of the body not yet taken. */
   get remaining(): number {
     return this.#end - this.#reader.position;
   }
 
-  /** Makes `count` octets available; false when the body or the input ends before. */
+  /** Makes `count` bytes available; false when the body or the input ends before. */
   need(count: number): MaybePromise<boolean> {
     return count <= this.remaining && this.#reader.need(count);
   }
@@ -148,12 +148,12 @@ export class RecordBody {
     return this.#reader.view;
   }
 
-  /** Index in `view` of the next octet. */
+  /** Index in `view` of the next byte. */
   get at(): number {
     return this.#reader.at;
   }
 
-  /** Takes octets that `need` made available: a view that holds until the next `need` or `skip`. */
+  /** Takes bytes that `need` made available: a view that holds until the next `need` or `skip`. */
   take(count: number): Uint8Array {
     return this.#reader.take(Math.min(count, this.remaining));
   }
@@ -162,7 +162,7 @@ export class RecordBody {
     return this.#reader.skip(Math.min(count, this.remaining));
   }
 
-  /** All that is left of the body, copied, up to `limit` octets; fewer when the input ends. */
+  /** All that is left of the body, copied, up to `limit` bytes; fewer when the input ends. */
   async rest(limit: number): Promise<Uint8Array> {
     const wanted = Math.min(limit, this.remaining);
     const parts: Uint8Array[] = [];
@@ -303,8 +303,8 @@ export class XenStream {
   async #detectLayer(): Promise<Layer | undefined> {
     await this.reader.need(8);
     const head = this.reader.peek(8);
-    if (head.length > 0 && head.every((octet, i) => octet === XL_MAGIC[i])) return "xl";
-    if (head.length === 8 && head.every((octet) => octet === 0xff)) return "libxc";
+    if (head.length > 0 && head.every((byte, i) => byte === XL_MAGIC[i])) return "xl";
+    if (head.length === 8 && head.every((byte) => byte === 0xff)) return "libxc";
     if (String.fromCharCode(...head) === "LibxlFmt") return "libxl";
     this.problems.add(STREAM_RULES.magic, { offset: 0 }, "no layer of a Xen stream starts like this");
     return undefined;
@@ -326,7 +326,7 @@ export class XenStream {
       const message =
         there === 0
           ? `the input ends here, before ${layer}'s END`
-          : `${8 - there} octets of a record header are missing`;
+          : `${8 - there} bytes of a record header are missing`;
       problems.add(STREAM_RULES.truncated, { offset: offset + there }, message);
       return undefined;
     }
@@ -348,7 +348,7 @@ export class XenStream {
       problems.add(
         rule,
         placeOf(record),
-        `body of ${bodyLength} octets: nothing behind this record can be found`,
+        `body of ${bodyLength} bytes: nothing behind this record can be found`,
       );
       return undefined;
     }
@@ -368,10 +368,10 @@ export class XenStream {
     const padding = -record.length & 7;
     if (padding === 0) return true;
     if (!(await reader.need(padding))) return this.#cut(record, padding - reader.available);
-    if (reader.take(padding).some((octet) => octet !== 0)) {
+    if (reader.take(padding).some((byte) => byte !== 0)) {
       const rule = record.layer === "libxc" ? LIBXC_RULES.padding : LIBXL_RULES.padding;
       const place = { offset: reader.position - padding, record: record.ref };
-      problems.add(rule, place, `the ${padding} octets of padding are not zero`);
+      problems.add(rule, place, `the ${padding} bytes of padding are not zero`);
     }
     return true;
   }
@@ -380,7 +380,7 @@ export class XenStream {
     this.problems.add(
       STREAM_RULES.truncated,
       { offset: record.bodyOffset + record.length + (-record.length & 7) - missing, record: record.ref },
-      `the input ends ${missing} octets before the end of this record, and END is missing`,
+      `the input ends ${missing} bytes before the end of this record, and END is missing`,
     );
     return false;
   }
@@ -410,10 +410,10 @@ export function placeOf(record: StreamRecord): FindingPlace {
   return { offset: record.offset, record: record.ref };
 }
 
-/** Whether eight octets open any layer of a stream with version 2 or 3 in it; an xl header tells by its flags. */
+/** Whether eight bytes open any layer of a stream with version 2 or 3 in it; an xl header tells by its flags. */
 export function startsXenStream(head: Uint8Array): boolean {
   if (head.length < 8) return false;
-  if (head.subarray(0, 8).every((octet) => octet === 0xff)) {
+  if (head.subarray(0, 8).every((byte) => byte === 0xff)) {
     // a picture of white pixels starts so too: 'XENF' follows, if there is anything
     return head.length < 12 || viewOf(head).getUint32(8) === 0x58454e46;
   }

@@ -7,7 +7,7 @@ export const STREAM_RULES = rules({
     severity: "error",
     spec: "Xen migration streams: layers",
     explanation:
-      "A stream starts with an xl header, with 'LibxlFmt' or with eight octets 0xff; this input, read as the layer that was asked for, doesn't.",
+      "A stream starts with an xl header, with 'LibxlFmt' or with eight bytes 0xff; this input, read as the layer that was asked for, doesn't.",
   },
   truncated: {
     code: "xen/stream/truncated",

@@ -4,7 +4,7 @@ import type { PageEntries } from "../libxc/pages.js";
 const CHUNK = 1 << 15;
 /** Chunks kept: memory stays under 64 MiB, and guests up to 256 GiB are counted exactly. */
 const MAX_CHUNKS = 2048;
-/** Each pfn has an octet: times sent with data, saturating, above its last type + 1 (0: never named). */
+/** Each pfn has a byte: times sent with data, saturating, above its last type + 1 (0: never named). */
 const TYPE_BITS = 5;
 const TYPE_MASK = (1 << TYPE_BITS) - 1;
 const MOST_SENDS = 7;
@@ -15,7 +15,7 @@ export interface PageRun {
   readonly end: number;
 }
 
-/** Every pfn's last type and how often its contents were sent, an octet a pfn. */
+/** Every pfn's last type and how often its contents were sent, a byte a pfn. */
 export class PageTally {
   /** Entries and pages of contents in all PAGE_DATA records. */
   entries = 0;
@@ -61,11 +61,11 @@ export class PageTally {
     let resent = 0;
     let mostSends = 0;
     for (const chunk of this.#chunks.values()) {
-      for (const octet of chunk) {
-        const type = (octet & TYPE_MASK) - 1;
+      for (const byte of chunk) {
+        const type = (byte & TYPE_MASK) - 1;
         if (type < 0) continue;
         types[type] = (types[type] ?? 0) + 1;
-        const sent = octet >>> TYPE_BITS;
+        const sent = byte >>> TYPE_BITS;
         if (sent > 1) resent += 1;
         if (sent > mostSends) mostSends = sent;
       }
@@ -85,8 +85,8 @@ export class PageTally {
     for (const [key, chunk] of [...this.#chunks].sort(([a], [b]) => a - b)) {
       const base = key * CHUNK;
       if (base !== expected) close(expected);
-      for (const [i, octet] of chunk.entries()) {
-        const type = (octet & TYPE_MASK) - 1;
+      for (const [i, byte] of chunk.entries()) {
+        const type = (byte & TYPE_MASK) - 1;
         const present = type >= 0 && type < PAGE_TYPE.BROKEN;
         if (present && start < 0) start = base + i;
         else if (!present && start >= 0) close(base + i);

@@ -41,7 +41,7 @@ export async function verifyXenStream(
         if (item.handshake) {
           problems.add(STREAM_RULES.wireHandshake, item, "xl's hand-shake: captured from a live migration");
         } else {
-          problems.add(STREAM_RULES.trailing, item, `${item.size} octets behind END`);
+          problems.add(STREAM_RULES.trailing, item, `${item.size} bytes behind END`);
         }
         break;
       default:

@@ -11,8 +11,8 @@ export interface XlConfig {
 }
 
 /** The text of a configuration, which a NUL may end. */
-export const decodeConfig = (octets: Uint8Array): string =>
-  new TextDecoder().decode(octets).replace(/\0+$/, "");
+export const decodeConfig = (bytes: Uint8Array): string =>
+  new TextDecoder().decode(bytes).replace(/\0+$/, "");
 
 /** Whether a configuration is JSON, as most are, and not xl's own syntax. */
 export function isJson(text: string): boolean {

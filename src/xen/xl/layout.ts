@@ -1,8 +1,8 @@
-import { latin1Bytes, layout, octets, u32 } from "../../binary/layout.js";
+import { latin1Bytes, layout, bytes, u32 } from "../../binary/layout.js";
 
 const SPEC = "xl save file";
 
-/** First octets of a file written by `xl save`; exactly 32, no closing NUL. */
+/** First bytes of a file written by `xl save`; exactly 32, no closing NUL. */
 export const XL_MAGIC: Uint8Array = latin1Bytes("Xen saved domain, xl format\n \0 \r");
 
 /** Value of `byteorder` in the order the header was written in. */
@@ -20,14 +20,14 @@ export const XL_KNOWN_FLAGS: number = XL_FLAGS.json | XL_FLAGS.streamV2;
 
 /** Byte order: told by the field `byteorder` itself. */
 export const xlHeader = layout("xl header", `${SPEC}: header`, {
-  magic: octets(32, "'Xen saved domain, xl format\\n \\0 \\r'"),
+  magic: bytes(32, "'Xen saved domain, xl format\\n \\0 \\r'"),
   byteorder: u32("0x01020304 in the order of this header"),
   mandatoryFlags: u32("bit 0: configuration is JSON, bit 1: a libxl stream follows"),
   optionalFlags: u32("none defined: 0"),
-  optionalDataLength: u32("octets that follow, up to the stream"),
+  optionalDataLength: u32("bytes that follow, up to the stream"),
 });
 
 /** Start of the optional data. */
 export const xlOptionalData = layout("xl optional data", `${SPEC}: optional data`, {
-  configLength: u32("octets of the configuration, its closing NUL included"),
+  configLength: u32("bytes of the configuration, its closing NUL included"),
 });

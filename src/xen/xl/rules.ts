@@ -10,7 +10,7 @@ export const XL_RULES = rules({
     severity: "error",
     spec: HEADER,
     explanation:
-      "An xl save file starts with 32 fixed octets. They hold a newline, a carriage return and a zero, so that a transfer in text mode shows here: copy the file again in binary mode.",
+      "An xl save file starts with 32 fixed bytes. They hold a newline, a carriage return and a zero, so that a transfer in text mode shows here: copy the file again in binary mode.",
   },
   byteOrder: {
     code: "xl/header/byte-order",

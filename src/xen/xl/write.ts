@@ -1,7 +1,7 @@
 import { viewOf } from "../../binary/layout.js";
 import { XL_BYTE_ORDER, XL_FLAGS, XL_MAGIC, xlHeader } from "./layout.js";
 
-/** A legacy header made over for a libxl stream: all octets as they were but the flag that says so. */
+/** A legacy header made over for a libxl stream: all bytes as they were but the flag that says so. */
 export function upgradedXlHeader(legacy: Uint8Array): Uint8Array {
   const header = legacy.slice();
   const view = viewOf(header);

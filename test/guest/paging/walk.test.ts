@@ -19,7 +19,7 @@ import {
 import type { Vcpu, X86Registers } from "../../../src/guest/vcpu.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
 
-/** A guest of 64 pages whose octets the test sets. */
+/** A guest of 64 pages whose bytes the test sets. */
 function guest(): { bytes: Buffer; memory: PageMap } {
   const bytes = Buffer.alloc(64 * 4096);
   const memory = new PageMap(bytesSource(bytes));

@@ -59,7 +59,7 @@ const contents = sample();
 const pack = (command: readonly string[], input: Uint8Array): Uint8Array =>
   execFileSync(command[0] ?? "", command.slice(1), { input, maxBuffer: 1 << 28 });
 
-/** The same octets, a few at a time. */
+/** The same bytes, a few at a time. */
 function dripping(bytes: Uint8Array, step: number): ByteStream {
   const whole = streamOf(bytesSource(bytes, "drip"));
   return { name: "drip", read: (into) => whole.read(into.subarray(0, step)) };

@@ -54,7 +54,7 @@ describe("inputs made readable at any offset", () => {
     });
   }
 
-  it("damaged octets are told", async () => {
+  it("damaged bytes are told", async () => {
     const packed = new Uint8Array(zlib.gzipSync(contents));
     await expect(
       readAll(bytesSource(packed.subarray(0, packed.length / 2), "core.gz")),

@@ -31,7 +31,7 @@ function scriptOf(name: string): { tables: string; size: number; sha256: string 
 
 describe.skipIf(skip)("dump-guest-memory", () => {
   const same = ["tiny-pc", "tiny-split", "tiny-virtiomem", "tiny-gcore", "q35split", "v10-tiny-split"];
-  it.each(same)("%s: tables and file are those of QEMU's gdb script, octet for octet", (name) => {
+  it.each(same)("%s: tables and file are those of QEMU's gdb script, byte for byte", (name) => {
     const out = path.join(folder, "out");
     const run = runCli(["--debug-file", debugOf(name), real.core(name), out], {
       program: "compat/dump-guest-memory.js",

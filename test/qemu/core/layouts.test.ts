@@ -28,7 +28,7 @@ const withProcess = async <T>(exe: string, use: (live: LiveProcess) => Promise<T
 };
 
 /** What the program has at a guest address, by its own rule. */
-function octetAt(gpa: number): number {
+function byteAt(gpa: number): number {
   if (gpa >= 2 ** 32) return 0x80 + Math.floor((gpa - 2 ** 32) / 4096);
   if (gpa >= 0xffff_d000) return 0x81 + Math.floor((gpa - 0xffff_d000) / 4096);
   if (gpa >= 0xff20_0000) return 1;
@@ -56,8 +56,8 @@ async function check(state: OpenedQemu, version: number): Promise<void> {
     for (let gpa = start; gpa < end; gpa += 4096) {
       expect(await guest.memory.read(gpa, page)).toBe(4096);
       // the note lies in this page
-      if (gpa === 0x3000 && version >= 212) expect(page[0]).toBe(octetAt(gpa));
-      else expect(page.every((octet) => octet === octetAt(gpa))).toBe(true);
+      if (gpa === 0x3000 && version >= 212) expect(page[0]).toBe(byteAt(gpa));
+      else expect(page.every((byte) => byte === byteAt(gpa))).toBe(true);
     }
   }
   expect(guest.facts.vmcoreInfo?.text).toBe(

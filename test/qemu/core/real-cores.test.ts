@@ -105,9 +105,9 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
     const guest = await real.guest(name, backed(name));
     const reference = await real.referenceGuest(name);
     expect(await differingPages(guest, reference)).toEqual([]);
-    const octets = (ranges: Iterable<MemoryRange>): number =>
+    const bytes = (ranges: Iterable<MemoryRange>): number =>
       [...ranges].reduce((sum, { start, end }) => sum + end - start, 0);
-    expect(octets(guest.memory.ranges())).toBe(octets(reference.memory.ranges()));
+    expect(bytes(guest.memory.ranges())).toBe(bytes(reference.memory.ranges()));
     expect(memoryTotals(guest.memory).absent).toBe(0);
     expect(guest.facts.vmcoreInfo?.text.replace(/\0+$/, "")).toEqual(
       reference.facts.vmcoreInfo?.text.replace(/\0+$/, ""),
@@ -166,14 +166,14 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
   });
 
   it("tiny-virtiomem: unplugged blocks are left out, or taken when asked for", async () => {
-    const octets = async (keepUnplugged: boolean): Promise<number> => {
+    const bytes = async (keepUnplugged: boolean): Promise<number> => {
       const { memory } = await real.state("tiny-virtiomem", { keepUnplugged });
       return [...memory.ranges()]
         .filter(({ end }) => end > 2 ** 32)
         .reduce((sum, { start, end }) => sum + end - Math.max(start, 2 ** 32), 0);
     };
-    expect(await octets(false)).toBe(22 << 20);
-    expect(await octets(true)).toBe(32 << 20);
+    expect(await bytes(false)).toBe(22 << 20);
+    expect(await bytes(true)).toBe(32 << 20);
   });
 
   it("reads the same with debug information that dwz has shrunk", async () => {

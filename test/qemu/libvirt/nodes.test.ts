@@ -11,7 +11,7 @@ import { crc32 } from "../migration/samples.js";
 const folder = path.join(fixtures, "libvirt-save");
 
 it("a real save of two nodes and a DIMM: every page where QEMU's own dump has it", async () => {
-  const [octets = "", ...pages] = fs
+  const [bytes = "", ...pages] = fs
     .readFileSync(path.join(folder, "nodes-and-dimm.pages"), "utf8")
     .trim()
     .split("\n");
@@ -27,12 +27,12 @@ it("a real save of two nodes and a DIMM: every page where QEMU's own dump has it
   ]);
   const truth = new Map(pages.map((line) => [Number.parseInt(line, 16), line.split(" ")[1] ?? ""]));
   const { present, zero, absent } = memoryTotals(guest.memory);
-  expect(`octets ${present + zero}`).toBe(octets);
+  expect(`bytes ${present + zero}`).toBe(bytes);
   expect(absent).toBe(0);
   for await (const { gpa, length, bytes } of guest.memory.pieces())
     for (let at = 0; at < length; at += 4096) {
       const page = bytes?.subarray(at, at + 4096);
-      const isZero = page === undefined || page.every((octet) => octet === 0);
+      const isZero = page === undefined || page.every((byte) => byte === 0);
       const crc = isZero ? undefined : crc32(page).toString(16).padStart(8, "0");
       expect(crc, `0x${(gpa + at).toString(16)}`).toBe(truth.get(gpa + at));
     }

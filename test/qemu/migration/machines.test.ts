@@ -35,7 +35,7 @@ interface Case {
   readonly map?: readonly string[];
   readonly arch: string;
   readonly vcpus: number;
-  /** Octets that QEMU dumps and no RAM block holds an address for. */
+  /** Bytes that QEMU dumps and no RAM block holds an address for. */
   readonly beside?: number;
   readonly evidence?: readonly string[];
   /** The model has no registers of this architecture. */

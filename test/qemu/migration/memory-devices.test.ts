@@ -8,7 +8,7 @@ import { buffer, collect, pcDevices, type QevmWriter } from "./qevm-writer.js";
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
-const page = (octet: number): Buffer => Buffer.alloc(PAGE, octet);
+const page = (byte: number): Buffer => Buffer.alloc(PAGE, byte);
 
 const u64 = (value: number): Buffer => {
   const bytes = Buffer.alloc(8);
@@ -101,10 +101,10 @@ describe("virtio-mem", () => {
       "109e00000-109e01000 present",
       "109e01000-10a000000 zero",
     ]);
-    const octet = new Uint8Array(1);
+    const byte = new Uint8Array(1);
     for (const unit of [1, 2, 79]) {
-      await guest.memory.read(ADDRESS + unit * UNIT, octet);
-      expect(octet[0]).toBe(unit);
+      await guest.memory.read(ADDRESS + unit * UNIT, byte);
+      expect(byte[0]).toBe(unit);
     }
   });
 

@@ -1,7 +1,7 @@
 import * as zlib from "node:zlib";
 import { FLAG, QEVM_MAGIC, QEVM_VERSION, SECTION } from "../../../src/qemu/migration/layout.js";
 
-/** Numbers of 1, 2, 4 or 8 octets, big endian. */
+/** Numbers of 1, 2, 4 or 8 bytes, big endian. */
 const be = (size: 1 | 2 | 4 | 8, value: number): Buffer => {
   const bytes = Buffer.alloc(size);
   if (size === 8) bytes.writeBigUInt64BE(BigInt(value));
@@ -15,7 +15,7 @@ export interface Block {
   readonly length: number;
 }
 
-/** One field of a device: its description and its octets. */
+/** One field of a device: its description and its bytes. */
 export interface WrittenField {
   readonly name: string;
   readonly type: string;
@@ -47,7 +47,7 @@ export class QevmWriter {
   readonly #devices: unknown[] = [];
   #nextId = 3;
   #block: string | undefined;
-  /** Octets written. */
+  /** Bytes written. */
   position = 0;
 
   constructor(emit: (bytes: Uint8Array) => void, footers = true) {
@@ -121,8 +121,8 @@ export class QevmWriter {
     this.#page(block, address, FLAG.page, page);
   }
 
-  zero(block: string, address: number, octet = 0): void {
-    this.#page(block, address, FLAG.zero, be(1, octet));
+  zero(block: string, address: number, byte = 0): void {
+    this.#page(block, address, FLAG.zero, be(1, byte));
   }
 
   compressed(block: string, address: number, page: Uint8Array): void {

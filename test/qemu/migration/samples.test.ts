@@ -181,7 +181,7 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
     const fromPipe = await codes(streamOf(bytesSource(fs.readFileSync(file), name)));
     expect(fromPipe).toEqual(fromFile);
     if (name === "tiny-cut") {
-      expect(fromFile[0]).toMatch(/^qevm\/truncated 3958840 .* 3825 octets short of the end of a page$/);
+      expect(fromFile[0]).toMatch(/^qevm\/truncated 3958840 .* 3825 bytes short of the end of a page$/);
       expect(fromFile.length).toBe(7);
     } else expect(fromFile).toEqual([]);
   });

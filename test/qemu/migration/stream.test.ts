@@ -14,7 +14,7 @@ import { applyDelta, checkDelta } from "../../../src/qemu/migration/ram/xbzrle.j
 import { collect, encodeDelta, number, pcDevices, type QevmWriter } from "./qevm-writer.js";
 
 const PAGE = 4096;
-const filled = (octet: number): Uint8Array => new Uint8Array(PAGE).fill(octet);
+const filled = (byte: number): Uint8Array => new Uint8Array(PAGE).fill(byte);
 const MIB = 1 << 20;
 
 async function codes(bytes: Uint8Array, pipe = false): Promise<string[]> {
@@ -142,9 +142,9 @@ describe("records", () => {
       }),
       { numRuns: 500 },
     );
-    expect(checkDelta(Uint8Array.of(60, 5, 1, 1, 1, 1, 1), 0, 7, 64)).toMatch(/runs to octet 65/);
+    expect(checkDelta(Uint8Array.of(60, 5, 1, 1, 1, 1, 1), 0, 7, 64)).toMatch(/runs to byte 65/);
     expect(checkDelta(Uint8Array.of(0, 5, 1), 0, 3, 64)).toMatch(/lacks 4/);
-    expect(checkDelta(Uint8Array.of(0x80, 0x80, 1), 0, 3, 64)).toMatch(/more than two octets/);
+    expect(checkDelta(Uint8Array.of(0x80, 0x80, 1), 0, 3, 64)).toMatch(/more than two bytes/);
     expect(checkDelta(Uint8Array.of(3), 0, 1, 64)).toMatch(/without the count/);
   });
 
@@ -250,7 +250,7 @@ describe("damage", () => {
     }
   });
 
-  it("every octet flipped ends in findings, an error of ours, or another good stream", async () => {
+  it("every byte flipped ends in findings, an error of ours, or another good stream", async () => {
     const interesting = [...Array(small.length).keys()].filter((at) => small[at] !== 7 || at < 120);
     for (const at of interesting)
       for (const mask of [0x01, 0x80, 0xff]) {

@@ -38,7 +38,7 @@ const memoryRanges = fc
 const expected = (range: MemoryRange, gpa: number): number =>
   range.presence === "zero" ? 0 : patternAt(gpa);
 
-/** Octets of guest memory out of a dump, by its PT_LOADs. */
+/** Bytes of guest memory out of a dump, by its PT_LOADs. */
 async function readBack(bytes: Uint8Array): Promise<Map<number, { offset: number; size: number }>> {
   const elf = await ElfFile.open(bytesSource(bytes));
   const loads = new Map<number, { offset: number; size: number }>();
@@ -67,10 +67,10 @@ describe("ELF writer", () => {
 
         const loads = await readBack(random.bytes);
         const readable = ranges.filter((range) => range.presence !== "absent");
-        const octets = (all: readonly MemoryRange[]): number =>
+        const bytes = (all: readonly MemoryRange[]): number =>
           all.reduce((sum, range) => sum + range.end - range.start, 0);
-        expect([...loads.values()].reduce((sum, load) => sum + load.size, 0)).toBe(octets(readable));
-        expect(report.present + report.zero).toBe(octets(readable));
+        expect([...loads.values()].reduce((sum, load) => sum + load.size, 0)).toBe(bytes(readable));
+        expect(report.present + report.zero).toBe(bytes(readable));
         expect(report.missing).toEqual(ranges.filter((range) => range.presence === "absent"));
         for (const range of readable) {
           for (const gpa of [range.start, Math.floor((range.start + range.end) / 2), range.end - 1]) {
@@ -196,7 +196,7 @@ describe("ELF writer", () => {
 });
 
 describe("raw writer", () => {
-  it("puts each octet at its address", async () => {
+  it("puts each byte at its address", async () => {
     const ranges: MemoryRange[] = [
       { start: 0x1000, end: 0x3800, presence: "present" },
       { start: 0x6000, end: 0x7000, presence: "absent", reason: "so" },
@@ -209,7 +209,7 @@ describe("raw writer", () => {
     expect(report).toMatchObject({ present: 0x3800, absent: 0x1000, size: 0x9000 });
     const there = (gpa: number): boolean =>
       ranges.some((r) => r.presence === "present" && r.start <= gpa && gpa < r.end);
-    expect(bytes.every((octet, gpa) => octet === (there(gpa) ? patternAt(gpa) : 0))).toBe(true);
+    expect(bytes.every((byte, gpa) => byte === (there(gpa) ? patternAt(gpa) : 0))).toBe(true);
   });
 });
 
@@ -229,6 +229,6 @@ describe("LiME writer", () => {
     expect(bytes[limeHeader.size]).toBe(patternAt(0x1000));
     const second = bytes.subarray(limeHeader.size + 0x2000);
     expect(limeHeader.decode(second, "little")).toMatchObject({ s_addr: 0x8000, e_addr: 0x8fff });
-    expect(second.subarray(limeHeader.size).every((octet) => octet === 0)).toBe(true);
+    expect(second.subarray(limeHeader.size).every((byte) => byte === 0)).toBe(true);
   });
 });

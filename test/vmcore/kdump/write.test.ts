@@ -125,7 +125,7 @@ describe.skipIf(notBuilt)("kdump writer with threads", () => {
     startPageWorkers(settings, threads, program),
   );
 
-  /** A guest whose memory, `mib` MiB, lies in one piece in a file, from octet 512 on. */
+  /** A guest whose memory, `mib` MiB, lies in one piece in a file, from byte 512 on. */
   function guestInFile(mib: number, pageSize: number): { guest: GuestImage; file: string; size: number } {
     const pages = (mib * 2 ** 20) / pageSize;
     const contents = Array.from({ length: pages }, (_, frame) =>
@@ -139,7 +139,7 @@ describe.skipIf(notBuilt)("kdump writer with threads", () => {
     return { guest: { ...modelGuest({ pageSize }).guest, memory }, file, size };
   }
 
-  it("writes the same octets", async () => {
+  it("writes the same bytes", async () => {
     const { guest } = modelGuest({ vmcoreInfo: { text: INFO_TEXT } });
     for (const compress of COMPRESSIONS) {
       const file = new MemoryFile();
@@ -148,7 +148,7 @@ describe.skipIf(notBuilt)("kdump writer with threads", () => {
     }
   });
 
-  it("writes the same octets where the threads read them themselves", async () => {
+  it("writes the same bytes where the threads read them themselves", async () => {
     for (const pageSize of [4096, 65536]) {
       const { guest } = guestInFile(6.5, pageSize);
       const piece = guest.memory.contiguous?.(17 * pageSize, 2 ** 21);

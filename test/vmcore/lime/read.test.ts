@@ -12,9 +12,9 @@ import { limeHeader } from "../../../src/vmcore/lime/layout.js";
 import { limeWriter } from "../../../src/vmcore/lime/write.js";
 
 /** Contents that tell their address. */
-const octetAt = (gpa: number): number => (gpa * 31 + (gpa >> 12)) % 256;
+const byteAt = (gpa: number): number => (gpa * 31 + (gpa >> 12)) % 256;
 const contents = (start: number, length: number): Uint8Array =>
-  Uint8Array.from({ length }, (_, i) => octetAt(start + i));
+  Uint8Array.from({ length }, (_, i) => byteAt(start + i));
 
 /** A dump of ranges that begin and end anywhere. */
 function dump(...ranges: readonly (readonly [start: number, length: number])[]): Uint8Array {
@@ -68,7 +68,7 @@ describe("LiME dumps", () => {
     expect(seen).toMatchObject({ kind: "lime", ranges: 2, memory: { present: 0xa1c00, absent: 0 } });
   });
 
-  it("that we write come back octet for octet", async () => {
+  it("that we write come back byte for byte", async () => {
     const source = bytesSource(contents(0, 0x8000));
     const memory = new PageMap(source);
     memory.set(3, 2, 0x1000);
@@ -111,10 +111,10 @@ describe("LiME dumps", () => {
       const found = await findings(bytes.slice(0, size));
       if (size === 0x420) expect(found).toEqual([]);
       else expect(found.map(([code]) => code)).toEqual([`vmcore/lime/${inHeader ? "header" : "truncated"}`]);
-      if (inHeader) await expect(openGuest(cut)).rejects.toThrow(/octets before a range's header does/);
+      if (inHeader) await expect(openGuest(cut)).rejects.toThrow(/bytes before a range's header does/);
       const partial = await openGuest(cut, { partial: true });
       const there = await memoryOf(partial);
-      for (const [gpa, octet] of there) expect(octet).toBe(whole.get(gpa));
+      for (const [gpa, byte] of there) expect(byte).toBe(whole.get(gpa));
       // all that was announced is there or absent, down to the unit that ranges are of
       const announced = size < 32 ? 0 : size < 0x440 ? 0x400 : 0x700;
       const ranges = [...partial.memory.ranges()];
@@ -148,13 +148,13 @@ describe("LiME dumps", () => {
     expect(await findings(bytes)).toEqual([["vmcore/lime/overlap", 0x420]]);
     const memory = await memoryOf(await openGuest(bytesSource(bytes)));
     expect([memory.get(0x11ff), memory.get(0x1200), memory.get(0x15ff)]).toEqual([
-      octetAt(0x11ff),
+      byteAt(0x11ff),
       0x55,
       0x55,
     ]);
   });
 
-  it("of any octets end in findings or errors of ours", async () => {
+  it("of any bytes end in findings or errors of ours", async () => {
     const bytes = dump([0x1000, 0x400], [0x2000, 0x300]);
     await fc.assert(
       fc.asyncProperty(

@@ -61,7 +61,7 @@ interface Wrapped {
 function cases(): Wrapped[] {
   const save = unpack("xen-v3", "pv64.save.zst");
   const libxl = save.subarray(842);
-  // libxl header 16, LIBXC_CONTEXT 8; libxl's END is the last 8 octets
+  // libxl header 16, LIBXC_CONTEXT 8; libxl's END is the last 8 bytes
   const libxc = libxl.subarray(24, libxl.length - 8);
   const legacy = unpack("xen-legacy", "hvm64-xsmall.legacy.zst");
   const legacyLibxl = unpack("xen-legacy", "hvm64-libxl.legacy.zst");

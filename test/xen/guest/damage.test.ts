@@ -187,7 +187,7 @@ describe("damaged streams", () => {
     expect(without.warnings.join()).toMatch(/no processor state/);
   });
 
-  it("octets changed at random: an error of ours or a guest that can be walked", async () => {
+  it("bytes changed at random: an error of ours or a guest that can be walked", async () => {
     const legacy = path.join(fixtures, "demo");
     const samples = [good, ...(fs.existsSync(legacy) ? gunzipped(legacy) : [])];
     const change = fc.record({ at: fc.nat(), to: fc.nat(255) });

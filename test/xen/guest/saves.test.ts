@@ -233,12 +233,12 @@ describe.skipIf(skip)("Xen saves as guests", () => {
     const guest = await open(file);
     const code = await codeAround(guest.memory, x86(guest));
     const line = /^Code [^\n]*\n([^\n]*)/m.exec(text(`${name}.xenctx.txt`))?.[1] ?? "";
-    const octets = line
+    const bytes = line
       .replace(/[<>]/g, "")
       .trim()
       .split(/\s+/)
       .map((o) => Number.parseInt(o, 16));
-    expect([...(code?.bytes ?? [])].slice(0, octets.length)).toEqual(octets);
+    expect([...(code?.bytes ?? [])].slice(0, bytes.length)).toEqual(bytes);
     expect(code?.at).toBe(line.split(/\s+/).findIndex((o) => o.startsWith("<")));
     expect(code === undefined ? 0n : code.address + BigInt(code.at)).toBe(x86(guest).general.rip);
   });
@@ -268,21 +268,21 @@ describe.skipIf(skip)("Xen saves as guests", () => {
   it("hvmlinux: the kernel's own pointer leads to VMCOREINFO; tiny guests aren't searched for it", async () => {
     const found = async (name: string): Promise<readonly [number | undefined, number]> => {
       const guest = await open(name);
-      let octets = 0;
+      let bytes = 0;
       const counted: PhysicalMemory = {
         ranges: () => guest.memory.ranges(),
         pieces: (from, to) => guest.memory.pieces(from, to),
         read: (gpa, into) => {
-          octets += into.length;
+          bytes += into.length;
           return guest.memory.read(gpa, into);
         },
       };
-      return [(await findVmcoreInfo(counted, guest.arch, guest.vcpus))?.gpa, octets];
+      return [(await findVmcoreInfo(counted, guest.arch, guest.vcpus))?.gpa, bytes];
     };
-    const [gpa, octets] = await found("hvmlinux.save");
+    const [gpa, bytes] = await found("hvmlinux.save");
     expect(gpa).toBe(0x1936000);
     // its image has 42 MiB
-    expect(octets).toBeLessThan(44 << 20);
+    expect(bytes).toBeLessThan(44 << 20);
     for (const name of ["hvm64.save", "pvh64.save"]) {
       const [none, looked] = await found(name);
       expect(none).toBeUndefined();

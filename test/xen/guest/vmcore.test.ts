@@ -106,7 +106,7 @@ describe.skipIf(skip)("Xen saves as vmcores", () => {
       const said = execFileSync("/usr/bin/python3", ["-c", script, elf], { encoding: "utf8" });
       expect(said).toContain("IS_LINUX_KERNEL");
       expect(said).toContain("6.1.0-56-cloud-amd64");
-      // the octet xenctx printed at rip, and the start of VMCOREINFO
+      // the byte xenctx printed at rip, and the start of VMCOREINFO
       expect(said).toContain("e9 OSRELEASE=");
     },
   );

@@ -212,7 +212,7 @@ describe.each(NAMES)("genuine stream %s", (name) => {
     }
   });
 
-  it("takes no octet beyond the stream's end from a pipe", async () => {
+  it("takes no byte beyond the stream's end from a pipe", async () => {
     if (!meta.last_checkpoint_chunk || meta.qemu?.sig === "QemuDeviceModelRecord") return;
     const handshake = Buffer.from("domain is yours, you are cleared to unpause\0");
     const shared = pipe(Buffer.concat([stream, handshake]));
@@ -266,9 +266,9 @@ describe.each(MALFORMED)("malformed: $name ($why)", (one: Malformed) => {
     expect(refused).toBeUndefined();
     const warnings = report?.findings.filter(({ severity }) => severity !== "note") ?? [];
     if (one.expect === "ok") expect(warnings).toEqual([]);
-    else if (!(kind === "stream" && one.name === "trailing-octets")) expect(warnings).not.toEqual([]);
+    else if (!(kind === "stream" && one.name === "trailing-bytes")) expect(warnings).not.toEqual([]);
     if (one.expect === ONE_OF_TWO || one.expect.includes("result is checkpoint 1")) {
-      const first = await convert(base.stream.subarray(0, report?.input.octets));
+      const first = await convert(base.stream.subarray(0, report?.input.bytes));
       expect(report?.checkpoints.complete).toBe(1);
       expect(out?.pages).toEqual(first.out.pages);
     } else if (out !== undefined) {
@@ -358,7 +358,7 @@ describe("options", () => {
     }
   });
 
-  it("writes a plain HVM stream of known layer as it comes, and the same octets", async () => {
+  it("writes a plain HVM stream of known layer as it comes, and the same bytes", async () => {
     for (const name of COMMITTED) {
       const { stream, meta } = sample(name, folder);
       if (meta.guest !== "hvm" || meta.envelope === "none") continue;

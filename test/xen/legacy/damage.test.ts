@@ -16,7 +16,7 @@ import { NAMES, sample } from "./streams.js";
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
 
-/** Octets of a stream made by `make`. */
+/** Bytes of a stream made by `make`. */
 function made(width: 32 | 64, make: (maker: LegacyMaker) => void): Buffer {
   const parts: Uint8Array[] = [];
   make(new LegacyMaker(width, (bytes) => parts.push(bytes.slice())));
@@ -99,7 +99,7 @@ describe("a stream that ends early", () => {
     ["HVM, 32-bit", smallHvm(32)],
     ["PV, 64-bit", smallPv(64)],
     ["PV, 32-bit", smallPv(32)],
-  ])("is refused at every octet: %s", async (_, stream) => {
+  ])("is refused at every byte: %s", async (_, stream) => {
     const data = await dataRanges(stream);
     for (let length = 0; length < stream.length; length += 1) {
       // one place inside a page's contents is like another
@@ -140,7 +140,7 @@ describe("a stream that ends early", () => {
         else places.push(chunk.offset);
       }
     } catch {
-      // a stream that breaks off or has octets behind its end: what was seen is enough
+      // a stream that breaks off or has bytes behind its end: what was seen is enough
     }
     const nowhere = { name: "nowhere", write: () => {} };
     for (const length of places) {
@@ -212,7 +212,7 @@ describe("damage inside a stream", () => {
     }
   });
 
-  it("random octets changed anywhere end in an error or a readable output", async () => {
+  it("random bytes changed anywhere end in an error or a readable output", async () => {
     const streams = [smallHvm(64), smallHvm(32), smallPv(64), smallPv(32), smallRemus()];
     await fc.assert(
       fc.asyncProperty(

@@ -45,10 +45,10 @@ function play(spec: typeof guest extends fc.Arbitrary<infer T> ? T : never): {
   ends: number[];
 } {
   const parts: Uint8Array[] = [];
-  let octets = 0;
+  let written = 0;
   const maker = new LegacyMaker(spec.width, (bytes) => {
     parts.push(bytes.slice());
-    octets += bytes.length;
+    written += bytes.length;
   });
   const vcpus = [...spec.vcpus].sort((a, b) => a - b);
   if (spec.pv) maker.pvHeader(P2M_SIZE, spec.guestWidth, 64, [0]);
@@ -113,7 +113,7 @@ function play(spec: typeof guest extends fc.Arbitrary<infer T> ? T : never): {
       );
     }
     states.push(state);
-    ends.push(octets);
+    ends.push(written);
   }
   return { stream: Buffer.concat(parts), states, ends };
 }
@@ -201,7 +201,7 @@ describe("tmem of a live save", () => {
         const source = bytesSource(stream, "tmem");
         return piped ? streamOf(source) : source;
       };
-      await expect(convertLegacy(input(), new MemorySink())).rejects.toThrow(/3 pages \(12288 octets\)/);
+      await expect(convertLegacy(input(), new MemorySink())).rejects.toThrow(/3 pages \(12288 bytes\)/);
       const sink = new MemorySink();
       const report = await convertLegacy(input(), sink, { allowLoss: true });
       expect(report.emulator).toEqual({ signature: "RemusDeviceModelState", length: 9 });

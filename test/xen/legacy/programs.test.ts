@@ -240,7 +240,7 @@ describe.skipIf(noVerifier)("Xen's own verifier", () => {
     fs.writeFileSync(file("out"), await expected(pv.stream, "libxl"));
     expect(verdict("libxl")).toMatchObject({ status: 0 });
     fs.writeFileSync(file("out"), await expected(hvm.stream, "libxl"));
-    // text compared with octets: it refuses the stock converter's own output just so
+    // text compared with bytes: it refuses the stock converter's own output just so
     expect(verdict("libxl").stderr).toContain("Data not NUL terminated");
   });
 });

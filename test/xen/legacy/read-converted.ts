@@ -11,7 +11,7 @@ export interface Converted {
   readonly pages: Pages;
   readonly records: { readonly layer: "libxc" | "libxl"; readonly type: number; readonly body: Buffer }[];
   readonly parameters: Record<string, string>;
-  /** Octets behind the last record. */
+  /** Bytes behind the last record. */
   readonly rest: Buffer;
 }
 
@@ -31,10 +31,10 @@ export function readConverted(bytes: Buffer): Converted {
     const length = bytes.readUInt32LE(at + 4);
     if (length > 128 << 20) throw new Error("record beyond 128 MiB");
     const padded = (length + 7) & ~7;
-    if (at + 8 + padded > bytes.length) throw new Error(`record ${type} of ${length} octets is cut`);
+    if (at + 8 + padded > bytes.length) throw new Error(`record ${type} of ${length} bytes is cut`);
     const body = bytes.subarray(at + 8, at + 8 + length);
     const padding = bytes.subarray(at + 8 + length, at + 8 + padded);
-    if (padding.some((octet) => octet !== 0)) throw new Error("padding is not zero");
+    if (padding.some((byte) => byte !== 0)) throw new Error("padding is not zero");
     at += 8 + padded;
     const record = { layer, type, body };
     records.push(record);
@@ -109,7 +109,7 @@ function crc(bytes: Uint8Array): number {
   const native = (zlib as { crc32?: (data: Uint8Array) => number }).crc32;
   if (native !== undefined) return native(bytes);
   let c = 0xffffffff;
-  for (const octet of bytes) c = ((TABLE[(c ^ octet) & 0xff] ?? 0) ^ (c >>> 8)) >>> 0;
+  for (const byte of bytes) c = ((TABLE[(c ^ byte) & 0xff] ?? 0) ^ (c >>> 8)) >>> 0;
   return (c ^ 0xffffffff) >>> 0;
 }
 

@@ -89,7 +89,7 @@ describe("guestscope verify", () => {
       ["empty", new Uint8Array(0), /the input is empty/],
       ["jpeg", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 0, 16, 0x4a, 0x46, 0x49, 0x46), /a JPEG picture/],
       ["text", Uint8Array.from("hello\n", (c) => c.charCodeAt(0)), /a text/],
-      ["zeros", new Uint8Array(8192), /zero octets/],
+      ["zeros", new Uint8Array(8192), /zero bytes/],
     ];
     for (const [name, bytes, message] of looks) {
       const { status, stdout } = runCli(["verify", write(name, bytes)]);
@@ -137,7 +137,7 @@ describe("guestscope inspect, explain and formats", () => {
   it("prints structures whose sizes are as stated", () => {
     const { status, stdout } = runCli(["formats", "libxc"]);
     expect(status).toBe(0);
-    expect(stdout).toContain("libxc image header  24 octets");
+    expect(stdout).toContain("libxc image header  24 bytes");
     expect(runCli(["formats"]).status).toBe(0);
     expect(runCli(["formats", "nonsense"]).status).toBe(2);
   });
@@ -187,7 +187,7 @@ describe("verify-stream-v2", () => {
     expect(lines).toContain("Squashed 1 Page Data records together");
   });
 
-  it("takes no octet behind END from a descriptor", () => {
+  it("takes no byte behind END from a descriptor", () => {
     const file = write(
       "behind",
       joined(

@@ -112,7 +112,7 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
     const types = Object.entries(stream.types).map(([type, n]) => [PAGE_TYPE_NAMES[Number(type)], n]);
     expect(document.memory.types).toEqual(Object.fromEntries(types));
     expect(document.memory.sends).toBe(stream.page_sends);
-    expect(document.memory.octets).toBe(stream.pages_with_data * 4096);
+    expect(document.memory.bytes).toBe(stream.pages_with_data * 4096);
     expect(document.memory.resent.pages).toBe(stream.pages_sent_more_than_once);
     expect(document.domain).toMatchObject({ type: stream.domain.type, xen: stream.domain.xen });
     expect(document.layers.map(({ layer, version }) => [layer, version])).toEqual([
@@ -121,7 +121,7 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
       ["libxc", stream.libxc.version],
     ]);
     expect(document.layers[1]?.offset).toBe(stream.libxl_offset);
-    expect(document.trailing?.octets ?? 0).toBe(stream.trailing_bytes);
+    expect(document.trailing?.bytes ?? 0).toBe(stream.trailing_bytes);
     expect(document.damage).toEqual([]);
     const list = JSON.parse(fs.readFileSync(path.join(data, `${name}.xl-list.json`), "utf8")) as [
       { config: { c_info: { uuid: string; type: string } } },

@@ -71,7 +71,7 @@ export function encodeRecord({ type, body }: MadeRecord, order: ByteOrder): Uint
   return joined(header, body, new Uint8Array(-body.length & 7));
 }
 
-/** A PAGE_DATA body: entries as [type, pfn], each page filled with its pfn's low octet. */
+/** A PAGE_DATA body: entries as [type, pfn], each page filled with its pfn's low byte. */
 export function pageData(
   entries: readonly (readonly [type: number, pfn: number])[],
   order: ByteOrder,

@@ -38,7 +38,7 @@ const shapes: fc.Arbitrary<Shape> = fc.record({
   checkpoints: fc.integer({ min: 0, max: 2 }),
 });
 
-/** One octet at each read: what a slow pipe may do. */
+/** One byte at each read: what a slow pipe may do. */
 function dripping(bytes: Uint8Array): ByteStream {
   const stream = streamOf(bytesSource(bytes));
   return { name: "drip", read: (into) => stream.read(into.subarray(0, 1)) };
@@ -74,9 +74,9 @@ const before =
     return [...records.slice(0, i), extra, ...records.slice(i)];
   };
 const set =
-  (at: number, ...octets: number[]) =>
+  (at: number, ...values: number[]) =>
   (bytes: Uint8Array): Uint8Array => {
-    bytes.set(octets, at);
+    bytes.set(values, at);
     return bytes;
   };
 const shorter = (bytes: Uint8Array): Uint8Array => bytes.subarray(0, bytes.length - 1);
@@ -98,7 +98,7 @@ describe("valid streams", () => {
     );
   });
 
-  it("come an octet at a time", async () => {
+  it("come a byte at a time", async () => {
     const bytes = makeStream({ ...PV, layer: "xl", checkpoints: 1 });
     expect(worse(await findings(bytes, dripping(bytes)))).toEqual([]);
   });
@@ -137,7 +137,7 @@ describe("valid streams", () => {
       const document = await inspectXenStream(
         bytesSource(makeStream({ ...HVM, layer: "xl", order, pages: 5, vcpus: 2 })),
       );
-      expect(document.memory).toMatchObject({ octets: 5 * 4096, types: { NOTAB: 5, XTAB: 1 }, sends: 5 });
+      expect(document.memory).toMatchObject({ bytes: 5 * 4096, types: { NOTAB: 5, XTAB: 1 }, sends: 5 });
       expect(document.config).toMatchObject({ name: "made", type: "hvm", vcpus: 1 });
       expect(document.hvmParams).toEqual({ STORE_PFN: 0xfeffcn });
       expect(
@@ -236,7 +236,7 @@ describe("broken streams", () => {
 
   it("non-zero padding", async () => {
     const bytes = makeStream({ ...HVM, layer: "libxl" });
-    // the emulator's state has 18 octets: its padding stands just before the libxl END
+    // the emulator's state has 18 bytes: its padding stands just before the libxl END
     bytes[bytes.length - 9] = 1;
     expect(codes(await findings(bytes))).toContain("libxl/record/padding");
   });
@@ -251,7 +251,7 @@ describe("damage", () => {
   const small = makeStream({ ...HVM, layer: "xl", pages: 1 });
 
   it("every prefix is found truncated, and said to be", async () => {
-    // page contents need no cut at each octet
+    // page contents need no cut at each byte
     for (let length = 0; length < small.length; length += length < 500 || length > 4700 ? 1 : 97) {
       const all = await findings(small.subarray(0, length));
       expect(all.some(({ severity }) => severity === "error")).toBe(true);
@@ -260,7 +260,7 @@ describe("damage", () => {
 
   it("says how much is missing", async () => {
     const all = await findings(small.subarray(0, small.length - 4));
-    expect(all.map(({ message }) => message)).toContain("4 octets of a record header are missing");
+    expect(all.map(({ message }) => message)).toContain("4 bytes of a record header are missing");
   });
 
   it("no single flipped bit makes anything but findings, from a file or in order", async () => {

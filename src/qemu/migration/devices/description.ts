@@ -2,11 +2,11 @@ import { latin1 } from "../../../binary/layout.js";
 import type { ByteSource } from "../../../io/byte-source.js";
 import { readFully } from "../../../io/byte-source.js";
 
-/** One field of a device's description: `count` elements of `size` octets each, one after another. */
+/** One field of a device's description: `count` elements of `size` bytes each, one after another. */
 export interface FieldDescription {
   readonly name: string;
   readonly type: string;
-  /** Octets of one element, nested fields and subsections included. */
+  /** Bytes of one element, nested fields and subsections included. */
   readonly size: number;
   /** Elements; undefined for a single value. */
   readonly count?: number;
@@ -21,7 +21,7 @@ export interface StructDescription {
   readonly version: number;
   readonly fields: readonly FieldDescription[];
   readonly subsections: readonly StructDescription[];
-  /** Octets in all; in a subsection its name and version in front are not counted. */
+  /** Bytes in all; in a subsection its name and version in front are not counted. */
   readonly size: number;
   /** Its arrays may be longer than they say: QEMU before 10 takes the size of all elements from an empty first one. */
   readonly hasEmptyPlaces: boolean;
@@ -127,7 +127,7 @@ function parseStruct(json: Json, fallback: string, depth: number): StructDescrip
   };
 }
 
-/** An array of structures is said to consist of single octets without fields: the mark of an empty place. */
+/** An array of structures is said to consist of single bytes without fields: the mark of an empty place. */
 function hasEmptyPlaces({ count: elements, size, struct }: FieldDescription): boolean {
   if (struct === undefined) return false;
   return struct.hasEmptyPlaces || (elements !== undefined && size === 1 && struct.fields.length === 0);
@@ -150,7 +150,7 @@ function parseField(entry: unknown, owner: string, depth: number): FieldDescript
   };
 }
 
-/** Octets in front of a subsection's fields: type, length of the name, name, version. */
+/** Bytes in front of a subsection's fields: type, length of the name, name, version. */
 export const subsectionHead = (name: string): number => 1 + 1 + name.length + 4;
 
 const OPENING = "{".charCodeAt(0);
@@ -166,7 +166,7 @@ export async function findDescription(
   start: number,
 ): Promise<{ offset: number; length: number } | undefined> {
   const lowest = Math.max(start, source.size - LARGEST_DESCRIPTION);
-  // six octets of the block behind are looked at again, for a mark across the border
+  // six bytes of the block behind are looked at again, for a mark across the border
   const HEAD = 6;
   for (let end = source.size; end > lowest + HEAD; ) {
     const from = Math.max(lowest, end - BLOCK);

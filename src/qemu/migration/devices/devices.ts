@@ -7,7 +7,7 @@ import {
   subsectionHead,
 } from "./description.js";
 
-/** Numbers of up to 32 bits are numbers, wider ones bigints; what has no known type stays octets. */
+/** Numbers of up to 32 bits are numbers, wider ones bigints; what has no known type stays bytes. */
 export type DeviceValue = number | bigint | boolean | Uint8Array | DeviceStruct | readonly DeviceValue[];
 
 export interface DeviceField {
@@ -31,7 +31,7 @@ export interface DeviceState extends DeviceStruct {
   readonly instance: number;
 }
 
-/** A device's octets do not have the form that its description gives them. */
+/** A device's bytes do not have the form that its description gives them. */
 export class DeviceError extends Error {
   /** From the start of the device's data. */
   readonly offset: number;
@@ -86,8 +86,8 @@ class DeviceDecoder {
     const { type, size, count } = field;
     if (count === undefined) return { name, type, value: this.#value(field) };
     if (this.#at + size * count > this.#data.length)
-      throw new DeviceError(`${field.name} has ${count} elements, more than there are octets`, this.#at);
-    // elements without octets say nothing, however many there are
+      throw new DeviceError(`${field.name} has ${count} elements, more than there are bytes`, this.#at);
+    // elements without bytes say nothing, however many there are
     const elements = size === 0 ? 0 : count;
     return { name, type, value: Array.from({ length: elements }, () => this.#value(field)) };
   }

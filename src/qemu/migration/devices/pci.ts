@@ -3,7 +3,7 @@ import { MACHINE_ORDER, pciHeader } from "../machine/layout.js";
 import { bytesOf, type DeviceState, findField } from "./devices.js";
 
 const DECODES_MEMORY = 2;
-/** Virtio devices save their configuration in a form of their own: a u32 version, then the octets. */
+/** Virtio devices save their configuration in a form of their own: a u32 version, then the bytes. */
 const VIRTIO_VERSION = 2;
 const VIRTIO_VENDOR = 0x1af4;
 const HIGHEST_ADDRESS = 2 ** 52;

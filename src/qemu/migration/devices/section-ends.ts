@@ -23,7 +23,7 @@ export class SectionEnds {
     this.#frame = frame;
   }
 
-  /** Whether a section that is said to have `length` more octets ends there, as far as a footer can tell. */
+  /** Whether a section that is said to have `length` more bytes ends there, as far as a footer can tell. */
   async endsBehind({ id }: OpenSection, length: number): Promise<boolean> {
     if (this.#written === false) return true;
     const { reader } = this.#frame;
@@ -34,7 +34,7 @@ export class SectionEnds {
     return footer.getUint8(0) === SECTION.footer && sectionId.read(footer, 1, ORDER).id === id;
   }
 
-  /** Octets up to the end of a section of unknown length; stops the walk when nothing shows it. */
+  /** Bytes up to the end of a section of unknown length; stops the walk when nothing shows it. */
   async search({ id, name, offset }: OpenSection): Promise<number> {
     const frame = this.#frame;
     let length = this.#written === false ? undefined : await findFooter(frame.reader, id);

@@ -5,9 +5,9 @@ export interface SectionInfo {
   readonly name: string;
   readonly instance: number;
   readonly version: number;
-  /** Of its type octet, from the start of the input. */
+  /** Of its type byte, from the start of the input. */
   readonly offset: number;
-  /** Octets of its data; for a section in parts those of the first. */
+  /** Bytes of its data; for a section in parts those of the first. */
   size: number;
   /** PART and END sections that followed. */
   parts: number;

@@ -22,8 +22,8 @@ const TAIL_WINDOW = 256 << 10;
 /** Device state of a stream that can't be read twice is kept while it is looked through. */
 const LARGEST_TAIL = 64 << 20;
 /** Decoded device state in all. */
-const MOST_OCTETS = 32 << 20;
-/** Type octet and length of the description. */
+const MOST_BYTES = 32 << 20;
+/** Type byte and length of the description. */
 const DESCRIPTION_HEAD = 5;
 
 export interface LocatedDescription extends Description {
@@ -43,7 +43,7 @@ export class DeviceSections {
   readonly #described = new Map<string, DeviceDescription>();
   /** Data of sections met before their description. */
   readonly #undecoded: { section: SectionInfo; data: Uint8Array }[] = [];
-  #octets = 0;
+  #bytes = 0;
   #description: LocatedDescription | undefined;
   #isKept = false;
 
@@ -93,7 +93,7 @@ export class DeviceSections {
     if (ready !== true) await ready;
     const tail = reader.peek(LARGEST_TAIL).slice();
     if (tail.length === LARGEST_TAIL)
-      frame.add(QEVM.tailTooLarge, base, `more than ${LARGEST_TAIL} octets follow the memory`);
+      frame.add(QEVM.tailTooLarge, base, `more than ${LARGEST_TAIL} bytes follow the memory`);
     const kept = bytesSource(tail);
     const source: ByteSource = {
       name: reader.name,
@@ -118,9 +118,9 @@ export class DeviceSections {
     }
     const at = frame.position;
     const what = `section '${section.name}'`;
-    if (this.#octets + section.size <= MOST_OCTETS) {
-      const data = await frame.octets(section.size, what);
-      this.#octets += section.size;
+    if (this.#bytes + section.size <= MOST_BYTES) {
+      const data = await frame.bytes(section.size, what);
+      this.#bytes += section.size;
       if (this.#description === undefined) this.#undecoded.push({ section, data });
       else this.#decode(section, data, at);
     } else await frame.skip(section.size, what);
@@ -139,7 +139,7 @@ export class DeviceSections {
     this.#frame.add(
       QEVM.descriptionContradicts,
       section.offset,
-      `'${section.name}' has ${section.size} octets, the description says ${described.size}`,
+      `'${section.name}' has ${section.size} bytes, the description says ${described.size}`,
     );
   }
 
@@ -186,13 +186,13 @@ export class DeviceSections {
       return;
     }
     if (length > LARGEST_DESCRIPTION)
-      frame.halt(QEVM.descriptionLength, at, `a description of ${length} octets`);
+      frame.halt(QEVM.descriptionLength, at, `a description of ${length} bytes`);
     const whole = reader.need(length);
     if (whole !== true && !(await whole))
       frame.halt(
         QEVM.descriptionLength,
         at,
-        `the description lacks ${length - reader.available} of its ${length} octets`,
+        `the description lacks ${length - reader.available} of its ${length} bytes`,
       );
     const { position } = frame;
     this.#describe(reader.take(length).slice(), position);

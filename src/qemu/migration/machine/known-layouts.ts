@@ -4,7 +4,7 @@ import type { SectionInfo } from "../devices/section.js";
 
 /**
  * The few devices whose state has had one form in all versions that matter, for streams without a description: what
- * registers and the memory map are taken from. What follows the known fields stays octets.
+ * registers and the memory map are taken from. What follows the known fields stays bytes.
  */
 
 const field = (name: string, type: string, size: number): FieldDescription => ({ name, type, size });
@@ -59,10 +59,10 @@ const SEGMENTS = { at: 236, count: 10 };
 const A20_MASK = 552;
 const A20_VALUES: readonly number[] = [0xffff_ffff, 0xffef_ffff];
 
-/** Whether octets can be a 64-bit x86 processor: ten selectors of 16 bits, an address mask of one of two values. */
+/** Whether bytes can be a 64-bit x86 processor: ten selectors of 16 bits, an address mask of one of two values. */
 function isX86(data: Uint8Array): boolean {
   const view = viewOf(data);
-  if (data.length < octetsOf(X86_64) || !A20_VALUES.includes(view.getUint32(A20_MASK))) return false;
+  if (data.length < bytesOf(X86_64) || !A20_VALUES.includes(view.getUint32(A20_MASK))) return false;
   for (let i = 0; i < SEGMENTS.count; i += 1)
     if (view.getUint32(SEGMENTS.at + i * SEGMENT_SIZE) > 0xffff) return false;
   return true;
@@ -92,13 +92,13 @@ function fieldsOf({ name, version }: SectionInfo, data: Uint8Array): readonly Fi
   return VIRTIO.test(name) ? [field("virtio", "virtio", data.length)] : PCI;
 }
 
-const octetsOf = (fields: readonly FieldDescription[]): number =>
+const bytesOf = (fields: readonly FieldDescription[]): number =>
   fields.reduce((sum, { size, count }) => sum + size * (count ?? 1), 0);
 
 /** How a section of well-known form is to be read; undefined for all others. */
 export function knownLayout(section: SectionInfo, data: Uint8Array): DeviceDescription | undefined {
   const known = fieldsOf(section, data);
-  const rest = known === undefined ? -1 : data.length - octetsOf(known);
+  const rest = known === undefined ? -1 : data.length - bytesOf(known);
   if (known === undefined || rest < 0) return undefined;
   return {
     section: section.name,

@@ -1,4 +1,4 @@
-import { array, layout, octets, text, u16, u32, u64big, u8 } from "../../../binary/layout.js";
+import { array, layout, bytes, text, u16, u32, u64big, u8 } from "../../../binary/layout.js";
 
 /** Structures of the machine itself that a stream holds inside its blocks and devices. */
 
@@ -21,8 +21,8 @@ export const pciHeader = layout("PCI configuration header, type 0", "PCI Local B
 
 export const acpiHeader = layout("ACPI table header", "ACPI 6.4, 5.2.6", {
   signature: text(4, "SRAT, NFIT …"),
-  length: u32("octets of the whole table"),
-  rest: octets(28, "revision, checksum, ids"),
+  length: u32("bytes of the whole table"),
+  rest: bytes(28, "revision, checksum, ids"),
 });
 
 /** Behind the header, a reserved u32 and u64. */
@@ -32,7 +32,7 @@ export const sratMemoryEntry = layout("SRAT memory affinity", "ACPI 6.4, 5.2.16.
   node: u32("proximity domain"),
   reserved: u16(""),
   base: u64big("guest-physical address"),
-  size: u64big("octets"),
+  size: u64big("bytes"),
   reserved2: u32(""),
   flags: u32("1: enabled, 2: room for hot plugging, 4: non-volatile"),
   reserved3: u64big(""),
@@ -46,9 +46,9 @@ export const nfitRange = layout("NFIT system physical address range", "ACPI 6.4,
   flags: u16(""),
   reserved: u32(""),
   node: u32("proximity domain"),
-  kind: octets(16, "GUID"),
+  kind: bytes(16, "GUID"),
   base: u64big("guest-physical address"),
-  size: u64big("octets"),
+  size: u64big("bytes"),
   attributes: u64big(""),
 });
 
@@ -58,11 +58,11 @@ export const virtioMemState = layout(
   "QEMU migration stream: virtio-mem",
   {
     address: u64big("guest-physical address of the region"),
-    region: u64big("octets of the region, and of its RAM block"),
-    unit: u64big("octets plugged at once"),
+    region: u64big("bytes of the region, and of its RAM block"),
+    unit: u64big("bytes plugged at once"),
     node: u32("NUMA node"),
-    usable: u64big("octets that may be plugged"),
-    plugged: u64big("octets that are plugged"),
-    requested: u64big("octets the host asks the guest to plug"),
+    usable: u64big("bytes that may be plugged"),
+    plugged: u64big("bytes that are plugged"),
+    requested: u64big("bytes the host asks the guest to plug"),
   },
 );

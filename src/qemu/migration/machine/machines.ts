@@ -25,7 +25,7 @@ export interface Machine {
   /** Guest-physical address of RAM. */
   readonly start: number;
   readonly arch: Architecture;
-  /** PC machines part RAM at 4 GiB: from `from` octets on, `to` of them lie below, unless the clock tells. */
+  /** PC machines part RAM at 4 GiB: from `from` bytes on, `to` of them lie below, unless the clock tells. */
   readonly split?: { readonly from: number; readonly to: number };
   /** PC machines show their firmware at the top of 4 GiB and below 1 MiB: always, or as the chipset says. */
   readonly roms?: "always" | RomControl;

@@ -14,7 +14,7 @@ import type { QevmStream } from "../read.js";
 /** What a domain's description beside the stream says of its memory. */
 export interface DomainMemory {
   readonly machine?: string;
-  /** Octets of each NUMA cell, in their order. */
+  /** Bytes of each NUMA cell, in their order. */
   readonly cells?: readonly number[];
   /** Memory devices whose address is given there. */
   readonly devices?: readonly PlacedDevice[];
@@ -25,7 +25,7 @@ export interface MachineMap {
   readonly mappings: readonly Mapping[];
   /** RAM blocks in the order of their addresses. */
   readonly ram: readonly RamBlock[];
-  /** Octets of RAM below 4 GiB (PC machines). */
+  /** Bytes of RAM below 4 GiB (PC machines). */
   readonly below?: number;
   /** How the order and the split were found, one phrase each. */
   readonly evidence: readonly string[];
@@ -167,7 +167,7 @@ class MachineMapper {
       return [];
     }
     const own = left.filter(({ name }) => name === machine?.ram);
-    if (own.length === 0 && isGiven && (size === undefined || size !== octetsOf(left))) return [];
+    if (own.length === 0 && isGiven && (size === undefined || size !== totalSize(left))) return [];
     if (machine === undefined) {
       const name = this.#stream.configuration.machine;
       throw this.#ask(
@@ -206,10 +206,10 @@ class MachineMapper {
       if (found.evidence !== undefined) this.#evidence.push(found.evidence);
       return found.order;
     }
-    if (size !== undefined && octetsOf(left) !== size)
+    if (size !== undefined && totalSize(left) !== size)
       throw this.#ask(
         left,
-        `blocks of ${octetsOf(left)} octets don't make up the machine's ${size} octets of RAM`,
+        `blocks of ${totalSize(left)} bytes don't make up the machine's ${size} bytes of RAM`,
       );
     throw this.#ask(left, "the order of the memory backends is not in the stream");
   }
@@ -235,26 +235,26 @@ class MachineMapper {
 
   /**
    * RAM below 4 GiB, from the clock's CMOS; else by the machine type's rule, with a warning.
-   * Returns the octets that the machine counts as its RAM, where the stream tells.
+   * Returns the bytes that the machine counts as its RAM, where the stream tells.
    */
   #split(
     rule: { readonly from: number; readonly to: number },
     built: readonly RamBlock[],
   ): number | undefined {
     const own = built.filter(({ name }) => name === this.#machine?.ram);
-    const total = octetsOf(own.length > 0 ? own : built);
+    const total = totalSize(own.length > 0 ? own : built);
     const cmos = this.#cmos();
     if (cmos !== undefined) {
       const word = (at: number): number => (cmos[at] ?? 0) | ((cmos[at + 1] ?? 0) << 8);
       const above = (word(0x5b) + (cmos[0x5d] ?? 0) * 0x10000) * 64 * KIB;
       const below = word(0x34) === 0 ? word(0x30) * KIB + MIB : word(0x34) * 64 * KIB + 16 * MIB;
-      // the octets count up to 1 TiB and start again
+      // the bytes count up to 1 TiB and start again
       if (below <= FOUR_GIB && (below + above) % TIB === total % TIB) {
         this.#below = below;
         this.#evidence.push("split at 4 GiB from the CMOS");
         return total;
       }
-      // some of several backends are the machine's RAM: these octets tell which may be
+      // some of several backends are the machine's RAM: these bytes tell which may be
       if (own.length === 0 && built.length > 1 && below + above < total) {
         this.#below = below;
         this.#evidence.push("split at 4 GiB from the CMOS");
@@ -263,7 +263,7 @@ class MachineMapper {
     }
     this.#below = total >= rule.from ? rule.to : total;
     this.#warnings.push(
-      `how RAM is split at 4 GiB is not in the stream: 0x${this.#below.toString(16)} octets below, as ${this.#machine?.kind ?? ""} machines have it by default`,
+      `how RAM is split at 4 GiB is not in the stream: 0x${this.#below.toString(16)} bytes below, as ${this.#machine?.kind ?? ""} machines have it by default`,
     );
     return undefined;
   }
@@ -271,8 +271,8 @@ class MachineMapper {
   #cmos(): Uint8Array | undefined {
     const clock = this.#stream.devices.find(({ name }) => name === "mc146818rtc");
     const field = clock === undefined ? undefined : findField(clock, ({ name }) => name === "cmos_data");
-    const octets = bytesOf(field?.value);
-    return octets !== undefined && octets.length >= 0x5e ? octets : undefined;
+    const bytes = bytesOf(field?.value);
+    return bytes !== undefined && bytes.length >= 0x5e ? bytes : undefined;
   }
 
   /** What PCI devices show of blocks of theirs, and the VGA window in front of RAM. */
@@ -295,6 +295,6 @@ class MachineMapper {
   }
 }
 
-function octetsOf(blocks: readonly RamBlock[]): number {
+function totalSize(blocks: readonly RamBlock[]): number {
   return blocks.reduce((sum, { length }) => sum + length, 0);
 }

@@ -9,7 +9,7 @@ import type { RamBlock } from "../ram/records.js";
 export interface PluggedMemory {
   readonly block: RamBlock;
   readonly address: number;
-  /** Parts of the block that the guest has, in octets; the whole of it unless given. */
+  /** Parts of the block that the guest has, in bytes; the whole of it unless given. */
   readonly parts?: readonly { readonly start: number; readonly end: number }[];
   readonly evidence: string;
 }
@@ -106,7 +106,7 @@ export function unpluggedPages(block: RamBlock, devices: readonly DeviceState[])
   return (block.pages / block.length) * (block.length - plugged);
 }
 
-/** Bits as words of 64, most significant octet first. */
+/** Bits as words of 64, most significant byte first. */
 function pluggedParts(
   view: DataView,
   bitmap: number,
@@ -115,8 +115,8 @@ function pluggedParts(
 ): { start: number; end: number }[] {
   const parts: { start: number; end: number }[] = [];
   for (let bit = 0; bit < bits; bit += 1) {
-    const octet = bitmap + (bit >> 6) * 8 + 7 - ((bit >> 3) & 7);
-    if (((view.getUint8(octet) >> (bit & 7)) & 1) === 0) continue;
+    const byte = bitmap + (bit >> 6) * 8 + 7 - ((bit >> 3) & 7);
+    if (((view.getUint8(byte) >> (bit & 7)) & 1) === 0) continue;
     const last = parts.at(-1);
     if (last?.end === bit * unit) last.end += unit;
     else parts.push({ start: bit * unit, end: (bit + 1) * unit });

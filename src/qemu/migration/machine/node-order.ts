@@ -13,7 +13,7 @@ export interface NodeOrder {
 
 /** What tells an order. */
 export interface NodeFacts {
-  /** Octets of each cell as the domain's XML has them. */
+  /** Bytes of each cell as the domain's XML has them. */
   readonly cells: readonly number[] | undefined;
   /** RAM below 4 GiB. */
   readonly below: number;
@@ -38,7 +38,7 @@ export async function orderOfNodes(
 ): Promise<NodeOrder | undefined> {
   const { cells, size, tables, below } = facts;
   const fits = (found: NodeOrder | undefined): found is NodeOrder =>
-    found !== undefined && (size === undefined || octetsOf(found.order) === size);
+    found !== undefined && (size === undefined || bytesOf(found.order) === size);
   const named = byCells(blocks, cells);
   if (fits(named)) return named;
   if (blocks.length === 1) return fits({ order: blocks }) ? { order: blocks } : undefined;
@@ -48,7 +48,7 @@ export async function orderOfNodes(
   return whole ? byNote(stream, blocks, below) : undefined;
 }
 
-function octetsOf(blocks: readonly RamBlock[]): number {
+function bytesOf(blocks: readonly RamBlock[]): number {
   return blocks.reduce((sum, { length }) => sum + length, 0);
 }
 

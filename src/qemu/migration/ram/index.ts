@@ -9,7 +9,7 @@ import { ReadAhead } from "./read-ahead.js";
 import { QEVM } from "../rules.js";
 import { applyDelta, checkDelta } from "./xbzrle.js";
 
-/** Differences kept in the index (18 octets each) before all pages that have some are settled into the spool. */
+/** Differences kept in the index (18 bytes each) before all pages that have some are settled into the spool. */
 const MOST_DELTAS = 2 << 20;
 
 /** Kinds of encoded pages: the low two bits of a token; the rest counts within the kind. */
@@ -94,7 +94,7 @@ export class RamIndex {
     this.map.set(frame, 1, offset);
   }
 
-  /** Plain pages in a row, their contents `spacing` octets apart. */
+  /** Plain pages in a row, their contents `spacing` bytes apart. */
   plainRun(frame: number, count: number, offset: number, spacing: number): void {
     this.flush();
     this.map.setSpaced(frame, count, offset, spacing);
@@ -115,9 +115,9 @@ export class RamIndex {
     this.#zeroCount = 0;
   }
 
-  fill(frame: number, octet: number): void {
+  fill(frame: number, byte: number): void {
     this.flush();
-    this.map.decoded(frame, 1, tokenOf(ENCODED.fill, octet));
+    this.map.decoded(frame, 1, tokenOf(ENCODED.fill, byte));
   }
 
   lost(frame: number, reason: string): void {

@@ -32,7 +32,7 @@ const MOST_ROUNDS = 1000;
 /** Pages by which compressed ones may come late. */
 const DISORDER = 1024;
 
-/** `OSRE` and `VMCO`, as octets stand; the length of a note's name. */
+/** `OSRE` and `VMCO`, as bytes stand; the length of a note's name. */
 const OSRE = 0x4f53_5245;
 const VMCO = 0x564d_434f;
 const NOTE_NAME = 11;
@@ -57,7 +57,7 @@ export interface Round extends PageCounts {
 /** One block of guest RAM, ROM or video memory. */
 export interface RamBlock {
   readonly name: string;
-  /** Octets in use. */
+  /** Bytes in use. */
   readonly length: number;
   /** Frame of its first page in the index. */
   readonly firstFrame: number;
@@ -65,7 +65,7 @@ export interface RamBlock {
   /** Guest address of its region, given with x-ignore-shared. */
   readonly address?: number;
   readonly hostPageSize?: number;
-  /** Places of a mapped-ram file, in octets from the start of the input. */
+  /** Places of a mapped-ram file, in bytes from the start of the input. */
   readonly mapped?: { readonly bitmapOffset: number; readonly pagesOffset: number; readonly present: number };
   readonly counts: PageCounts & { again: number };
 }
@@ -146,15 +146,15 @@ export class RamReader {
         case FLAG.zero: {
           if (kind === flags) await this.#selectBlock();
           if (reader.available < 1) await frame.need(1, "a zero page");
-          const octet = reader.view.getUint8(reader.at);
+          const byte = reader.view.getUint8(reader.at);
           void reader.skip(1);
           const page = this.#place(address, at);
           if (page >= 0) {
             this.#count("zero", page);
-            if (octet === 0) this.index.zero(page);
+            if (byte === 0) this.index.zero(page);
             else {
-              frame.add(QEVM.fill, at, `a page of octets 0x${octet.toString(16)}`);
-              this.index.fill(page, octet);
+              frame.add(QEVM.fill, at, `a page of bytes 0x${byte.toString(16)}`);
+              this.index.fill(page, byte);
             }
           }
           break;
@@ -258,7 +258,7 @@ export class RamReader {
       this.#frame.add(
         QEVM.outside,
         at,
-        `page 0x${address.toString(16)} of block '${block.name}', which has 0x${block.length.toString(16)} octets`,
+        `page 0x${address.toString(16)} of block '${block.name}', which has 0x${block.length.toString(16)} bytes`,
       );
       return -1;
     }
@@ -294,7 +294,7 @@ export class RamReader {
     const length = reader.view.getUint16(reader.at + 1);
     void reader.skip(xbzrleHeader.size);
     if (encoding !== 1 || length > pageSize)
-      frame.halt(QEVM.xbzrle, at, `a difference of encoding ${encoding} and ${length} octets`);
+      frame.halt(QEVM.xbzrle, at, `a difference of encoding ${encoding} and ${length} bytes`);
     if (reader.available < length) await frame.need(length, "a difference");
     const content = reader.position;
     const wrong = checkDelta(
@@ -323,7 +323,7 @@ export class RamReader {
     const content = frame.position;
     const length = await frame.u32("a compressed page");
     if (length > compressedLimit(pageSize))
-      frame.halt(QEVM.compressLength, at, `a page of ${pageSize} octets compressed to ${length}`);
+      frame.halt(QEVM.compressLength, at, `a page of ${pageSize} bytes compressed to ${length}`);
     await frame.need(length, "a compressed page");
     const packed = frame.reader.take(length);
     const page = this.#place(address, at);
@@ -345,7 +345,7 @@ export class RamReader {
   async #readBlockList(total: number, at: number): Promise<void> {
     const frame = this.#frame;
     this.#listed = true;
-    if (total > MOST_RAM) frame.halt(QEVM.blockList, at, `blocks of 0x${total.toString(16)} octets in all`);
+    if (total > MOST_RAM) frame.halt(QEVM.blockList, at, `blocks of 0x${total.toString(16)} bytes in all`);
     let sum = 0;
     while (sum < total) {
       const entry = frame.position;
@@ -358,7 +358,7 @@ export class RamReader {
         frame.halt(
           QEVM.blockList,
           entry,
-          `block '${name}' has 0x${length.toString(16)} octets, the announced sum is 0x${total.toString(16)}`,
+          `block '${name}' has 0x${length.toString(16)} bytes, the announced sum is 0x${total.toString(16)}`,
         );
       if (this.#byName.has(name)) frame.halt(QEVM.blockList, entry, `block '${name}' is listed twice`);
       const hostPageSize = await this.#hostPageSize();
@@ -478,7 +478,7 @@ export class RamReader {
     return present;
   }
 
-  /** Marks what a cut file lacks of a block's pages. A zero page is no octet in the file: it stays known. */
+  /** Marks what a cut file lacks of a block's pages. A zero page is no byte in the file: it stays known. */
   #cutMapped(name: string, firstFrame: number, pages: number, whole: number, pagesOffset: number): void {
     let missing = 0;
     for (let page = whole; page < pages; page += 1) {

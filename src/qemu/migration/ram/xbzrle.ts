@@ -1,9 +1,9 @@
 /**
- * XBZRLE: the difference of a page to the page as last sent. Pairs of counts, ULEB128 of one or two octets each:
- * octets left as they are, octets that follow and replace. What input doesn't reach stays as it was.
+ * XBZRLE: the difference of a page to the page as last sent. Pairs of counts, ULEB128 of one or two bytes each:
+ * bytes left as they are, bytes that follow and replace. What input doesn't reach stays as it was.
  */
 
-/** Says what is wrong with a difference for a page of `pageSize` octets; undefined when it can be applied. */
+/** Says what is wrong with a difference for a page of `pageSize` bytes; undefined when it can be applied. */
 export function checkDelta(
   bytes: Uint8Array,
   start: number,
@@ -15,20 +15,20 @@ export function checkDelta(
   let done = 0;
   while (at < end) {
     for (let part = 0; part < 2; part += 1) {
-      if (at >= end) return "ends without the count of changed octets";
+      if (at >= end) return "ends without the count of changed bytes";
       let count = bytes[at] ?? 0;
       at += 1;
       if (count >= 0x80) {
         const high = bytes[at] ?? 0x80;
-        if (at >= end || high >= 0x80) return "has a count of more than two octets or a cut one";
+        if (at >= end || high >= 0x80) return "has a count of more than two bytes or a cut one";
         count = (count & 0x7f) | (high << 7);
         at += 1;
       }
       done += count;
-      if (done > pageSize) return `runs to octet ${done} of a page of ${pageSize}`;
+      if (done > pageSize) return `runs to byte ${done} of a page of ${pageSize}`;
       if (part === 1) at += count;
     }
-    if (at > end) return `lacks ${at - end} of the octets it announces`;
+    if (at > end) return `lacks ${at - end} of the bytes it announces`;
   }
   return undefined;
 }
