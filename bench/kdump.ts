@@ -16,7 +16,7 @@ import {
   PT_NOTE,
 } from "../src/elf/layout.js";
 import { encodeNote } from "../src/elf/notes.js";
-import { X86_64 } from "../src/guest/image.js";
+import { X86_64 } from "../src/guest/arch/x86.js";
 import { completeGeneral, type X86Registers } from "../src/guest/vcpu.js";
 import { encodeQemu } from "../src/vmcore/notes.js";
 import { encodePrstatus } from "../src/vmcore/prstatus.js";

@@ -3,8 +3,7 @@ import * as path from "node:path";
 import { pathToFileURL } from "node:url";
 import { createParser } from "../src/cli/command.js";
 import { COMMANDS } from "../src/cli/commands.js";
-import { LAYOUTS } from "../src/open/layouts.js";
-import { RULE_TABLES } from "../src/open/rules.js";
+import { layoutSections, ruleSections } from "../src/open/catalogue.js";
 
 /** Pages of docs/ that are made from the code; a test holds them up to date. `npm run docs` writes them. */
 export const GENERATED: Readonly<Record<string, () => Promise<string>>> = {
@@ -36,8 +35,8 @@ ${sections.join("\n\n")}\n`;
 }
 
 async function findingsPage(): Promise<string> {
-  const sections = RULE_TABLES.map(([title, rules]) => {
-    const entries = rules.map(
+  const sections = (await ruleSections()).map(({ title, rules }) => {
+    const entries = Object.values(rules).map(
       ({ code, severity, spec, explanation }) => `### \`${code}\`\n\n${severity} · ${spec}\n\n${explanation}`,
     );
     return `## ${title}\n\n${entries.join("\n\n")}`;
@@ -50,7 +49,7 @@ ${sections.join("\n\n")}\n`;
 }
 
 async function formatsPage(): Promise<string> {
-  const sections = Object.entries(LAYOUTS).map(([format, layouts]) => {
+  const sections = (await layoutSections()).map(({ name: format, layouts }) => {
     const tables = layouts.map(({ name, size, spec, fields }) => {
       const rows = fields.map(
         (field) => `| ${field.offset} | ${field.type} | ${field.name} | ${cell(field.meaning)} |`,

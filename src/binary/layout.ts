@@ -1,4 +1,5 @@
-import { FormatError } from "../io/errors.js";
+import { BINARY_RULES } from "./rules.js";
+import { FormatError } from "../findings/errors.js";
 
 /** Byte order of a field or of a whole structure. */
 export type ByteOrder = "little" | "big";
@@ -37,14 +38,24 @@ export interface FieldPlace {
   readonly meaning: string;
 }
 
-/** A structure of fixed layout: the one place that knows its offsets. */
-export interface Layout<F> {
+/** A structure as documentation shows it. */
+export interface DescribedLayout {
   readonly name: string;
   /** Bytes in all. */
   readonly size: number;
   /** Specification and section that define it. */
   readonly spec: string;
   readonly fields: readonly FieldPlace[];
+}
+
+/** The structures of one format or layer, by the name that `formats` finds them by. */
+export interface LayoutSection {
+  readonly name: string;
+  readonly layouts: readonly DescribedLayout[];
+}
+
+/** A structure of fixed layout: the one place that knows its offsets. */
+export interface Layout<F> extends DescribedLayout {
   /** Offset of one field. */
   offsetOf(field: keyof F): number;
   read(view: DataView, at: number, order: ByteOrder): Decoded<F>;
@@ -115,7 +126,10 @@ export function readU64(view: DataView, at: number, littleEndian: boolean): numb
   const high = view.getUint32(littleEndian ? at + 4 : at, littleEndian);
   if (high >= 0x20_0000) {
     const value = view.getBigUint64(at, littleEndian);
-    throw new FormatError("binary/overflow", `value 0x${value.toString(16)} is beyond any address or length`);
+    throw new FormatError(
+      BINARY_RULES.overflow,
+      `value 0x${value.toString(16)} is beyond any address or length`,
+    );
   }
   return high * TWO_32 + low;
 }
@@ -226,4 +240,19 @@ export function latin1(bytes: Uint8Array): string {
 /** Text of characters below 0x100 as bytes. */
 export function latin1Bytes(value: string): Uint8Array {
   return Uint8Array.from(value, (c) => c.charCodeAt(0));
+}
+
+/** Every structure that a module of declarations exports, by name. */
+export function layoutSection(name: string, ...modules: readonly object[]): LayoutSection {
+  const layouts = modules.flatMap((module) =>
+    // by name: a module's own order is the loader's affair
+    Object.values(module)
+      .filter(isLayout)
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+  );
+  return { name, layouts };
+}
+
+function isLayout(value: unknown): value is DescribedLayout {
+  return typeof value === "object" && value !== null && "fields" in value && "spec" in value;
 }

@@ -1,4 +1,4 @@
-import { UsageError } from "../io/errors.js";
+import { UsageError } from "../findings/errors.js";
 
 /** `ID=FILE` of `--backing`, each may be given again: files by memory backend (or RAM block). */
 export function parseBackings(texts: readonly string[] = []): Record<string, string> {

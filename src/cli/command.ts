@@ -1,6 +1,6 @@
 import { ArgumentParser, type Namespace, RawDescriptionHelpFormatter } from "argparse";
 import { installNodeCodecs } from "../io/node/codecs.js";
-import { AbsentError, describeError, FormatError, GuestscopeError } from "../io/errors.js";
+import { AbsentError, describeError, FormatError, GuestscopeError } from "../findings/errors.js";
 
 /** Exit statuses that every command keeps to. A signal gives 128 + its number. */
 export const EXIT = { good: 0, badInput: 1, failure: 2 } as const;
@@ -46,7 +46,7 @@ export async function runProgram(body: () => Promise<number>): Promise<void> {
   process.stderr.on("error", onStreamError);
   process.exitCode = await body().catch((error: unknown) => {
     if (error instanceof GuestscopeError) {
-      process.stderr.write(`guestscope: ${describeError(error)}\n`);
+      process.stderr.write(`guestscope: ${describeError(error)}${remedyText(error)}\n`);
       return error instanceof FormatError || error instanceof AbsentError ? EXIT.badInput : EXIT.failure;
     }
     // a bug of ours: the trace is what a report needs
@@ -55,6 +55,14 @@ export async function runProgram(body: () => Promise<number>): Promise<void> {
     );
     return EXIT.failure;
   });
+}
+
+/** `; --partial takes what is intact`: what a user can do about an error, as the flag; nothing when it names none. */
+export function remedyText({ remedy }: GuestscopeError): string {
+  if (remedy === undefined) return "";
+  const flag = remedy.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const parts = [`--${flag}`, remedy.value, remedy.effect].filter((part) => part !== undefined);
+  return `; ${parts.join(" ")}`;
 }
 
 /** The reader of our output went away (`| head`): stop quietly. */

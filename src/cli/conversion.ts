@@ -11,12 +11,12 @@ export interface Conversion {
   readonly output: FileSink | DescriptorSink;
   /** The bytes of a stream input, readable at any offset beside it. */
   readonly reread?: ByteSource;
-  /** Folder for spool files; default: the system's. */
+  /** Directory for spool files; default: the system's. */
   readonly spoolFolder?: string;
   readonly options: ConvertOptions;
 }
 
-/** Converts between opened files; the output stands whole under its name, or not at all. */
+/** Converts between opened files; the output is whole under its name, or not there at all. */
 export async function runConversion(conversion: Conversion): Promise<ConversionReport> {
   const { input, output, reread, spoolFolder, options } = conversion;
   let written = 0;

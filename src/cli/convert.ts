@@ -1,5 +1,5 @@
 import type { ArgumentParser, Namespace } from "argparse";
-import { UsageError } from "../io/errors.js";
+import { UsageError } from "../findings/errors.js";
 import { openInput } from "../io/node/files.js";
 import { openOutput } from "../io/node/output.js";
 import type { OutputFormat } from "../xen/legacy/emit.js";
@@ -64,8 +64,8 @@ export const command: Command = {
     });
     parser.add_argument("--strict", { action: "store_true", help: "refuse where a warning would be given" });
     parser.add_argument("--spool-dir", {
-      metavar: "FOLDER",
-      help: "where pages wait when a stream from a pipe must be held back (default: the system's folder for temporary files)",
+      metavar: "DIR",
+      help: "where pages wait when a stream from a pipe must be held back (default: the system's directory for temporary files)",
     });
     parser.add_argument("--force", { action: "store_true", help: "replace an existing output" });
   },
@@ -74,7 +74,7 @@ export const command: Command = {
     const toStdout = options.output === "-";
     if (toStdout && options.json)
       throw new UsageError("--json and the output can't both go to standard output");
-    const tell = toStdout ? printError : print;
+    const printLine = toStdout ? printError : print;
     const output = openOutput(options.output, { force: options.force });
     const input = openInput(options.input, { waiting: toStdout ? "block" : "yield" });
     const progress = new Progress(!options.quiet && !options.verbose);
@@ -91,7 +91,7 @@ export const command: Command = {
         allowLoss: options.allow_loss,
         skipQemu: options.skip_qemu,
         ...(options.verbose && !options.json
-          ? { onChunk: (chunk) => describeChunk(chunk).forEach(tell) }
+          ? { onChunk: (chunk) => describeChunk(chunk).forEach(printLine) }
           : {}),
         progress: progress.update,
       },
@@ -101,7 +101,7 @@ export const command: Command = {
       return EXIT.good;
     }
     for (const line of findingLines(report)) printError(line);
-    if (!options.quiet) for (const line of conversionLines(report)) tell(line);
+    if (!options.quiet) for (const line of conversionLines(report)) printLine(line);
     return EXIT.good;
   },
 };

@@ -1,4 +1,4 @@
-import { findRule, RULE_TABLES } from "../open/rules.js";
+import { ruleSections } from "../open/catalogue.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { paint, print, printError, printJson } from "./terminal.js";
 
@@ -34,14 +34,15 @@ export const command: Command = {
   },
   async run(args) {
     const { code, json } = args as CommonArguments & { code: string | undefined };
-    const exact = code === undefined ? undefined : findRule(code);
-    const all = RULE_TABLES.flatMap(([, table]) => table);
+    const sections = await ruleSections();
+    const all = sections.flatMap(({ rules }) => Object.values(rules));
+    const exact = all.find((rule) => rule.code === code);
     const rules = exact !== undefined ? [exact] : all.filter((rule) => rule.code.startsWith(code ?? ""));
     if (rules.length === 0) {
       const word = code?.split("/").at(-1) ?? "";
       const near = all.filter((rule) => rule.code.includes(word)).slice(0, 5);
       const hint = near.length === 0 ? "" : `; there are ${near.map((rule) => rule.code).join(", ")}`;
-      printError(`guestscope explain: no finding has the code '${code}'${hint}`);
+      printError(`guestscope explain: unknown finding code '${code}'${hint}`);
       return EXIT.failure;
     }
     if (json) {
@@ -54,9 +55,9 @@ export const command: Command = {
         print(paint("dim", `  ${rule.spec}`));
       }
     } else {
-      for (const [title, table] of RULE_TABLES) {
+      for (const { title, rules: table } of sections) {
         print(paint("bold", title));
-        for (const rule of table) print(`  ${rule.severity.padEnd(7)}  ${rule.code}`);
+        for (const rule of Object.values(table)) print(`  ${rule.severity.padEnd(7)}  ${rule.code}`);
       }
     }
     return EXIT.good;

@@ -1,36 +1,26 @@
 import type { ArgumentParser, Namespace } from "argparse";
-import { isDamage, withoutDamage } from "../guest/damage.js";
+import { UsageError } from "../findings/errors.js";
+import { extractGuest, type Extraction } from "../guest/extract.js";
 import type { GuestImage } from "../guest/image.js";
 import { memoryTotals, type MemoryRange } from "../guest/memory.js";
-import { UsageError } from "../io/errors.js";
+import type { PageCompression, VmcoreWriter, WriteOptions, WriteReport } from "../guest/output-format.js";
 import { openOutput } from "../io/node/output.js";
-import { selectMemory, type VmcoreWriter, type WriteOptions, type WriteReport } from "../vmcore/writer.js";
+import { pageWorkersAhead } from "../io/node/page-workers.js";
+import { OUTPUTS } from "../open/outputs.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, withGuest } from "./guest-input.js";
 import { missingLines, percent } from "./present/memory.js";
 import { Progress } from "./progress.js";
 import { print, printError, printJson, size } from "./terminal.js";
 
-/** Outputs by name; loaded, and made ready for these options, when asked for. */
-const WRITERS: Readonly<Record<string, (options: WriteOptions) => Promise<VmcoreWriter>>> = {
-  elf: async () => (await import("../vmcore/elf/write.js")).elfWriter,
-  kdump: async (options) => {
-    const { pageWorkersAhead } = await import("../io/node/page-workers.js");
-    const { createKdumpWriter, kdumpPacking } = await import("../vmcore/kdump/write.js");
-    return createKdumpWriter(pageWorkersAhead(kdumpPacking(options), options.threads));
-  },
-  "xen-core": async () => (await import("../vmcore/xen-core/write.js")).xenCoreWriter,
-  raw: async () => (await import("../vmcore/raw/write.js")).rawWriter,
-  lime: async () => (await import("../vmcore/lime/write.js")).limeWriter,
-};
-
-const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"];
+const FORMAT_NAMES = OUTPUTS.map(({ id }) => id);
+const COMPRESSIONS = [...new Set(OUTPUTS.flatMap(({ compressions }) => compressions))];
 
 interface Arguments extends CommonArguments {
   readonly input: string;
   readonly output: string;
   readonly to: string;
-  readonly compress?: string;
+  readonly compress?: PageCompression;
   readonly level?: number;
   readonly threads?: number;
   readonly range?: string;
@@ -70,7 +60,7 @@ export const command: Command = {
     parser.add_argument("input", { metavar: "INPUT", help: "a file, - for standard input, or pid:N" });
     parser.add_argument("output", { metavar: "OUTPUT", help: "where it goes; - is standard output" });
     parser.add_argument("--to", {
-      choices: Object.keys(WRITERS),
+      choices: FORMAT_NAMES,
       default: "elf",
       help: "kind of output (default elf)",
     });
@@ -97,81 +87,61 @@ export const command: Command = {
     if (toStdout && options.json)
       throw new UsageError("--json and the output can't both go to standard output");
     const tell = options.quiet || options.json ? () => undefined : toStdout ? printError : print;
-    const progress = new Progress(!options.quiet);
-    const range = options.range === undefined ? undefined : parseRange(options.range);
-    const how: WriteOptions = {
-      ...(range === undefined ? {} : { range }),
-      ...(options.compress === undefined ? {} : { compress: options.compress }),
-      ...(options.level === undefined ? {} : { level: options.level }),
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
-      progress: (done, total) => progress.update(done, total, "writing"),
+    const tellWarnings = (warnings: readonly string[]): void => {
+      if (!options.json) for (const warning of warnings) printError(`guestscope: warning: ${warning}`);
     };
-    const writer = await (WRITERS[options.to] ?? WRITERS.elf)?.(how);
-    if (writer === undefined) throw new UsageError(`no output format '${options.to}'`);
+    const progress = new Progress(!options.quiet);
+    const settings = writeOptions(options);
+    const format = OUTPUTS.find(({ id }) => id === options.to) ?? OUTPUTS[0];
+    if (format === undefined) throw new UsageError(`no output format '${options.to}'`);
+    const writer = await format.load(settings);
     const open = { partial: options.partial, progress: progress.update };
     return withGuest(options.input, args, open, async (guest) => {
       progress.done();
-      if (!options.json) tellWarnings(guest.warnings);
-      const intact = async (): Promise<GuestImage> => {
-        const checked = await withoutDamage(guest, (done, total) =>
-          progress.update(done, total, "looking for damage"),
-        ).finally(() => progress.done());
-        if (!options.json) tellWarnings(checked.warnings.slice(guest.warnings.length));
-        return checked;
-      };
-      const told = new Set<number>();
-      const extractFrom = async (source: GuestImage): Promise<number> => {
-        const before = selectMemory(source, range);
-        if (before.present + before.zero === 0 && before.absent === 0) {
-          throw new UsageError(
-            `the guest has no memory ${range === undefined ? "at all" : "in that range"}`,
-            {
-              source: options.input,
-            },
-          );
-        }
-        tellMissing(
-          source,
-          before.missing.filter((range) => !told.has(range.start)),
-          options,
-        );
-        for (const { start: at } of before.missing) told.add(at);
-        const nothing = before.present + before.zero === 0;
-        if (nothing || (before.absent > 0 && !options.partial)) {
-          if (options.json) printJson(documentOf(source, writer, options, { ...before, size: 0 }, false));
-          else if (nothing) printError("guestscope: nothing written: none of that memory is in the input");
-          else printError("guestscope: nothing written; --partial writes what is there");
-          return EXIT.badInput;
-        }
-        const report = await write(source, writer, options, how).finally(() => progress.done());
-        if (options.json) printJson(documentOf(source, writer, options, report, true));
-        else for (const line of summary(source, writer, options, report)) tell(line);
-        return EXIT.good;
-      };
-      // what went to a pipe can't be taken back: there damage is looked for first
-      if (options.partial && toStdout) return extractFrom(await intact());
-      try {
-        return await extractFrom(guest);
-      } catch (error) {
-        if (!options.partial || !isDamage(error)) throw error;
-        const checked = await intact();
-        if (checked === guest) throw error;
-        return extractFrom(checked);
-      }
+      tellWarnings(guest.warnings);
+      const extraction = await extractGuest(
+        guest,
+        writer,
+        () => openOutput(options.output, { force: options.force }),
+        {
+          ...settings,
+          partial: options.partial,
+          irrevocable: toStdout,
+          progress: progress.update,
+          onWarnings: (warnings) => {
+            progress.done();
+            tellWarnings(warnings);
+          },
+          onMissing: (source, missing) => {
+            progress.done();
+            tellMissing(source, missing, options);
+          },
+        },
+      ).finally(() => progress.done());
+      if (options.json) printJson(documentOf(extraction, writer, options));
+      else if (extraction.written) tell(summary(extraction, writer, options));
+      else if (extraction.present + extraction.zero === 0)
+        printError("guestscope: nothing written: none of that memory is in the input");
+      else printError("guestscope: nothing written; --partial writes what is there");
+      return extraction.written ? EXIT.good : EXIT.badInput;
     });
   },
 };
 
-function tellWarnings(warnings: readonly string[]): void {
-  for (const warning of warnings) printError(`guestscope: warning: ${warning}`);
+function writeOptions({ range, compress, level, threads }: Arguments): WriteOptions {
+  return {
+    ...(range === undefined ? {} : { range: parseRange(range) }),
+    ...(compress === undefined ? {} : { compress }),
+    ...(level === undefined ? {} : { level }),
+    ...(threads === undefined ? {} : { threads }),
+    startPackers: pageWorkersAhead,
+  };
 }
 
 function documentOf(
-  guest: GuestImage,
+  { guest, ...report }: Extraction,
   writer: VmcoreWriter,
   options: Arguments,
-  report: WriteReport,
-  written: boolean,
 ): ExtractDocument {
   return {
     schemaVersion: 1,
@@ -179,7 +149,6 @@ function documentOf(
     source: options.input,
     output: options.output,
     format: writer.id,
-    written,
     arch: guest.arch.name,
     vcpus: guest.vcpus.filter(({ registers }) => registers !== undefined).length,
     vmcoreInfo: guest.facts.vmcoreInfo !== undefined,
@@ -188,31 +157,11 @@ function documentOf(
   };
 }
 
-async function write(
-  guest: GuestImage,
-  writer: VmcoreWriter,
-  options: Arguments,
-  how: WriteOptions,
-): Promise<WriteReport> {
-  const sink = openOutput(options.output, { force: options.force });
-  try {
-    if (writer.needsRandomAccess && !("writeAt" in sink)) {
-      throw new UsageError(`${writer.title} can't be written to a pipe: name a file`, { source: sink.name });
-    }
-    const report = await writer.write(guest, sink, how);
-    sink.commit();
-    return report;
-  } catch (error) {
-    sink.abandon();
-    throw error;
-  }
-}
-
 /** Regions listed without `--verbose`: a filtered dump may lack hundreds of thousands. */
 const FEW = 100;
 
 function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options: Arguments): void {
-  if (missing.length === 0 || options.json) return;
+  if (options.json) return;
   const { present, zero, absent } = memoryTotals(guest.memory);
   const shown = options.verbose ? missing : missing.slice(0, FEW);
   for (const line of missingLines(shown, present + zero + absent)) printError(`guestscope: ${line}`);
@@ -221,13 +170,11 @@ function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options
 }
 
 function summary(
-  guest: GuestImage,
+  { guest, present, zero, absent }: Extraction,
   writer: VmcoreWriter,
   options: Arguments,
-  report: WriteReport,
-): readonly string[] {
-  const { present, zero, absent } = report;
-  const registers = guest.vcpus.filter(({ registers }) => registers !== undefined).length;
+): string {
+  const registers = guest.vcpus.filter((vcpu) => vcpu.registers !== undefined).length;
   const parts = [
     `${size(present + zero)} of guest memory`,
     `${registers} of ${guest.vcpus.length} vCPUs`,
@@ -235,7 +182,7 @@ function summary(
   ];
   const lack =
     absent === 0 ? "" : `; ${size(absent)} (${percent(absent, present + zero + absent)}) is missing`;
-  return [`${options.output}: ${writer.title}, ${parts.join(", ")}${lack}`];
+  return `${options.output}: ${writer.title}, ${parts.join(", ")}${lack}`;
 }
 
 /** `0x1000-0x2000`. */

@@ -1,4 +1,6 @@
-import { type DescribedLayout, layoutMismatch, LAYOUTS } from "../open/layouts.js";
+import type { DescribedLayout, LayoutSection } from "../binary/layout.js";
+import { layoutSections } from "../open/catalogue.js";
+import { layoutMismatch } from "../open/stated-sizes.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { paint, print, printError, printJson, tableLines } from "./terminal.js";
 
@@ -26,14 +28,17 @@ function layoutLines(layout: DescribedLayout): string[] {
   ];
 }
 
-/** Layouts of formats whose name, or of structures whose name, contains what was asked for. */
-function select(asked: string | undefined): [string, readonly DescribedLayout[]][] {
+/** The sections of that name, else the structures whose name contains it. */
+function select(sections: readonly LayoutSection[], asked: string | undefined): readonly LayoutSection[] {
   const wanted = asked?.toLowerCase() ?? "";
-  return Object.entries(LAYOUTS).flatMap(([format, layouts]): [string, readonly DescribedLayout[]][] => {
-    if (format === wanted) return [[format, layouts]];
-    const some = layouts.filter(({ name }) => name.toLowerCase().includes(wanted));
-    return some.length === 0 ? [] : [[format, some]];
-  });
+  const exact = sections.filter(({ name }) => name === wanted);
+  if (exact.length > 0) return exact;
+  return sections
+    .map(({ name, layouts }) => ({
+      name,
+      layouts: layouts.filter((layout) => layout.name.toLowerCase().includes(wanted)),
+    }))
+    .filter(({ layouts }) => layouts.length > 0);
 }
 
 export const command: Command = {
@@ -49,23 +54,29 @@ export const command: Command = {
   },
   async run(args) {
     const { name, json, quiet } = args as CommonArguments & { name: string | undefined };
-    const exact = Object.entries(LAYOUTS).filter(([format]) => format === name);
-    const chosen = exact.length > 0 ? exact : select(name);
+    const sections = await layoutSections();
+    const chosen = select(sections, name);
     if (chosen.length === 0) {
-      printError(`guestscope formats: no '${name}'; there are ${Object.keys(LAYOUTS).join(", ")}`);
+      printError(
+        `guestscope formats: no '${name}'; there are ${sections.map((section) => section.name).join(", ")}`,
+      );
       return EXIT.failure;
     }
     if (json) {
-      printJson({ schemaVersion: 1, kind: "formats", formats: Object.fromEntries(chosen) });
+      printJson({
+        schemaVersion: 1,
+        kind: "formats",
+        formats: Object.fromEntries(chosen.map((section) => [section.name, section.layouts])),
+      });
     } else if (!quiet) {
       for (const line of chosen
-        .flatMap(([, layouts]) => layouts)
+        .flatMap(({ layouts }) => layouts)
         .flatMap((each) => [...layoutLines(each), ""])) {
         print(line);
       }
     }
     let wrong = 0;
-    for (const layout of chosen.flatMap(([, layouts]) => layouts)) {
+    for (const layout of chosen.flatMap(({ layouts }) => layouts)) {
       const mismatch = layoutMismatch(layout);
       if (mismatch === undefined) continue;
       wrong += 1;

@@ -1,18 +1,19 @@
 import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
-import type { Inspection, OpenOptions } from "../guest/input-format.js";
+import type { OpenOptions, QemuOptions } from "../guest/options.js";
+import type { GuestInspection } from "../guest/inspection.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
-import { UsageError } from "../io/errors.js";
+import { UsageError } from "../findings/errors.js";
 import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
 import { openFile, openInput } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
-import { LiveProcess, parsePid } from "../io/node/process-memory.js";
+import { parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
-import type { QemuCoreSettings } from "../qemu/core/open.js";
-import type { Process } from "../qemu/core/guest.js";
+import { inspectProcess, openProcess } from "../open/node/process.js";
 import { parseBackings } from "./backing.js";
+import { parseBlockMap } from "./block-map.js";
 import { readableInput } from "./readable-input.js";
 
 interface Arguments {
@@ -61,7 +62,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
     metavar: "NAME,...",
     nargs: "?",
     const: true,
-    help: "RAM blocks (all, or those named) one behind another, without the machine's memory map",
+    help: "RAM blocks (all, or those named) one after another, without the machine's memory map",
   });
   group.add_argument("--stop", {
     action: "store_true",
@@ -69,89 +70,76 @@ export function addGuestOptions(parser: ArgumentParser): void {
   });
   parser.add_argument("--spool-dir", {
     metavar: "FOLDER",
-    help: "where a compressed or piped input is unpacked (default: the system's folder for temporary files)",
+    help: "where a compressed or piped input is unpacked (default: the system's directory for temporary files)",
   });
 }
 
-/** An input opened from the command line, and what must be given back. */
-interface Opened {
-  readonly options: OpenOptions;
-  close(): void;
-}
-
 function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progress">): OpenOptions {
-  const settings: QemuCoreSettings = {
+  const qemu: QemuOptions = {
     debugFiles: nodeDebugFiles(),
-    ...(args.exe === undefined ? {} : { exe: args.exe }),
-    ...(args.debug_file === undefined ? {} : { debugFile: args.debug_file }),
-    ...(args.debug_dir === undefined ? {} : { debugDirs: args.debug_dir }),
-    ...(args.arch === undefined ? {} : { arch: args.arch }),
+    exe: args.exe,
+    debugFile: args.debug_file,
+    debugDirs: args.debug_dir,
+    arch: args.arch,
     backing: parseBackings(args.backing),
     excludeNonvolatile: args.exclude_nonvolatile,
-  };
-  const saved = {
-    ...(args.map === undefined ? {} : { map: args.map }),
-    ...(args.blocks === undefined ? {} : { blocks: args.blocks }),
+    map: args.map && parseBlockMap(args.map),
+    blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
   return {
     ...rest,
     openFile: async (path) => openFile(path),
     openSpool: () => new SpoolFile(args.spool_dir),
-    settings: { ...settings, ...saved },
+    qemu,
   };
 }
 
-const qemu = (): Promise<typeof import("../qemu/core/open.js")> => import("../qemu/core/open.js");
+/** What one of the ways to open an input needs of the command line. */
+type Common = Pick<OpenOptions, "partial" | "progress">;
 
-const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.auxv });
-
-async function openInputs<Access extends { close(): void }>(
-  name: string,
-  args: Namespace,
-  rest: Pick<OpenOptions, "partial" | "progress">,
-  access: (input: ByteSource | ByteStream, options: DecompressOptions) => Promise<Access>,
-): Promise<Opened & ({ process: LiveProcess } | { access: Access })> {
-  const given = args as Arguments;
-  const options = openOptions(given, rest);
+/** `pid:N` of a process, unless a file has that name. @throws UsageError when `--stop` is given for anything else */
+function pidOf(name: string, { stop }: Arguments): number | undefined {
   const pid = parsePid(name);
-  if (pid !== undefined && !fs.existsSync(name)) {
-    const process = new LiveProcess(pid, { stop: given.stop });
-    return { options, process, close: () => process.close() };
-  }
-  if (given.stop) throw new UsageError("--stop goes with pid:N");
-  const opened = await access(openInput(name), {
-    ...(given.spool_dir === undefined ? {} : { directory: given.spool_dir }),
-    ...(rest.progress === undefined
-      ? {}
-      : { progress: (done: number) => rest.progress?.(done, undefined, "unpacking") }),
+  if (pid !== undefined && !fs.existsSync(name)) return pid;
+  if (stop) throw new UsageError("--stop goes with pid:N");
+  return undefined;
+}
+
+function access<Access>(
+  name: string,
+  { spool_dir }: Arguments,
+  { progress }: Common,
+  open: (input: ByteSource | ByteStream, options: DecompressOptions) => Promise<Access>,
+): Promise<Access> {
+  return open(openInput(name), {
+    ...(spool_dir === undefined ? {} : { directory: spool_dir }),
+    ...(progress === undefined ? {} : { progress: (done: number) => progress(done, undefined, "unpacking") }),
   });
-  return { options, access: opened, close: () => opened.close() };
 }
 
 /** Opens INPUT (a file, `-`, `pid:N`; compressed or not) as a guest and hands it to `use`. */
 export async function withGuest<T>(
   name: string,
   args: Namespace,
-  rest: Pick<OpenOptions, "partial" | "progress">,
+  rest: Common,
   use: (guest: GuestImage) => Promise<T>,
 ): Promise<T> {
-  const opened = await openInputs(name, args, rest, openRandomAccess);
+  const given = args as Arguments;
+  const options = openOptions(given, rest);
+  const pid = pidOf(name, given);
+  const opened = pid === undefined ? await access(name, given, rest, openRandomAccess) : undefined;
   try {
     const guest =
-      "process" in opened
-        ? await (await qemu()).openQemuGuest(
-            processOf(opened.process),
-            "running QEMU process",
-            opened.options,
-          )
-        : await openGuest(opened.access.source, opened.options);
+      opened === undefined
+        ? await openProcess(pid ?? 0, { ...options, stop: given.stop })
+        : await openGuest(opened.source, options);
     try {
       return await use(guest);
     } finally {
       await guest.close?.();
     }
   } finally {
-    opened.close();
+    opened?.close();
   }
 }
 
@@ -160,13 +148,14 @@ export async function inspectInput(
   name: string,
   args: Namespace,
   rest: Pick<OpenOptions, "progress">,
-): Promise<Inspection> {
-  const opened = await openInputs(name, args, rest, readableInput);
+): Promise<GuestInspection> {
+  const given = args as Arguments;
+  const options = openOptions(given, rest);
+  const pid = pidOf(name, given);
+  if (pid !== undefined) return inspectProcess(pid, { ...options, stop: given.stop });
+  const opened = await access(name, given, rest, readableInput);
   try {
-    if ("process" in opened) {
-      return await (await qemu()).inspectProcess(processOf(opened.process), "process", opened.options);
-    }
-    return await inspect(opened.access.input, opened.options);
+    return await inspect(opened.input, options);
   } finally {
     opened.close();
   }

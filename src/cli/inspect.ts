@@ -1,4 +1,3 @@
-import type { Inspection } from "../guest/input-format.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, inspectInput } from "./guest-input.js";
 import { softwareLines } from "./present/software.js";
@@ -22,15 +21,9 @@ interface Arguments extends CommonArguments {
   readonly input: string;
 }
 
-/** Problems that an inspection lists as `damage` make its input bad. */
-function isDamaged(inspection: Inspection): boolean {
-  const { damage } = inspection as { damage?: unknown };
-  return Array.isArray(damage) && damage.length > 0;
-}
-
 export const command: Command = {
   name: "inspect",
-  summary: "show what an input is and holds: layers, domain, memory, processors",
+  summary: "show an input's format and contents: layers, domain, memory, vCPUs",
   examples: [
     "guestscope inspect web01.save",
     "ssh host 'xl save web01 /dev/stdout' | guestscope inspect -",
@@ -50,7 +43,7 @@ export const command: Command = {
     const inspection = await inspectInput(name, args, { progress: progress.update }).finally(() =>
       progress.done(),
     );
-    const status = isDamaged(inspection) ? EXIT.badInput : EXIT.good;
+    const status = inspection.damage.length > 0 ? EXIT.badInput : EXIT.good;
     if (json) {
       printJson(inspection);
     } else if (!quiet) {

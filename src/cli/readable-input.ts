@@ -1,4 +1,4 @@
-import { HEAD_SIZE } from "../guest/input-format.js";
+import { HEAD_SIZE } from "../guest/options.js";
 import { peekHead } from "../io/peek-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { detectCompression } from "../io/codecs/compressions.js";
@@ -24,7 +24,7 @@ export async function readableInput(
     const { head, input: whole } = await peekHead(input, HEAD_SIZE);
     const isPacked = detectCompression(head) !== undefined;
     const format = isPacked ? undefined : await findFormat(head);
-    if (!isPacked && format?.needsRandomAccess !== true) return { input: whole, close: () => undefined };
+    if (!isPacked && format?.reader.access !== "random") return { input: whole, close: () => undefined };
     input = whole;
   }
   const access = await openRandomAccess(input, options);

@@ -1,8 +1,8 @@
 import type { Finding } from "../findings/finding.js";
 import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
-import type { VerifyOptions } from "../guest/input-format.js";
-import { describeError, FormatError, GuestscopeError } from "../io/errors.js";
+import type { VerifyOptions } from "../guest/options.js";
+import { describeError, FormatError, GuestscopeError } from "../findings/errors.js";
 import { FileSource, openInput } from "../io/node/files.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";

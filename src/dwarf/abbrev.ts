@@ -1,3 +1,4 @@
+import { DWARF_RULES } from "./rules.js";
 import * as dw from "./constants.js";
 import { formSize, type UnitShape, unknownForm } from "./forms.js";
 import { Cursor, type DwarfSection } from "./section.js";
@@ -58,7 +59,7 @@ export class AbbrevTable {
     this.#section = section;
     this.#shape = shape;
     if (offset >= section.length) {
-      throw section.error("dwarf/abbrev", offset, "a unit's abbreviations lie beyond the section");
+      throw section.error(DWARF_RULES.abbrev, offset, "a unit's abbreviations lie beyond the section");
     }
     this.length = this.#scan() - offset;
     const counted = this.#codes.every((code, row) => code === row + 1);

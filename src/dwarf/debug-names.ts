@@ -1,3 +1,4 @@
+import { DWARF_RULES } from "./rules.js";
 import { latin1Bytes } from "../binary/layout.js";
 import * as dw from "./constants.js";
 import { formSize } from "./forms.js";
@@ -45,9 +46,9 @@ function readIndex(section: DwarfSection, at: number): NameIndex {
   const { length, is64 } = cursor.initialLength();
   const end = cursor.pos + length;
   if (end > section.length)
-    throw section.error("dwarf/index", at, "index goes beyond the end of the section");
+    throw section.error(DWARF_RULES.index, at, "index goes beyond the end of the section");
   const version = cursor.u16();
-  if (version !== 5) throw section.error("dwarf/index", at, `name index of version ${version}, not 5`);
+  if (version !== 5) throw section.error(DWARF_RULES.index, at, `name index of version ${version}, not 5`);
   cursor.u16();
   const [unitCount, localTypes, foreignTypes] = [cursor.u32(), cursor.u32(), cursor.u32()];
   const [bucketCount, nameCount, abbrevSize] = [cursor.u32(), cursor.u32(), cursor.u32()];
@@ -60,7 +61,7 @@ function readIndex(section: DwarfSection, at: number): NameIndex {
   const entriesAt = stringsAt + word * nameCount;
   const abbrevsAt = entriesAt + word * nameCount;
   const poolAt = abbrevsAt + abbrevSize;
-  if (poolAt > end) throw section.error("dwarf/index", at, "tables of the index go beyond its end");
+  if (poolAt > end) throw section.error(DWARF_RULES.index, at, "tables of the index go beyond its end");
   return {
     is64,
     end,
@@ -117,7 +118,7 @@ function entryUnits(section: DwarfSection, index: NameIndex, at: number, tags: r
   for (let code = cursor.uleb(); code !== 0; code = cursor.uleb()) {
     const { tag = 0, attributes } = abbrevs.get(code) ?? {};
     if (attributes === undefined) {
-      throw section.error("dwarf/index", cursor.pos, `abbreviation ${code} is not in the index`);
+      throw section.error(DWARF_RULES.index, cursor.pos, `abbreviation ${code} is not in the index`);
     }
     // with a single unit the entries don't say which
     let unit: number | undefined = index.unitCount === 1 ? 0 : undefined;

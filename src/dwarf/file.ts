@@ -1,12 +1,14 @@
+import { DWARF_RULES } from "./rules.js";
 import { type DebugAltLink, ElfFile } from "../elf/file.js";
 import { ET_REL, SHT_NOBITS } from "../elf/layout.js";
-import { AbsentError } from "../io/errors.js";
+import { AbsentError } from "../findings/errors.js";
 import { AbbrevTable } from "./abbrev.js";
-import type { Die } from "./die.js";
+import type { Die } from "./unit.js";
 import type { UnitShape } from "./forms.js";
 import { type Contribution, readPackageIndex } from "./package-index.js";
 import { DwarfSection } from "./section.js";
-import { type Unit, UnitArea } from "./unit.js";
+import type { Unit, EntryArea, UnitFile } from "./unit.js";
+import { UnitArea } from "./area.js";
 
 /** Sections with a single use; `debug_info` and `debug_types` are areas. */
 const SECTIONS = {
@@ -29,7 +31,7 @@ const UNSUFFIXED: ReadonlySet<SectionKey> = new Set(["names", "gdbIndex", "cuInd
 export type DwarfRole = "main" | "split";
 
 /** The DWARF of one ELF file. */
-export class DwarfFile {
+export class DwarfFile implements UnitFile {
   readonly name: string;
   readonly littleEndian: boolean;
   readonly role: DwarfRole;
@@ -106,7 +108,7 @@ export class DwarfFile {
     const section = this[key];
     if (section !== undefined) return section;
     const text = `refers to .${SECTIONS[key]}, which ${this.name} lacks`;
-    throw user.unit.section.error("dwarf/section", user.offset, text);
+    throw user.unit.section.error(DWARF_RULES.section, user.offset, text);
   }
 
   /** @throws AbsentError `dwarf/alternate-missing` when the file was not given. */
@@ -115,14 +117,14 @@ export class DwarfFile {
     const { name, buildId } = this.alternateLink ?? { name: "an alternate file", buildId: "" };
     const id = buildId === "" ? "" : ` (build id ${buildId})`;
     const text = `part of the debug info is in ${name}${id}, which was not found`;
-    throw new AbsentError("dwarf/alternate-missing", text, {
+    throw new AbsentError(DWARF_RULES.alternateMissing, text, {
       source: this.name,
       record: `${user.unit.section.name}+0x${user.offset.toString(16)}`,
     });
   }
 
   /** The `.debug_info` that DW_FORM_ref_addr of a unit counts in. */
-  infoArea(unit: Unit): UnitArea {
+  infoArea(unit: Unit): EntryArea {
     if (!unit.area.types) return unit.area;
     return this.areas[0] ?? unit.area;
   }
@@ -155,7 +157,7 @@ export class DwarfFile {
   abbrevTable(unit: Unit): AbbrevTable {
     const { abbrev } = this;
     if (abbrev === undefined) {
-      throw unit.section.error("dwarf/section", unit.offset, `${this.name} has no abbreviations`);
+      throw unit.section.error(DWARF_RULES.section, unit.offset, `${this.name} has no abbreviations`);
     }
     const shape: UnitShape = unit;
     const offset = unit.abbrevOffset + (this.contribution(unit)?.abbrev ?? 0);
@@ -168,7 +170,7 @@ export class DwarfFile {
     // tables don't overlap: units that point into the middle of each other's would make the work endless
     this.#abbrevBytes += table.length;
     if (this.#abbrevBytes > 4 * abbrev.length + 4096) {
-      throw unit.section.error("dwarf/abbrev", unit.offset, "abbreviation tables of the units overlap");
+      throw unit.section.error(DWARF_RULES.abbrev, unit.offset, "abbreviation tables of the units overlap");
     }
     this.#tables.set(key, table);
     return table;
@@ -186,7 +188,7 @@ async function loadSections(elf: ElfFile, role: DwarfRole): Promise<LoadedSectio
   // split units need no relocation, not even in an object file that holds them beside the others
   const relocated = role === "main" && sections.some(({ name }) => /^\.rela?\.debug_info$/.test(name));
   if (elf.header.e_type === ET_REL && relocated) {
-    throw elf.error("dwarf/relocatable", "an object file whose debug info is not linked yet", 16);
+    throw elf.error(DWARF_RULES.relocatable, "an object file whose debug info is not linked yet", 16);
   }
   const suffix = role === "split" ? ".dwo" : "";
   const load = async (base: string, isPlain: boolean): Promise<DwarfSection[]> => {

@@ -1,3 +1,4 @@
+import { DWARF_RULES } from "./rules.js";
 import * as dw from "./constants.js";
 import { Cursor, type DwarfSection } from "./section.js";
 
@@ -129,7 +130,7 @@ export function skipForm(
   }
   if (form === dw.DW_FORM_string) {
     const nul = bytes.indexOf(0, pos);
-    if (nul < 0 || nul >= end) throw section.error("dwarf/string", pos, "string without an end");
+    if (nul < 0 || nul >= end) throw section.error(DWARF_RULES.string, pos, "string without an end");
     return nul + 1;
   }
   const cursor = new Cursor(section, pos, end);
@@ -146,11 +147,40 @@ export function directForm(cursor: Cursor): number {
   const at = cursor.pos;
   const form = cursor.uleb();
   if (form === dw.DW_FORM_indirect || form === dw.DW_FORM_implicit_const) {
-    throw cursor.section.error("dwarf/form", at, `form 0x${form.toString(16)} named by DW_FORM_indirect`);
+    throw cursor.section.error(DWARF_RULES.form, at, `form 0x${form.toString(16)} named by DW_FORM_indirect`);
   }
   return form;
 }
 
 export function unknownForm(section: DwarfSection, at: number, form: number): Error {
-  return section.error("dwarf/form", at, `unknown form 0x${form.toString(16)}`);
+  return section.error(DWARF_RULES.form, at, `unknown form 0x${form.toString(16)}`);
+}
+
+/** Forms whose value is a constant, not an expression or a reference. */
+export const CONSTANT_FORMS: ReadonlySet<number> = new Set([
+  dw.DW_FORM_data1,
+  dw.DW_FORM_data2,
+  dw.DW_FORM_data4,
+  dw.DW_FORM_data8,
+  dw.DW_FORM_udata,
+  dw.DW_FORM_sdata,
+  dw.DW_FORM_implicit_const,
+]);
+
+/** Number of the string of DW_FORM_strx and its like; undefined for other forms. */
+export function stringIndexOf(cursor: Cursor, form: number): number | undefined {
+  switch (form) {
+    case dw.DW_FORM_strx:
+    case dw.DW_FORM_GNU_str_index:
+      return cursor.uleb();
+    case dw.DW_FORM_strx1:
+      return cursor.u8();
+    case dw.DW_FORM_strx2:
+      return cursor.u16();
+    case dw.DW_FORM_strx3:
+      return cursor.u24();
+    case dw.DW_FORM_strx4:
+      return cursor.u32();
+  }
+  return undefined;
 }

@@ -1,3 +1,4 @@
+import { DWARF_RULES } from "./rules.js";
 import { latin1Bytes } from "../binary/layout.js";
 import { Cursor, DwarfSection } from "./section.js";
 
@@ -44,7 +45,7 @@ function unitOffsets(section: DwarfSection, valuesAt: number, units: number, uni
   const values = new Cursor(section, valuesAt);
   const count = values.u32();
   if (values.pos + 4 * count > section.length) {
-    throw section.error("dwarf/index", valuesAt, `${count} units don't fit into the index`);
+    throw section.error(DWARF_RULES.index, valuesAt, `${count} units don't fit into the index`);
   }
   const offsets: number[] = [];
   for (let i = 0; i < count; i += 1) {

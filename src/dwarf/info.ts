@@ -1,7 +1,9 @@
+import type { Rule } from "../findings/rule.js";
+import { DWARF_RULES } from "./rules.js";
 import type { ElfFile } from "../elf/file.js";
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 import * as dw from "./constants.js";
-import { Die } from "./die.js";
+import { Die } from "./unit.js";
 import { DwarfFile } from "./file.js";
 import { plainAddress } from "./location.js";
 import { indexedUnits } from "./name-index.js";
@@ -10,7 +12,7 @@ import { findReferrers } from "./referrers.js";
 import { originOf, scopeOf } from "./scope.js";
 import { loadSplitUnits, type SplitOptions } from "./split.js";
 import { NAMED_KINDS, type NamedKind, Type, type TypeContext } from "./type.js";
-import type { Unit, UnitArea } from "./unit.js";
+import type { EntryArea, Unit } from "./unit.js";
 import { confirm, type PlacedDie } from "./walk.js";
 
 /** Definitions that only refer to a named entry which refers to another one: no producer goes deeper. */
@@ -44,7 +46,7 @@ export class DebugInfo implements TypeContext {
   readonly files: readonly DwarfFile[];
   /** Split files that skeleton units name and nobody gave: their units are not searched. */
   readonly missingSplit: readonly string[];
-  readonly #types = new Map<UnitArea, Map<number, Type>>();
+  readonly #types = new Map<EntryArea, Map<number, Type>>();
   readonly #named = new Map<string, Type | undefined>();
 
   private constructor(files: readonly DwarfFile[], missingSplit: readonly string[]) {
@@ -60,7 +62,9 @@ export class DebugInfo implements TypeContext {
   static async open(elf: ElfFile, options: DebugInfoOptions = {}): Promise<DebugInfo> {
     const main = await DwarfFile.load(elf);
     if (main === undefined) {
-      throw new AbsentError("dwarf/none", "has no debugging information (.debug_info)", { source: elf.name });
+      throw new AbsentError(DWARF_RULES.none, "has no debugging information (.debug_info)", {
+        source: elf.name,
+      });
     }
     const files = [main];
     if (options.alternate !== undefined) {
@@ -92,7 +96,7 @@ export class DebugInfo implements TypeContext {
     if (first === undefined) this.#checkWhole(`variable ${name}`);
     if (first === undefined || other === undefined) return first;
     const text = `several variables ${name}: in ${first.unit ?? "?"} and in ${other.unit ?? "?"}`;
-    throw this.#mainError("dwarf/ambiguous-variable", text);
+    throw this.#mainError(DWARF_RULES.ambiguousVariable, text);
   }
 
   /** All variables of a name that have a fixed address. */
@@ -273,7 +277,7 @@ export class DebugInfo implements TypeContext {
           size = sizeOf(die);
         } else if (sizeOf(die) !== size) {
           const units = `${chosen.unit.name ?? "?"} and ${die.unit.name ?? "?"}`;
-          throw this.#mainError("dwarf/ambiguous-type", `${name} is not the same type in ${units}`);
+          throw this.#mainError(DWARF_RULES.ambiguousType, `${name} is not the same type in ${units}`);
         }
       }
     }
@@ -289,14 +293,14 @@ export class DebugInfo implements TypeContext {
     if (first === undefined) return;
     const more = lacking.length > 1 ? ` and ${lacking.length - 1} more` : "";
     const id = link === undefined || link.buildId === "" ? "" : ` (build id ${link.buildId})`;
-    const code = link === undefined ? "dwarf/split-missing" : "dwarf/alternate-missing";
+    const rule = link === undefined ? DWARF_RULES.splitMissing : DWARF_RULES.alternateMissing;
     const text = `${what} is not in the debug info at hand; ${first}${id}${more}, which may hold it, was not found`;
-    throw new AbsentError(code, text, { source: main?.name ?? "" });
+    throw new AbsentError(rule, text, { source: main?.name ?? "" });
   }
 
-  #mainError(code: string, message: string): Error {
+  #mainError(rule: Rule, message: string): Error {
     const section = this.files[0]?.areas[0]?.section;
-    return section?.error(code, 0, message) ?? new AbsentError(code, message);
+    return section?.error(rule, 0, message) ?? new AbsentError(rule, message);
   }
 }
 

@@ -1,5 +1,5 @@
 import * as dw from "./constants.js";
-import type { Die } from "./die.js";
+import type { Die } from "./unit.js";
 import { Cursor, DwarfSection } from "./section.js";
 
 /**

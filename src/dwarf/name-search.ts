@@ -2,9 +2,10 @@ import { latin1Bytes } from "../binary/layout.js";
 import { findBytes, findStrings, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
-import { Die } from "./die.js";
+import { Die } from "./unit.js";
 import type { DwarfFile } from "./file.js";
-import type { Unit, UnitArea } from "./unit.js";
+import type { UnitArea } from "./area.js";
+import type { Unit } from "./unit.js";
 import { DieWalk } from "./walk.js";
 
 /** An entry that may be what is searched. */

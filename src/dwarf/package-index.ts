@@ -1,3 +1,4 @@
+import { DWARF_RULES } from "./rules.js";
 import * as dw from "./constants.js";
 import { Cursor, type DwarfSection } from "./section.js";
 
@@ -24,12 +25,16 @@ export function readPackageIndex(section: DwarfSection): PackageIndex {
   const head = cursor.u32();
   const version = head === 2 ? 2 : head & 0xffff || head >>> 16;
   if (version !== 2 && version !== 5) {
-    throw section.error("dwarf/package", 0, `package index of version ${version}, not 2 or 5`);
+    throw section.error(DWARF_RULES.package, 0, `package index of version ${version}, not 2 or 5`);
   }
   const [columns, units, slots] = [cursor.u32(), cursor.u32(), cursor.u32()];
   cursor.skip(12 * slots);
   if (cursor.pos + 4 * columns * (1 + 2 * units) > section.length) {
-    throw section.error("dwarf/package", 4, `${units} units of ${columns} parts don't fit into the index`);
+    throw section.error(
+      DWARF_RULES.package,
+      4,
+      `${units} units of ${columns} parts don't fit into the index`,
+    );
   }
   const ids = Array.from({ length: columns }, () => cursor.u32());
   const byInfo = new Map<number, Contribution>();

@@ -1,14 +1,15 @@
 import { findBytes, findValues } from "../elf/search-bytes.js";
 import type { AttributePlace } from "./abbrev.js";
 import * as dw from "./constants.js";
-import { Die } from "./die.js";
+import { Die } from "./unit.js";
 import type { DwarfFile } from "./file.js";
 import { entryBefore } from "./name-search.js";
-import type { Unit, UnitArea } from "./unit.js";
+import type { UnitArea } from "./area.js";
+import type { Unit } from "./unit.js";
 import { confirm, DieWalk } from "./walk.js";
 
 /** The attributes by which an entry says that another one holds the rest of it. */
-export const ORIGINS: readonly number[] = [dw.DW_AT_specification, dw.DW_AT_abstract_origin];
+const ORIGINS: readonly number[] = [dw.DW_AT_specification, dw.DW_AT_abstract_origin];
 
 const LOCAL = new Set([
   dw.DW_FORM_ref1,

@@ -1,5 +1,6 @@
+import { DWARF_RULES } from "./rules.js";
 import * as dw from "./constants.js";
-import { Die } from "./die.js";
+import { Die } from "./unit.js";
 import type { PlacedDie } from "./walk.js";
 
 /** An entry, the one it completes, the one that completes …: no producer needs more. */
@@ -16,7 +17,7 @@ export function originOf(die: Die, accept: (die: Die) => boolean): Die | undefin
   for (let i = 0; at !== undefined; i += 1) {
     if (accept(at)) return at;
     if (i > CHAIN_LIMIT) {
-      throw die.unit.section.error("dwarf/reference-loop", die.offset, "an entry that completes itself");
+      throw die.unit.section.error(DWARF_RULES.referenceLoop, die.offset, "an entry that completes itself");
     }
     at = at.reference(dw.DW_AT_specification) ?? at.reference(dw.DW_AT_abstract_origin);
   }
@@ -24,7 +25,7 @@ export function originOf(die: Die, accept: (die: Die) => boolean): Die | undefin
 }
 
 /** Name of an entry, its own or that of the entry it completes. */
-export function nameOf(die: Die): string | undefined {
+function nameOf(die: Die): string | undefined {
   return originOf(die, (origin) => origin.has(dw.DW_AT_name))?.string(dw.DW_AT_name);
 }
 

@@ -1,5 +1,7 @@
+import type { Rule } from "../findings/rule.js";
+import { DWARF_RULES } from "./rules.js";
 import { latin1, viewOf } from "../binary/layout.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 
 /** The bytes of one DWARF section, unpacked, with what error messages need. */
 export class DwarfSection {
@@ -32,8 +34,8 @@ export class DwarfSection {
   }
 
   /** An error at an offset of this section: `.debug_info+0x1f3: …`. */
-  error(code: string, offset: number, message: string): FormatError {
-    return new FormatError(code, message, {
+  error(rule: Rule, offset: number, message: string): FormatError {
+    return new FormatError(rule, message, {
       source: this.file,
       record: `${this.name}+0x${offset.toString(16)}`,
       ...(this.fileOffset === undefined ? {} : { offset: this.fileOffset + offset }),
@@ -43,7 +45,7 @@ export class DwarfSection {
   /** The NUL-ended string at an offset. @throws FormatError `dwarf/string` beyond the section. */
   stringAt(offset: number): string {
     const nul = offset < this.length ? this.bytes.indexOf(0, offset) : -1;
-    if (nul < 0) throw this.error("dwarf/string", offset, "no string that ends within the section");
+    if (nul < 0) throw this.error(DWARF_RULES.string, offset, "no string that ends within the section");
     return latin1(this.bytes.subarray(offset, nul));
   }
 }
@@ -65,7 +67,7 @@ export class Cursor {
     const at = this.pos;
     if (!(count >= 0 && at + count <= this.end)) {
       const text = `${count} bytes needed where ${Math.max(0, this.end - at)} are left`;
-      throw this.section.error("dwarf/end", at, text);
+      throw this.section.error(DWARF_RULES.end, at, text);
     }
     this.pos = at + count;
     return at;
@@ -98,7 +100,11 @@ export class Cursor {
     const at = this.pos;
     const value = this.u64big();
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-      throw this.section.error("dwarf/overflow", at, `value 0x${value.toString(16)} is beyond any length`);
+      throw this.section.error(
+        DWARF_RULES.overflow,
+        at,
+        `value 0x${value.toString(16)} is beyond any length`,
+      );
     }
     return Number(value);
   }
@@ -135,10 +141,11 @@ export class Cursor {
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) break;
       scale *= 128;
-      if (this.pos - at > 16) throw this.section.error("dwarf/overflow", at, "LEB128 number without an end");
+      if (this.pos - at > 16)
+        throw this.section.error(DWARF_RULES.overflow, at, "LEB128 number without an end");
     }
     if (value > Number.MAX_SAFE_INTEGER) {
-      throw this.section.error("dwarf/overflow", at, "LEB128 number beyond 2^53");
+      throw this.section.error(DWARF_RULES.overflow, at, "LEB128 number beyond 2^53");
     }
     return value;
   }
@@ -155,14 +162,15 @@ export class Cursor {
         if ((byte & 0x40) !== 0) value -= scale;
         break;
       }
-      if (this.pos - at > 16) throw this.section.error("dwarf/overflow", at, "LEB128 number without an end");
+      if (this.pos - at > 16)
+        throw this.section.error(DWARF_RULES.overflow, at, "LEB128 number without an end");
     }
     return value;
   }
 
   string(): string {
     const nul = this.section.bytes.subarray(0, this.end).indexOf(0, this.pos);
-    if (nul < 0) throw this.section.error("dwarf/string", this.pos, "string without an end");
+    if (nul < 0) throw this.section.error(DWARF_RULES.string, this.pos, "string without an end");
     const text = latin1(this.section.bytes.subarray(this.pos, nul));
     this.pos = nul + 1;
     return text;
@@ -174,7 +182,7 @@ export class Cursor {
     const length = this.u32();
     if (length === 0xffffffff) return { length: this.u64(), is64: true };
     if (length >= 0xfffffff0) {
-      throw this.section.error("dwarf/length", at, `reserved length 0x${length.toString(16)}`);
+      throw this.section.error(DWARF_RULES.length, at, `reserved length 0x${length.toString(16)}`);
     }
     return { length, is64: false };
   }

@@ -1,5 +1,6 @@
+import { DWARF_RULES } from "./rules.js";
 import type { ElfFile } from "../elf/file.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 import * as dw from "./constants.js";
 import { DwarfFile } from "./file.js";
 import type { Unit } from "./unit.js";
@@ -51,7 +52,7 @@ export async function loadSplitUnits(
     take(file);
     if (!present.has(id)) {
       const text = `holds no unit 0x${id.toString(16)} of ${main.name}: it is of another build`;
-      throw new FormatError("dwarf/split", text, { source: file.name });
+      throw new FormatError(DWARF_RULES.split, text, { source: file.name });
     }
   }
   return { files, missing };

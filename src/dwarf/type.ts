@@ -1,6 +1,8 @@
-import { AbsentError, FormatError } from "../io/errors.js";
+import type { Rule } from "../findings/rule.js";
+import { DWARF_RULES } from "./rules.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 import * as dw from "./constants.js";
-import type { Die } from "./die.js";
+import type { Die } from "./unit.js";
 import { Cursor, DwarfSection } from "./section.js";
 import { children } from "./walk.js";
 
@@ -117,7 +119,7 @@ export class Type {
 
   #peel(depth: number): Type {
     if (this.kind !== "typedef" && this.kind !== "qualifier") return this;
-    if (depth > NESTING_LIMIT) throw this.#error("dwarf/reference-loop", "a type that refers to itself");
+    if (depth > NESTING_LIMIT) throw this.#error(DWARF_RULES.referenceLoop, "a type that refers to itself");
     return this.target.#peel(depth + 1);
   }
 
@@ -137,7 +139,7 @@ export class Type {
     if (die === undefined || !(type.isDeclaration || die.has(dw.DW_AT_signature))) return type;
     const definition = this.#context.definitionOf(die);
     if (definition !== undefined) return this.#context.typeOf(definition);
-    throw new AbsentError("dwarf/incomplete-type", `${String(type)} is declared and nowhere defined`, {
+    throw new AbsentError(DWARF_RULES.incompleteType, `${String(type)} is declared and nowhere defined`, {
       source: die.unit.file.name,
       record: `${die.unit.section.name}+0x${die.offset.toString(16)}`,
     });
@@ -149,7 +151,7 @@ export class Type {
   }
 
   #sizeWithin(depth: number): number | undefined {
-    if (depth > NESTING_LIMIT) throw this.#error("dwarf/reference-loop", "a type that refers to itself");
+    if (depth > NESTING_LIMIT) throw this.#error(DWARF_RULES.referenceLoop, "a type that refers to itself");
     const type = this.complete();
     const { die } = type;
     if (die === undefined) return undefined;
@@ -221,16 +223,16 @@ export class Type {
       const outer: Type = found?.type ?? this;
       const member = outer.#member(name, 0);
       if (member === undefined) return undefined;
-      if (member.bitField) throw this.#error("dwarf/bit-field", `${String(this)}.${path} is a bit-field`);
+      if (member.bitField) throw this.#error(DWARF_RULES.bitField, `${String(this)}.${path} is a bit-field`);
       const { size } = member.type;
-      if (size === undefined) throw this.#error("dwarf/size", `${String(this)}.${path} has no size`);
+      if (size === undefined) throw this.#error(DWARF_RULES.size, `${String(this)}.${path} has no size`);
       found = { offset: (found?.offset ?? 0) + member.offset, size, type: member.type };
     }
     return found;
   }
 
   #member(name: string, depth: number): Member | undefined {
-    if (depth > NESTING_LIMIT) throw this.#error("dwarf/reference-loop", "a type that contains itself");
+    if (depth > NESTING_LIMIT) throw this.#error(DWARF_RULES.referenceLoop, "a type that contains itself");
     const members = this.members();
     const direct = members.find((member) => member.name === name);
     if (direct !== undefined) return direct;
@@ -259,10 +261,10 @@ export class Type {
     return name ?? this.target.#describe(depth + 1);
   }
 
-  #error(code: string, message: string): Error {
+  #error(rule: Rule, message: string): Error {
     const { die } = this;
-    if (die === undefined) return new AbsentError(code, message);
-    return die.unit.section.error(code, die.offset, message);
+    if (die === undefined) return new AbsentError(rule, message);
+    return die.unit.section.error(rule, die.offset, message);
   }
 }
 
@@ -276,7 +278,7 @@ function upperBound(subrange: Die): number | undefined {
     const bound = subrange.unsigned(dw.DW_AT_upper_bound);
     return bound === 0xffffffff ? -1 : bound;
   } catch (error) {
-    if (error instanceof FormatError && error.code === "dwarf/overflow") return -1;
+    if (error instanceof FormatError && error.rule === DWARF_RULES.overflow) return -1;
     throw error;
   }
 }
@@ -298,5 +300,5 @@ function memberOffset(member: Die): number {
     const offset = cursor.uleb();
     if (cursor.pos === expression.length) return offset;
   }
-  throw section.error("dwarf/member-location", member.offset, "a member at no constant offset");
+  throw section.error(DWARF_RULES.memberLocation, member.offset, "a member at no constant offset");
 }

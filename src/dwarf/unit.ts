@@ -1,139 +1,48 @@
 import type { AbbrevTable } from "./abbrev.js";
 import * as dw from "./constants.js";
-import { Die } from "./die.js";
-import type { DwarfFile } from "./file.js";
-import type { UnitShape } from "./forms.js";
+import { CONSTANT_FORMS, directForm, isBlock, readBlock, skipForm, stringIndexOf } from "./forms.js";
+import type { Contribution } from "./package-index.js";
+import { DWARF_RULES } from "./rules.js";
 import { Cursor, type DwarfSection } from "./section.js";
+import type { UnitHeader } from "./unit-header.js";
 
-/** One section of units: `.debug_info` or, before DWARF 5, `.debug_types`. */
-export class UnitArea {
-  readonly file: DwarfFile;
+/** What units and their entries need of the section they are in. */
+export interface EntryArea {
+  readonly file: UnitFile;
   readonly section: DwarfSection;
   /** `.debug_types`: every unit is a type unit. */
   readonly types: boolean;
-  /** Section offsets of the unit headers, and the end of the last unit. */
-  readonly #offsets: Float64Array;
-  readonly #units = new Map<number, Unit>();
-
-  /** Whether units of it may stand for split ones. */
-  readonly mayBeSplit: boolean;
-
-  /** Walks the unit headers. @throws FormatError `dwarf/unit`, `dwarf/version`, `dwarf/end`. */
-  constructor(file: DwarfFile, section: DwarfSection, types: boolean) {
-    this.file = file;
-    this.section = section;
-    this.types = types;
-    let offsets = new Float64Array(1024);
-    let count = 0;
-    let at = 0;
-    let mayBeSplit = false;
-    while (at < section.length) {
-      if (count + 1 >= offsets.length) {
-        const larger = new Float64Array(2 * offsets.length);
-        larger.set(offsets);
-        offsets = larger;
-      }
-      offsets[count] = at;
-      count += 1;
-      const { end, version, type } = readUnitHeader(section, at, types);
-      // before DWARF 5 only attributes tell; such a program has .debug_addr
-      mayBeSplit ||= version >= 5 ? type === dw.DW_UT_skeleton : file.addr !== undefined;
-      at = end;
-    }
-    offsets[count] = at;
-    this.mayBeSplit = mayBeSplit;
-    this.#offsets = offsets.slice(0, count + 1);
-  }
-
-  get count(): number {
-    return this.#offsets.length - 1;
-  }
-
-  unit(index: number): Unit {
-    const known = this.#units.get(index);
-    if (known !== undefined) return known;
-    const unit = new Unit(this, index, readUnitHeader(this.section, this.#offsets[index] ?? 0, this.types));
-    this.#units.set(index, unit);
-    return unit;
-  }
-
   /** The unit that an offset of the section lies in. */
-  unitAt(offset: number): Unit | undefined {
-    const end = this.#offsets[this.count] ?? 0;
-    if (!(offset >= 0 && offset < end)) return undefined;
-    let low = 0;
-    let high = this.count - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if ((this.#offsets[middle] ?? 0) <= offset) low = middle;
-      else high = middle - 1;
-    }
-    return this.unit(low);
-  }
-
-  *units(): Iterable<Unit> {
-    for (let i = 0; i < this.count; i += 1) yield this.unit(i);
-  }
+  unitAt(offset: number): Unit | undefined;
 }
 
-/** What the header of a unit says; offsets are of its section. */
-export interface UnitHeader extends UnitShape {
-  readonly offset: number;
-  /** Exclusive. */
-  readonly end: number;
-  /** DW_UT_…, also for versions that have no such field. */
-  readonly type: number;
-  readonly abbrevOffset: number;
-  /** Where the first entry starts. */
-  readonly entries: number;
-  /** Id that joins a skeleton and its split unit (DWARF 5), or the signature of a type unit. */
-  readonly id: bigint | undefined;
-  /** Offset in the unit of the type of a type unit. */
-  readonly typeOffset: number | undefined;
-}
-
-/** DWARF 5, 7.5.1; DWARF 4, 7.5.1. */
-export function readUnitHeader(section: DwarfSection, offset: number, types: boolean): UnitHeader {
-  const cursor = new Cursor(section, offset);
-  const { length, is64 } = cursor.initialLength();
-  const end = cursor.pos + length;
-  if (end > section.length) {
-    const text = `unit of ${length} bytes goes beyond the end of the section (${section.length} bytes)`;
-    throw section.error("dwarf/unit", offset, text);
-  }
-  const body = new Cursor(section, cursor.pos, end);
-  const versionAt = body.pos;
-  const version = body.u16();
-  if (version < 2 || version > 5) {
-    throw section.error("dwarf/version", versionAt, `DWARF version ${version} is not 2 to 5`);
-  }
-  let type: number = types ? dw.DW_UT_type : dw.DW_UT_compile;
-  let addressSize: number;
-  let abbrevOffset: number;
-  if (version >= 5) {
-    type = body.u8();
-    addressSize = body.u8();
-    abbrevOffset = body.offset(is64);
-  } else {
-    abbrevOffset = body.offset(is64);
-    addressSize = body.u8();
-  }
-  if (addressSize !== 4 && addressSize !== 8 && addressSize !== 2 && addressSize !== 1) {
-    throw section.error("dwarf/unit", versionAt, `addresses of ${addressSize} bytes`);
-  }
-  if (type < dw.DW_UT_compile || type > dw.DW_UT_split_type) {
-    throw section.error("dwarf/unit", versionAt + 2, `unknown unit type ${type}`);
-  }
-  const isType = type === dw.DW_UT_type || type === dw.DW_UT_split_type;
-  const isSplit = type === dw.DW_UT_skeleton || type === dw.DW_UT_split_compile;
-  const id = isType || isSplit ? body.u64big() : undefined;
-  const typeOffset = isType ? body.offset(is64) : undefined;
-  return { offset, end, version, is64, addressSize, type, abbrevOffset, entries: body.pos, id, typeOffset };
+/** What units and their entries need of the file they are in. */
+export interface UnitFile {
+  readonly name: string;
+  readonly areas: readonly EntryArea[];
+  readonly abbrev: DwarfSection | undefined;
+  readonly str: DwarfSection | undefined;
+  readonly strOffsets: DwarfSection | undefined;
+  readonly addr: DwarfSection | undefined;
+  /** A section that an entry refers to. @throws FormatError `dwarf/section` when the file lacks it */
+  need(key: "str" | "lineStr", user: Die): DwarfSection;
+  /** The file that dwz moved common parts to. @throws AbsentError `dwarf/alternate-missing` when it was not given */
+  alternateFor(user: Die): UnitFile;
+  /** The `.debug_info` that DW_FORM_ref_addr of a unit counts in. */
+  infoArea(unit: Unit): EntryArea;
+  /** The type unit with a signature. */
+  typeUnit(signature: bigint): Unit | undefined;
+  /** Where the parts of a unit of a package lie; undefined outside of packages. */
+  contribution(unit: Unit): Contribution | undefined;
+  /** The skeleton of a split unit. */
+  skeleton(unit: Unit): Unit | undefined;
+  /** The abbreviations of a unit. @throws FormatError `dwarf/abbrev` */
+  abbrevTable(unit: Unit): AbbrevTable;
 }
 
 /** One unit of debugging information. */
 export class Unit implements UnitHeader {
-  readonly area: UnitArea;
+  readonly area: EntryArea;
   readonly index: number;
   readonly offset: number;
   readonly end: number;
@@ -148,7 +57,7 @@ export class Unit implements UnitHeader {
   #abbrevs: AbbrevTable | undefined;
   #root: Die | undefined;
 
-  constructor(area: UnitArea, index: number, header: UnitHeader) {
+  constructor(area: EntryArea, index: number, header: UnitHeader) {
     this.area = area;
     this.index = index;
     this.offset = header.offset;
@@ -163,7 +72,7 @@ export class Unit implements UnitHeader {
     this.typeOffset = header.typeOffset;
   }
 
-  get file(): DwarfFile {
+  get file(): UnitFile {
     return this.area.file;
   }
 
@@ -201,7 +110,7 @@ export class Unit implements UnitHeader {
   indexedString(index: number, at: number): string {
     const { strOffsets, str } = this.file;
     if (strOffsets === undefined || str === undefined) {
-      throw this.section.error("dwarf/string", at, "an indexed string without .debug_str_offsets");
+      throw this.section.error(DWARF_RULES.string, at, "an indexed string without .debug_str_offsets");
     }
     const place = this.stringOffsetsBase + index * (this.is64 ? 8 : 4);
     return str.stringAt(new Cursor(strOffsets, place).offset(this.is64));
@@ -222,10 +131,220 @@ export class Unit implements UnitHeader {
     const holder = this.file.skeleton(this) ?? this;
     const { addr } = holder.file;
     if (addr === undefined) {
-      throw this.section.error("dwarf/address", at, "an indexed address without .debug_addr");
+      throw this.section.error(DWARF_RULES.address, at, "an indexed address without .debug_addr");
     }
     const given = holder.root.unsigned(dw.DW_AT_addr_base) ?? holder.root.unsigned(dw.DW_AT_GNU_addr_base);
     const base = given ?? (holder.version < 5 ? 0 : holder.is64 ? 16 : 8);
     return new Cursor(addr, base + index * holder.addressSize).address(holder.addressSize);
   }
+}
+
+/** Where the value of an attribute is, and how it is written. */
+interface AttributeValue {
+  readonly form: number;
+  /** Offset in the section. */
+  readonly at: number;
+  /** DW_FORM_implicit_const: the value. */
+  readonly constant: number;
+}
+
+/** One debugging information entry, read on demand; values are decoded when asked for. */
+export class Die {
+  readonly unit: Unit;
+  /** Offset in the section of the unit. */
+  readonly offset: number;
+  readonly tag: number;
+  readonly hasChildren: boolean;
+  /** Offset of what follows: the first child, or the next entry of the same parent. */
+  readonly next: number;
+  readonly #values = new Map<number, AttributeValue>();
+
+  /** @throws FormatError `dwarf/entry` where no entry can be, and for a damaged one. */
+  constructor(unit: Unit, offset: number) {
+    const { section, abbrevs } = unit;
+    if (offset < unit.entries || offset >= unit.end) {
+      throw section.error(DWARF_RULES.entry, offset, "an entry outside of its unit");
+    }
+    const cursor = new Cursor(section, offset, unit.end);
+    const code = cursor.uleb();
+    const abbreviation = abbrevs.get(code);
+    if (abbreviation === undefined) throw unknownAbbreviation(unit, offset, code);
+    let at = cursor.pos;
+    for (const { attribute, form, constant } of abbreviation.attributes) {
+      // the first one counts, should a producer give an attribute twice
+      if (!this.#values.has(attribute)) this.#values.set(attribute, { form, at, constant });
+      at = skipForm(section, at, unit.end, form, unit);
+      if (at > unit.end)
+        throw section.error(DWARF_RULES.end, offset, "an entry goes beyond the end of its unit");
+    }
+    this.unit = unit;
+    this.offset = offset;
+    this.tag = abbreviation.tag;
+    this.hasChildren = abbreviation.hasChildren;
+    this.next = at;
+  }
+
+  has(attribute: number): boolean {
+    return this.#values.has(attribute);
+  }
+
+  /** The same entry: equal place in the same section. */
+  is(other: Die): boolean {
+    return this.offset === other.offset && this.unit.area === other.unit.area;
+  }
+
+  /** Cursor at the value, and its form with DW_FORM_indirect resolved. */
+  #value(attribute: number): { cursor: Cursor; form: number; constant: number } | undefined {
+    const value = this.#values.get(attribute);
+    if (value === undefined) return undefined;
+    const cursor = new Cursor(this.unit.section, value.at, this.unit.end);
+    const form = value.form === dw.DW_FORM_indirect ? directForm(cursor) : value.form;
+    return { cursor, form, constant: value.constant };
+  }
+
+  #refuse(attribute: number, form: number): Error {
+    const text = `attribute 0x${attribute.toString(16)} has a form (0x${form.toString(16)}) it can't have`;
+    return this.unit.section.error(DWARF_RULES.form, this.offset, text);
+  }
+
+  flag(attribute: number): boolean {
+    const value = this.#value(attribute);
+    if (value === undefined) return false;
+    if (value.form === dw.DW_FORM_flag_present) return true;
+    if (value.form === dw.DW_FORM_implicit_const) return value.constant !== 0;
+    return value.form === dw.DW_FORM_flag && value.cursor.u8() !== 0;
+  }
+
+  /** A constant of any width, or an offset into another section. Negative ones are refused. */
+  unsigned(attribute: number): number | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form, constant } = value;
+    let number: number;
+    if (form === dw.DW_FORM_data1) number = cursor.u8();
+    else if (form === dw.DW_FORM_data2) number = cursor.u16();
+    else if (form === dw.DW_FORM_data4) number = cursor.u32();
+    else if (form === dw.DW_FORM_data8) number = cursor.u64();
+    else if (form === dw.DW_FORM_udata) number = cursor.uleb();
+    else if (form === dw.DW_FORM_sdata) number = cursor.sleb();
+    else if (form === dw.DW_FORM_implicit_const) number = constant;
+    else if (form === dw.DW_FORM_sec_offset) number = cursor.offset(this.unit.is64);
+    else throw this.#refuse(attribute, form);
+    if (number < 0) {
+      throw this.unit.section.error(
+        DWARF_RULES.overflow,
+        this.offset,
+        `${number} where a size or offset belongs`,
+      );
+    }
+    return number;
+  }
+
+  /** Whether the value is a constant (and no expression or reference). */
+  isConstant(attribute: number): boolean {
+    const form = this.#value(attribute)?.form;
+    return form !== undefined && CONSTANT_FORMS.has(form);
+  }
+
+  /** A 64-bit id. */
+  unsignedBig(attribute: number): bigint | undefined {
+    const value = this.#value(attribute);
+    if (value?.form === dw.DW_FORM_data8) return value.cursor.u64big();
+    const number = this.unsigned(attribute);
+    return number === undefined ? undefined : BigInt(number);
+  }
+
+  /** The bytes of an expression or block; undefined when the attribute is something else. */
+  block(attribute: number): Uint8Array | undefined {
+    const value = this.#value(attribute);
+    return value !== undefined && isBlock(value.form) ? readBlock(value.cursor, value.form) : undefined;
+  }
+
+  string(attribute: number): string | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form } = value;
+    const { unit } = this;
+    const { file } = unit;
+    switch (form) {
+      case dw.DW_FORM_string:
+        return cursor.string();
+      case dw.DW_FORM_strp:
+        return file.need("str", this).stringAt(cursor.offset(unit.is64));
+      case dw.DW_FORM_line_strp:
+        return file.need("lineStr", this).stringAt(cursor.offset(unit.is64));
+      case dw.DW_FORM_strp_sup:
+      case dw.DW_FORM_GNU_strp_alt:
+        return file.alternateFor(this).need("str", this).stringAt(cursor.offset(unit.is64));
+    }
+    const index = stringIndexOf(cursor, form);
+    if (index === undefined) throw this.#refuse(attribute, form);
+    return unit.indexedString(index, this.offset);
+  }
+
+  /** Number of the string where the name is given by DW_FORM_strx or its like. */
+  stringIndex(attribute: number): number | undefined {
+    const value = this.#value(attribute);
+    return value === undefined ? undefined : stringIndexOf(value.cursor, value.form);
+  }
+
+  /** The entry that the attribute refers to. @throws FormatError `dwarf/reference` when there is none. */
+  reference(attribute: number): Die | undefined {
+    const value = this.#value(attribute);
+    if (value === undefined) return undefined;
+    const { cursor, form } = value;
+    const { unit } = this;
+    const within = (distance: number): Die => this.#entry(unit, unit.offset + distance);
+    switch (form) {
+      case dw.DW_FORM_ref1:
+        return within(cursor.u8());
+      case dw.DW_FORM_ref2:
+        return within(cursor.u16());
+      case dw.DW_FORM_ref4:
+        return within(cursor.u32());
+      case dw.DW_FORM_ref8:
+        return within(cursor.u64());
+      case dw.DW_FORM_ref_udata:
+        return within(cursor.uleb());
+      case dw.DW_FORM_ref_addr: {
+        const size = unit.version <= 2 ? unit.addressSize : unit.is64 ? 8 : 4;
+        const offset = cursor.unsigned(size);
+        return this.#entry(unit.file.infoArea(unit).unitAt(offset), offset);
+      }
+      case dw.DW_FORM_ref_sup4:
+      case dw.DW_FORM_ref_sup8:
+      case dw.DW_FORM_GNU_ref_alt: {
+        const wide = form === dw.DW_FORM_ref_sup8 || (form === dw.DW_FORM_GNU_ref_alt && unit.is64);
+        const offset = cursor.offset(wide);
+        return this.#entry(unit.file.alternateFor(this).areas[0]?.unitAt(offset), offset);
+      }
+      case dw.DW_FORM_ref_sig8: {
+        const signature = cursor.u64big();
+        const target = unit.file.typeUnit(signature);
+        if (target === undefined) {
+          const text = `no type unit has the signature 0x${signature.toString(16)}`;
+          throw unit.section.error(DWARF_RULES.reference, this.offset, text);
+        }
+        return this.#entry(target, target.offset + (target.typeOffset ?? 0));
+      }
+    }
+    throw this.#refuse(attribute, form);
+  }
+
+  #entry(unit: Unit | undefined, offset: number): Die {
+    if (unit === undefined || offset < unit.entries || offset >= unit.end) {
+      const text = `a reference to 0x${offset.toString(16)}, where no entry is`;
+      throw this.unit.section.error(DWARF_RULES.reference, this.offset, text);
+    }
+    return new Die(unit, offset);
+  }
+}
+
+export function unknownAbbreviation(unit: Unit, offset: number, code: number): Error {
+  const table = `.debug_abbrev+0x${unit.abbrevs.offset.toString(16)}`;
+  return unit.section.error(
+    DWARF_RULES.entry,
+    offset,
+    `abbreviation ${code} is not in the table at ${table}`,
+  );
 }

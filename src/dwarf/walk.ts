@@ -1,5 +1,6 @@
+import { DWARF_RULES } from "./rules.js";
 import type { Abbreviation } from "./abbrev.js";
-import { Die, unknownAbbreviation } from "./die.js";
+import { Die, unknownAbbreviation } from "./unit.js";
 import { skipForm } from "./forms.js";
 import type { Unit } from "./unit.js";
 
@@ -50,7 +51,8 @@ export class DieWalk {
           at += 1;
           code += (byte & 0x7f) * scale;
           if (byte < 0x80) break;
-          if (at - start > 16) throw section.error("dwarf/overflow", start, "LEB128 number without an end");
+          if (at - start > 16)
+            throw section.error(DWARF_RULES.overflow, start, "LEB128 number without an end");
         }
       }
       if (code === 0) {
@@ -65,7 +67,7 @@ export class DieWalk {
       const body = at;
       if (size >= 0) at += size;
       else for (const { form } of attributes) at = skipForm(section, at, end, form, unit);
-      if (at > end) throw section.error("dwarf/end", start, "an entry goes beyond the end of its unit");
+      if (at > end) throw section.error(DWARF_RULES.end, start, "an entry goes beyond the end of its unit");
       this.offset = start;
       this.code = code;
       this.depth = this.#below;

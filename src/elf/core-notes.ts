@@ -1,3 +1,4 @@
+import { ELF_RULES } from "./rules.js";
 import {
   type ByteOrder,
   layout,
@@ -10,7 +11,7 @@ import {
   u8,
   viewOf,
 } from "../binary/layout.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 import { stringAt } from "./file.js";
 import type { ElfBits } from "./layout.js";
 import type { ElfNote } from "./notes.js";
@@ -112,7 +113,7 @@ export interface CoreProcess {
 }
 
 function refuse(note: ElfNote, source: string, record: string, message: string): FormatError {
-  return new FormatError("elf/core/note", message, { source, offset: note.offset, record, spec: SPEC });
+  return new FormatError(ELF_RULES.coreNote, message, { source, offset: note.offset, record, spec: SPEC });
 }
 
 /** NT_PRSTATUS. @throws FormatError `elf/core/note` when it is too short. */

@@ -1,5 +1,6 @@
+import { ELF_RULES } from "./rules.js";
 import type { MaybePromise, ByteSource } from "../io/byte-source.js";
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 import {
   type CoreProcess,
   type CoreThread,
@@ -73,7 +74,11 @@ export class ProcessCore implements ProcessMemory {
   static async open(source: ByteSource): Promise<ProcessCore> {
     const elf = await ElfFile.open(source);
     if (elf.header.e_type !== ET_CORE) {
-      throw elf.error("elf/core/type", `an ELF file of type ${elf.header.e_type}, not a core (type 4)`, 16);
+      throw elf.error(
+        ELF_RULES.coreType,
+        `an ELF file of type ${elf.header.e_type}, not a core (type 4)`,
+        16,
+      );
     }
     let files: MappedFile[] = [];
     let auxv = new Map<number, bigint>();
@@ -129,7 +134,7 @@ export async function mainImage(
   const phdr = auxv.get(AT_PHDR);
   if (phdr === undefined) {
     const text = "no auxiliary vector (NT_AUXV with AT_PHDR): not the core of a process";
-    throw new AbsentError("elf/core/no-auxv", text, { source: memory.name, spec: SPEC });
+    throw new AbsentError(ELF_RULES.coreNoAuxv, text, { source: memory.name, spec: SPEC });
   }
   const address = Number(phdr);
   const mapping = mappedFileAt(memory, address);
@@ -238,7 +243,7 @@ export function loadBias(
   if (program.header.e_type === ET_EXEC) found.unshift({ by: "ET_EXEC", bias: 0 });
   const [first] = found;
   if (first === undefined) {
-    throw new AbsentError("elf/core/no-auxv", "nothing in the core tells where the program was loaded", {
+    throw new AbsentError(ELF_RULES.coreNoAuxv, "nothing in the core tells where the program was loaded", {
       source,
       spec: SPEC,
     });
@@ -246,7 +251,7 @@ export function loadBias(
   if (found.some(({ bias }) => bias !== first.bias)) {
     const ways = found.map(({ by, bias }) => `${by} ${bias < 0 ? "-" : ""}0x${Math.abs(bias).toString(16)}`);
     const text = `not the program of this core: its load address is ${ways.join(", ")}`;
-    throw new FormatError("elf/core/other-program", text, { source: program.name });
+    throw new FormatError(ELF_RULES.coreOtherProgram, text, { source: program.name });
   }
   return { bias: first.bias, by: found.map(({ by }) => by) };
 }

@@ -1,6 +1,7 @@
+import { ELF_RULES } from "./rules.js";
 import type { ByteSource } from "../io/byte-source.js";
 import { crc32 } from "../io/codecs/checksums.js";
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 import { ElfFile } from "./file.js";
 
 /** What a debuginfod server can be asked for. */
@@ -93,11 +94,11 @@ class Finder {
   /** A file the user gave: it must be there and of the program. */
   async #given(path: string): Promise<ElfFile> {
     const elf = await this.#open(path);
-    if (elf === undefined) throw new AbsentError("debug-file/none", "no such file", { source: path });
+    if (elf === undefined) throw new AbsentError(ELF_RULES.debugFileNone, "no such file", { source: path });
     const id = await elf.buildId();
     if (this.#buildId !== undefined && id !== this.#buildId) {
       const text = `has build id ${id ?? "(none)"}, the program of the core has ${this.#buildId}`;
-      throw new FormatError("debug-file/build-id", text, { source: path });
+      throw new FormatError(ELF_RULES.debugFileBuildId, text, { source: path });
     }
     return elf;
   }
@@ -113,7 +114,7 @@ class Finder {
     if (debugFile !== undefined) {
       const elf = await this.#given(debugFile);
       if (await hasDebugInfo(elf)) return elf;
-      throw new FormatError("debug-file/none", "has no debugging information (.debug_info)", {
+      throw new FormatError(ELF_RULES.debugFileNone, "has no debugging information (.debug_info)", {
         source: debugFile,
       });
     }
@@ -230,12 +231,14 @@ class Finder {
     const ways = [
       `the package with debug symbols of ${base} brings it (Debian: the -dbgsym package of the one that owns ${path}; Fedora: debuginfo-install)`,
       ...(this.#access.fetch === undefined ? ["DEBUGINFOD_URLS lets it be downloaded"] : []),
-      "or give it with --debug-file or --debug-dir",
+      "or give its path or a directory of debug files",
     ];
     const tried = this.#tried.length === 0 ? "" : `; tried ${this.#tried.join("; ")}`;
     return new AbsentError(
-      "debug-file/none",
+      ELF_RULES.debugFileNone,
       `no debug info of ${path}${wanted}: ${ways.join(", ")}${tried}`,
+      {},
+      { option: "debugFile", value: "FILE", effect: "names it" },
     );
   }
 }

@@ -1,7 +1,9 @@
+import type { Rule } from "../findings/rule.js";
+import { ELF_RULES } from "./rules.js";
 import { type ByteOrder, latin1, viewOf } from "../binary/layout.js";
 import type { ByteSource } from "../io/byte-source.js";
 import { readFully } from "../io/byte-source.js";
-import { FormatError, type Place, TruncatedError } from "../io/errors.js";
+import { FormatError, type Place, TruncatedError } from "../findings/errors.js";
 import {
   type Ehdr,
   ELF_MAGIC,
@@ -25,6 +27,7 @@ import {
   SHT_SYMTAB,
 } from "./layout.js";
 import { type ElfNote, readNotes } from "./notes.js";
+import type { ElfSection } from "./section.js";
 import { HELD_LIMIT, unpackSection } from "./section-data.js";
 import { readSegments, type SegmentTable } from "./segments.js";
 import { type ElfSymbol, SymbolTable } from "./symbols.js";
@@ -35,21 +38,6 @@ const SEGMENT_LIMIT = 1 << 22;
 const SECTION_LIMIT = 1 << 20;
 /** Notes of a core: a few KiB a thread. */
 const NOTES_LIMIT = 256 << 20;
-
-/** One section. */
-export interface ElfSection {
-  readonly index: number;
-  readonly name: string;
-  readonly type: number;
-  readonly flags: bigint;
-  readonly address: bigint;
-  readonly offset: number;
-  /** Bytes in the file (compressed ones: packed). */
-  readonly size: number;
-  readonly link: number;
-  readonly info: number;
-  readonly entrySize: number;
-}
 
 /** `.gnu_debuglink`: the name of the separate debug file and the CRC-32 of all its bytes. */
 export interface DebugLink {
@@ -106,21 +94,25 @@ export class ElfFile {
     const head = new Uint8Array(64);
     const got = await readFully(source, 0, head);
     if (!ElfFile.matches(head.subarray(0, got))) {
-      throw new FormatError("elf/magic", "not an ELF file", { source: source.name, offset: 0, spec: SPEC });
+      throw new FormatError(ELF_RULES.magic, "not an ELF file", {
+        source: source.name,
+        offset: 0,
+        spec: SPEC,
+      });
     }
     const ident = elfIdent.decode(head, "little");
-    const refuse = (code: string, offset: number, message: string): FormatError =>
-      new FormatError(code, message, { source: source.name, offset, spec: SPEC });
+    const refuse = (rule: Rule, offset: number, message: string): FormatError =>
+      new FormatError(rule, message, { source: source.name, offset, spec: SPEC });
     if (ident.class !== ELFCLASS32 && ident.class !== ELFCLASS64) {
       throw refuse(
-        "elf/ident",
+        ELF_RULES.ident,
         elfIdent.offsetOf("class"),
         `ELF class ${ident.class} is neither 32- nor 64-bit`,
       );
     }
     if (ident.data !== ELFDATA2LSB && ident.data !== ELFDATA2MSB) {
       throw refuse(
-        "elf/ident",
+        ELF_RULES.ident,
         elfIdent.offsetOf("data"),
         `byte order ${ident.data} is neither little nor big`,
       );
@@ -131,14 +123,14 @@ export class ElfFile {
     if (got < ehdr.size) throw truncated(source, 0, ehdr.size, "ELF header");
     const header = placed(source, 0, "ELF header", () => ehdr.decode(head, order));
     if (header.e_version !== EV_CURRENT) {
-      throw refuse("elf/header", ehdr.offsetOf("e_version"), `ELF version ${header.e_version} is not 1`);
+      throw refuse(ELF_RULES.header, ehdr.offsetOf("e_version"), `ELF version ${header.e_version} is not 1`);
     }
     if (header.e_phnum !== 0 && header.e_phentsize !== phdr.size) {
       const text = `program headers of ${header.e_phentsize} bytes, not ${phdr.size}`;
-      throw refuse("elf/header", ehdr.offsetOf("e_phentsize"), text);
+      throw refuse(ELF_RULES.header, ehdr.offsetOf("e_phentsize"), text);
     }
     const count = await segmentCount(source, bits, order, header);
-    if (count > SEGMENT_LIMIT) throw refuse("elf/segments", header.e_phoff, `${count} program headers`);
+    if (count > SEGMENT_LIMIT) throw refuse(ELF_RULES.segments, header.e_phoff, `${count} program headers`);
     const bytes = await readExactly(source, header.e_phoff, count * phdr.size, `${count} program headers`);
     const segments = placed(source, header.e_phoff, "program headers", () =>
       readSegments(bytes, bits, order),
@@ -157,13 +149,13 @@ export class ElfFile {
     const { shdr } = elfLayouts(this.bits);
     if (e_shoff === 0) return [];
     if (e_shentsize !== shdr.size) {
-      throw this.error("elf/header", `section headers of ${e_shentsize} bytes, not ${shdr.size}`, 0);
+      throw this.error(ELF_RULES.header, `section headers of ${e_shentsize} bytes, not ${shdr.size}`, 0);
     }
     const first = await readExactly(this.source, e_shoff, shdr.size, "section header 0");
     const zero = placed(this.source, e_shoff, "section header 0", () => shdr.decode(first, this.order));
     const count = e_shnum === 0 ? zero.sh_size : e_shnum;
     const namesIndex = e_shstrndx === SHN_XINDEX ? zero.sh_link : e_shstrndx;
-    if (count > SECTION_LIMIT) throw this.error("elf/sections", `${count} section headers`, e_shoff);
+    if (count > SECTION_LIMIT) throw this.error(ELF_RULES.sections, `${count} section headers`, e_shoff);
     const bytes = await readExactly(this.source, e_shoff, count * shdr.size, `${count} section headers`);
     const view = viewOf(bytes);
     const headers = Array.from({ length: count }, (_, i) =>
@@ -232,7 +224,8 @@ export class ElfFile {
     for (let i = 0; i < this.segments.length; i += 1) {
       if (this.segments.type[i] !== PT_NOTE) continue;
       const { p_offset, p_filesz, p_align } = this.segments.at(i);
-      if (p_filesz > NOTES_LIMIT) throw this.error("elf/note/size", `notes of ${p_filesz} bytes`, p_offset);
+      if (p_filesz > NOTES_LIMIT)
+        throw this.error(ELF_RULES.noteSize, `notes of ${p_filesz} bytes`, p_offset);
       const there = Math.max(0, Math.min(p_filesz, this.source.size - p_offset));
       const bytes = await readExactly(this.source, p_offset, there, "notes");
       const place = { source: this.name, offset: p_offset, missing: p_filesz - there };
@@ -278,7 +271,7 @@ export class ElfFile {
     const nul = bytes.indexOf(0);
     const crcAt = Math.ceil((nul + 1) / 4) * 4;
     if (nul <= 0 || crcAt + 4 > bytes.length) {
-      throw this.error("elf/debuglink", ".gnu_debuglink holds no name and checksum", section.offset);
+      throw this.error(ELF_RULES.debuglink, ".gnu_debuglink holds no name and checksum", section.offset);
     }
     return {
       name: latin1(bytes.subarray(0, nul)),
@@ -295,7 +288,7 @@ export class ElfFile {
     if (gnu === undefined && bytes[2] !== 0) return undefined;
     const nameAt = gnu === undefined ? 3 : 0;
     const nul = bytes.indexOf(0, nameAt);
-    if (nul <= nameAt) throw this.error("elf/debuglink", `${section.name} holds no name`, section.offset);
+    if (nul <= nameAt) throw this.error(ELF_RULES.debuglink, `${section.name} holds no name`, section.offset);
     const idAt = gnu === undefined ? nul + 2 : nul + 1;
     return { name: latin1(bytes.subarray(nameAt, nul)), buildId: hex(bytes.subarray(idAt)) };
   }
@@ -310,8 +303,8 @@ export class ElfFile {
   }
 
   /** A FormatError about this file. */
-  error(code: string, message: string, offset: number, record?: string): FormatError {
-    return new FormatError(code, message, {
+  error(rule: Rule, message: string, offset: number, record?: string): FormatError {
+    return new FormatError(rule, message, {
       source: this.name,
       offset,
       ...(record === undefined ? {} : { record }),
@@ -354,7 +347,11 @@ async function segmentCount(
     const { sh_info } = placed(source, header.e_shoff, "section header 0", () => shdr.decode(bytes, order));
     if (sh_info >= PN_XNUM) return sh_info;
     const text = `section 0 counts ${sh_info} program headers where e_phnum says 65535 or more`;
-    throw new FormatError("elf/segments", text, { source: source.name, offset: header.e_shoff, spec: SPEC });
+    throw new FormatError(ELF_RULES.segments, text, {
+      source: source.name,
+      offset: header.e_shoff,
+      spec: SPEC,
+    });
   }
   // the kernel puts section 0 behind the contents, where a cut core has lost it; the notes follow the headers
   const bytes = await readExactly(source, header.e_phoff, phdr.size, "program header 0");
@@ -367,7 +364,7 @@ async function segmentCount(
 function truncated(source: ByteSource, offset: number, size: number, what: string): TruncatedError {
   const missing = offset + size - Math.max(source.size, offset);
   const text = `file of ${source.size} bytes ends before ${what} (0x${offset.toString(16)} + ${size})`;
-  return new TruncatedError("elf/truncated", text, missing, { source: source.name, offset });
+  return new TruncatedError(ELF_RULES.truncated, text, missing, { source: source.name, offset });
 }
 
 async function readExactly(
@@ -379,7 +376,7 @@ async function readExactly(
   if (offset + size > source.size) throw truncated(source, offset, size, what);
   if (size > HELD_LIMIT) {
     const text = `${what}: ${size} bytes, more than the ${HELD_LIMIT} that are held in memory`;
-    throw new FormatError("elf/size", text, { source: source.name, offset });
+    throw new FormatError(ELF_RULES.size, text, { source: source.name, offset });
   }
   const bytes = new Uint8Array(size);
   if ((await readFully(source, offset, bytes)) < size) throw truncated(source, offset, size, what);
@@ -393,6 +390,6 @@ function placed<T>(source: ByteSource, offset: number, record: string, decode: (
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     const place: Place = { source: source.name, offset, record };
-    throw new FormatError(error.code, error.message, place);
+    throw new FormatError(error.rule, error.message, place);
   }
 }

@@ -1,5 +1,6 @@
+import { ELF_RULES } from "./rules.js";
 import { type ByteOrder, latin1, latin1Bytes, viewOf } from "../binary/layout.js";
-import { FormatError, type Place, TruncatedError } from "../io/errors.js";
+import { FormatError, type Place, TruncatedError } from "../findings/errors.js";
 import { nhdr } from "./layout.js";
 
 /** One note of a PT_NOTE segment or SHT_NOTE section. */
@@ -55,13 +56,13 @@ export function* readNotes(
       const text = `name of ${n_namesz} and descriptor of ${n_descsz} bytes go beyond the end of the notes`;
       if ((place.missing ?? 0) > 0) {
         throw new TruncatedError(
-          "elf/truncated",
+          ELF_RULES.truncated,
           `file ends within a note: ${text}`,
           end - bytes.length,
           where,
         );
       }
-      throw new FormatError("elf/note/size", text, where);
+      throw new FormatError(ELF_RULES.noteSize, text, where);
     }
     yield {
       name: latin1(bytes.subarray(nameAt, nameAt + n_namesz)).replace(/\0[^]*$/, ""),

@@ -109,6 +109,19 @@ export const PRSTATUS_S390X = layout("prstatus of s390x", SPEC, {
   fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
+/** Registers of a 64-bit RISC-V processor in the order of struct user_regs_struct. */
+export const RISCV64_REGISTERS = [
+  ..."pc ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7".split(" "),
+  ..."s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6".split(" "),
+] as const;
+
+/** NT_PRSTATUS of a 64-bit RISC-V processor: 376 bytes. */
+export const PRSTATUS_RISCV64 = layout("prstatus of riscv64", SPEC, {
+  ...PRSTATUS_HEAD_64,
+  registers: array(u64big(""), 32, "pc, ra, sp, gp, tp, t0 to t2, s0, s1, a0 to a7, s2 to s11, t3 to t6"),
+  fpvalid: bytes(8, "whether floating point follows, padding"),
+});
+
 const NONE = new Uint8Array(0);
 
 /** The part before the registers for something that got no signal, apart from the masks of signals. */

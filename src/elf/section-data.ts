@@ -1,8 +1,18 @@
+import { ELF_RULES } from "./rules.js";
+import { BINARY_RULES } from "../binary/rules.js";
 import { latin1, readU64, viewOf } from "../binary/layout.js";
 import { loadDecompressor } from "../io/codecs/codec.js";
-import { FormatError } from "../io/errors.js";
-import type { ElfFile, ElfSection } from "./file.js";
-import { chdr32, chdr64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHF_COMPRESSED } from "./layout.js";
+import { FormatError } from "../findings/errors.js";
+import type { ByteOrder } from "../binary/layout.js";
+import type { ElfSection } from "./section.js";
+import {
+  type ElfBits,
+  chdr32,
+  chdr64,
+  ELFCOMPRESS_ZLIB,
+  ELFCOMPRESS_ZSTD,
+  SHF_COMPRESSED,
+} from "./layout.js";
 
 /** Most that is held in memory of one section: ten times what the largest programs that this is for have. */
 export const HELD_LIMIT = 2 ** 30;
@@ -11,6 +21,13 @@ const RATIO_LIMIT = { zlib: 1032, zstd: 4096 } as const;
 /** Magic, size: in front of the zlib stream of a `.zdebug_` section. */
 const ZDEBUG_HEADER = 12;
 
+/** What unpacking needs to know of the file that a section is of. */
+export interface SectionHolder {
+  readonly name: string;
+  readonly bits: ElfBits;
+  readonly order: ByteOrder;
+}
+
 /**
  * Unpacks a compressed section.
  *
@@ -18,12 +35,16 @@ const ZDEBUG_HEADER = 12;
  * @throws FormatError `elf/section/compression` for an unknown method, an absurd size or damaged contents.
  */
 export async function unpackSection(
-  elf: ElfFile,
+  elf: SectionHolder,
   section: ElfSection,
   bytes: Uint8Array,
 ): Promise<Uint8Array> {
   const refuse = (message: string): FormatError =>
-    elf.error("elf/section/compression", message, section.offset, `section ${section.name}`);
+    new FormatError(ELF_RULES.sectionCompression, message, {
+      source: elf.name,
+      offset: section.offset,
+      record: `section ${section.name}`,
+    });
   const { method, size, at } = readPacking(elf, section, bytes, refuse);
   const packed = bytes.subarray(at);
   if (size > Math.min(HELD_LIMIT, (packed.length + 64) * RATIO_LIMIT[method])) {
@@ -47,7 +68,7 @@ interface Packing {
 }
 
 function readPacking(
-  elf: ElfFile,
+  elf: SectionHolder,
   section: ElfSection,
   bytes: Uint8Array,
   refuse: (message: string) => FormatError,
@@ -57,13 +78,13 @@ function readPacking(
     return isOld ? zdebug(bytes, refuse) : compressionHeader(elf, bytes, refuse);
   } catch (error) {
     // sizes beyond 2^53 are refused without their place
-    if (error instanceof FormatError && error.code === "binary/overflow") throw refuse(error.message);
+    if (error instanceof FormatError && error.rule === BINARY_RULES.overflow) throw refuse(error.message);
     throw error;
   }
 }
 
 function compressionHeader(
-  elf: ElfFile,
+  elf: SectionHolder,
   bytes: Uint8Array,
   refuse: (message: string) => FormatError,
 ): Packing {

@@ -1,5 +1,5 @@
 import { type ByteOrder, latin1Bytes, viewOf } from "../binary/layout.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 import { elfLayouts, type ElfBits, SHN_UNDEF, STB_LOCAL } from "./layout.js";
 import { findStrings, findValues } from "./search-bytes.js";
 
@@ -79,7 +79,7 @@ export class SymbolTable {
       return decode();
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
-      throw new FormatError(error.code, error.message, { source: this.#file, record: `symbol ${name}` });
+      throw new FormatError(error.rule, error.message, { source: this.#file, record: `symbol ${name}` });
     }
   }
 }

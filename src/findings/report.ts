@@ -1,16 +1,14 @@
-import { FormatError, type Place } from "../io/errors.js";
-import { describeRecord, type Finding, type RecordRef, type Rule, type Severity } from "./finding.js";
+import type { Diagnostics, FindingPlace } from "./diagnostics.js";
+import { formatError } from "./diagnostics.js";
+import type { FormatError } from "./errors.js";
+import type { Finding } from "./finding.js";
+import type { Rule, Severity } from "./rule.js";
 
 /** Findings of one code kept in full; the rest are counted, so that a hostile file can't fill memory. */
 const KEPT_PER_CODE = 100;
 
-export interface FindingPlace {
-  readonly offset: number;
-  readonly record?: RecordRef | undefined;
-}
-
 /** Collects what a verification finds. */
-export class Report {
+export class Report implements Diagnostics {
   /** Name of the input. */
   readonly source: string;
   readonly findings: Finding[] = [];
@@ -24,7 +22,7 @@ export class Report {
     this.#strict = options.strict ?? false;
   }
 
-  add(rule: Rule, place: FindingPlace, message: string): void {
+  report(rule: Rule, place: FindingPlace, message: string): void {
     const severity = this.#strict && rule.severity === "warning" ? "error" : rule.severity;
     const count = (this.#counts.get(rule.code) ?? 0) + 1;
     this.#counts.set(rule.code, count);
@@ -40,6 +38,17 @@ export class Report {
     });
   }
 
+  fatal(rule: Rule, place: FindingPlace, message: string): never {
+    throw formatError(rule, this.source, place, message);
+  }
+
+  /** Notes the error that ended decoding, at its place. */
+  addError(error: FormatError): void {
+    const { offset = 0, recordRef: record } = error.place;
+    this.report(error.rule, { offset, record }, error.message);
+  }
+
+  /** Findings of a severity, those beyond what is kept included. */
   count(severity: Severity): number {
     return this.#totals[severity];
   }
@@ -51,6 +60,7 @@ export class Report {
     );
   }
 
+  /** True: no error was found. */
   get valid(): boolean {
     return this.#totals.error === 0;
   }
@@ -58,23 +68,13 @@ export class Report {
   /** `valid`, `valid with 2 warnings`, `invalid: 3 errors, 1 warning`. */
   get verdict(): string {
     const { error, warning } = this.#totals;
-    const warnings = warning === 0 ? "" : plural(warning, "warning");
-    if (error > 0) return `invalid: ${plural(error, "error")}${warnings === "" ? "" : `, ${warnings}`}`;
+    const warnings = warning === 0 ? "" : counted(warning, "warning");
+    if (error > 0) return `invalid: ${counted(error, "error")}${warnings === "" ? "" : `, ${warnings}`}`;
     return warnings === "" ? "valid" : `valid with ${warnings}`;
   }
 }
 
-function plural(count: number, noun: string): string {
+/** A count with its noun, in the plural where it must be: `1 page`, `2 pages`. */
+function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-/** The exception form of a rule: for readers that can't go on. */
-export function violation(rule: Rule, source: string, place: FindingPlace, message: string): FormatError {
-  const where: Place = {
-    source,
-    offset: place.offset,
-    spec: rule.spec,
-    ...(place.record === undefined ? {} : { record: describeRecord(place.record) }),
-  };
-  return new FormatError(rule.code, message, where);
 }

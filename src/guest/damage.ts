@@ -1,6 +1,8 @@
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
+import type { AbsentReason } from "./absent.js";
 import type { GuestImage } from "./image.js";
 import { type MemoryPiece, type MemoryRange, PAGE_SIZE, type PhysicalMemory } from "./memory.js";
+import { firstEndingAfter } from "./segmented.js";
 
 /** Pages read one by one after damage was met, before larger pieces are tried again. */
 const STEPS = 1024;
@@ -55,7 +57,7 @@ async function findDamage(
         const next = Math.min(end, at - (at % pageSize) + pageSize);
         const reason = await damageOf(memory, at, page.subarray(0, next - at));
         const last = damaged.at(-1);
-        if (reason !== undefined && last?.end === at && last.reason === reason) last.end = next;
+        if (reason !== undefined && last?.end === at && last.reason?.text === reason.text) last.end = next;
         else if (reason !== undefined) damaged.push({ start: at, end: next, presence: "absent", reason });
         at = next;
       }
@@ -65,12 +67,18 @@ async function findDamage(
   return damaged;
 }
 
+const UNREADABLE: AbsentReason = { kind: "damaged", text: "damaged: it can't be read" };
+
 /** Why a piece of memory can't be read. */
-async function damageOf(memory: PhysicalMemory, gpa: number, into: Uint8Array): Promise<string | undefined> {
+async function damageOf(
+  memory: PhysicalMemory,
+  gpa: number,
+  into: Uint8Array,
+): Promise<AbsentReason | undefined> {
   try {
-    return (await memory.read(gpa, into)) === into.length ? undefined : "damaged: it can't be read";
+    return (await memory.read(gpa, into)) === into.length ? undefined : UNREADABLE;
   } catch (error) {
-    if (isDamage(error)) return `damaged (${error.code})`;
+    if (isDamage(error)) return { kind: "damaged", text: `damaged (${error.code})` };
     throw error;
   }
 }
@@ -118,15 +126,8 @@ class MaskedMemory implements PhysicalMemory {
     }
   }
 
-  /** Number of the first mask that ends behind an address. */
+  /** Index of the first mask that ends after an address. */
   #from(gpa: number): number {
-    let low = 0;
-    let high = this.#masks.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#masks[middle]?.end ?? 0) <= gpa) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstEndingAfter(this.#masks, gpa);
   }
 }

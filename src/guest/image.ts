@@ -1,38 +1,6 @@
-import type { ByteOrder } from "../binary/layout.js";
+import type { Architecture } from "./arch/architecture.js";
 import type { PhysicalMemory } from "./memory.js";
 import type { Vcpu } from "./vcpu.js";
-
-export type ArchitectureName = "x86_64" | "i386" | "aarch64" | "arm" | "ppc64" | "s390x" | "riscv64";
-
-/** What an ELF header says of a machine. */
-export interface Architecture {
-  readonly name: ArchitectureName;
-  /** e_machine. */
-  readonly machine: number;
-  readonly bits: 32 | 64;
-  readonly order: ByteOrder;
-}
-
-export const X86_64: Architecture = { name: "x86_64", machine: 62, bits: 64, order: "little" };
-export const I386: Architecture = { name: "i386", machine: 3, bits: 32, order: "little" };
-export const ARM: Architecture = { name: "arm", machine: 40, bits: 32, order: "little" };
-export const AARCH64: Architecture = { name: "aarch64", machine: 183, bits: 64, order: "little" };
-export const AARCH64_BE: Architecture = { name: "aarch64", machine: 183, bits: 64, order: "big" };
-export const PPC64: Architecture = { name: "ppc64", machine: 21, bits: 64, order: "big" };
-export const PPC64_LE: Architecture = { name: "ppc64", machine: 21, bits: 64, order: "little" };
-export const S390X: Architecture = { name: "s390x", machine: 22, bits: 64, order: "big" };
-export const RISCV64: Architecture = { name: "riscv64", machine: 243, bits: 64, order: "little" };
-
-export const ARCHITECTURES: readonly Architecture[] = [
-  X86_64,
-  I386,
-  ARM,
-  AARCH64,
-  AARCH64_BE,
-  PPC64,
-  PPC64_LE,
-  S390X,
-];
 
 /** The kernel's own description of itself, found in guest memory or brought by the source. */
 export interface VmcoreInfo {
@@ -42,7 +10,39 @@ export interface VmcoreInfo {
   readonly gpa?: number;
 }
 
-/** What is known of a guest beside memory and processors. */
+/** What the source of a guest knows of it that other sources don't, by the kind of source. */
+export type HypervisorFacts =
+  | {
+      /** A core of a QEMU process, or a running one. */
+      readonly kind: "qemu-process";
+      /** `tcg`, `kvm` … */
+      readonly accelerator: string | undefined;
+      /** `-m`, bytes. */
+      readonly ramSize: number | undefined;
+      /** `dump-guest-core` of the machine. */
+      readonly dumpGuestCore: boolean | undefined;
+    }
+  | {
+      /** QEMU's migration stream, whatever is around it. */
+      readonly kind: "qemu-stream";
+      /** What was running when the guest was saved: `running`, `paused`. */
+      readonly runState: string | undefined;
+      readonly capabilities: readonly string[];
+      /** RAM blocks in the order of their addresses. */
+      readonly ramBlocks: readonly string[];
+      /** How the blocks' addresses were found, one phrase each. */
+      readonly map: readonly string[];
+      /** What is around the stream: `libvirt`, with the facts of a save's header. */
+      readonly envelope: Readonly<Record<string, unknown>> | undefined;
+    }
+  | {
+      readonly kind: "kdump";
+      /** Kinds of pages that its writer left out: `dump_level`'s bits. */
+      readonly dumpLevel: number;
+      readonly kernelRelease: string | undefined;
+    };
+
+/** What is known of a guest beside memory and vCPUs. */
 export interface Facts {
   /** What kind of file this was: `Xen migration stream, libxc version 3`. */
   readonly origin: string;
@@ -59,6 +59,7 @@ export interface Facts {
   readonly erased?: readonly string[];
   /** Bytes per page of the source, where it isn't 4096. */
   readonly pageSize?: number;
+  readonly specific?: HypervisorFacts;
   /** Anything else, JSON-able, by a stable lower-case key: `tsc`, `hvmParams`, `p2m` … */
   readonly more?: Readonly<Record<string, unknown>>;
 }

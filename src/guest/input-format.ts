@@ -1,48 +1,40 @@
-import type { Report } from "../findings/report.js";
+import type { LayoutSection } from "../binary/layout.js";
+import type { Diagnostics } from "../findings/diagnostics.js";
+import type { RuleSection } from "../findings/rule.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
-import type { OpenSpool } from "../io/spool.js";
 import type { GuestImage } from "./image.js";
+import type { GuestInspection } from "./inspection.js";
+import type { OpenOptions, VerifyOptions } from "./options.js";
 
-/** Bytes of an input's head that detection looks at. */
-export const HEAD_SIZE = 4096;
-
-export interface OpenOptions {
-  /** Take what is intact of a damaged or incomplete input. */
-  readonly partial?: boolean;
-  /** Reports progress in bytes of `total` done. */
-  readonly progress?: (done: number, total: number | undefined, phase: string) => void;
-  /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
-  readonly openFile?: (path: string) => Promise<ByteSource>;
-  /** Scratch storage for contents that can't be read from the input again; default: memory. */
-  readonly openSpool?: OpenSpool;
-  /** Settings of one format, as its documentation names them. */
-  readonly settings?: Readonly<Record<string, unknown>>;
+/** What a format does with an input; each function loads its code when it is called first. */
+export interface FormatReader<Input> {
+  /** Reports all that is wrong with an input. @throws FormatError where nothing more can be read */
+  verify?(input: Input, diagnostics: Diagnostics, options: VerifyOptions): Promise<void>;
+  /** Describes an input: its format and contents. @throws GuestscopeError */
+  inspect(input: Input, options: OpenOptions): Promise<GuestInspection>;
+  /** Builds the model of the guest. @throws GuestscopeError when that can't be done */
+  openGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage>;
 }
 
-export interface VerifyOptions {
-  readonly progress?: (done: number, total: number | undefined) => void;
-}
+/** An input that can be read at any offset, or one that may also come from a pipe. */
+export type InputReader =
+  | ({ readonly access: "random" } & FormatReader<ByteSource>)
+  | ({ readonly access: "sequential" } & FormatReader<ByteSource | ByteStream>);
 
-/** A document about one input for programs; `kind` tells its schema, presentation turns it into text. */
-export interface Inspection {
-  readonly schemaVersion: 1;
-  readonly kind: string;
-  readonly source: string;
-}
-
-/** What one kind of file can do. A format is an object, so that a bundler drops what nobody lists. */
+/**
+ * An input format: how to detect, verify, inspect and open it, and all that documentation says of it. It is an object,
+ * so that a bundler drops what nobody lists.
+ */
 export interface InputFormat {
   /** Stable: `xen-stream`, `xen-legacy`, `qemu-core`, `elf-vmcore`, `kdump`, `qemu-migration` … */
   readonly id: string;
   /** For people: `Xen migration stream`. */
   readonly title: string;
-  /** Verifying and inspecting take an input that can be read at any offset: a pipe has to be stored first. */
-  readonly needsRandomAccess?: true;
   /** Whether `head` (up to HEAD_SIZE bytes from the start; fewer at the end of a short input) is of this format. */
   matches(head: Uint8Array): boolean;
-  /** Adds all findings it can reach to `report`. */
-  verify?(input: ByteSource | ByteStream, report: Report, options: VerifyOptions): Promise<void>;
-  inspect?(input: ByteSource | ByteStream, options: OpenOptions): Promise<Inspection>;
-  /** Builds the model. @throws GuestscopeError when that can't be done. */
-  openGuest?(input: ByteSource, options: OpenOptions): Promise<GuestImage>;
+  /** Every rule that its reader reports or throws, but for those of the libraries below it (`elf`, `io` …). */
+  readonly rules: () => Promise<readonly RuleSection[]>;
+  /** Every structure it declares. */
+  readonly layouts: () => Promise<readonly LayoutSection[]>;
+  readonly reader: InputReader;
 }

@@ -1,3 +1,4 @@
+import type { AbsentReason } from "./absent.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 
 /** Bytes of a page: guest memory is described in units of it by every source this project reads but kdumps of larger pages. */
@@ -11,10 +12,8 @@ export interface MemoryRange {
   readonly start: number;
   readonly end: number;
   readonly presence: Presence;
-  /** Why the contents are not there (absent) or known to be zero (zero): one short phrase, shared by many ranges. */
-  readonly reason?: string;
-  /** Absent because the guest itself has no memory there (given back, never populated): nothing is lost. */
-  readonly unpopulated?: true;
+  /** Why the contents are not there (absent), or known to be zero (zero). */
+  readonly reason?: AbsentReason | undefined;
 }
 
 /** A piece of memory in address order. */
@@ -47,6 +46,11 @@ export interface PhysicalMemory {
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }
 
+/** Whether a range is absent because the guest itself has no memory there: nothing is lost. */
+export function isUnpopulated(range: MemoryRange): boolean {
+  return range.reason?.kind === "unpopulated";
+}
+
 /** Bytes of each kind of memory; what is unpopulated counts as none. */
 export interface MemoryTotals {
   readonly present: number;
@@ -57,7 +61,7 @@ export interface MemoryTotals {
 export function memoryTotals(memory: PhysicalMemory): MemoryTotals {
   const totals = { present: 0, zero: 0, absent: 0 };
   for (const range of memory.ranges()) {
-    if (range.unpopulated !== true) totals[range.presence] += range.end - range.start;
+    if (!isUnpopulated(range)) totals[range.presence] += range.end - range.start;
   }
   return totals;
 }

@@ -1,4 +1,6 @@
-import { FormatError } from "../io/errors.js";
+import { firstAtLeast } from "../binary/search.js";
+import { GUEST_RULES } from "./rules.js";
+import { FormatError } from "../findings/errors.js";
 
 /**
  * Where each page of a guest is: guest frame number → code, a number.
@@ -51,15 +53,10 @@ const isTable = (chunk: Runs | Table): chunk is Table => "low" in chunk;
 
 /** Index of the last start that is not beyond `page`. */
 function runAt(starts: readonly number[], page: number): number {
-  let low = 0;
-  let high = starts.length - 1;
-  if ((starts[high] ?? 0) <= page) return high;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if ((starts[middle] ?? 0) <= page) low = middle;
-    else high = middle - 1;
-  }
-  return low;
+  const last = starts.length - 1;
+  // most are asked for in ascending order, while they are being set
+  if ((starts[last] ?? 0) <= page) return last;
+  return Math.max(0, firstAtLeast(starts, page + 1) - 1);
 }
 
 function tableCode(table: Table, page: number): number {
@@ -107,7 +104,10 @@ function kindEnd({ low, high }: Table, page: number, end: number): number {
 function checkFrames(first: number, count: number): void {
   // written so that NaN is refused as well
   if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
-    throw new FormatError("guest/frame-range", `guest frame 0x${first.toString(16)} is beyond any machine`);
+    throw new FormatError(
+      GUEST_RULES.frameRange,
+      `guest frame 0x${first.toString(16)} is beyond any machine`,
+    );
 }
 
 export class PageIndex {
@@ -140,7 +140,7 @@ export class PageIndex {
   #put(key: number, chunk: Runs | Table): void {
     if (!this.#chunks.has(key)) {
       if (this.#chunks.size >= MOST_CHUNKS)
-        throw new FormatError("guest/too-scattered", "guest memory is scattered beyond any real machine");
+        throw new FormatError(GUEST_RULES.tooScattered, "guest memory is scattered beyond any real machine");
       this.#sorted = undefined;
     }
     this.#chunks.set(key, chunk);

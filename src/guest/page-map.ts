@@ -1,5 +1,7 @@
+import type { AbsentReason } from "./absent.js";
+import { GUEST_RULES } from "./rules.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 import {
   type MemoryPiece,
   type MemoryRange,
@@ -28,7 +30,7 @@ export type PageDecoder = (token: number, into: Uint8Array) => MaybePromise<void
 export type PagePlace =
   | { readonly kind: "source"; readonly offset: number }
   | { readonly kind: "decoded"; readonly token: number }
-  | { readonly kind: "zero" | "absent"; readonly reason: string | undefined }
+  | { readonly kind: "zero" | "absent"; readonly reason: AbsentReason | undefined }
   | { readonly kind: "nowhere" };
 
 export interface PageMapOptions {
@@ -38,10 +40,10 @@ export interface PageMapOptions {
   readonly decode?: PageDecoder;
 }
 
+/** What a code of the index stands for. */
 interface Reason {
   readonly presence: Presence;
-  readonly text: string | undefined;
-  readonly unpopulated: boolean;
+  readonly reason: AbsentReason | undefined;
 }
 
 const MOST_REASONS = 2 ** 16;
@@ -79,18 +81,13 @@ export class PageMap implements PhysicalMemory {
   }
 
   /** Known to be zeros. */
-  zero(first: number, count: number, reason?: string): void {
+  zero(first: number, count: number, reason?: AbsentReason): void {
     this.#index.set(first, count, this.#reason("zero", reason));
   }
 
-  /** Exists, but its contents are not in the source. `reason` is a short phrase, one of a few. */
-  absent(first: number, count: number, reason: string): void {
+  /** Its contents are not in the source, for one of a few reasons. */
+  absent(first: number, count: number, reason: AbsentReason): void {
     this.#index.set(first, count, this.#reason("absent", reason));
-  }
-
-  /** The guest has no memory there, and the source says so. */
-  unpopulated(first: number, count: number, reason: string): void {
-    this.#index.set(first, count, this.#reason("absent", reason, true));
   }
 
   /** The decoder makes their contents, of tokens `token`, `token + 1` … (below 2^32). */
@@ -110,17 +107,17 @@ export class PageMap implements PhysicalMemory {
     if (isToken(code)) return { kind: "decoded", token: tokenOf(code) };
     const reason = this.#reasonOf(code);
     if (reason === undefined || reason.presence === "present") return { kind: "nowhere" };
-    return { kind: reason.presence, reason: reason.text };
+    return { kind: reason.presence, reason: reason.reason };
   }
 
-  #reason(presence: Presence, text: string | undefined, unpopulated = false): number {
-    const key = `${presence} ${unpopulated} ${text ?? ""}`;
+  #reason(presence: Presence, reason: AbsentReason | undefined): number {
+    const key = `${presence} ${reason?.kind ?? ""} ${reason?.text ?? ""}`;
     const known = this.#reasonCodes.get(key);
     if (known !== undefined) return known;
     if (this.#reasons.length >= MOST_REASONS)
-      throw new FormatError("guest/too-many-reasons", "more kinds of absent memory than can be told apart");
+      throw new FormatError(GUEST_RULES.tooManyReasons, "more kinds of absent memory than can be told apart");
     const code = reasonCode(this.#reasons.length);
-    this.#reasons.push({ presence, text, unpopulated });
+    this.#reasons.push({ presence, reason });
     this.#reasonCodes.set(key, code);
     return code;
   }
@@ -147,8 +144,7 @@ export class PageMap implements PhysicalMemory {
         start,
         end,
         presence: reason?.presence ?? "present",
-        ...(reason?.text === undefined ? {} : { reason: reason.text }),
-        ...(reason?.unpopulated === true ? { unpopulated: true } : {}),
+        reason: reason?.reason,
       };
     }
     if (open !== undefined) yield open;
@@ -213,7 +209,7 @@ export class PageMap implements PhysicalMemory {
 
   #readDecoded(token: number, within: number, into: Uint8Array): MaybePromise<number> {
     if (this.#decode === undefined)
-      throw new FormatError("guest/no-decoder", "memory holds encoded pages, but no way to decode them");
+      throw new FormatError(GUEST_RULES.noDecoder, "memory holds encoded pages, but no way to decode them");
     if (within === 0 && into.length === this.pageSize) {
       const whole = this.#decode(token, into);
       return whole instanceof Promise ? whole.then(() => into.length) : into.length;

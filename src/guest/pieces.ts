@@ -1,6 +1,7 @@
+import { GUEST_RULES } from "./rules.js";
 import { breathe } from "../io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
-import { TruncatedError } from "../io/errors.js";
+import { TruncatedError } from "../findings/errors.js";
 import type { MemoryPiece } from "./memory.js";
 import { isToken } from "./page-index.js";
 
@@ -239,7 +240,7 @@ function readExactly(source: ByteSource, offset: number, into: Uint8Array): Mayb
   const check = (n: number): void => {
     if (n === into.length) return;
     throw new TruncatedError(
-      "guest/source-shrank",
+      GUEST_RULES.sourceShrank,
       "the input ends before memory that it held",
       into.length - n,
       { source: source.name, offset },

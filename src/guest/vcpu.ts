@@ -94,3 +94,16 @@ export interface Vcpu {
   /** Notes of this processor that a dump brought beside NT_PRSTATUS, in its order: floating point, vectors, control registers. */
   readonly notes?: readonly VcpuNote[];
 }
+
+/** A vCPU as an inspection shows it: without raw areas and notes. */
+export type VcpuSummary = Pick<Vcpu, "id" | "caveat"> & {
+  readonly registers?: X86Registers | Aarch64Registers | Omit<OtherRegisters, "prstatus"> | undefined;
+};
+
+/** Leaves out what an inspection doesn't show of a vCPU. */
+export function summarizeVcpu({ id, registers, caveat }: Vcpu): VcpuSummary {
+  const summary = caveat === undefined ? { id } : { id, caveat };
+  if (registers?.kind !== "other") return { ...summary, registers };
+  const { prstatus: _note, ...rest } = registers;
+  return { ...summary, registers: rest };
+}

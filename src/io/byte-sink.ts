@@ -13,6 +13,15 @@ export interface RandomSink extends ByteSink {
   truncate(size: number): MaybePromise<void>;
 }
 
+/** A sink whose bytes count only once it is committed: a file written beside its final name, a pipe. */
+export interface AtomicSink extends ByteSink {
+  /** Makes the output final. */
+  commit(): void;
+  /** Gives up: nothing is left behind where that is possible. */
+  abandon(): void;
+}
+
+/** Whether a sink takes bytes at any offset. */
 export function isRandomSink(sink: ByteSink): sink is RandomSink {
   return "writeAt" in sink;
 }

@@ -1,5 +1,3 @@
-import { UsageError } from "./errors.js";
-
 /** A value at hand, or a promise of it: hot paths stay synchronous, callers check `instanceof Promise`. */
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -34,12 +32,6 @@ export interface ByteStream {
 /** Whether an input can be read at any offset. */
 export function isByteSource(input: ByteSource | ByteStream): input is ByteSource {
   return "size" in input;
-}
-
-/** An input that is read at any offset, for what can't be read otherwise: `what`, `a kdump`. @throws UsageError */
-export function needSource(input: ByteSource | ByteStream, what: string): ByteSource {
-  if (isByteSource(input)) return input;
-  throw new UsageError(`${what} must be a file that can be read at any offset`, { source: input.name });
 }
 
 /** A source over bytes in memory. */

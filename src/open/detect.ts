@@ -1,7 +1,8 @@
-import { HEAD_SIZE, type InputFormat } from "../guest/input-format.js";
+import { type InputFormat } from "../guest/input-format.js";
+import { HEAD_SIZE } from "../guest/options.js";
 import { peekHead } from "../io/peek-head.js";
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
-import { FormatError } from "../io/errors.js";
+import { FormatError } from "../findings/errors.js";
 import { xenStream } from "../xen/stream/format.js";
 
 /** An input with its format: `input` starts at the first byte, whatever detection had to read. */
@@ -23,8 +24,8 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   const format = await findFormat(head, formats);
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
-    const { code, message } = describeUnreadable(head, input.name);
-    throw new FormatError(code, message, { source: input.name });
+    const { rule, message } = describeUnreadable(head, input.name);
+    throw new FormatError(rule, message, { source: input.name });
   }
   return { format, input: whole };
 }

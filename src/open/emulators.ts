@@ -1,4 +1,4 @@
-import type { Inspection } from "../guest/input-format.js";
+import type { GuestInspection } from "../guest/inspection.js";
 import { type ByteSource, type ByteStream, isByteSource, readFully, sliceSource } from "../io/byte-source.js";
 import type { QevmInspection } from "../qemu/migration/inspect.js";
 import { isQevm } from "../qemu/migration/detect.js";
@@ -20,14 +20,17 @@ const QEVM_HEAD = 8;
  * don't know each other, so they meet here. A pipe has gone by; its inspection stays as it is.
  */
 export async function withEmulatorStates(
-  inspection: Inspection,
+  inspection: GuestInspection,
   input: ByteSource | ByteStream,
-): Promise<Inspection> {
+): Promise<GuestInspection> {
   if (inspection.kind !== "xen-stream" || !isByteSource(input)) return inspection;
   const found = inspection as XenStreamInspection;
+  const { envelope } = found.details as { readonly envelope?: { readonly streamOffset: number } };
+  // places in `details` count from the stream, which an envelope moves
+  const start = envelope?.streamOffset ?? 0;
   const emulators: EmulatorInspection[] = [];
-  for (const emulator of found.emulators) {
-    const state = sliceSource(input, emulator.offset, emulator.bytes);
+  for (const emulator of found.details.emulators) {
+    const state = sliceSource(input, start + emulator.offset, emulator.bytes);
     const head = new Uint8Array(QEVM_HEAD);
     const whole = (await readFully(state, 0, head)) === head.length;
     if (!whole || !isQevm(head)) {
@@ -38,5 +41,6 @@ export async function withEmulatorStates(
     const { inspectStream } = await import("../qemu/migration/inspect.js");
     emulators.push({ ...emulator, state: await inspectStream(state) });
   }
-  return { ...found, emulators } as Inspection;
+  const details = { ...found.details, emulators };
+  return { ...found, details };
 }

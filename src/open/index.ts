@@ -1,5 +1,5 @@
-export * from "./detect.js";
-export * from "./formats.js";
-export * from "./open.js";
-export * from "./layouts.js";
-export * from "./rules.js";
+export { allRules, findRule, layoutSections, ruleSections } from "./catalogue.js";
+export { type Detected, detectFormat, findFormat } from "./detect.js";
+export { FORMATS } from "./formats.js";
+export { inspect, openGuest, type Verification, verify } from "./open.js";
+export { OUTPUTS } from "./outputs.js";

@@ -1,8 +1,10 @@
+import { FormatError, UsageError } from "../findings/errors.js";
 import { Report } from "../findings/report.js";
 import type { GuestImage } from "../guest/image.js";
-import type { Inspection, OpenOptions, VerifyOptions } from "../guest/input-format.js";
-import type { ByteSource, ByteStream } from "../io/byte-source.js";
-import { FormatError, UsageError } from "../io/errors.js";
+import type { InputFormat } from "../guest/input-format.js";
+import type { GuestInspection } from "../guest/inspection.js";
+import type { OpenOptions, VerifyOptions } from "../guest/options.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
 
@@ -17,49 +19,58 @@ export interface Verification {
 
 /**
  * Checks an input against the specification of its format. What the file holds never throws: even an input of no
- * known format is a finding. @throws SystemError when it can't be read, UsageError when its format has no verifier
+ * known format is a finding.
+ * @throws SystemError when it can't be read, UsageError when its format has no verifier or can't be read from a pipe
  */
 export async function verify(
   input: ByteSource | ByteStream,
   options: VerifyOptions & { readonly strict?: boolean } = {},
 ): Promise<Verification> {
   const report = new Report(input.name, { strict: options.strict ?? false });
-  let format: string | undefined;
-  let title: string | undefined;
+  let format: InputFormat | undefined;
   try {
     const detected = await detectFormat(input);
-    ({ id: format, title } = detected.format);
-    if (detected.format.verify === undefined) {
-      throw new UsageError(`${detected.format.title}: there is no verifier of this format`, {
-        source: input.name,
-      });
-    }
-    await detected.format.verify(detected.input, report, options);
+    format = detected.format;
+    await verifyAs(format, detected.input, report, options);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    const { offset = 0, spec = "" } = error.place;
-    report.add({ code: error.code, severity: "error", spec, explanation: "" }, { offset }, error.message);
+    report.addError(error);
   }
-  return { report, format, title };
+  return { report, format: format?.id, title: format?.title };
 }
 
-/** Tells what an input is and holds, as a document. @throws GuestscopeError */
+/** Checks an input as of one format. @throws FormatError where nothing more can be read */
+async function verifyAs(
+  { title, reader }: InputFormat,
+  input: ByteSource | ByteStream,
+  report: Report,
+  options: VerifyOptions,
+): Promise<void> {
+  if (reader.verify === undefined)
+    throw new UsageError(`${title}: there is no verifier of this format`, { source: input.name });
+  if (reader.access === "random") return reader.verify(requireRandomAccess(input, title), report, options);
+  return reader.verify(input, report, options);
+}
+
+/** Describes an input: its format and contents. @throws GuestscopeError */
 export async function inspect(
   input: ByteSource | ByteStream,
   options: OpenOptions = {},
-): Promise<Inspection> {
-  const detected = await detectFormat(input);
-  if (detected.format.inspect === undefined) {
-    throw new UsageError(`${detected.format.title}: there is nothing to inspect`, { source: input.name });
-  }
-  return withEmulatorStates(await detected.format.inspect(detected.input, options), detected.input);
+): Promise<GuestInspection> {
+  const { format, input: whole } = await detectFormat(input);
+  const { reader, title } = format;
+  if (reader.access === "random") return reader.inspect(requireRandomAccess(whole, title), options);
+  return withEmulatorStates(await reader.inspect(whole, options), whole);
 }
 
-/** Builds the model of the guest an input holds. @throws GuestscopeError */
+/** Builds the model of the guest that an input holds. @throws GuestscopeError */
 export async function openGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
   const { format } = await detectFormat(input);
-  if (format.openGuest === undefined) {
-    throw new UsageError(`${format.title}: no guest can be opened from it`, { source: input.name });
-  }
-  return format.openGuest(input, options);
+  return format.reader.openGuest(input, options);
+}
+
+/** An input that is read at any offset. @throws UsageError for a pipe */
+function requireRandomAccess(input: ByteSource | ByteStream, title: string): ByteSource {
+  if (isByteSource(input)) return input;
+  throw new UsageError(`${title}: must be a file that can be read at any offset`, { source: input.name });
 }

@@ -1,5 +1,7 @@
 import { latin1 } from "../binary/layout.js";
+import type { Rule } from "../findings/rule.js";
 import { detectCompression } from "../io/codecs/compressions.js";
+import { OPEN_RULES } from "./rules.js";
 
 /** Command that unpacks each kind of compressed file to standard output. */
 const UNPACK: Readonly<Record<string, string>> = {
@@ -35,26 +37,26 @@ const TAR_MAGIC_AT = 257;
  * What an input is that no format takes, and what to do about it.
  * @param name of the input, for the command that unpacks it
  */
-export function describeUnreadable(head: Uint8Array, name: string): { code: string; message: string } {
-  if (head.length === 0) return { code: "open/empty", message: "the input is empty" };
+export function describeUnreadable(head: Uint8Array, name: string): { rule: Rule; message: string } {
+  if (head.length === 0) return { rule: OPEN_RULES.empty, message: "the input is empty" };
   const compression = detectCompression(head);
   if (compression !== undefined) {
     const command = `${UNPACK[compression] ?? compression} ${name === "stdin" ? "" : `${name} `}| guestscope …`;
     return {
-      code: "open/compressed",
+      rule: OPEN_RULES.compressed,
       message: `${compression} data: unpack it on the way, '${command.replace("  ", " ")} -'`,
     };
   }
   const start = latin1(head.subarray(0, 512));
   const kind = KINDS.find(([magic]) => start.startsWith(magic));
-  if (kind !== undefined) return { code: "open/unknown", message: `looks like ${kind[1]}` };
+  if (kind !== undefined) return { rule: OPEN_RULES.unknown, message: `looks like ${kind[1]}` };
   if (start.startsWith("ustar", TAR_MAGIC_AT)) {
-    return { code: "open/unknown", message: "looks like a tar archive: unpack it first" };
+    return { rule: OPEN_RULES.unknown, message: "looks like a tar archive: unpack it first" };
   }
   if (head.every((byte) => byte === 0)) {
-    return { code: "open/unknown", message: `starts with ${head.length} zero bytes: no format does` };
+    return { rule: OPEN_RULES.unknown, message: `starts with ${head.length} zero bytes: no format does` };
   }
-  if (/^[\t\n\r\x20-\x7e]+$/.test(start)) return { code: "open/unknown", message: "looks like a text" };
+  if (/^[\t\n\r\x20-\x7e]+$/.test(start)) return { rule: OPEN_RULES.unknown, message: "looks like a text" };
   const bytes = Array.from(head.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return { code: "open/unknown", message: `no known format starts with ${bytes}` };
+  return { rule: OPEN_RULES.unknown, message: `no known format starts with ${bytes}` };
 }

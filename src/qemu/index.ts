@@ -3,5 +3,5 @@ export * from "./core/format.js";
 export * from "./core/open.js";
 export type { QemuCoreInspection } from "./core/inspect.js";
 export { qemuMigration } from "./migration/format.js";
-export type { MigrationSettings } from "./migration/memory-of-stream.js";
+export type { BlockAddress, QemuOptions } from "../guest/options.js";
 export { inspectStream, type QevmInspection } from "./migration/inspect.js";

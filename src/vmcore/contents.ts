@@ -1,8 +1,9 @@
+import { GUEST_RULES } from "../guest/rules.js";
 import type { PhysicalMemory } from "../guest/memory.js";
 import { type ByteSink, isRandomSink, type RandomSink } from "../io/byte-sink.js";
-import { AbsentError } from "../io/errors.js";
+import { AbsentError } from "../findings/errors.js";
 import { isZero, wordsOf } from "../io/zeros.js";
-import type { AddressRange } from "./writer.js";
+import type { AddressRange } from "../guest/output-format.js";
 
 /** A run of guest memory and where its contents go in the output. */
 export interface PlacedRun extends AddressRange {
@@ -106,7 +107,7 @@ export async function writeContents(
 /** Memory gives less than its ranges promised: at `gpa`, guest-physical. */
 export function incompleteRead(gpa: number): AbsentError {
   return new AbsentError(
-    "vmcore/incomplete-read",
+    GUEST_RULES.incompleteRead,
     `guest memory at 0x${gpa.toString(16)} can't be read, though its source said it is there`,
   );
 }

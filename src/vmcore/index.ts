@@ -8,6 +8,6 @@ export * from "./lime/write.js";
 export * from "./notes.js";
 export * from "./prstatus.js";
 export * from "./raw/write.js";
-export * from "./writer.js";
+export * from "../guest/selection.js";
 export * from "./xen-core/read.js";
 export * from "./xen-core/write.js";

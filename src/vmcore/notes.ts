@@ -1,7 +1,8 @@
 import { latin1, latin1Bytes, layout, u32, u64big, viewOf } from "../binary/layout.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
 import type { ElfNote } from "../elf/notes.js";
-import type { Architecture, GuestImage } from "../guest/image.js";
+import type { Architecture } from "../guest/arch/architecture.js";
+import type { GuestImage } from "../guest/image.js";
 import type { Segment, Vcpu, VcpuNote, X86Registers, X86SegmentName } from "../guest/vcpu.js";
 import { VERSION } from "../version.js";
 import { decodePrstatus, encodePrstatus } from "./prstatus.js";

@@ -1,3 +1,4 @@
+import { absentReasons } from "../guest/absent.js";
 import { PAGE_SIZE } from "../guest/memory.js";
 import { PageMap } from "../guest/page-map.js";
 import type { ByteSource } from "../io/byte-source.js";
@@ -20,6 +21,11 @@ function unitOf(segments: readonly MemorySegment[]): number {
   return unit;
 }
 
+const ABSENT = absentReasons({
+  leftOut: { kind: "excluded", text: "left out of the dump (p_filesz < p_memsz)" },
+  truncated: { kind: "truncated", text: "lost: the file ends before it" },
+});
+
 /** The memory that segments of `source` describe; of two that overlap, the later one's contents count. */
 export function segmentMemory(source: ByteSource, segments: readonly MemorySegment[]): PageMap {
   const unit = unitOf(segments);
@@ -27,15 +33,9 @@ export function segmentMemory(source: ByteSource, segments: readonly MemorySegme
   // what one header lacks another may have: contents are entered last
   for (const { physical, fileSize, memorySize, there } of segments) {
     const frame = (size: number): number => (physical + size) / unit;
-    if (memorySize > fileSize)
-      memory.absent(
-        frame(fileSize),
-        (memorySize - fileSize) / unit,
-        "left out of the dump (p_filesz < p_memsz)",
-      );
+    if (memorySize > fileSize) memory.absent(frame(fileSize), (memorySize - fileSize) / unit, ABSENT.leftOut);
     const whole = there - (there % unit);
-    if (whole < fileSize)
-      memory.absent(frame(whole), (fileSize - whole) / unit, "lost: the file ends before it");
+    if (whole < fileSize) memory.absent(frame(whole), (fileSize - whole) / unit, ABSENT.truncated);
   }
   for (const { physical, offset, there } of segments) {
     const count = Math.floor(there / unit);

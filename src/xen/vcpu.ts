@@ -16,12 +16,12 @@ import { CPU_GENERAL, CPU_SEGMENTS, saveCpu } from "./hvm-context/layout.js";
  * Access rights as Xen's HVM CPU record has them (descriptor bits 40–47 in bits 0–7, 52–55 in bits 8–11)
  * as the descriptor's high word has them.
  */
-export function segmentFlags(accessRights: number): number {
+function segmentFlags(accessRights: number): number {
   return ((accessRights & 0xff) << 8) | ((accessRights & 0xf00) << 12);
 }
 
-/** Registers of an HVM processor from its CPU record; `body` may lack the fields that later releases added. */
-export function hvmRegisters(body: Uint8Array): X86Registers {
+/** Registers of an HVM vCPU from its CPU record; `body` may lack the fields that later releases added. */
+function hvmRegisters(body: Uint8Array): X86Registers {
   const whole = new Uint8Array(saveCpu.size);
   whole.set(body.subarray(0, saveCpu.size));
   const cpu = saveCpu.decode(whole, "little");
@@ -66,7 +66,7 @@ export function hvmRegisters(body: Uint8Array): X86Registers {
   };
 }
 
-/** Entries of an HVM save context that belong to a processor: typecode → name among the raw areas. */
+/** Entries of an HVM save context that belong to a vCPU: typecode → name among the raw areas. */
 const HVM_VCPU_ENTRIES: ReadonlyMap<number, string> = new Map([
   [2, "cpu"],
   [5, "lapic"],
@@ -79,7 +79,7 @@ const HVM_VCPU_ENTRIES: ReadonlyMap<number, string> = new Map([
   [20, "msr"],
 ]);
 
-/** The processors an HVM save context tells of. One that was down has interrupt and MTRR state, but no registers. */
+/** The vCPUs of an HVM save context, by id. One that was down has interrupt and MTRR state, but no registers. */
 export function hvmVcpus(entries: Iterable<HvmContextEntry>): Vcpu[] {
   const raw = new Map<number, Record<string, Uint8Array>>();
   for (const { typecode, instance, body } of entries) {
@@ -121,16 +121,17 @@ function wordAt(area: Uint8Array | undefined, at: number): bigint | undefined {
   return area === undefined || area.length < at + 8 ? undefined : viewOf(area).getBigUint64(at, true);
 }
 
-/** What a stream holds of one PV processor. */
+/** What a stream holds of one PV vCPU. */
 export interface PvVcpuParts {
   readonly id: number;
   readonly context: Uint8Array;
   readonly extended?: Uint8Array | undefined;
-  /** xcr0, xcr0_accum, then the processor's area. */
+  /** xcr0, xcr0_accum, then the XSAVE area. */
   readonly xsave?: Uint8Array | undefined;
   readonly msrs?: Uint8Array | undefined;
 }
 
+/** A PV vCPU, with descriptor tables looked up in `memory`. */
 export async function pvVcpu(parts: PvVcpuParts, memory: PhysicalMemory): Promise<Vcpu> {
   const { id, context, extended, xsave, msrs } = parts;
   const registers = await pvRegisters(context, memory);

@@ -15,7 +15,7 @@ import {
   viewOf,
   writeU64,
 } from "../../src/binary/layout.js";
-import { FormatError } from "../../src/io/errors.js";
+import { FormatError } from "../../src/findings/errors.js";
 
 const SAMPLE = layout("sample", "no specification", {
   a: u8("first"),

@@ -6,7 +6,7 @@ import { DebugInfo } from "../../src/dwarf/index.js";
 import { findDebugFiles } from "../../src/elf/debug-file.js";
 import { ElfFile } from "../../src/elf/file.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { FormatError } from "../../src/io/errors.js";
+import { FormatError } from "../../src/findings/errors.js";
 import { nodeDebugFiles, openFile } from "../../src/io/node/index.js";
 import { hasProgram, scratch, skipUnless } from "../shared.js";
 

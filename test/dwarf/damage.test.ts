@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as dw from "../../src/dwarf/constants.js";
-import { FormatError, GuestscopeError } from "../../src/io/errors.js";
+import { FormatError, GuestscopeError } from "../../src/findings/errors.js";
 import { buildElf } from "../elf/elf-writer.js";
 import { type AttributeDescription, buildDwarf, type DieDescription } from "./dwarf-writer.js";
 import { address, elfWith, name, open, program, unitOf } from "./synthetic.js";

@@ -11,7 +11,7 @@ import {
 } from "../../src/elf/layout.js";
 import { encodeNote, readNotes } from "../../src/elf/notes.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { GuestscopeError } from "../../src/io/errors.js";
+import { GuestscopeError } from "../../src/findings/errors.js";
 import { buildElf } from "./elf-writer.js";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Report, rules, violation } from "../../src/findings/index.js";
-import { describeError, FormatError, UsageError } from "../../src/io/errors.js";
+import { Report, rules, formatError } from "../../src/findings/index.js";
+import { describeError, FormatError, UsageError } from "../../src/findings/errors.js";
 
 const RULES = rules({
   bad: { code: "x/bad", severity: "error", spec: "S 1", explanation: "It is bad." },
@@ -12,23 +12,23 @@ describe("Report", () => {
   it("sums up in one line", () => {
     const report = new Report("f");
     expect(report.verdict).toBe("valid");
-    report.add(RULES.odd, place, "odd");
+    report.report(RULES.odd, place, "odd");
     expect(report.verdict).toBe("valid with 1 warning");
-    report.add(RULES.bad, place, "bad");
-    report.add(RULES.bad, place, "bad");
+    report.report(RULES.bad, place, "bad");
+    report.report(RULES.bad, place, "bad");
     expect(report.verdict).toBe("invalid: 2 errors, 1 warning");
     expect(report.valid).toBe(false);
   });
 
   it("strict makes errors of warnings", () => {
     const report = new Report("f", { strict: true });
-    report.add(RULES.odd, place, "odd");
+    report.report(RULES.odd, place, "odd");
     expect(report.verdict).toBe("invalid: 1 error");
   });
 
   it("keeps a bounded number and counts the rest", () => {
     const report = new Report("f");
-    for (let i = 0; i < 250; i += 1) report.add(RULES.bad, { offset: i }, "bad");
+    for (let i = 0; i < 250; i += 1) report.report(RULES.bad, { offset: i }, "bad");
     expect(report.findings.length).toBe(100);
     expect(report.count("error")).toBe(250);
     expect(report.omitted.get("x/bad")).toBe(150);
@@ -37,7 +37,7 @@ describe("Report", () => {
 
 describe("errors", () => {
   it("are told in one line that names file, offset, record, rule and code", () => {
-    const error = violation(RULES.bad, "a.save", place, "count is zero");
+    const error = formatError(RULES.bad, "a.save", place, "count is zero");
     expect(error).toBeInstanceOf(FormatError);
     expect(describeError(error)).toBe(
       "a.save: offset 0x10, libxc record 3 PAGE_DATA: count is zero (S 1) [x/bad]",

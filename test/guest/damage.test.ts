@@ -1,15 +1,20 @@
+import { because } from "../helpers.js";
 import { describe, expect, it } from "vitest";
 import { withoutDamage } from "../../src/guest/damage.js";
 import type { GuestImage } from "../../src/guest/image.js";
-import { X86_64 } from "../../src/guest/image.js";
+import { X86_64 } from "../../src/guest/arch/x86.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { FormatError, SystemError } from "../../src/io/errors.js";
+import { FormatError, SystemError } from "../../src/findings/errors.js";
+import { CODEC_RULES } from "../../src/io/rules.js";
 
 const PAGE = 4096;
 
 /** Frames 0–2999 decoded, 3000–3009 zero, 3010–3019 absent, 4000–4009 decoded; `bad` ones don't unpack. */
-function guestWith(bad: ReadonlySet<number>, fail: () => Error = () => new FormatError("test/bad", "bad")) {
+function guestWith(
+  bad: ReadonlySet<number>,
+  fail: () => Error = () => new FormatError(CODEC_RULES.zstd, "bad"),
+) {
   const memory = new PageMap(bytesSource(new Uint8Array(0)), {
     decode(token, into) {
       if (bad.has(token)) throw fail();
@@ -18,7 +23,7 @@ function guestWith(bad: ReadonlySet<number>, fail: () => Error = () => new Forma
   });
   memory.decoded(0, 3000, 0);
   memory.zero(3000, 10);
-  memory.absent(3010, 10, "never there");
+  memory.absent(3010, 10, because("never there"));
   memory.decoded(4000, 10, 4000);
   const guest: GuestImage = {
     arch: X86_64,
@@ -41,8 +46,8 @@ describe("memory without its damaged pages", () => {
     const guest = await withoutDamage(guestWith(bad));
     expect(guest.warnings).toEqual(["before", `${6 * PAGE} bytes of memory are damaged in the input`]);
     const absent = Array.from(guest.memory.ranges()).filter(({ presence }) => presence === "absent");
-    const frames = absent.map(({ start, end, reason }) => [start / PAGE, end / PAGE, reason]);
-    const reason = "damaged (test/bad)";
+    const frames = absent.map(({ start, end, reason }) => [start / PAGE, end / PAGE, reason?.text]);
+    const reason = "damaged (codec/zstd)";
     expect(frames).toEqual([
       [0, 2, reason],
       [777, 778, reason],

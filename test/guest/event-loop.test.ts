@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { X86_64 } from "../../src/guest/image.js";
+import { X86_64 } from "../../src/guest/arch/x86.js";
 import { findVmcoreInfo, kernelBanner } from "../../src/guest/kernel/vmcoreinfo.js";
 import type { PhysicalMemory } from "../../src/guest/memory.js";
 import { PageMap } from "../../src/guest/page-map.js";

@@ -1,10 +1,12 @@
+import type { AbsentReason } from "../../src/guest/absent.js";
+import { because } from "../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { memoryTotals } from "../../src/guest/memory.js";
 import { FRAME_LIMIT } from "../../src/guest/page-index.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { type ByteSource, bytesSource } from "../../src/io/byte-source.js";
-import { FormatError, TruncatedError } from "../../src/io/errors.js";
+import { FormatError, TruncatedError } from "../../src/findings/errors.js";
 
 const PAGE = 64;
 const SOURCE = Uint8Array.from({ length: 40_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
@@ -65,7 +67,7 @@ function apply(map: PageMap, model: Model, s: Step): void {
   else if (s.kind === "spaced") map.setSpaced(s.first, s.count, s.offset, PAGE + s.gap);
   else if (s.kind === "zero") map.zero(s.first, s.count);
   else if (s.kind === "remove") map.remove(s.first, s.count);
-  else if (s.kind === "absent") map.absent(s.first, s.count, s.reason);
+  else if (s.kind === "absent") map.absent(s.first, s.count, because(s.reason));
   else map.decoded(s.first, s.count, s.token);
 }
 
@@ -106,7 +108,7 @@ describe("page map", () => {
         const kinds = new Map<number, string>();
         let before: { end: number; kind: string } | undefined;
         for (const range of map.ranges()) {
-          const kind = `${range.presence} ${range.reason ?? ""}`;
+          const kind = `${range.presence} ${range.reason?.text ?? ""}`;
           expect(before === undefined || before.end < range.start || before.kind !== kind).toBe(true);
           expect(before === undefined || before.end <= range.start).toBe(true);
           before = { end: range.end, kind };
@@ -184,20 +186,21 @@ describe("page map", () => {
           if (page === undefined) expect(place.kind).toBe("nowhere");
           else if (typeof page !== "string") expect(["source", "decoded"]).toContain(place.kind);
           else if (place.kind === "zero" || place.kind === "absent")
-            expect(`${place.kind} ${place.reason ?? ""}`.trim()).toBe(page);
+            expect(`${place.kind} ${place.reason?.text ?? ""}`.trim()).toBe(page);
           else expect.unreachable();
         }
       }),
     );
   });
 
-  it("tells memory that the guest does not have from memory that is lost", () => {
+  it("distinguishes memory that the guest does not have from memory that is lost", () => {
+    const GONE: AbsentReason = { kind: "unpopulated", text: "x" };
     const map = new PageMap(bytesSource(SOURCE), { pageSize: PAGE });
-    map.absent(0, 2, "x");
-    map.unpopulated(2, 3, "x");
+    map.absent(0, 2, because("x"));
+    map.absent(2, 3, GONE);
     expect([...map.ranges()]).toEqual([
-      { start: 0, end: 2 * PAGE, presence: "absent", reason: "x" },
-      { start: 2 * PAGE, end: 5 * PAGE, presence: "absent", reason: "x", unpopulated: true },
+      { start: 0, end: 2 * PAGE, presence: "absent", reason: because("x") },
+      { start: 2 * PAGE, end: 5 * PAGE, presence: "absent", reason: GONE },
     ]);
     expect(memoryTotals(map)).toEqual({ present: 0, zero: 0, absent: 2 * PAGE });
   });
@@ -239,8 +242,8 @@ describe("page map", () => {
   it("refuses frames beyond any machine", () => {
     const map = new PageMap(bytesSource(SOURCE));
     for (const frame of [FRAME_LIMIT, 2 ** 52, -1, Number.NaN])
-      expect(() => map.absent(frame, 1, "x")).toThrow(FormatError);
-    map.absent(FRAME_LIMIT - 1, 1, "x");
+      expect(() => map.absent(frame, 1, because("x"))).toThrow(FormatError);
+    map.absent(FRAME_LIMIT - 1, 1, because("x"));
     expect([...map.ranges()]).toHaveLength(1);
   });
 

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { ByteReader } from "../../src/io/byte-reader.js";
-import { SystemError, UsageError } from "../../src/io/errors.js";
+import { SystemError, UsageError } from "../../src/findings/errors.js";
 import { DescriptorStream, FileSource, openFile, openInput } from "../../src/io/node/files.js";
 import { FileSink, openOutput, SpoolFile } from "../../src/io/node/output.js";
 import { scratch } from "../shared.js";

@@ -36,7 +36,7 @@ describe("QEMU's state without footers or description", () => {
     const found = await inspectStream(
       bytesSource(blob(section(0, "timer", tricky), section(3, "cpu", [1, 2, 3]), section(4, "port92", [0]))),
     );
-    expect(found.sections.map(({ name, size }) => [name, size])).toEqual([
+    expect(found.details.sections.map(({ name, size }) => [name, size])).toEqual([
       ["timer", tricky.length],
       ["cpu", 3],
       ["port92", 1],
@@ -59,14 +59,18 @@ describe.skipIf(lacking)("emulators of real Xen saves", () => {
     ["pvh64", 0],
   ] as const)("%s: %d sections of QEMU's devices", async (name, sections) => {
     const file = openFile(unzstd(path.join(sharedData, `xen-v3/${name}.save.zst`), folder));
-    const document = (await inspect(file)) as unknown as { emulators: EmulatorInspection[] };
-    const names = document.emulators.flatMap(({ state }) => state?.sections.map((each) => each.name) ?? []);
+    const document = (await inspect(file)) as unknown as {
+      details: { emulators: EmulatorInspection[] };
+    };
+    const names = document.details.emulators.flatMap(
+      ({ state }) => state?.details.sections.map((each) => each.name) ?? [],
+    );
     expect(names.length).toBe(sections);
     if (sections > 0)
       expect(names).toEqual(
         expect.arrayContaining(["cpu", "apic", "hpet", "i2c_bus", "0000:00:00.0/I440FX"]),
       );
-    expect(document.emulators.flatMap(({ state }) => state?.damage ?? [])).toEqual([]);
+    expect(document.details.emulators.flatMap(({ state }) => state?.damage ?? [])).toEqual([]);
     file.close();
   });
 });

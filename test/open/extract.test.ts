@@ -104,7 +104,7 @@ describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged 
       expect(taken.status, taken.stderr).toBe(0);
       const { absent, missing } = JSON.parse(taken.stdout) as ExtractDocument;
       expect(absent).toBe(4096);
-      const reason = "damaged (kdump/page/damaged)";
+      const reason = { kind: "damaged", text: "damaged (kdump/page/damaged)" };
       expect(missing).toEqual([{ start: page, end: page + 4096, presence: "absent", reason }]);
     }
     const toFile = extract(bytes, "--partial");

@@ -1,3 +1,4 @@
+import { verifyAs } from "../helpers.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
@@ -8,7 +9,7 @@ import { viewOf } from "../../src/binary/layout.js";
 import { Report } from "../../src/findings/report.js";
 import type { GuestImage } from "../../src/guest/image.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { elfVmcore } from "../../src/vmcore/elf/read.js";
+import { elfVmcore } from "../../src/vmcore/elf/format.js";
 import { elfWriter } from "../../src/vmcore/elf/write.js";
 import { FlattenedSource } from "../../src/vmcore/kdump/flattened.js";
 import { kdump } from "../../src/vmcore/kdump/format.js";
@@ -40,7 +41,7 @@ const fixture = (name: Name, form: keyof typeof FORMATS): Uint8Array =>
   new Uint8Array(zlib.gunzipSync(fs.readFileSync(path.join(machines, `${name}.${form}.gz`))));
 
 async function open(bytes: Uint8Array, form: keyof typeof FORMATS): Promise<GuestImage> {
-  const guest = await FORMATS[form].openGuest?.(bytesSource(bytes, "fixture"), {});
+  const guest = await FORMATS[form].reader.openGuest(bytesSource(bytes, "fixture"), {});
   if (guest === undefined) throw new Error("no openGuest");
   return guest;
 }
@@ -102,7 +103,7 @@ describe.each(NAMES)("a dump of %s by QEMU", (name) => {
   it.each(["elf", "flat"] as const)("%s: memory, registers, nothing to find", async (form) => {
     const bytes = fixture(name, form);
     const report = new Report("fixture");
-    await FORMATS[form].verify?.(bytesSource(bytes), report, {});
+    await verifyAs(FORMATS[form], bytesSource(bytes), report);
     expect(report.findings.filter(({ severity }) => severity !== "note")).toEqual([]);
     const guest = await open(bytes, form);
     expect(guest.arch).toMatchObject({ name, bits: BITS[name] });
@@ -189,7 +190,7 @@ it("what makedumpfile erased is told", async () => {
   const guest = await open(file, "flat");
   expect(guest.warnings).toEqual(["its writer erased part of the memory: erase jiffies size 8"]);
   const report = new Report("erased");
-  await kdump.verify?.(bytesSource(file), report, {});
+  await verifyAs(kdump, bytesSource(file), report);
   expect(report.findings).toMatchObject([{ code: "kdump/erased", offset: at }]);
   // and goes on to what is made of it
   const [elf, again] = [new MemoryFile(), new MemoryFile()];

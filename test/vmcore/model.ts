@@ -1,4 +1,7 @@
-import { X86_64, type Architecture, type GuestImage, type VmcoreInfo } from "../../src/guest/image.js";
+import { because } from "../helpers.js";
+import { X86_64 } from "../../src/guest/arch/x86.js";
+import type { Architecture } from "../../src/guest/arch/architecture.js";
+import type { GuestImage, VmcoreInfo } from "../../src/guest/image.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import type { X86Registers } from "../../src/guest/vcpu.js";
 import type { RandomSink } from "../../src/io/byte-sink.js";
@@ -66,7 +69,7 @@ const general = Object.fromEntries(
   ].map((name, i) => [name, 0x1111_0000_0000_0000n + BigInt(i)]),
 ) as unknown as X86Registers["general"];
 
-export const REGISTERS: X86Registers = {
+const REGISTERS: X86Registers = {
   kind: "x86",
   general,
   segments: { cs: { selector: 16, base: 0n, limit: 0xffff_ffff, flags: 0xa09b00 } },
@@ -115,8 +118,8 @@ export function modelGuest(options: ModelOptions = {}): { guest: GuestImage; fra
   );
   const memory = new PageMap(source, { pageSize });
   for (const [i, frame] of present.entries()) memory.set(frame, 1, i * pageSize);
-  memory.absent(300, 10, "ballooned out");
-  memory.zero(310, 21, "never written");
+  memory.absent(300, 10, because("ballooned out"));
+  memory.zero(310, 21, { kind: "never-written", text: "never written" });
   const zeros = Array.from({ length: 21 }, (_, i) => 310 + i);
   const guest: GuestImage = {
     arch,

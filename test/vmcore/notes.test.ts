@@ -1,6 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { AARCH64, AARCH64_BE, type Architecture, I386, X86_64 } from "../../src/guest/image.js";
+import { AARCH64, AARCH64_BE } from "../../src/guest/arch/arm.js";
+import type { Architecture } from "../../src/guest/arch/architecture.js";
+import { I386, X86_64 } from "../../src/guest/arch/x86.js";
 import { type Vcpu, X86_GENERAL, type X86Registers } from "../../src/guest/vcpu.js";
 import { decodeVcpus, encodeQemu, type RawNote } from "../../src/vmcore/notes.js";
 import {

@@ -1,4 +1,6 @@
-import { type Architecture, type GuestImage, X86_64 } from "../../src/guest/image.js";
+import type { Architecture } from "../../src/guest/arch/architecture.js";
+import type { GuestImage } from "../../src/guest/image.js";
+import { X86_64 } from "../../src/guest/arch/x86.js";
 import type { MemoryPiece, MemoryRange, PhysicalMemory } from "../../src/guest/memory.js";
 import type { Vcpu } from "../../src/guest/vcpu.js";
 import type { RandomSink } from "../../src/io/byte-sink.js";

@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import { sliceSource } from "../../io/byte-source.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { describeError, GuestscopeError, UsageError } from "../../io/errors.js";
+import { describeError, GuestscopeError, UsageError } from "../../findings/errors.js";
 import { DescriptorStream, descriptorPosition, FileSource, openInput } from "../../io/node/files.js";
 import { DescriptorSink, openOutput } from "../../io/node/output.js";
 import { VERSION } from "../../version.js";
@@ -59,7 +59,7 @@ interface Input {
 }
 
 /**
- * A descriptor is read in order, so that whoever shares it finds it behind the stream's last byte. Where it is a
+ * A descriptor is read in order, so that whoever shares it finds it after the stream's last byte. Where it is a
  * file it can be read again beside that, and nothing needs spooling.
  */
 function openLegacy(spec: string, waiting: "block" | "yield"): Input {

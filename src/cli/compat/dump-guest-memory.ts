@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-import { I386 } from "../../guest/image.js";
+import { QEMU_CORE_RULES } from "../../qemu/core/rules.js";
+import { I386 } from "../../guest/arch/x86.js";
 import type { MemoryRange } from "../../guest/memory.js";
-import { AbsentError, UsageError } from "../../io/errors.js";
+import { AbsentError, UsageError } from "../../findings/errors.js";
 import { nodeDebugFiles } from "../../io/node/debug-files.js";
 import { openRandomAccess } from "../../io/node/decompress.js";
 import { openFile, openInput } from "../../io/node/files.js";
@@ -57,13 +58,13 @@ async function main(argv: readonly string[]): Promise<number> {
     const backing = parseBackings(lists.get("backing"));
     const state = await openState(await openCore(access.source), {
       openFile: async (name) => openFile(name),
-      settings: {
+      qemu: {
         debugFiles: nodeDebugFiles(),
         exe,
         debugFile,
-        ...(debugDir === undefined ? {} : { debugDirs: [debugDir] }),
+        debugDirs: debugDir === undefined ? undefined : [debugDir],
         backing,
-        ...(arch === undefined ? {} : { arch }),
+        arch,
         keepUnplugged: true,
       },
     });
@@ -115,7 +116,7 @@ async function dump(state: OpenedQemu, file: string): Promise<number> {
 function missingError(missing: readonly MemoryRange[], all: readonly MemoryRange[], source: string): Error {
   const whole = all.reduce((sum, { start, end }) => sum + end - start, 0);
   const lines = missingLines(missing, whole).map((line) => `\n  ${line}`);
-  return new AbsentError("qemu/core/missing", `guest memory is not in the core:${lines.join("")}`, {
+  return new AbsentError(QEMU_CORE_RULES.missing, `guest memory is not in the core:${lines.join("")}`, {
     source,
   });
 }

@@ -1,4 +1,4 @@
-import { UsageError } from "../../io/errors.js";
+import { UsageError } from "../../findings/errors.js";
 
 /** One option of a drop-in program, as Python's optparse knows it. */
 export interface OptionSpec {

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import { DescriptorStream, openInput } from "../../io/node/files.js";
-import { GuestscopeError, SystemError, UsageError } from "../../io/errors.js";
+import { GuestscopeError, SystemError, UsageError } from "../../findings/errors.js";
 import { Report } from "../../findings/report.js";
 import { describeRecord, type Finding } from "../../findings/finding.js";
 import { StreamSummary } from "../present/stream-summary.js";
-import type { Layer } from "../../xen/stream/read.js";
+import type { Layer } from "../../xen/stream/items.js";
 import { verifyXenStream } from "../../xen/stream/verify.js";
 import { EXIT } from "../command.js";
 import { hex, print, printError } from "../terminal.js";
@@ -66,7 +66,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const spec = values.get("in") ?? "0";
   const report = new Report(spec);
   try {
-    // a descriptor is shared: it is read in order, and no byte behind the stream's end is taken
+    // a descriptor is shared: it is read in order, and no byte after the stream's end is taken
     const input = /^\d+$/.test(spec) ? new DescriptorStream(Number(spec), `fd ${spec}`) : openInput(spec);
     const summary = switches.has("verbose") ? new StreamSummary((line) => log.info(line)) : undefined;
     await verifyXenStream(input, report, {

@@ -14,6 +14,6 @@ export function percent(part: number, whole: number): string {
 export function missingLines(missing: readonly MemoryRange[], whole: number): string[] {
   return missing.map(({ start, end, reason }) => {
     const length = end - start;
-    return `missing ${hex(start)}-${hex(end)} (${size(length)}, ${percent(length, whole)} of guest memory): ${reason ?? "not in the input"}`;
+    return `missing ${hex(start)}-${hex(end)} (${size(length)}, ${percent(length, whole)} of guest memory): ${reason?.text ?? "not in the input"}`;
   });
 }

@@ -1,11 +1,11 @@
-import type { Inspection } from "../../guest/input-format.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 
 export interface PresentOptions {
   readonly verbose: boolean;
 }
 
 /** Turns one kind of inspection into lines for people. */
-export type Presenter = (inspection: Inspection, options: PresentOptions) => readonly string[];
+export type Presenter = (inspection: GuestInspection, options: PresentOptions) => readonly string[];
 
 /** A titled block of aligned `name  value` lines; rows without a value are left out. */
 export function factLines(

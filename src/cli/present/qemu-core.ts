@@ -1,4 +1,4 @@
-import type { Inspection } from "../../guest/input-format.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import type { FlatRangeEntry, QemuCoreInspection } from "../../qemu/core/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { missingLines, percent } from "./memory.js";
@@ -6,20 +6,24 @@ import { count, factLines, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
 
 /** A QEMU core as text. */
-export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
   const found = inspection as QemuCoreInspection;
-  const { present, zero, absent } = found.memory;
+  const { details, vcpus = [] } = found;
+  const { present, zero, absent } = found.memory ?? { present: 0, zero: 0, absent: 0 };
   const whole = present + zero + absent;
-  const facts = factLines(`${found.source}: ${found.what} of QEMU`, [
-    ["program", found.program.path],
-    ["build id", found.program.buildId],
-    ["QEMU version", found.qemuVersion],
-    ["machine", found.machine],
-    ["architecture", found.arch],
-    ["accelerator", found.accelerator],
-    ["RAM (-m)", found.ramSize === undefined ? undefined : size(found.ramSize)],
-    ["dump-guest-core", found.dumpGuestCore === undefined ? undefined : found.dumpGuestCore ? "on" : "off"],
-    ["VMCOREINFO", release(found.vmcoreInfo)],
+  const facts = factLines(`${found.source}: ${details.what} of QEMU`, [
+    ["program", details.program.path],
+    ["build id", details.program.buildId],
+    ["QEMU version", details.qemuVersion],
+    ["machine", details.machine],
+    ["architecture", found.guest?.arch],
+    ["accelerator", details.accelerator],
+    ["RAM (-m)", details.ramSize === undefined ? undefined : size(details.ramSize)],
+    [
+      "dump-guest-core",
+      details.dumpGuestCore === undefined ? undefined : details.dumpGuestCore ? "on" : "off",
+    ],
+    ["VMCOREINFO", release(found.software?.vmcoreInfo?.text)],
     [
       "guest memory",
       `${size(whole)}: ${size(present)} there, ${size(zero)} never written, ${size(absent)} missing (${percent(absent, whole)})`,
@@ -33,7 +37,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
       { title: "page", align: "right" },
       { title: "fd", align: "right" },
     ],
-    found.ramBlocks.map((block) => [
+    details.ramBlocks.map((block) => [
       block.id,
       count(block.usedLength),
       hex(block.host),
@@ -45,11 +49,11 @@ export function present(inspection: Inspection, options: PresentOptions): readon
     ...facts,
     "",
     "flat view (- is not in dumps)",
-    ...found.flatView.map(rangeLine),
+    ...details.flatView.map(rangeLine),
     "",
     ...blocks,
-    ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
-    ...(found.missing.length === 0 ? [] : ["", ...missingLines(found.missing, whole)]),
+    ...(vcpus.length === 0 ? [] : ["", ...vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
+    ...(details.missing.length === 0 ? [] : ["", ...missingLines(details.missing, whole)]),
     ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
   ];
 }

@@ -1,6 +1,6 @@
-import type { Inspection } from "../../guest/input-format.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices/devices.js";
-import type { InspectedMapping, QevmInspection } from "../../qemu/migration/inspect.js";
+import type { InspectedMapping, QevmDetails, QevmInspection } from "../../qemu/migration/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
@@ -10,36 +10,37 @@ const MOST_ROUNDS = 12;
 const MOST_BYTES = 32;
 
 /** A QEMU migration stream, or a libvirt save file around one, as text. */
-export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
   const found = inspection as QevmInspection;
-  const { configuration, description } = found;
-  const parts = found.sections.reduce((sum, { parts: n }) => sum + n, 0);
+  const { details, vcpus = [] } = found;
+  const { configuration, description } = details;
+  const parts = details.sections.reduce((sum, { parts: n }) => sum + n, 0);
   return [
-    ...factLines(`${found.source}: ${found.what}`, [
+    ...factLines(`${found.source}: ${found.origin}`, [
       ["machine", configuration.machine],
-      ["architecture", found.arch],
-      ["saved while", found.runState],
-      ["complete", found.complete ? "yes" : "no: the stream ends early"],
+      ["architecture", found.guest?.arch],
+      ["saved while", details.runState],
+      ["complete", details.complete ? "yes" : "no: the stream ends early"],
       ["capabilities", configuration.capabilities.join(", ") || undefined],
-      ["page size", found.pageSize === 4096 ? undefined : String(found.pageSize)],
-      ["sections", `${counted(found.sections.length, "section")}, ${counted(parts, "further part")}`],
-      ["commands", found.commands.map(({ command }) => command).join(", ") || undefined],
+      ["page size", details.pageSize === 4096 ? undefined : String(details.pageSize)],
+      ["sections", `${counted(details.sections.length, "section")}, ${counted(parts, "further part")}`],
+      ["commands", details.commands.map(({ command }) => command).join(", ") || undefined],
       [
         "description",
         description === undefined
           ? "none"
           : `${counted(description.devices, "device")} at ${hex(description.offset)}`,
       ],
-      ...envelopeFacts(found),
+      ...envelopeFacts(details),
     ]),
-    ...section("RAM blocks", blockLines(found)),
+    ...section("RAM blocks", blockLines(details)),
     ...section("memory map", [
-      ...found.map.map(mappingLine),
-      ...found.mapEvidence.map((text) => `(${text})`),
+      ...details.map.map(mappingLine),
+      ...details.mapEvidence.map((text) => `(${text})`),
     ]),
-    ...section("rounds through memory", roundLines(found, options)),
-    ...section("devices", deviceLines(found, options)),
-    ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
+    ...section("rounds through memory", roundLines(details, options)),
+    ...section("devices", deviceLines(details, options)),
+    ...(vcpus.length === 0 ? [] : ["", ...vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
     ...section(
       "damage",
       found.damage.map(({ offset, message, code }) => `${hex(offset)}: ${message} [${code}]`),
@@ -64,7 +65,7 @@ interface LibvirtFacts {
   };
 }
 
-function envelopeFacts({ envelope }: QevmInspection): [string, string | undefined][] {
+function envelopeFacts({ envelope }: QevmDetails): [string, string | undefined][] {
   const libvirt = envelope?.["libvirt"] as LibvirtFacts | undefined;
   if (libvirt === undefined) return [];
   const { domain } = libvirt;
@@ -79,7 +80,7 @@ function envelopeFacts({ envelope }: QevmInspection): [string, string | undefine
   ];
 }
 
-function blockLines({ blocks }: QevmInspection): string[] {
+function blockLines({ blocks }: QevmDetails): string[] {
   if (blocks.length === 0) return [];
   const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
   return tableLines(
@@ -117,7 +118,7 @@ function mappingLine({ start, end, block, offset, reason }: InspectedMapping): s
   return `${range} ${block}${offset === undefined || offset === 0 ? "" : ` +${hex(offset)}`}`;
 }
 
-function roundLines({ rounds }: QevmInspection, { verbose }: PresentOptions): string[] {
+function roundLines({ rounds }: QevmDetails, { verbose }: PresentOptions): string[] {
   if (rounds.length < 2) return [];
   const shown = verbose ? rounds : rounds.slice(0, MOST_ROUNDS);
   const lines = shown.map(
@@ -128,7 +129,7 @@ function roundLines({ rounds }: QevmInspection, { verbose }: PresentOptions): st
   return more > 0 ? [...lines, `and ${counted(more, "further round")}`] : lines;
 }
 
-function deviceLines({ devices, sections }: QevmInspection, { verbose }: PresentOptions): string[] {
+function deviceLines({ devices, sections }: QevmDetails, { verbose }: PresentOptions): string[] {
   if (verbose)
     return devices.flatMap((device) => [
       `${device.section} ${device.instance}, version ${device.version}`,

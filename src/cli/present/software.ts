@@ -1,14 +1,12 @@
-import type { Inspection } from "../../guest/input-format.js";
-import type { Software } from "../../guest/kernel/software.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import { factLines } from "./presenter.js";
 
 /** What the guest was running, where an inspection tells; nothing for one that looked at no memory. */
-export function softwareLines(inspection: Inspection): readonly string[] {
-  const { software, envelope } = inspection as { software?: Software; envelope?: { title?: string } };
+export function softwareLines(inspection: GuestInspection): readonly string[] {
+  const { software } = inspection;
   const info = software?.vmcoreInfo;
   const where = info?.gpa === undefined ? "" : ` at ${info.gpa}`;
   const blocks = [
-    factLines("Envelope", [["kind", envelope?.title]]),
     factLines("Running", [
       ["kernel", software?.banner],
       ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],

@@ -7,7 +7,9 @@ import {
   vcpuHeader,
 } from "../../xen/libxc/layout.js";
 import { LIBXL_OPTIONS, LIBXL_RECORD, libxlEmulatorHeader } from "../../xen/libxl/layout.js";
-import type { DomainHeaderItem, StreamItem, StreamRecord, XenStream } from "../../xen/stream/read.js";
+import type { StreamRecord } from "../../xen/record.js";
+import type { DomainHeaderItem, StreamItem } from "../../xen/stream/items.js";
+import type { XenStream } from "../../xen/stream/read.js";
 
 /** Names of records as the stock verifier prints them. */
 const TITLES: Readonly<Record<string, string>> = {

@@ -1,4 +1,4 @@
-import type { VcpuSummary } from "../../vmcore/guest-summary.js";
+import type { VcpuSummary } from "../../guest/vcpu.js";
 import { hex, paint } from "../terminal.js";
 import { indented, type PresentOptions } from "./presenter.js";
 

@@ -1,34 +1,35 @@
-import type { Inspection } from "../../guest/input-format.js";
-import type { ElfVmcoreInspection } from "../../vmcore/elf/read.js";
-import type { GuestSummary } from "../../vmcore/guest-summary.js";
-import type { KdumpInspection } from "../../vmcore/kdump/format.js";
-import type { LimeInspection } from "../../vmcore/lime/read.js";
-import type { XenCoreInspection } from "../../vmcore/xen-core/read.js";
+import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
+import type { ElfVmcoreDetails, ElfVmcoreInspection } from "../../vmcore/elf/inspect.js";
+import type { GuestSummary } from "../../guest/summary.js";
+import type { KdumpDetails, KdumpInspection } from "../../vmcore/kdump/inspect.js";
+import type { LimeInspection } from "../../vmcore/lime/inspect.js";
+import type { XenCoreDetails, XenCoreInspection } from "../../vmcore/xen-core/inspect.js";
 import { hex, size, tableLines } from "../terminal.js";
 import { percent } from "./memory.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
 
 type Fact = readonly [name: string, value: string | undefined];
-type Vmcore = KdumpInspection | ElfVmcoreInspection | LimeInspection | XenCoreInspection;
+type Vmcore = GuestSummary & (KdumpInspection | ElfVmcoreInspection | LimeInspection | XenCoreInspection);
 
 /** Lines of a map shown without `verbose`. */
 const FEW = 16;
 
 /** A vmcore of any kind as text. */
-export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
+export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
   const found = inspection as Vmcore;
+  const vmcoreInfo = found.software?.vmcoreInfo;
   return [
     ...factLines(`${found.source}: ${found.origin}`, [...formFacts(found), ...guestFacts(found)]),
     ...(found.kind === "elf-vmcore"
-      ? ["", ...segmentLines(found, options)]
-      : ["", ...regionLines(found, options)]),
-    ...(found.absent.length === 0
+      ? ["", ...segmentLines(found.details, options)]
+      : ["", ...regionLines(found.memory, options)]),
+    ...(found.memory.missing.length === 0
       ? []
-      : ["", ...found.absent.map(({ reason, bytes }) => `not here: ${size(bytes)}, ${reason}`)]),
+      : ["", ...found.memory.missing.map(({ text, bytes }) => `not here: ${size(bytes)}, ${text}`)]),
     ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
-    ...(options.verbose && found.vmcoreInfo !== undefined
-      ? ["", "VMCOREINFO", ...indented(found.vmcoreInfo.trimEnd().split("\n"))]
+    ...(options.verbose && vmcoreInfo !== undefined
+      ? ["", "VMCOREINFO", ...indented(vmcoreInfo.text.trimEnd().split("\n"))]
       : []),
     ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
   ];
@@ -37,20 +38,20 @@ export function present(inspection: Inspection, options: PresentOptions): readon
 function formFacts(found: Vmcore): Fact[] {
   switch (found.kind) {
     case "kdump":
-      return kdumpFacts(found);
+      return kdumpFacts(found.details);
     case "xen-core":
-      return xenFacts(found);
+      return xenFacts(found.details);
     case "lime":
-      return [["ranges", count(found.ranges)]];
+      return [["ranges", count(found.details.ranges)]];
     case "elf-vmcore":
-      return elfFacts(found);
+      return elfFacts(found.details);
   }
 }
 
-function guestFacts({ arch, memory }: GuestSummary): Fact[] {
+function guestFacts({ guest, memory }: GuestSummary): Fact[] {
   const whole = memory.present + memory.zero + memory.absent;
   return [
-    ["architecture", arch],
+    ["architecture", guest.arch],
     [
       "guest memory",
       `${size(whole)}: ${size(memory.present + memory.zero)} there, ${size(memory.absent)} missing (${percent(memory.absent, whole)})`,
@@ -58,7 +59,7 @@ function guestFacts({ arch, memory }: GuestSummary): Fact[] {
   ];
 }
 
-function kdumpFacts(found: KdumpInspection): Fact[] {
+function kdumpFacts(found: KdumpDetails): Fact[] {
   const { uname, flattened, split, pages, physBase } = found;
   const packed = Object.entries(pages.byCompression).map(([name, n]) => `${count(n)} ${name}`);
   return [
@@ -86,14 +87,14 @@ function kdumpFacts(found: KdumpInspection): Fact[] {
   ];
 }
 
-function elfFacts(found: ElfVmcoreInspection): Fact[] {
+function elfFacts(found: ElfVmcoreDetails): Fact[] {
   return [
     ["form", `ELF${found.bits}, ${found.order} endian`],
     ["notes", noteNames(found.notes)],
   ];
 }
 
-function xenFacts(found: XenCoreInspection): Fact[] {
+function xenFacts(found: XenCoreDetails): Fact[] {
   return [
     ["guest type", found.guestType],
     ["Xen", found.xenVersion],
@@ -110,7 +111,7 @@ function noteNames(notes: readonly { readonly name: string; readonly type: numbe
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
-function segmentLines({ segments }: ElfVmcoreInspection, { verbose }: PresentOptions): string[] {
+function segmentLines({ segments }: ElfVmcoreDetails, { verbose }: PresentOptions): string[] {
   const shown = verbose ? segments : segments.slice(0, FEW);
   const rows = shown.map((s) => [
     hex(s.physical),
@@ -130,7 +131,7 @@ function segmentLines({ segments }: ElfVmcoreInspection, { verbose }: PresentOpt
   ];
 }
 
-function regionLines({ regions, regionsLeftOut }: GuestSummary, { verbose }: PresentOptions): string[] {
+function regionLines({ regions, regionsLeftOut }: MemorySummary, { verbose }: PresentOptions): string[] {
   const shown = verbose ? regions : regions.slice(0, FEW);
   const rest = regions.length - shown.length + regionsLeftOut;
   return [

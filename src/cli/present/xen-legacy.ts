@@ -2,7 +2,8 @@ import { hvmParamName } from "../../xen/libxc/hvm-params.js";
 import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
 import type { ConversionReport } from "../../xen/legacy/convert.js";
 import { hasData, isPageTable, TYPE } from "../../xen/legacy/layout.js";
-import type { Inspection } from "../../guest/input-format.js";
+import type { GuestInspection } from "../../guest/inspection.js";
+import type { EnvelopeDetails } from "../../xen/envelopes/envelope.js";
 import type { LegacyInspection } from "../../xen/legacy/inspect.js";
 import { hex, paint, size } from "../terminal.js";
 import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
@@ -12,7 +13,7 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** What one chunk of a legacy stream says, in a line (a few for lists). */
+/** Describes one chunk of a legacy stream in a line, lists in a few. */
 export function describeChunk(chunk: LegacyChunk): string[] {
   const place = `0x${chunk.offset.toString(16).padStart(8, "0")}`;
   const [first = "", ...more] = chunkText(chunk);
@@ -174,7 +175,7 @@ export function conversionLines(report: ConversionReport): string[] {
   }
   for (const loss of report.losses) lines.push(`  lost         ${loss}`);
   lines.push(
-    `  written      ${output.format} stream, libxc version ${output.version}, ${size(output.bytes)}${output.asItCame ? ", as it came" : ""}`,
+    `  written      ${output.format} stream, libxc version ${output.version}, ${size(output.bytes)}${output.streamed ? ", while it was read" : ""}`,
   );
   return lines;
 }
@@ -187,9 +188,9 @@ export function findingLines(report: ConversionReport): string[] {
   );
 }
 
-/** What a legacy stream is and holds. */
-export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
-  const stream = inspection as LegacyInspection;
+/** Lines about a legacy stream: its layers, guest, memory and emulator. */
+export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
+  const { source, vcpus = [], damage, details: stream } = inspection as LegacyInspection;
   const { checkpoints, entries, emulator, tsc, config } = stream;
   const guest = stream.guestWidth === undefined ? "HVM" : `PV, ${stream.guestWidth * 8}-bit`;
   const rewritten = [
@@ -199,7 +200,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
   ];
   const blocks = [
     [
-      `${paint("bold", stream.source)}: legacy Xen migration stream`,
+      `${paint("bold", source)}: legacy Xen migration stream`,
       ...factLines("", [
         [
           "layers",
@@ -244,7 +245,7 @@ export function present(inspection: Inspection, options: PresentOptions): readon
         `${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}`,
       ],
     ]),
-    ...stream.vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
+    ...vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
     factLines(
       paint("bold", "HVM parameters"),
       Object.entries(stream.hvmParams).map(([name, value]) => [name, hex(value)] as const),
@@ -259,7 +260,8 @@ export function present(inspection: Inspection, options: PresentOptions): readon
           ] as const,
       ),
     ),
-    stream.damage.length === 0 ? [] : [paint("bold", "Damage"), ...indented(stream.damage)],
+    damage.length === 0 ? [] : [paint("bold", "Damage"), ...indented(damage.map(({ message }) => message))],
+    factLines("Envelope", [["kind", (stream as Partial<EnvelopeDetails>).envelope?.title]]),
   ];
   return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
 }

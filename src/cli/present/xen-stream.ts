@@ -1,39 +1,37 @@
-import type { Inspection } from "../../guest/input-format.js";
+import type { GuestInspection } from "../../guest/inspection.js";
+import type { EnvelopeDetails } from "../../xen/envelopes/envelope.js";
 import type { EmulatorInspection } from "../../open/emulators.js";
 import type { QevmInspection } from "../../qemu/migration/inspect.js";
-import type { XenStreamInspection } from "../../xen/stream/inspect.js";
+import type { Finding } from "../../findings/finding.js";
+import type { XenStreamDetails, XenStreamInspection } from "../../xen/stream/inspect.js";
 import { hex, paint, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuBlock } from "./vcpu.js";
 
 const RANGES_SHOWN = 12;
 
-export function present(inspection: Inspection, options: PresentOptions): readonly string[] {
-  const stream = inspection as XenStreamInspection;
+/** Lines about a Xen migration stream: its layers, guest, records and emulators. */
+export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
+  const { source, details, vcpus = [], damage } = inspection as XenStreamInspection;
   const blocks = [
-    overview(stream),
-    memoryLines(stream, options),
-    recordLines(stream),
-    ...stream.vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
-    hvmLines(stream),
-    emulatorLines(stream, options),
-    damageLines(stream),
+    overview(source, details),
+    memoryLines(details, options),
+    recordLines(details),
+    ...vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
+    hvmLines(details),
+    emulatorLines(details, options),
+    damageLines(damage),
+    factLines("Envelope", [["kind", (details as Partial<EnvelopeDetails>).envelope?.title]]),
   ];
   return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
 }
 
 const heading = (text: string): string => paint("bold", text);
 
-function overview({
-  source,
-  layers,
-  config,
-  domain,
-  tsc,
-  policies,
-  checkpoints,
-  trailing,
-}: XenStreamInspection): string[] {
+function overview(
+  source: string,
+  { layers, config, domain, tsc, policies, checkpoints, trailing }: XenStreamDetails,
+): string[] {
   const layerText = layers.map(({ layer, version, order, converted }) =>
     [
       layer,
@@ -52,7 +50,7 @@ function overview({
     trailing === undefined
       ? undefined
       : trailing.handshake
-        ? "xl's hand-shake: captured from a live migration"
+        ? "xl's handshake: captured from a live migration"
         : `${size(trailing.bytes)} of other data`;
   return [
     `${heading(source)}: Xen migration stream`,
@@ -89,14 +87,14 @@ function overview({
             : `${counted(policies.cpuidLeaves, "CPUID leaf", "CPUID leaves")}, ${counted(policies.msrs, "MSR")}`,
         ],
         ["checkpoints", checkpoints === 0 ? undefined : count(checkpoints)],
-        ["behind END", trailingText],
+        ["after END", trailingText],
       ]).slice(1),
       0,
     ),
   ];
 }
 
-function memoryLines({ memory }: XenStreamInspection, { verbose }: PresentOptions): string[] {
+function memoryLines({ memory }: XenStreamDetails, { verbose }: PresentOptions): string[] {
   const { types, resent, sends, ranges, bytes } = memory;
   if (memory.entries === 0) return [];
   if (!memory.exact) {
@@ -133,7 +131,7 @@ function memoryLines({ memory }: XenStreamInspection, { verbose }: PresentOption
   ];
 }
 
-function recordLines({ records }: XenStreamInspection): string[] {
+function recordLines({ records }: XenStreamDetails): string[] {
   const [head = "", ...lines] = tableLines(
     [
       { title: "layer" },
@@ -146,7 +144,7 @@ function recordLines({ records }: XenStreamInspection): string[] {
   return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
 }
 
-function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
+function hvmLines({ hvmParams, hvmContext }: XenStreamDetails): string[] {
   const params = factLines(
     heading("HVM parameters"),
     Object.entries(hvmParams ?? {}).map(([name, value]) => [name, hex(value)] as const),
@@ -166,19 +164,19 @@ function hvmLines({ hvmParams, hvmContext }: XenStreamInspection): string[] {
 }
 
 /** Devices by name: all with `verbose`, else in one paragraph. */
-function sectionLines({ sections, damage }: QevmInspection, verbose: boolean): string[] {
-  const names = sections.map(({ name }) => name);
+function sectionLines({ details, damage }: QevmInspection, verbose: boolean): string[] {
+  const names = details.sections.map(({ name }) => name);
   const lines = verbose ? names : [names.join(", ")];
   return [...lines, ...damage.map(({ message }) => `damaged: ${message}`)];
 }
 
 function emulatorLines(
-  { emulators, emulatorXenstore }: XenStreamInspection,
+  { emulators, emulatorXenstore }: XenStreamDetails,
   { verbose }: PresentOptions,
 ): string[] {
   const keys = Object.entries(emulatorXenstore ?? {});
   const lines = (emulators as readonly EmulatorInspection[]).flatMap(({ emulator, index, bytes, state }) => [
-    `  ${emulator} ${index}: ${size(bytes)} of state${state === undefined ? "" : `, ${counted(state.sections.length, "section")}`}`,
+    `  ${emulator} ${index}: ${size(bytes)} of state${state === undefined ? "" : `, ${counted(state.details.sections.length, "section")}`}`,
     ...(state === undefined ? [] : indented(sectionLines(state, verbose), 4)),
   ]);
   if (keys.length > 0) lines.push(`  ${counted(keys.length, "xenstore key")}`);
@@ -186,12 +184,12 @@ function emulatorLines(
   return lines.length === 0 ? [] : [heading("Emulators"), ...lines];
 }
 
-function damageLines({ damage }: XenStreamInspection): string[] {
+function damageLines(damage: readonly Finding[]): string[] {
   return damage.length === 0
     ? []
     : [
         paint(["red", "bold"], "Not read to its end"),
-        ...indented(damage),
-        "  'guestscope verify' tells more",
+        ...indented(damage.map(({ offset, message }) => `at ${hex(offset)}: ${message}`)),
+        "  'guestscope verify' says more",
       ];
 }

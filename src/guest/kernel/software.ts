@@ -1,15 +1,15 @@
 import { type CodeWindow, codeAround } from "../code.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
-import { GuestscopeError } from "../../io/errors.js";
+import { GuestscopeError } from "../../findings/errors.js";
 import type { GuestImage } from "../image.js";
-import type { OpenOptions } from "../input-format.js";
+import type { OpenOptions } from "../options.js";
 import { kernelBanner, parseVmcoreInfo } from "./vmcoreinfo.js";
 
 /** What a guest was running, as far as its memory tells; addresses and bytes as text, for documents. */
 export interface Software {
   /** `Linux version …`, as the kernel prints it. */
   readonly banner?: string;
-  readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string };
+  readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string; readonly text: string };
   /** The code around each processor's instruction pointer, where it can be read. */
   readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly bytes: string }[];
 }
@@ -41,6 +41,7 @@ export async function softwareOf(guest: RunningGuest): Promise<Software> {
           vmcoreInfo: {
             ...(vmcoreInfo.gpa === undefined ? {} : { gpa: `0x${vmcoreInfo.gpa.toString(16)}` }),
             ...(release === undefined ? {} : { release }),
+            text: vmcoreInfo.text,
           },
         }),
     code,

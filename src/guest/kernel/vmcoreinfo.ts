@@ -1,8 +1,9 @@
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
 import { breathe } from "../../io/event-loop.js";
-import { FormatError } from "../../io/errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { indexOfBytes } from "../../io/byte-search.js";
-import type { Architecture, GuestImage, VmcoreInfo } from "../image.js";
+import type { Architecture } from "../arch/architecture.js";
+import type { GuestImage, VmcoreInfo } from "../image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
 import { longMode, type Mapping, mappings } from "../paging/walk.js";
 import { KERNEL_MAP, pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";

@@ -1,5 +1,6 @@
+import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { crc32Forward } from "./checksums.js";
 import { hasBytes } from "./pieces.js";
 
@@ -10,7 +11,8 @@ const MAX_CODE_LENGTH = 20;
 const BLOCK_MAGIC = 0x3141_5926_5359;
 const END_MAGIC = 0x1772_4538_5090;
 
-const damaged = (message: string): FormatError => new FormatError("codec/bzip2", `bzip2 data: ${message}`);
+const damaged = (message: string): FormatError =>
+  new FormatError(CODEC_RULES.bzip2, `bzip2 data: ${message}`);
 
 /** Bits of an input, the most significant first. */
 class Bits {

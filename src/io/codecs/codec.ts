@@ -1,4 +1,5 @@
-import { FormatError } from "../errors.js";
+import { FormatError } from "../../findings/errors.js";
+import { CODEC_RULES } from "../rules.js";
 
 /**
  * Unpacks one page or block to exactly `outputLength` bytes.
@@ -64,11 +65,11 @@ export function checkedDecompress(
   try {
     output = decode();
   } catch (error) {
-    throw new FormatError(`codec/${name}`, `${name} data: ${(error as Error).message}`);
+    throw new FormatError(CODEC_RULES[name], `${name} data: ${(error as Error).message}`);
   }
   if (output?.length === outputLength) return output;
   throw new FormatError(
-    `codec/${name}`,
+    CODEC_RULES[name],
     `${name} data: it unpacks to ${output?.length ?? 0} bytes, not ${outputLength}`,
   );
 }

@@ -1,5 +1,6 @@
+import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { Xxh32, xxh32 } from "./checksums.js";
 import { hasBytes } from "./pieces.js";
 
@@ -12,7 +13,7 @@ const LEGACY_BLOCK = 8 << 20;
 const WINDOW = 64 << 10;
 const STORED = 0x8000_0000;
 
-const damaged = (message: string): FormatError => new FormatError("codec/lz4", `LZ4 data: ${message}`);
+const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.lz4, `LZ4 data: ${message}`);
 
 /** Whether a magic number opens a frame to be passed over (LZ4 and zstd share the range). */
 export const isSkippable = (magic: number): boolean => magic >= 0x184d_2a50 && magic <= 0x184d_2a5f;

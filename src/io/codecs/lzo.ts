@@ -1,4 +1,5 @@
-import { FormatError } from "../errors.js";
+import { CODEC_RULES } from "../rules.js";
+import { FormatError } from "../../findings/errors.js";
 import { findMatches } from "./matches.js";
 
 /**
@@ -12,7 +13,7 @@ const MAX_DISTANCE = 0xbfff;
 const M2_DISTANCE = 2048;
 const M3_DISTANCE = 16384;
 
-const damaged = (message: string): FormatError => new FormatError("codec/lzo", `LZO data: ${message}`);
+const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.lzo, `LZO data: ${message}`);
 
 /**
  * Unpacks one LZO1X block of known length.

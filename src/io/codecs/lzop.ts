@@ -1,5 +1,6 @@
+import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { adler32, crc32 } from "./checksums.js";
 import { LZOP_MAGIC } from "./compressions.js";
 import { lzoDecompress } from "./lzo.js";
@@ -18,7 +19,7 @@ const MAX_BLOCK = 64 << 20;
 /** An instruction of LZO1X makes at most 255 bytes of one. */
 const MAX_RATIO = 256;
 
-const damaged = (message: string): FormatError => new FormatError("codec/lzop", `lzop data: ${message}`);
+const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.lzop, `lzop data: ${message}`);
 
 /** Big-endian numbers in order, each demanded of the reader. */
 class Numbers {

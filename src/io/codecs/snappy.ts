@@ -1,9 +1,11 @@
-import { FormatError } from "../errors.js";
+import { CODEC_RULES } from "../rules.js";
+import { FormatError } from "../../findings/errors.js";
 import { findMatches } from "./matches.js";
 
 /** Snappy's raw format, after its public format description (format_description.txt). */
 
-const damaged = (message: string): FormatError => new FormatError("codec/snappy", `Snappy data: ${message}`);
+const damaged = (message: string): FormatError =>
+  new FormatError(CODEC_RULES.snappy, `Snappy data: ${message}`);
 
 /**
  * Unpacks one Snappy block of known length.

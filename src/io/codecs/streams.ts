@@ -1,6 +1,7 @@
+import { CODEC_RULES } from "../rules.js";
 import { ByteReader } from "../byte-reader.js";
 import type { ByteStream } from "../byte-source.js";
-import { FormatError, GuestscopeError } from "../errors.js";
+import { FormatError, GuestscopeError } from "../../findings/errors.js";
 import type { CompressionName } from "./compressions.js";
 import { crc32 } from "./checksums.js";
 import { remaining, streamOfPieces } from "./pieces.js";
@@ -51,9 +52,9 @@ async function* located(name: CompressionName, reader: ByteReader): AsyncIterabl
   } catch (error) {
     const place = { source: reader.name, offset: reader.position };
     if (error instanceof FormatError && error.place.source === undefined)
-      throw new FormatError(error.code, error.message, place);
+      throw new FormatError(error.rule, error.message, place);
     if (error instanceof GuestscopeError) throw error;
-    throw new FormatError(`codec/${name}`, `${name} data: ${(error as Error).message}`, place);
+    throw new FormatError(CODEC_RULES[name], `${name} data: ${(error as Error).message}`, place);
   }
 }
 
@@ -87,7 +88,7 @@ async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
     view.getUint32(0, true) !== sum ||
     view.getUint32(4, true) !== size % 2 ** 32
   )
-    throw new FormatError("codec/gzip", "gzip data: it ends early, or its checksum is wrong");
+    throw new FormatError(CODEC_RULES.gzip, "gzip data: it ends early, or its checksum is wrong");
 }
 
 async function* unxz(reader: ByteReader): AsyncIterable<Uint8Array> {

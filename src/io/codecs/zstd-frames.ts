@@ -1,5 +1,6 @@
+import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { isSkippable } from "./lz4.js";
 import { hasBytes } from "./pieces.js";
 
@@ -9,7 +10,7 @@ const MAGIC = 0xfd2f_b528;
 /** What `zstd --long` needs at most without being told twice: 2^27. */
 const MAX_WINDOW = 2 ** 27;
 
-const damaged = (message: string): FormatError => new FormatError("codec/zstd", `zstd data: ${message}`);
+const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.zstd, `zstd data: ${message}`);
 
 async function take(reader: ByteReader, size: number): Promise<Uint8Array> {
   if (!(await hasBytes(reader, size))) throw damaged("it ends within a frame");

@@ -4,7 +4,7 @@ import * as path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { ReadableStream } from "node:stream/web";
-import { SystemError } from "../errors.js";
+import { SystemError } from "../../findings/errors.js";
 import { type FileSource, openFile } from "./files.js";
 
 /** Errors that mean: look elsewhere. */

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import type { ByteSource, ByteStream, FilePlace, MaybePromise } from "../byte-source.js";
-import { SystemError } from "../errors.js";
+import { SystemError } from "../../findings/errors.js";
 
 /** Reads up to this size are answered at once (a few microseconds); larger ones go through the thread pool and overlap. */
 const SYNCHRONOUS_LIMIT = 256 << 10;

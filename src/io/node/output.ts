@@ -3,7 +3,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import type { RandomSink } from "../byte-sink.js";
 import type { ByteSink } from "../byte-sink.js";
-import { UsageError } from "../errors.js";
+import { UsageError } from "../../findings/errors.js";
 import type { Spool } from "../spool.js";
 import { systemError } from "./files.js";
 
@@ -79,7 +79,11 @@ export class FileSink implements RandomSink {
     this.name = finalName;
     if (fs.existsSync(finalName)) {
       if (options.force !== true)
-        throw new UsageError("exists already; --force replaces it", { source: finalName });
+        throw new UsageError(
+          "exists already",
+          { source: finalName },
+          { option: "force", effect: "replaces it" },
+        );
       if (fs.statSync(finalName).isDirectory()) throw new UsageError("is a directory", { source: finalName });
     }
     const unique = `${process.pid}-${Math.random().toString(36).slice(2, 8)}`;

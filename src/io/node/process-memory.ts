@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import type { ByteSource, MaybePromise } from "../byte-source.js";
-import { SystemError, UsageError } from "../errors.js";
+import { SystemError, UsageError } from "../../findings/errors.js";
 import { systemError } from "./files.js";
 import { stopProcess } from "./stop-process.js";
 

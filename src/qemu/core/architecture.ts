@@ -1,15 +1,9 @@
-import {
-  AARCH64,
-  AARCH64_BE,
-  type Architecture,
-  ARM,
-  I386,
-  PPC64,
-  PPC64_LE,
-  S390X,
-  X86_64,
-} from "../../guest/image.js";
-import { UsageError } from "../../io/errors.js";
+import { AARCH64, AARCH64_BE, ARM } from "../../guest/arch/arm.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import { I386, X86_64 } from "../../guest/arch/x86.js";
+import { PPC64, PPC64_LE } from "../../guest/arch/ppc64.js";
+import { S390X } from "../../guest/arch/s390x.js";
+import { UsageError } from "../../findings/errors.js";
 import { architectureOfCpus } from "./cpus.js";
 import type { Program } from "./value.js";
 
@@ -46,7 +40,7 @@ const TYPES: readonly (readonly [string, Architecture])[] = [
   ["ARMCPU", AARCH64],
 ];
 
-/** @throws UsageError for a name that is none. */
+/** Returns the architecture of a name. @throws UsageError for an unknown name */
 export function architectureNamed(name: string): Architecture {
   const found = NAMED.get(name.toLowerCase());
   if (found !== undefined) return found;

@@ -1,6 +1,11 @@
-import { AARCH64, type Architecture, ARM, I386, PPC64, S390X, X86_64 } from "../../guest/image.js";
+import { AARCH64, ARM } from "../../guest/arch/arm.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import { I386, X86_64 } from "../../guest/arch/x86.js";
+import { PPC64 } from "../../guest/arch/ppc64.js";
+import { S390X } from "../../guest/arch/s390x.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { aarch64Registers, armArchitecture, armRegisters } from "../cpu/arm.js";
+import type { CpuFields } from "../cpu/fields.js";
 import { readable } from "./machine.js";
 import { ppc64Architecture, ppc64Registers } from "../cpu/ppc64.js";
 import { s390xRegisters } from "../cpu/s390x.js";
@@ -9,7 +14,7 @@ import { x86Registers } from "../cpu/x86.js";
 
 const MOST_CPUS = 4096;
 
-/** Processors of one kind: how QEMU's structures of them are called, and what is read of them. */
+/** vCPUs of one kind: the names of QEMU's structures for them, and what is read of them. */
 interface Kind {
   readonly machines: readonly Architecture[];
   /** Type of the object; later QEMUs have one name for all. */
@@ -19,8 +24,8 @@ interface Kind {
   /** A field that only this state has. */
   readonly mark: string;
   /** What the guest is, where one program emulates several. */
-  readonly architecture?: (env: Value) => Architecture;
-  readonly registers: (env: Value, id: number, arch: Architecture) => Vcpu["registers"];
+  readonly architecture?: (env: CpuFields) => Architecture;
+  readonly registers: (env: CpuFields, id: number, arch: Architecture) => Vcpu["registers"];
 }
 
 const KINDS: readonly Kind[] = [
@@ -55,7 +60,7 @@ const kindOf = ({ machine }: Architecture): Kind | undefined =>
   KINDS.find(({ machines }) => machines.some((known) => known.machine === machine));
 
 /**
- * The processors as QEMU's own structures have them, found through debug information. Under KVM these are what
+ * The vCPUs as QEMU's own structures have them, found through debug information. Under KVM these are what
  * QEMU last asked the kernel for, so they come with a caveat.
  */
 export async function readVcpus(
@@ -70,7 +75,7 @@ export async function readVcpus(
     const id = cpu.has("cpu_index") ? cpu.signed("cpu_index") : i;
     const registers = await readable(async () => {
       const env = kind && (await environment(program, cpu, kind));
-      return env && kind.registers(env, id, arch);
+      return env && kind.registers(new DebugFields(env), id, arch);
     });
     vcpus.push({
       id,
@@ -83,13 +88,13 @@ export async function readVcpus(
   return vcpus.sort((a, b) => a.id - b.id);
 }
 
-/** What the guest is by its first processor: width and byte order, where the program emulates several. */
+/** The guest's architecture by its first vCPU: width and byte order, where the program emulates several. */
 export async function architectureOfCpus(program: Program, arch: Architecture): Promise<Architecture> {
   const kind = kindOf(arch);
   if (kind?.architecture === undefined) return arch;
   const [cpu] = (await readable(() => listCpus(program))) ?? [];
   const env = cpu && (await readable(() => environment(program, cpu, kind)));
-  return (env && (await readable(async () => kind.architecture?.(env)))) ?? arch;
+  return (env && (await readable(async () => kind.architecture?.(new DebugFields(env))))) ?? arch;
 }
 
 /** All CPUState structures: a queue named `cpus`, later `cpus_queue`; a plain list from `first_cpu` before. */
@@ -120,4 +125,35 @@ async function environment(
   if (whole === undefined || stateType === undefined) return undefined;
   const env = await program.read(stateType, cpu.address + whole.offset, `${object}.env`);
   return env.has(mark) ? env : undefined;
+}
+
+/** The fields of a vCPU in a process, through debug information. */
+class DebugFields implements CpuFields {
+  readonly #value: Value;
+
+  constructor(value: Value) {
+    this.#value = value;
+  }
+
+  has(name: string): boolean {
+    return this.#value.has(name);
+  }
+
+  bigint(name: string): bigint | undefined {
+    return this.has(name) ? this.#value.bigint(name) : undefined;
+  }
+
+  bigints(name: string): readonly bigint[] {
+    // a register was a structure in some versions: not an array of numbers
+    const element = this.#value.type.field(name)?.type.peel().target.peel();
+    return element?.kind === "structure" ? [] : this.has(name) ? this.#value.bigints(name) : [];
+  }
+
+  struct(name: string): CpuFields | undefined {
+    return this.has(name) ? new DebugFields(this.#value.member(name)) : undefined;
+  }
+
+  structs(name: string): readonly CpuFields[] {
+    return this.has(name) ? this.#value.elements(name).map((element) => new DebugFields(element)) : [];
+  }
 }

@@ -1,3 +1,4 @@
+import { QEMU_CORE_RULES } from "./rules.js";
 import { type Program, type Value } from "./value.js";
 
 /** Longest lists and chains believed; more is a loop or damage. */
@@ -69,7 +70,7 @@ export async function readFlatView(program: Program): Promise<FlatView> {
   const list = await program.variable("ram_list");
   if (space === undefined || list === undefined) {
     throw program.error(
-      "not-qemu",
+      QEMU_CORE_RULES.notQemu,
       `the program has no ${space === undefined ? "address_space_memory" : "ram_list"}: not a QEMU system emulator`,
     );
   }
@@ -79,19 +80,19 @@ export async function readFlatView(program: Program): Promise<FlatView> {
   const view = embedded ? space.member("current_map") : await space.follow("current_map");
   if (view === undefined) {
     throw program.error(
-      "no-flat-view",
+      QEMU_CORE_RULES.noFlatView,
       "address_space_memory has no memory map yet: QEMU was still starting",
     );
   }
   const count = view.number("nr");
-  if (count > MOST_RANGES) throw program.error("flat-view", `a flat view of ${count} ranges`);
+  if (count > MOST_RANGES) throw program.error(QEMU_CORE_RULES.flatView, `a flat view of ${count} ranges`);
   const regions = new RegionReader(program, blocks);
   const ranges: FlatRange[] = [];
   for (const value of await view.followArray("ranges", count)) {
     const range = await regions.range(value);
     const last = ranges.at(-1);
     if (last !== undefined && range.start < last.start + last.size) {
-      throw program.error("flat-view", `${value.what} begins within the range before it`);
+      throw program.error(QEMU_CORE_RULES.flatView, `${value.what} begins within the range before it`);
     }
     ranges.push(range);
   }
@@ -101,14 +102,14 @@ export async function readFlatView(program: Program): Promise<FlatView> {
 async function readBlocks(program: Program, list: Value): Promise<RamBlock[]> {
   // a QLIST up to 1.3 and since 2.3, a QTAILQ between
   const first = list.any("blocks.lh_first", "blocks.tqh_first");
-  if (first === undefined) throw program.error("field", "ram_list.blocks is no list known");
+  if (first === undefined) throw program.error(QEMU_CORE_RULES.field, "ram_list.blocks is no list known");
   const blocks: RamBlock[] = [];
   const seen = new Set<number>();
   let value = await list.follow(first);
   while (value !== undefined) {
     if (seen.has(value.address) || seen.size >= MOST_BLOCKS) {
       throw program.error(
-        "list-loop",
+        QEMU_CORE_RULES.listLoop,
         `the list of RAM blocks comes back to 0x${value.address.toString(16)}`,
       );
     }
@@ -161,13 +162,13 @@ class RegionReader {
     const offsetInRegion = value.number("offset_in_region");
     const found = region.region.ram ? await this.#host(region.value) : undefined;
     if (!Number.isSafeInteger(start + size)) {
-      throw this.#program.error("flat-view", `${value.what} goes beyond any address`);
+      throw this.#program.error(QEMU_CORE_RULES.flatView, `${value.what} goes beyond any address`);
     }
     if (found !== undefined) {
       const end = found.offset + offsetInRegion + size;
       if (end > Math.max(found.block.usedLength, found.block.maxLength)) {
         const text = `${value.what} goes 0x${(end - found.block.maxLength).toString(16)} bytes beyond the end of RAM block '${found.block.id}'`;
-        throw this.#program.error("range-bounds", text);
+        throw this.#program.error(QEMU_CORE_RULES.rangeBounds, text);
       }
     }
     return {
@@ -186,7 +187,8 @@ class RegionReader {
 
   async #readRegion(range: Value): Promise<{ value: Value; region: Region }> {
     const value = await range.follow("mr");
-    if (value === undefined) throw this.#program.error("flat-view", `${range.what} has no region`);
+    if (value === undefined)
+      throw this.#program.error(QEMU_CORE_RULES.flatView, `${range.what} has no region`);
     const region: Region = {
       address: value.address,
       name: value.has("name") ? await value.textAt("name") : undefined,
@@ -203,7 +205,7 @@ class RegionReader {
     return { value, region };
   }
 
-  /** The block behind a region and where in it the region begins. */
+  /** The block of a region and where in it the region begins. */
   async #host(region: Value): Promise<{ block: RamBlock; offset: number }> {
     let value = region;
     let offset = 0;
@@ -213,7 +215,7 @@ class RegionReader {
       offset += value.number("alias_offset");
       value = alias;
     }
-    throw this.#program.error("alias-loop", `the aliases of ${region.what} lead nowhere`);
+    throw this.#program.error(QEMU_CORE_RULES.aliasLoop, `the aliases of ${region.what} lead nowhere`);
   }
 
   #block(value: Value, offset: number): { block: RamBlock; offset: number } {
@@ -224,7 +226,7 @@ class RegionReader {
       const block = this.#blocks.find((candidate) => candidate.address === address);
       if (block !== undefined) return { block, offset };
       throw this.#program.error(
-        "ram-block",
+        QEMU_CORE_RULES.ramBlock,
         `${value.what} names RAM block ${hex(address)}, which is in no list`,
       );
     }
@@ -232,7 +234,10 @@ class RegionReader {
     const at = ramAddress - (ramAddress % OFFSET_MASK);
     const block = this.#blocks.find((b) => b.offset <= at && at < b.offset + b.maxLength);
     if (block !== undefined) return { block, offset: offset + (at - block.offset) };
-    throw this.#program.error("ram-block", `${value.what} is at ${hex(at)}, which is in no RAM block`);
+    throw this.#program.error(
+      QEMU_CORE_RULES.ramBlock,
+      `${value.what} is at ${hex(at)}, which is in no RAM block`,
+    );
   }
 }
 
@@ -249,7 +254,7 @@ export interface GuestBlock {
   readonly host: number;
 }
 
-/** Joins ranges as QEMU's gdb script does; `step` is told of each range and the number of blocks after it. */
+/** Joins ranges as QEMU's gdb script does; `step` is called for each range and the number of blocks after it. */
 export function joinRanges(
   ranges: readonly FlatRange[],
   step: (range: FlatRange, joined: boolean, count: number) => void = () => undefined,

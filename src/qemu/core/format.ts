@@ -1,28 +1,26 @@
-import { viewOf } from "../../binary/layout.js";
+import { layoutSection, viewOf } from "../../binary/layout.js";
 import { elfLayouts, ELF_MAGIC, ELFCLASS64, ELFDATA2LSB, ET_CORE, PT_LOAD } from "../../elf/layout.js";
 import type { InputFormat } from "../../guest/input-format.js";
-import { isByteSource } from "../../io/byte-source.js";
-import { UsageError } from "../../io/errors.js";
 
 /** The core of a QEMU system emulator, written by the kernel or by gcore. */
 export const qemuCore: InputFormat = {
   id: "qemu-core",
   title: "core of a process (QEMU)",
-  needsRandomAccess: true,
   matches: isProcessCore,
-  // loaded when asked for: starting up costs only what is used
-  async openGuest(input, options) {
-    const [{ openQemuGuest }, { openCore }] = await opening();
-    return openQemuGuest(await openCore(input), "QEMU process core", options);
-  },
-  async inspect(input, options) {
-    if (!isByteSource(input)) {
-      throw new UsageError("a core can't be read from a pipe: store it in a file first", {
-        source: input.name,
-      });
-    }
-    const [{ inspectProcess }, { openCore }] = await opening();
-    return inspectProcess(await openCore(input), "core", options);
+  rules: async () => [
+    { title: "QEMU cores and processes", rules: (await import("./rules.js")).QEMU_CORE_RULES },
+  ],
+  layouts: async () => [layoutSection("elf", await import("../../elf/layout.js"))],
+  reader: {
+    access: "random",
+    async inspect(input, options) {
+      const [{ inspectProcess }, { openCore }] = await opening();
+      return inspectProcess(await openCore(input), "core", options);
+    },
+    async openGuest(input, options) {
+      const [{ openQemuGuest }, { openCore }] = await opening();
+      return openQemuGuest(await openCore(input), "QEMU process core", options);
+    },
   },
 };
 

@@ -6,11 +6,11 @@ import type { GuestImage } from "../../guest/image.js";
 import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readVcpus } from "./cpus.js";
-import { type QemuSettings, type QemuState, readQemuState } from "./state.js";
+import { type QemuStateOptions, type QemuState, readQemuState } from "./state.js";
 import { Program } from "./value.js";
 import { deviceNote, vmcoreInfoOf } from "./vmcoreinfo.js";
 
-/** A process and what the kernel told it at its start. */
+/** A process and what the kernel passed to it at its start. */
 export interface Process {
   readonly memory: ProcessMemory;
   readonly auxv: ReadonlyMap<number, bigint>;
@@ -28,7 +28,7 @@ export interface OpenedQemu extends QemuState {
 export async function openQemuProcess(
   process: Process,
   findDebug: DebugFinder,
-  settings: QemuSettings = {},
+  options: QemuStateOptions = {},
 ): Promise<OpenedQemu> {
   const image = await mainImage(process.memory, process.auxv);
   const { elf, info } = await findDebug(image);
@@ -37,7 +37,7 @@ export async function openQemuProcess(
   const complete = (await elf.section(".symtab")) !== undefined;
   const symbols = complete ? await elf.symbols() : undefined;
   const program = new Program(process.memory, info, bias, elf.order, symbols);
-  return { ...(await readQemuState(program, image.path, settings)), image };
+  return { ...(await readQemuState(program, image.path, options)), image };
 }
 
 /** The guest of a QEMU whose state was read. */
@@ -60,7 +60,8 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
       hypervisor: machine.version === undefined ? "QEMU" : `QEMU ${machine.version}`,
       ...(machine.name === undefined ? {} : { guestType: machine.name }),
       ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
-      more: {
+      specific: {
+        kind: "qemu-process",
         accelerator: machine.accelerator,
         ramSize: machine.ramSize,
         dumpGuestCore: machine.dumpGuestCore,

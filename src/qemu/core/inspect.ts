@@ -1,6 +1,6 @@
-import type { Inspection } from "../../guest/input-format.js";
-import { type MemoryRange, type MemoryTotals, memoryTotals } from "../../guest/memory.js";
-import type { Vcpu } from "../../guest/vcpu.js";
+import type { GuestInspection } from "../../guest/inspection.js";
+import type { MemoryRange } from "../../guest/memory.js";
+import { summarizeGuest } from "../../guest/summary.js";
 import type { FlatRange, RamBlock } from "./flat-view.js";
 import { guestOfQemu, type OpenedQemu } from "./guest.js";
 
@@ -20,28 +20,24 @@ export interface FlatRangeEntry {
   readonly dumped: boolean;
 }
 
-/** What a QEMU core (or a running QEMU) holds. */
-export interface QemuCoreInspection extends Inspection {
-  readonly kind: "qemu-core";
+/** The facts of a QEMU core (or a running QEMU) beside the guest's. */
+export interface QemuCoreDetails {
   readonly what: "core" | "process";
   readonly program: { readonly path: string | undefined; readonly buildId: string | undefined };
   readonly qemuVersion: string | undefined;
   readonly machine: string | undefined;
   readonly accelerator: string | undefined;
-  readonly arch: string;
   /** `-m`, bytes. */
   readonly ramSize: number | undefined;
   readonly dumpGuestCore: boolean | undefined;
   readonly flatView: readonly FlatRangeEntry[];
   readonly ramBlocks: readonly RamBlock[];
-  readonly memory: MemoryTotals;
   /** Guest memory whose contents are not there, by region and reason. */
   readonly missing: readonly MemoryRange[];
-  readonly vcpus: readonly Vcpu[];
-  /** Lines of VMCOREINFO; undefined without. */
-  readonly vmcoreInfo: string | undefined;
-  readonly warnings: readonly string[];
 }
+
+/** What `inspect` says of a QEMU core or a running QEMU. */
+export type QemuCoreInspection = GuestInspection<"qemu-core", QemuCoreDetails>;
 
 function typeOf(range: FlatRange): string {
   const { ram, ramDevice, romd, readonly } = range.region;
@@ -49,37 +45,37 @@ function typeOf(range: FlatRange): string {
   return `${range.nonvolatile ? "nv-" : ""}${range.readonly ? "rom" : plain}`;
 }
 
+/** Describes the guest in a QEMU process. */
 export async function inspectQemu(state: OpenedQemu, what: "core" | "process"): Promise<QemuCoreInspection> {
-  const guest = await guestOfQemu(state, "");
+  const guest = await guestOfQemu(state, what === "core" ? "QEMU process core" : "running QEMU process");
   const { machine, view, image, program } = state;
   const dumped = new Set(state.selected);
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     kind: "qemu-core",
     source: program.memory.name,
-    what,
-    program: { path: image.path, buildId: image.buildId },
-    qemuVersion: machine.version,
-    machine: machine.name,
-    accelerator: machine.accelerator,
-    arch: guest.arch.name,
-    ramSize: machine.ramSize,
-    dumpGuestCore: machine.dumpGuestCore,
-    flatView: view.ranges.map((range) => ({
-      start: range.start,
-      end: range.start + range.size,
-      priority: range.region.priority,
-      type: typeOf(range),
-      name: range.region.name,
-      offsetInRegion: range.offsetInRegion,
-      host: range.ram?.host,
-      dumped: dumped.has(range),
-    })),
-    ramBlocks: view.blocks,
-    memory: memoryTotals(guest.memory),
-    missing: [...guest.memory.ranges()].filter(({ presence }) => presence === "absent"),
-    vcpus: guest.vcpus,
-    vmcoreInfo: guest.facts.vmcoreInfo?.text,
-    warnings: guest.warnings,
+    ...(await summarizeGuest(guest)),
+    damage: [],
+    details: {
+      what,
+      program: { path: image.path, buildId: image.buildId },
+      qemuVersion: machine.version,
+      machine: machine.name,
+      accelerator: machine.accelerator,
+      ramSize: machine.ramSize,
+      dumpGuestCore: machine.dumpGuestCore,
+      flatView: view.ranges.map((range) => ({
+        start: range.start,
+        end: range.start + range.size,
+        priority: range.region.priority,
+        type: typeOf(range),
+        name: range.region.name,
+        offsetInRegion: range.offsetInRegion,
+        host: range.ram?.host,
+        dumped: dumped.has(range),
+      })),
+      ramBlocks: view.blocks,
+      missing: [...guest.memory.ranges()].filter(({ presence }) => presence === "absent"),
+    },
   };
 }

@@ -1,4 +1,4 @@
-import { AbsentError, FormatError } from "../../io/errors.js";
+import { AbsentError, FormatError } from "../../findings/errors.js";
 import { objectTypeName, type Program } from "./value.js";
 
 /** What QEMU's global state says of the machine. */
@@ -11,7 +11,7 @@ export interface Machine {
   readonly ramSize: number | undefined;
   /** `tcg`, `kvm`, `xen` …; undefined where it can't be read. */
   readonly accelerator: string | undefined;
-  /** Version of QEMU, as far as the newest machine type of its kind tells: `7.2`. */
+  /** Version of QEMU, as far as the newest machine type of its kind shows it: `7.2`. */
   readonly version: string | undefined;
 }
 

@@ -1,29 +1,14 @@
 import { DebugInfo } from "../../dwarf/info.js";
-import { type DebugFileAccess, findDebugFiles } from "../../elf/debug-file.js";
+import { findDebugFiles } from "../../elf/debug-file.js";
 import type { ElfFile } from "../../elf/file.js";
 import type { GuestImage } from "../../guest/image.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { UsageError } from "../../io/errors.js";
+import { UsageError } from "../../findings/errors.js";
 import { type DebugFinder, guestOfQemu, type OpenedQemu, openQemuProcess, type Process } from "./guest.js";
 import { inspectQemu, type QemuCoreInspection } from "./inspect.js";
 import type { Backing } from "./presence.js";
-import type { QemuSettings } from "./state.js";
 import { programVersion } from "./version.js";
-
-/** Settings of QEMU cores and processes, as `OpenOptions.settings`. */
-export interface QemuCoreSettings extends Omit<QemuSettings, "backings"> {
-  /** Reaches debug files; without it, `OpenOptions.openFile` opens what is named. */
-  readonly debugFiles?: DebugFileAccess;
-  /** Path of the program. */
-  readonly exe?: string;
-  /** Path of its separate debug file. */
-  readonly debugFile?: string;
-  /** Roots of debug file trees. */
-  readonly debugDirs?: readonly string[];
-  /** Memory backends' files: id → path. */
-  readonly backing?: Readonly<Record<string, string>>;
-}
 
 /** The guest in a core or a running process. */
 export async function openQemuGuest(
@@ -34,7 +19,7 @@ export async function openQemuGuest(
   return guestOfQemu(await openState(process, options), origin);
 }
 
-/** Tells what a core or a running process holds. */
+/** Describes the guest in a core or a running process. */
 export async function inspectProcess(
   process: Process,
   what: "core" | "process",
@@ -45,17 +30,16 @@ export async function inspectProcess(
 
 /** Finds the program's debug information and reads QEMU's state with it. */
 export async function openState(process: Process, options: OpenOptions): Promise<OpenedQemu> {
-  const settings = (options.settings ?? {}) as QemuCoreSettings;
-  const { openFile } = options;
-  const access = settings.debugFiles ?? { open: async (path: string) => openFile?.(path) };
+  const { openFile, qemu = {} } = options;
+  const access = qemu.debugFiles ?? { open: async (path: string) => openFile?.(path) };
   let program: ElfFile | undefined;
   const find: DebugFinder = async (image) => {
     const files = await findDebugFiles(access, {
       programPath: image.path,
       buildId: image.buildId,
-      exe: settings.exe,
-      debugFile: settings.debugFile,
-      debugDirs: settings.debugDirs,
+      exe: qemu.exe,
+      debugFile: qemu.debugFile,
+      debugDirs: qemu.debugDirs,
     });
     program = files.program;
     const info = await DebugInfo.open(files.debug, {
@@ -65,9 +49,11 @@ export async function openState(process: Process, options: OpenOptions): Promise
     });
     return { elf: files.debug, info };
   };
-  const backings = await openBackings(settings.backing ?? {}, openFile, process);
+  const backings = await openBackings(qemu.backing ?? {}, openFile, process);
   const state = await openQemuProcess(process, find, {
-    ...settings,
+    arch: qemu.arch,
+    excludeNonvolatile: qemu.excludeNonvolatile,
+    keepUnplugged: qemu.keepUnplugged,
     backings: backings.map(({ backing }) => backing),
   });
   const version = program === undefined ? undefined : await programVersion(program);

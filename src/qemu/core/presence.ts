@@ -1,9 +1,22 @@
+import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { mappedFileAt, type ProcessMemory, type ProcessPiece } from "../../elf/process-memory.js";
 import type { Presence } from "../../guest/memory.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import type { FlatRange, RamBlock } from "./flat-view.js";
 import { backendDumped, type Machine } from "./machine.js";
 import type { Program } from "./value.js";
+
+const ABSENT = absentReasons({
+  cut: { kind: "truncated", text: "the core is cut short" },
+  guestCoreOff: { kind: "not-saved", text: "left out of the core: -machine dump-guest-core=off" },
+  backendOff: { kind: "not-saved", text: "left out of the core: its memory backend has dump=off" },
+  noSegment: { kind: "not-saved", text: "the core has no segment for it" },
+  unknown: {
+    kind: "not-saved",
+    text: "zeros or lost: the core has no contents and QEMU's settings can't be read",
+  },
+  neverWritten: { kind: "never-written", text: "never written" },
+});
 
 /** Guest-physical or host addresses, bytes, `end` exclusive. */
 export interface AddressRange {
@@ -17,7 +30,7 @@ export interface Extent extends AddressRange {
   /** Where to read it (present only). */
   readonly source?: ByteSource;
   readonly offset?: number;
-  readonly reason?: string;
+  readonly reason?: AbsentReason;
 }
 
 /** A file that holds a memory backend's contents, given because the core lacks them. */
@@ -42,7 +55,7 @@ export class PresenceRules {
     this.#backings = backings;
   }
 
-  /** Extents of the part [start, end) of a range that has RAM behind it. */
+  /** Extents of the part [start, end) of a range backed by RAM. */
   async extents(range: FlatRange, start: number, end: number): Promise<Extent[]> {
     const { ram, region } = range;
     if (ram === undefined) return [];
@@ -83,9 +96,13 @@ export class PresenceRules {
         const offset = file === undefined ? at - block.host : file.fileOffset + (at - file.start);
         yield* fromFile(where, backing.source, offset);
       } else if (piece.presence === "truncated") {
-        yield { ...where, presence: "absent", reason: "the core is cut short" };
+        yield { ...where, presence: "absent", reason: ABSENT.cut };
       } else if (file !== undefined) {
-        yield { ...where, presence: "absent", reason: fileReason(file.path, block) };
+        yield {
+          ...where,
+          presence: "absent",
+          reason: { kind: "elsewhere", text: fileReason(file.path, block) },
+        };
       } else {
         yield { ...where, ...this.#anonymous(piece, owner) };
       }
@@ -93,19 +110,15 @@ export class PresenceRules {
     }
   }
 
-  #anonymous(piece: ProcessPiece, owner: number): { presence: Presence; reason: string } {
+  #anonymous(piece: ProcessPiece, owner: number): { presence: Presence; reason: AbsentReason } {
     const { dumpGuestCore } = this.#machine;
-    if (dumpGuestCore === false)
-      return { presence: "absent", reason: "left out of the core: -machine dump-guest-core=off" };
-    if (this.#dumped.get(owner) === false)
-      return { presence: "absent", reason: "left out of the core: its memory backend has dump=off" };
-    if (piece.presence === "unmapped")
-      return { presence: "absent", reason: "the core has no segment for it" };
+    if (dumpGuestCore === false) return { presence: "absent", reason: ABSENT.guestCoreOff };
+    if (this.#dumped.get(owner) === false) return { presence: "absent", reason: ABSENT.backendOff };
+    if (piece.presence === "unmapped") return { presence: "absent", reason: ABSENT.noSegment };
     if (dumpGuestCore === undefined) {
-      const reason = "zeros or lost: the core has no contents and QEMU's settings can't be read";
-      return { presence: "absent", reason };
+      return { presence: "absent", reason: ABSENT.unknown };
     }
-    return { presence: "zero", reason: "never written" };
+    return { presence: "zero", reason: ABSENT.neverWritten };
   }
 
   #backing(block: RamBlock, path: string | undefined): Backing | undefined {
@@ -131,5 +144,10 @@ function* fromFile(where: AddressRange, source: ByteSource, offset: number): Ite
   const end = where.start + there;
   if (there > 0) yield { start: where.start, end, presence: "present", source, offset };
   if (end < where.end)
-    yield { start: end, end: where.end, presence: "absent", reason: `beyond the end of ${source.name}` };
+    yield {
+      start: end,
+      end: where.end,
+      presence: "absent",
+      reason: { kind: "truncated", text: `beyond the end of ${source.name}` },
+    };
 }

@@ -5,21 +5,16 @@ import { ExtentMemory } from "./memory.js";
 import { type AddressRange, type Backing, type Extent, PresenceRules } from "./presence.js";
 import type { Program } from "./value.js";
 import { pluggedParts } from "./virtio-mem.js";
-import type { Architecture } from "../../guest/image.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import type { QemuOptions } from "../../guest/options.js";
 
 /** How a QEMU process is to be read. */
-export interface QemuSettings {
-  /** Name of the guest's architecture; default: by the program. */
-  readonly arch?: string;
-  /** Files of memory backends whose contents the core lacks. */
+export interface QemuStateOptions extends Pick<QemuOptions, "arch" | "excludeNonvolatile" | "keepUnplugged"> {
+  /** Opened files of memory backends whose contents the core lacks. */
   readonly backings?: readonly Backing[];
-  /** Leave out ranges that the flat view marks non-volatile (NVDIMMs), which QEMU's own dumps contain. */
-  readonly excludeNonvolatile?: boolean;
-  /** Take unplugged blocks of virtio-mem devices as well, as QEMU's gdb script does. */
-  readonly keepUnplugged?: boolean;
 }
 
-/** All that is read of a QEMU process but its processors and VMCOREINFO. */
+/** All that is read of a QEMU process except its vCPUs and VMCOREINFO. */
 export interface QemuState {
   readonly program: Program;
   readonly arch: Architecture;
@@ -39,19 +34,19 @@ export interface QemuState {
 export async function readQemuState(
   program: Program,
   path: string | undefined,
-  settings: QemuSettings,
+  options: QemuStateOptions,
 ): Promise<QemuState> {
   const warnings: string[] = [];
-  const { arch } = settings;
+  const { arch } = options;
   const view = await readFlatView(program);
   const machine = await readMachine(program);
-  const selected = view.ranges.filter((range) => isGuestMemory(range, settings.excludeNonvolatile));
-  const rules = new PresenceRules(program, machine, settings.backings ?? []);
+  const selected = view.ranges.filter((range) => isGuestMemory(range, options.excludeNonvolatile));
+  const rules = new PresenceRules(program, machine, options.backings ?? []);
   const extents: Extent[] = [];
   for (const range of selected) {
     const whole = { start: range.start, end: range.start + range.size };
     const parts =
-      settings.keepUnplugged === true ? [whole] : await guestParts(program, range, whole, warnings);
+      options.keepUnplugged === true ? [whole] : await guestParts(program, range, whole, warnings);
     for (const { start, end } of parts) extents.push(...(await rules.extents(range, start, end)));
   }
   for (const { guestMemfd, id } of view.blocks) {
@@ -60,8 +55,9 @@ export async function readQemuState(
       `RAM block '${id}' has private pages in a guest_memfd of KVM: only what the guest shares is in the core`,
     );
   }
-  for (const backing of settings.backings ?? []) {
-    if (!rules.used.has(backing)) warnings.push(`--backing ${backing.id}: nothing in the core needed it`);
+  for (const backing of options.backings ?? []) {
+    if (!rules.used.has(backing))
+      warnings.push(`backing file for '${backing.id}': nothing in the core needed it`);
   }
   return {
     program,

@@ -1,12 +1,13 @@
+import { QEMU_CORE_RULES } from "./rules.js";
 import { type ByteOrder, latin1, readU64, viewOf } from "../../binary/layout.js";
 import type { DebugInfo, Variable } from "../../dwarf/info.js";
 import type { Field, Type } from "../../dwarf/type.js";
 import type { ProcessMemory } from "../../elf/process-memory.js";
 import { STB_LOCAL, STT_OBJECT } from "../../elf/layout.js";
 import type { SymbolTable } from "../../elf/symbols.js";
-import { AbsentError, FormatError } from "../../io/errors.js";
+import { AbsentError, FormatError } from "../../findings/errors.js";
+import type { Rule } from "../../findings/rule.js";
 
-const SPEC = "structures of QEMU as its debug information declares them";
 /** No structure read here comes near; a larger one is damaged debug info. */
 const LARGEST = 1 << 20;
 const LONGEST_TEXT = 4096;
@@ -69,7 +70,7 @@ export class Program {
 
   /** @throws AbsentError `qemu/core/unreadable` when not all of them can be read. */
   async bytes(address: number, size: number, what: string): Promise<Uint8Array> {
-    if (size > LARGEST) throw this.error("size", `${what} of ${size} bytes`);
+    if (size > LARGEST) throw this.error(QEMU_CORE_RULES.size, `${what} of ${size} bytes`);
     const bytes = new Uint8Array(size);
     const result = this.memory.read(address, bytes);
     const n = result instanceof Promise ? await result : result;
@@ -78,9 +79,9 @@ export class Program {
     const why =
       piece?.presence === "truncated" ? "the core is cut short before it" : "no memory is saved there";
     throw new AbsentError(
-      "qemu/core/unreadable",
+      QEMU_CORE_RULES.unreadable,
       `can't read ${what} (${size} bytes at 0x${address.toString(16)}): ${why}`,
-      { source: this.memory.name, spec: SPEC },
+      { source: this.memory.name },
     );
   }
 
@@ -94,8 +95,8 @@ export class Program {
   }
 
   /** The error of something in memory that can't be. */
-  error(code: string, message: string): FormatError {
-    return new FormatError(`qemu/core/${code}`, message, { source: this.memory.name, spec: SPEC });
+  error(rule: Rule, message: string): FormatError {
+    return new FormatError(rule, message, { source: this.memory.name });
   }
 }
 
@@ -128,7 +129,10 @@ export class Value {
   #field(path: string): Field {
     const field = this.type.field(path);
     if (field !== undefined && field.offset + field.size <= this.#bytes.length) return field;
-    throw this.#program.error("field", `${String(this.type)} has no field ${path} in this program`);
+    throw this.#program.error(
+      QEMU_CORE_RULES.field,
+      `${String(this.type)} has no field ${path} in this program`,
+    );
   }
 
   #view(field: Field): DataView {
@@ -148,7 +152,10 @@ export class Value {
     if (field.size === 4) return view.getUint32(0, little);
     if (field.size === 8) return readU64(view, 0, little);
     if (field.size === 16) return this.#number128(field, path);
-    throw this.#program.error("field", `${String(this.type)}.${path} of ${field.size} bytes is no number`);
+    throw this.#program.error(
+      QEMU_CORE_RULES.field,
+      `${String(this.type)}.${path} of ${field.size} bytes is no number`,
+    );
   }
 
   /** Int128: one integer of 16 bytes, or a structure of `lo` and `hi`. */
@@ -158,7 +165,7 @@ export class Value {
     const high = field.type.field("hi")?.offset ?? (little ? 8 : 0);
     const view = this.#view(field);
     if (view.getBigUint64(high, little) !== ZERO) {
-      throw this.#program.error("beyond-64-bits", `${this.what}.${path} is 2^64 or more`);
+      throw this.#program.error(QEMU_CORE_RULES.beyond64Bits, `${this.what}.${path} is 2^64 or more`);
     }
     return readU64(view, low, little);
   }
@@ -193,7 +200,10 @@ export class Value {
   bigints(path: string): bigint[] {
     const { field, size, count } = this.#array(path);
     if (size !== 4 && size !== 8) {
-      throw this.#program.error("field", `${String(this.type)}.${path} has elements of ${size} bytes`);
+      throw this.#program.error(
+        QEMU_CORE_RULES.field,
+        `${String(this.type)}.${path} has elements of ${size} bytes`,
+      );
     }
     const view = this.#view(field);
     const little = this.#program.order === "little";
@@ -217,7 +227,8 @@ export class Value {
     const array = field.type.peel();
     const element = array.target;
     const size = array.kind === "array" ? (element.size ?? 0) : 0;
-    if (size === 0) throw this.#program.error("field", `${String(this.type)}.${path} is no array`);
+    if (size === 0)
+      throw this.#program.error(QEMU_CORE_RULES.field, `${String(this.type)}.${path} is no array`);
     return { field, element, size, count: Math.floor(field.size / size) };
   }
 

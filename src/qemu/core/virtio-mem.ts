@@ -1,3 +1,4 @@
+import { QEMU_CORE_RULES } from "./rules.js";
 import type { AddressRange } from "./presence.js";
 import { objectTypeName, type Program } from "./value.js";
 
@@ -21,7 +22,10 @@ export async function pluggedParts(
   const blockSize = device.number("block_size");
   const base = device.number("addr");
   if (bits > MOST_BITS || blockSize === 0) {
-    throw program.error("virtio-mem", `a virtio-mem device of ${bits} blocks of ${blockSize} bytes`);
+    throw program.error(
+      QEMU_CORE_RULES.virtioMem,
+      `a virtio-mem device of ${bits} blocks of ${blockSize} bytes`,
+    );
   }
   // words of `unsigned long`: in order of bytes where the host is little endian
   const word = device.type.field("bitmap")?.size ?? 8;

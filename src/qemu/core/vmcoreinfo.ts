@@ -1,6 +1,7 @@
 import { latin1, layout, u16, u32, u64 } from "../../binary/layout.js";
 import { nhdr } from "../../elf/layout.js";
-import type { Architecture, VmcoreInfo } from "../../guest/image.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import type { VmcoreInfo } from "../../guest/image.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import { readable } from "./machine.js";
 import type { Program } from "./value.js";
@@ -27,7 +28,7 @@ export interface DeviceNote {
 
 /**
  * The note that the guest registered with the vmcoreinfo device; undefined when there is no device, nothing was
- * registered, or what was registered is not in memory. `doubt` is told what is wrong with it.
+ * registered, or what was registered is not in memory. `doubt` gets what is wrong with it.
  */
 export async function deviceNote(
   program: Program,

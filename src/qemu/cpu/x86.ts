@@ -1,15 +1,31 @@
-import {
-  type Segment,
-  X86_GENERAL,
-  type X86General,
-  type X86Registers,
-  type X86SegmentName,
-} from "../../guest/vcpu.js";
-import type { Value } from "../core/value.js";
+import { type Segment, type X86General, type X86Registers, type X86SegmentName } from "../../guest/vcpu.js";
+import { type CpuFields, namedRegisters } from "./fields.js";
 
-/** Order of `env.segs`. */
-const SEGS = ["es", "cs", "ss", "ds", "fs", "gs"] as const;
-/** MSRs by their field in CPUX86State. */
+/** Order of `regs`, the processor's own numbering; a 32-bit emulator has the first eight. */
+const GENERAL = [
+  "rax",
+  "rcx",
+  "rdx",
+  "rbx",
+  "rsp",
+  "rbp",
+  "rsi",
+  "rdi",
+  "r8",
+  "r9",
+  "r10",
+  "r11",
+  "r12",
+  "r13",
+  "r14",
+  "r15",
+] as const;
+const LEAST_GENERAL = 8;
+/** Order of `segs`. */
+const SEGMENTS: readonly X86SegmentName[] = ["es", "cs", "ss", "ds", "fs", "gs"];
+/** Control registers that `cr` has under their numbers; 1 doesn't exist, 8 is the local APIC's. */
+const CONTROL = [0, 2, 3, 4] as const;
+/** MSRs by their field. */
 const MSRS = {
   efer: "efer",
   star: "star",
@@ -25,51 +41,73 @@ const MSRS = {
   tsc_aux: "tsc_aux",
 } as const;
 
-/** Registers out of a CPUX86State. */
-export function x86Registers(env: Value): X86Registers {
+/** Registers out of a CPUX86State; undefined when the general ones are missing. */
+export function x86Registers(env: CpuFields): X86Registers | undefined {
   const regs = env.bigints("regs");
-  // the processor's own numbering: rax rcx rdx rbx rsp rbp rsi rdi r8 …
-  const numbered = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
-  const at = (name: X86General): bigint => {
-    if (name === "rip") return env.bigint("eip");
-    if (name === "rflags") return env.bigint("eflags");
-    const index = numbered.indexOf(name);
-    return regs[index === -1 ? Number(name.slice(1)) : index] ?? 0n;
-  };
-  const general = Object.fromEntries(X86_GENERAL.map((name) => [name, at(name)]));
-  const segments: Partial<Record<X86SegmentName, Segment>> = {};
-  for (const [i, value] of env.elements("segs").entries()) {
-    const name = SEGS[i];
-    if (name !== undefined) segments[name] = segmentOf(value);
-  }
-  segments.ldt = segmentOf(env.member("ldt"));
-  segments.tr = segmentOf(env.member("tr"));
-  const table = (path: string): { base: bigint; limit: number } => ({
-    base: env.bigint(`${path}.base`),
-    limit: env.number(`${path}.limit`),
-  });
-  const cr = env.bigints("cr");
-  const debug = env.has("dr") ? env.bigints("dr") : [];
-  const msrs = Object.entries(MSRS).filter(([, field]) => env.has(field));
+  const [rip, rflags] = [env.bigint("eip"), env.bigint("eflags")];
+  if (regs.length < LEAST_GENERAL || rip === undefined || rflags === undefined) return undefined;
+  const general = Object.fromEntries([
+    ...GENERAL.map((name, i) => [name, regs[i] ?? 0n]),
+    ["rip", rip],
+    ["rflags", rflags],
+  ]) as Record<X86General, bigint>;
+  const [gdt, idt] = [tableOf(env, "gdt"), tableOf(env, "idt")];
   return {
     kind: "x86",
-    general: general as Record<X86General, bigint>,
-    segments,
-    gdt: table("gdt"),
-    idt: table("idt"),
-    control: { cr0: cr[0] ?? 0n, cr2: cr[2] ?? 0n, cr3: cr[3] ?? 0n, cr4: cr[4] ?? 0n },
-    debug: Object.fromEntries(
-      [0, 1, 2, 3, 6, 7].flatMap((i) => (debug[i] === undefined ? [] : [[`dr${i}`, debug[i]]])),
-    ),
-    msrs: Object.fromEntries(msrs.map(([name, field]) => [name, env.bigint(field)])),
+    general,
+    segments: segmentsOf(env),
+    ...(gdt === undefined ? {} : { gdt }),
+    ...(idt === undefined ? {} : { idt }),
+    control: controlOf(env),
+    debug: debugOf(env),
+    msrs: namedRegisters(env, MSRS),
   };
 }
 
-function segmentOf(value: Value): Segment {
-  return {
-    selector: value.number("selector"),
-    base: value.bigint("base"),
-    limit: value.number("limit"),
-    flags: value.number("flags"),
+function segmentsOf(env: CpuFields): Partial<Record<X86SegmentName, Segment>> {
+  const segments: Partial<Record<X86SegmentName, Segment>> = {};
+  const add = (name: X86SegmentName | undefined, fields: CpuFields | undefined): void => {
+    const segment = fields && segmentOf(fields);
+    if (name !== undefined && segment !== undefined) segments[name] = segment;
   };
+  for (const [i, fields] of env.structs("segs").entries()) add(SEGMENTS[i], fields);
+  add("ldt", env.struct("ldt"));
+  add("tr", env.struct("tr"));
+  return segments;
+}
+
+function segmentOf(fields: CpuFields): Segment | undefined {
+  const [selector, base, limit, flags] = ["selector", "base", "limit", "flags"].map((name) =>
+    fields.bigint(name),
+  );
+  if (selector === undefined || base === undefined || limit === undefined || flags === undefined)
+    return undefined;
+  return { selector: Number(selector), base, limit: Number(limit), flags: Number(flags) };
+}
+
+/** GDTR or IDTR, kept as a segment of which two fields count. */
+function tableOf(env: CpuFields, name: string): { base: bigint; limit: number } | undefined {
+  const fields = env.struct(name);
+  const [base, limit] = [fields?.bigint("base"), fields?.bigint("limit")];
+  return base === undefined || limit === undefined ? undefined : { base, limit: Number(limit) };
+}
+
+function controlOf(env: CpuFields): Record<string, bigint> {
+  const saved = env.bigints("cr");
+  const control: Record<string, bigint> = {};
+  for (const number of CONTROL) {
+    const value = saved[number];
+    if (value !== undefined) control[`cr${number}`] = value;
+  }
+  const xcr0 = env.bigint("xcr0");
+  if (xcr0 !== undefined) control["xcr0"] = xcr0;
+  return control;
+}
+
+function debugOf(env: CpuFields): Record<string, bigint> {
+  const debug: Record<string, bigint> = {};
+  // 4 and 5 are other names of 6 and 7
+  for (const [i, value] of env.bigints("dr").entries())
+    if (value !== undefined && i !== 4 && i !== 5) debug[`dr${i}`] = value;
+  return debug;
 }

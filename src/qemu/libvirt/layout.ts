@@ -13,10 +13,10 @@ export const SAVE_VERSION = 2;
 export const saveHeader = layout("libvirt save header", `${SPEC}: header`, {
   magic: text(MAGIC_SIZE, "LibvirtQemudSave, or LibvirtQemudPart while it is written"),
   version: u32("2; 1 knows neither compression nor cookie"),
-  dataLength: u32("bytes from behind the header to the stream"),
+  dataLength: u32("bytes from the end of the header to the stream"),
   wasRunning: u32("1: restore starts the guest"),
   compressed: u32("how the stream is compressed"),
-  cookieOffset: u32("from behind the header; 0: no cookie"),
+  cookieOffset: u32("from the end of the header; 0: no cookie"),
   unused: array(u32("0"), 14, "zeros"),
 });
 

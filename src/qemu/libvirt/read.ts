@@ -1,9 +1,9 @@
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
-import { violation, type Report } from "../../findings/report.js";
+import { type Diagnostics, formatError } from "../../findings/diagnostics.js";
 import type { ByteReader } from "../../io/byte-reader.js";
 import { type Domain, parseDomain } from "./domain.js";
 import { COMPRESSION, SAVE_MAGIC, SAVE_VERSION, type SaveCompression, saveHeader } from "./layout.js";
-import { SAVE } from "./rules.js";
+import { LIBVIRT_SAVE_RULES } from "./rules.js";
 import { XmlError } from "./xml.js";
 
 /** The envelope of a save file. */
@@ -25,13 +25,18 @@ export interface SaveEnvelope {
 const LARGEST_DATA = 64 << 20;
 
 /**
- * Reads header, XML and cookie; the reader stands at the stream afterwards. What is wrong goes into `report`.
- * @throws FormatError when the stream behind can't be found.
+ * Reads header, XML and cookie; afterwards the reader is at the stream. What is wrong goes into `report`.
+ * @throws FormatError when the stream after it can't be found.
  */
-export async function readSave(reader: ByteReader, report: Report): Promise<SaveEnvelope> {
+export async function readSave(reader: ByteReader, diagnostics: Diagnostics): Promise<SaveEnvelope> {
   const source = reader.name;
   if (!(await reader.need(saveHeader.size)))
-    throw violation(SAVE.truncated, source, { offset: reader.available }, "the file ends inside its header");
+    throw formatError(
+      LIBVIRT_SAVE_RULES.truncated,
+      source,
+      { offset: reader.available },
+      "the file ends inside its header",
+    );
   const head = reader.take(saveHeader.size).slice();
   // the version is small: its bytes tell the byte order of the host
   const order: ByteOrder = viewOf(head).getUint16(saveHeader.offsetOf("version")) === 0 ? "big" : "little";
@@ -40,20 +45,29 @@ export async function readSave(reader: ByteReader, report: Report): Promise<Save
     offset: saveHeader.offsetOf(field),
   });
   if (header.version < 1 || header.version > SAVE_VERSION)
-    throw violation(SAVE.version, source, at("version"), `version ${header.version}`);
+    throw formatError(LIBVIRT_SAVE_RULES.version, source, at("version"), `version ${header.version}`);
   const finished = header.magic === SAVE_MAGIC;
-  if (!finished) report.add(SAVE.part, at("magic"), "the save was not finished");
+  if (!finished) diagnostics.report(LIBVIRT_SAVE_RULES.part, at("magic"), "the save was not finished");
   const compression = COMPRESSION[header.version === 1 ? 0 : header.compressed];
   if (compression === undefined)
-    throw violation(SAVE.compression, source, at("compressed"), `compression ${header.compressed}`);
+    throw formatError(
+      LIBVIRT_SAVE_RULES.compression,
+      source,
+      at("compressed"),
+      `compression ${header.compressed}`,
+    );
   if (header.wasRunning > 1)
-    report.add(SAVE.wasRunning, at("wasRunning"), `the mark of a running guest is ${header.wasRunning}`);
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.wasRunning,
+      at("wasRunning"),
+      `the mark of a running guest is ${header.wasRunning}`,
+    );
   if (header.unused.some((word) => word !== 0))
-    report.add(SAVE.unused, at("unused"), "the unused part of the header is not zero");
+    diagnostics.report(LIBVIRT_SAVE_RULES.unused, at("unused"), "the unused part of the header is not zero");
   const { dataLength } = header;
   if (dataLength > LARGEST_DATA || !(await reader.need(dataLength)))
-    throw violation(
-      SAVE.truncated,
+    throw formatError(
+      LIBVIRT_SAVE_RULES.truncated,
       source,
       at("dataLength"),
       `${dataLength} bytes of XML are announced, the file has ${reader.available}`,
@@ -61,12 +75,12 @@ export async function readSave(reader: ByteReader, report: Report): Promise<Save
   const data = reader.take(dataLength).slice();
   const cookieOffset = header.version === 1 ? 0 : header.cookieOffset;
   if (cookieOffset >= dataLength && cookieOffset > 0)
-    report.add(
-      SAVE.cookie,
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.cookie,
       at("cookieOffset"),
-      `the cookie is said to lie at ${cookieOffset} of ${dataLength}`,
+      `the cookie's offset is ${cookieOffset}, the data have ${dataLength} bytes`,
     );
-  const texts = { report, data };
+  const texts = { diagnostics, data };
   const xml = terminated(texts, 0, "XML");
   const cookie =
     cookieOffset > 0 && cookieOffset < dataLength ? terminated(texts, cookieOffset, "cookie") : undefined;
@@ -79,23 +93,35 @@ export async function readSave(reader: ByteReader, report: Report): Promise<Save
     streamOffset: saveHeader.size + dataLength,
     xml,
     ...(cookie === undefined ? {} : { cookie }),
-    domain: domainOf(xml, report),
+    domain: domainOf(xml, diagnostics),
   };
 }
 
-function terminated(texts: { report: Report; data: Uint8Array }, start: number, what: string): string {
+function terminated(
+  texts: { diagnostics: Diagnostics; data: Uint8Array },
+  start: number,
+  what: string,
+): string {
   const end = texts.data.indexOf(0, start);
   if (end === -1)
-    texts.report.add(SAVE.xml, { offset: saveHeader.size + start }, `the ${what} is not terminated`);
+    texts.diagnostics.report(
+      LIBVIRT_SAVE_RULES.xml,
+      { offset: saveHeader.size + start },
+      `the ${what} is not terminated`,
+    );
   return new TextDecoder().decode(texts.data.subarray(start, end === -1 ? undefined : end));
 }
 
-function domainOf(xml: string, report: Report): Domain {
+function domainOf(xml: string, diagnostics: Diagnostics): Domain {
   try {
     return parseDomain(xml);
   } catch (error) {
     if (!(error instanceof XmlError)) throw error;
-    report.add(SAVE.xml, { offset: saveHeader.size + error.at }, `the domain's XML: ${error.message}`);
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.xml,
+      { offset: saveHeader.size + error.at },
+      `the domain's XML: ${error.message}`,
+    );
     return {};
   }
 }

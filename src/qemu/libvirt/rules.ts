@@ -1,6 +1,6 @@
-import { type Rule, rules, type Severity } from "../../findings/finding.js";
+import { type RuleDeclaration, rules, type Severity } from "../../findings/rule.js";
 
-const rule = (code: string, severity: Severity, explanation: string): Rule => ({
+const rule = (code: string, severity: Severity, explanation: string): RuleDeclaration => ({
   code: `libvirt-save/${code}`,
   severity,
   spec: "libvirt save file of the QEMU driver: header",
@@ -8,22 +8,22 @@ const rule = (code: string, severity: Severity, explanation: string): Rule => ({
 });
 
 /** What can be wrong with libvirt's envelope around a QEMU stream. */
-export const SAVE = rules({
-  truncated: rule("truncated", "error", "The file ends inside the header or the XML behind it."),
+export const LIBVIRT_SAVE_RULES = rules({
+  truncated: rule("truncated", "error", "The file ends inside the header or the XML after it."),
   version: rule("version", "error", "A version that libvirt doesn't know; 1 and 2 exist."),
   part: rule(
     "unfinished",
     "error",
-    "The save was not finished: libvirt marks the file as complete only at its end. --partial takes what is there.",
+    "The save was not finished: libvirt marks the file as complete only at its end. What is there can be taken.",
   ),
   compression: rule("compression", "error", "A compression code that libvirt doesn't have."),
   wasRunning: rule("was-running", "warning", "The mark of a running guest is neither 0 nor 1."),
   unused: rule("unused", "warning", "Bytes of the header that must be zero are not."),
-  cookie: rule("cookie", "error", "The cookie's place lies outside the header's data."),
+  cookie: rule("cookie", "error", "The cookie's offset is outside the header's data."),
   xml: rule(
     "xml",
     "error",
-    "The domain's XML is not terminated or can't be read. The stream behind it is not affected.",
+    "The domain's XML is not terminated or can't be read. The stream after it is not affected.",
   ),
   memory: rule("memory", "warning", "The XML and the stream differ in the guest's memory or machine."),
   data: rule(

@@ -2,7 +2,7 @@ import { latin1 } from "../../binary/layout.js";
 import type { StructDescription } from "./devices/description.js";
 import { Frame, isName } from "./frame.js";
 import { SECTION } from "./layout.js";
-import { QEVM } from "./rules.js";
+import { QEMU_MIGRATION_RULES } from "./rules.js";
 
 /** What a stream says of itself in front of its sections. */
 export interface Configuration {
@@ -24,9 +24,10 @@ export async function readConfiguration(
   const at = frame.position;
   const length = await frame.u32("the configuration");
   if (length === 0 || length > LONGEST_MACHINE)
-    frame.halt(QEVM.configuration, at, `a machine name of ${length} bytes`);
+    frame.fatal(QEMU_MIGRATION_RULES.configuration, at, `a machine name of ${length} bytes`);
   const machine = latin1(await frame.bytes(length, "the machine name"));
-  if (!isName(machine)) frame.halt(QEVM.configuration, at, `a machine name of ${JSON.stringify(machine)}`);
+  if (!isName(machine))
+    frame.fatal(QEMU_MIGRATION_RULES.configuration, at, `a machine name of ${JSON.stringify(machine)}`);
   const found: { machine: string; capabilities: string[]; pageSize?: number; uuid?: string } = {
     machine,
     capabilities: [],
@@ -44,7 +45,8 @@ export async function readConfiguration(
         break;
       case "configuration/target-page-bits": {
         const bits = await frame.u32("the configuration");
-        if (bits < 10 || bits > 24) frame.halt(QEVM.configuration, start, `pages of 2^${bits} bytes`);
+        if (bits < 10 || bits > 24)
+          frame.fatal(QEMU_MIGRATION_RULES.configuration, start, `pages of 2^${bits} bytes`);
         found.pageSize = 2 ** bits;
         break;
       }
@@ -54,7 +56,11 @@ export async function readConfiguration(
       default: {
         const size = described?.subsections.find((subsection) => subsection.name === name)?.size;
         if (size === undefined)
-          return frame.halt(QEVM.configuration, start, `'${name}' is not known and not in the description`);
+          return frame.fatal(
+            QEMU_MIGRATION_RULES.configuration,
+            start,
+            `'${name}' is not known and not in the description`,
+          );
         await frame.skip(size, "the configuration");
       }
     }
@@ -64,7 +70,7 @@ export async function readConfiguration(
 async function readCapabilities(frame: Frame): Promise<string[]> {
   const at = frame.position;
   const count = await frame.u32("the capabilities");
-  if (count > MOST_CAPABILITIES) frame.halt(QEVM.configuration, at, `${count} capabilities`);
+  if (count > MOST_CAPABILITIES) frame.fatal(QEMU_MIGRATION_RULES.configuration, at, `${count} capabilities`);
   const names: string[] = [];
   for (let i = 0; i < count; i += 1) names.push(await frame.name("a capability"));
   return names;

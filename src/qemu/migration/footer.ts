@@ -5,11 +5,11 @@ import { SECTION } from "./layout.js";
 /** A section of unknown form longer than this is not searched through. */
 const LARGEST_UNKNOWN = 16 << 20;
 const FOOTER = 5;
-/** Bytes behind a footer that show whether a section follows: type, id, length of the name and a letter of it. */
+/** Bytes after a footer that show whether a section follows: type, id, length of the name and a letter of it. */
 const NEXT = 7;
 
 /**
- * Bytes from the reader's place to the footer of section `id`: the first place where the footer's bytes stand
+ * Bytes from the reader's place to the footer of section `id`: the first place where the footer's bytes are
  * and what follows is a section's begin, the stream's end, or nothing. Undefined when there is none.
  */
 export async function findFooter(reader: ByteReader, id: number): Promise<number | undefined> {
@@ -35,7 +35,7 @@ const NEXT_IDS = 256;
 
 /**
  * Bytes from the reader's place to where the section after section `id` begins, in device state that has neither
- * footers nor a description (QEMU's own form for Xen): the first place where a whole head of a later section stands.
+ * footers nor a description (QEMU's own form for Xen): the first place that has a whole head of a later section.
  * The last section reaches to the EOF byte at the input's end. Undefined when neither is there.
  */
 export async function findNextHead(reader: ByteReader, id: number): Promise<number | undefined> {

@@ -1,11 +1,9 @@
 import { latin1 } from "../../binary/layout.js";
-import type { RecordRef, Rule } from "../../findings/finding.js";
-import type { Report } from "../../findings/report.js";
+import type { Rule } from "../../findings/rule.js";
+import type { RecordRef } from "../../findings/finding.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { ByteReader } from "../../io/byte-reader.js";
-import { QEVM } from "./rules.js";
-
-/** Ends a walk whose framing can no longer be trusted; the finding is in the report already. */
-export class Stopped extends Error {}
+import { QEMU_MIGRATION_RULES } from "./rules.js";
 
 /** Names are identifiers and paths: printable ASCII. */
 const PRINTABLE = /^[\x20-\x7e]+$/;
@@ -14,28 +12,29 @@ export function isName(text: string): boolean {
   return PRINTABLE.test(text);
 }
 
-/** Where a walk over a stream stands: the reader, the section it is in, and what it has found wrong. */
+/** The state of a walk over a stream: the reader, the section it is in, and what it has found wrong. */
 export class Frame {
   reader: ByteReader;
-  readonly report: Report;
+  readonly diagnostics: Diagnostics;
   record: RecordRef | undefined;
 
-  constructor(reader: ByteReader, report: Report) {
+  constructor(reader: ByteReader, diagnostics: Diagnostics) {
     this.reader = reader;
-    this.report = report;
+    this.diagnostics = diagnostics;
   }
 
   get position(): number {
     return this.reader.position;
   }
 
-  add(rule: Rule, offset: number, message: string): void {
-    this.report.add(rule, { offset, record: this.record }, message);
+  /** Reports a problem of the section at hand; the walk goes on. */
+  report(rule: Rule, offset: number, message: string): void {
+    this.diagnostics.report(rule, { offset, record: this.record }, message);
   }
 
-  halt(rule: Rule, offset: number, message: string): never {
-    this.add(rule, offset, message);
-    throw new Stopped(message);
+  /** Ends a walk whose framing can no longer be trusted. @throws FormatError always */
+  fatal(rule: Rule, offset: number, message: string): never {
+    this.diagnostics.fatal(rule, { offset, record: this.record }, message);
   }
 
   /** Makes `count` bytes of `what` available, or stops the walk. */
@@ -46,8 +45,8 @@ export class Frame {
   }
 
   truncated(what: string, missing: number): never {
-    this.halt(
-      QEVM.truncated,
+    this.fatal(
+      QEMU_MIGRATION_RULES.truncated,
       this.position,
       `the file ends ${missing} byte${missing === 1 ? "" : "s"} short of the end of ${what}`,
     );
@@ -90,7 +89,8 @@ export class Frame {
     const length = await this.u8(`the name of ${what}`);
     await this.need(length, `the name of ${what}`);
     const name = latin1(this.reader.take(length));
-    if (!isName(name)) this.halt(QEVM.sectionName, at, `the name of ${what} is ${JSON.stringify(name)}`);
+    if (!isName(name))
+      this.fatal(QEMU_MIGRATION_RULES.sectionName, at, `the name of ${what} is ${JSON.stringify(name)}`);
     return name;
   }
 }

@@ -1,14 +1,15 @@
-import { describeRecord } from "../../findings/finding.js";
+import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { Report } from "../../findings/report.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { FormatError } from "../../io/errors.js";
+import { FormatError, type Remedy } from "../../findings/errors.js";
 import { bytesOf, fieldOf } from "./devices/devices.js";
 import type { DomainMemory, MachineMap } from "./machine/map.js";
 import { withStream } from "./spooled-stream.js";
-import type { QevmStream } from "./read.js";
-import { guestOf, settingsOf } from "./memory-of-stream.js";
+import type { QevmStream } from "./stream.js";
+import { QEMU_MIGRATION_RULES } from "./rules.js";
+import { guestOf } from "./memory-of-stream.js";
 
 /** What an envelope around the stream knows. */
 export interface Envelope {
@@ -24,26 +25,11 @@ export interface Envelope {
 }
 
 const BARE: Envelope = { start: 0, origin: "QEMU migration stream" };
-/** Damage is told finding by finding up to here. */
+/** Findings listed one by one in the warnings; the rest are counted. */
 const MOST_WARNINGS = 20;
 
-/** The first error of a report as an exception. */
-function firstError(report: Report): FormatError | undefined {
-  const finding = report.findings.find(({ severity }) => severity === "error");
-  if (finding === undefined) return undefined;
-  const more = report.count("error") - 1;
-  const place: { source: string; offset: number; spec: string; record?: string } = {
-    source: report.source,
-    offset: finding.offset,
-    spec: finding.spec,
-  };
-  if (finding.record !== undefined) place.record = describeRecord(finding.record);
-  return new FormatError(
-    finding.code,
-    `${finding.message}${more > 0 ? ` (and ${more} more)` : ""}; --partial takes what is intact`,
-    place,
-  );
-}
+/** What a user can do about a damaged stream. */
+export const TAKE_INTACT: Remedy = { option: "partial", effect: "takes what is intact" };
 
 /** Builds the model of a stream's guest. @throws FormatError on damage, unless `partial`. */
 export async function openStream(
@@ -55,17 +41,21 @@ export async function openStream(
   const partial = options.partial === true;
   // a damaged page must be known before it is promised
   const how = { start: envelope.start, forReading: true, checkCompressed: partial };
-  return withStream(input, report, options, how, async (stream, close) => {
-    const error = firstError(report);
-    if (error !== undefined && !partial) throw error;
+  const strict = new StrictDiagnostics(report.source, {
+    onRemark: (rule, place, message) => report.report(rule, place, message),
+    remedy: TAKE_INTACT,
+  });
+  return withStream(input, partial ? report : strict, options, how, async (stream, close) => {
     const { ram } = stream;
     if (ram === undefined)
-      throw new FormatError("qevm/ram/none", "the stream holds no memory", { source: report.source });
+      throw new FormatError(QEMU_MIGRATION_RULES.noRam, "the stream holds no memory", {
+        source: report.source,
+      });
     const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
       stream,
       ram,
       envelope.domain ?? {},
-      settingsOf(options),
+      options.qemu ?? {},
     );
     const problems = report.findings
       .filter(({ severity }) => severity !== "note")
@@ -84,7 +74,7 @@ export async function openStream(
         ...problems.slice(0, MOST_WARNINGS),
         ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
         ...map.warnings,
-        ...(isArchKnown ? [] : [`no processor's state is in the stream: taken for ${arch.name}`]),
+        ...(isArchKnown ? [] : [`no vCPU's state is in the stream: taken for ${arch.name}`]),
       ],
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
@@ -105,7 +95,6 @@ export function runState(stream: QevmStream): string | undefined {
 
 function factsOf(stream: QevmStream, map: MachineMap, envelope: Envelope, source: string): Facts {
   const machine = stream.configuration.machine ?? envelope.domain?.machine;
-  const state = runState(stream);
   const uuid = envelope.domain?.uuid ?? stream.configuration.uuid;
   const name = envelope.domain?.name;
   return {
@@ -116,12 +105,13 @@ function factsOf(stream: QevmStream, map: MachineMap, envelope: Envelope, source
     ...(name === undefined ? {} : { name }),
     ...(uuid === undefined ? {} : { uuid }),
     ...(stream.pageSize === 4096 ? {} : { pageSize: stream.pageSize }),
-    more: {
-      ...(state === undefined ? {} : { runState: state }),
+    specific: {
+      kind: "qemu-stream",
+      runState: runState(stream),
       capabilities: stream.configuration.capabilities,
       ramBlocks: map.ram.map((block) => block.name),
       map: map.evidence,
-      ...envelope.more,
+      envelope: envelope.more,
     },
   };
 }

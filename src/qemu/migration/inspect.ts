@@ -1,21 +1,22 @@
-import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
-import type { Inspection, OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import { type Software, softwareOf } from "../../guest/kernel/software.js";
-import type { Vcpu } from "../../guest/vcpu.js";
+import { summarizeMemory } from "../../guest/summary.js";
+import { summarizeVcpu } from "../../guest/vcpu.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
-import { GuestscopeError } from "../../io/errors.js";
+import { GuestscopeError } from "../../findings/errors.js";
 import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices/devices.js";
 import type { Envelope } from "./guest.js";
 import { runState } from "./guest.js";
 import type { MachineMap } from "./machine/map.js";
-import type { BlockPages, RamBlock, Round } from "./ram/records.js";
-import { processorsOf } from "./devices/registers.js";
+import type { BlockPages, RamBlock, Round } from "./ram/blocks.js";
+import { vcpusOf } from "./devices/vcpus.js";
 import type { CommandInfo, SectionInfo } from "./devices/section.js";
 import { withStream } from "./spooled-stream.js";
-import type { QevmStream } from "./read.js";
-import { guestOf, settingsOf, type StreamGuest } from "./memory-of-stream.js";
+import type { QevmStream } from "./stream.js";
+import { guestOf, type StreamGuest } from "./memory-of-stream.js";
 
 /** One block and what the stream holds of it. */
 export interface InspectedBlock extends Omit<RamBlock, "firstFrame"> {
@@ -26,38 +27,33 @@ export interface InspectedBlock extends Omit<RamBlock, "firstFrame"> {
 export interface InspectedMapping {
   readonly start: number;
   readonly end: number;
-  /** Undefined: which memory shows here can't be told, for `reason`. */
+  /** Undefined: which memory is here is unknown, for `reason`. */
   readonly block?: string;
   readonly offset?: number;
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
-/** A QEVM stream as a document. */
-export interface QevmInspection extends Inspection {
-  readonly kind: "qemu-migration";
-  readonly what: string;
-  /** What stands around the stream: the header of a libvirt save. */
-  readonly envelope?: Readonly<Record<string, unknown>>;
+/** The facts of a QEVM stream beside the guest's. */
+export interface QevmDetails {
+  /** What is around the stream: the header of a libvirt save. */
+  readonly envelope?: Readonly<Record<string, unknown>> | undefined;
   readonly configuration: Configuration;
+  /** Bytes of a page. */
   readonly pageSize: number;
   readonly complete: boolean;
-  readonly runState?: string;
+  readonly runState?: string | undefined;
   readonly sections: readonly SectionInfo[];
   readonly commands: readonly CommandInfo[];
   readonly blocks: readonly InspectedBlock[];
   readonly rounds: readonly Round[];
   readonly description?: QevmStream["description"];
   readonly devices: readonly DeviceState[];
-  readonly arch?: string;
-  readonly vcpus: readonly Vcpu[];
   readonly map: readonly InspectedMapping[];
   readonly mapEvidence: readonly string[];
-  /** What the guest was running; looked for where the input can be read at any offset. */
-  readonly software?: Software;
-  /** Errors, and what can't be told. */
-  readonly damage: readonly Finding[];
-  readonly warnings: readonly string[];
 }
+
+/** What `inspect` says of a QEVM stream. */
+export type QevmInspection = GuestInspection<"qemu-migration", QevmDetails>;
 
 /** Reads a stream whole and describes it. Device state alone (as Xen saves it) is described as well. */
 export async function inspectStream(
@@ -81,37 +77,47 @@ async function describe(
   options: OpenOptions,
   envelope: Partial<Envelope> & { readonly readable: boolean },
 ): Promise<QevmInspection> {
-  const { arch, vcpus } = processorsOf(stream.devices);
+  const { arch, vcpus } = vcpusOf(stream.devices);
   const state = runState(stream);
   const warnings = [...(envelope.warnings ?? [])];
   const guest = await guestIn(stream, options, envelope, warnings);
   const software = guest !== undefined && envelope.readable ? await softwareIn(guest, warnings) : undefined;
+  const { machine, uuid } = stream.configuration;
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     kind: "qemu-migration",
     source: report.source,
-    what: envelope.origin ?? "QEMU migration stream",
-    ...(envelope.more === undefined ? {} : { envelope: envelope.more }),
-    configuration: stream.configuration,
-    pageSize: stream.pageSize,
-    complete: stream.complete,
-    ...(state === undefined ? {} : { runState: state }),
-    sections: stream.sections,
-    commands: stream.commands,
-    blocks: (stream.ram?.blocks ?? []).map((block) => inspected(block, stream.pages.get(block))),
-    rounds: stream.ram?.rounds ?? [],
-    ...(stream.description === undefined ? {} : { description: stream.description }),
-    devices: stream.devices,
-    ...(arch === undefined ? {} : { arch: arch.name }),
-    vcpus,
-    map: guest === undefined ? [] : rangesOf(stream, guest.map),
-    mapEvidence: guest?.map.evidence ?? [],
-    ...(software === undefined ? {} : { software }),
+    origin: envelope.origin ?? "QEMU migration stream",
+    guest: {
+      name: envelope.domain?.name,
+      uuid: envelope.domain?.uuid ?? uuid,
+      arch: arch?.name,
+      hypervisor: "QEMU",
+      type: machine ?? envelope.domain?.machine,
+    },
+    memory: guest === undefined ? undefined : summarizeMemory(guest.memory),
+    vcpus: vcpus.map(summarizeVcpu),
+    software,
     damage: report.findings.filter(({ severity }) => severity === "error"),
     warnings: [
       ...warnings,
       ...report.findings.filter(({ severity }) => severity === "warning").map(({ message }) => message),
     ],
+    details: {
+      envelope: envelope.more,
+      configuration: stream.configuration,
+      pageSize: stream.pageSize,
+      complete: stream.complete,
+      runState: state,
+      sections: stream.sections,
+      commands: stream.commands,
+      blocks: (stream.ram?.blocks ?? []).map((block) => inspected(block, stream.pages.get(block))),
+      rounds: stream.ram?.rounds ?? [],
+      description: stream.description,
+      devices: stream.devices,
+      map: guest === undefined ? [] : rangesOf(stream, guest.map),
+      mapEvidence: guest?.map.evidence ?? [],
+    },
   };
 }
 
@@ -130,7 +136,7 @@ async function guestIn(
 ): Promise<StreamGuest | undefined> {
   if (stream.ram === undefined) return undefined;
   try {
-    const guest = await guestOf(stream, stream.ram, envelope.domain ?? {}, settingsOf(options));
+    const guest = await guestOf(stream, stream.ram, envelope.domain ?? {}, options.qemu ?? {});
     warnings.push(...guest.map.warnings);
     return guest;
   } catch (error) {
@@ -154,7 +160,7 @@ async function softwareIn(guest: StreamGuest, warnings: string[]): Promise<Softw
 
 function rangesOf({ ram, pageSize }: QevmStream, { mappings }: MachineMap): InspectedMapping[] {
   return mappings.map(({ start, end, at, reason }): InspectedMapping => {
-    if (at === undefined) return { start, end, ...(reason === undefined ? {} : { reason }) };
+    if (at === undefined) return { start, end, reason: reason?.text };
     const frame = at / pageSize;
     const block = ram?.blocks.find((one) => frame >= one.firstFrame && frame < one.firstFrame + one.pages);
     if (block === undefined) return { start, end };

@@ -13,13 +13,13 @@ export const fileHeader = layout("QEVM header", `${SPEC}: header`, {
   version: u32("3"),
 });
 
-/** What stands behind the type byte of PART and END, and behind FOOTER. */
+/** What follows the type byte of PART and END, and of FOOTER. */
 export const sectionId = layout("section id", `${SPEC}: sections`, {
   id: u32("number of the section, given by its START or FULL"),
 });
 
 export const commandHeader = layout("COMMAND", `${SPEC}: commands`, {
-  command: u16("what the destination is told"),
+  command: u16("what the destination must do"),
   length: u16("bytes of data that follow"),
 });
 
@@ -28,7 +28,7 @@ export const ramRecord = layout("RAM record", `${SPEC}: section "ram", version 4
   addressLow: u32("lower half; its low 12 bits are flags"),
 });
 
-export const blockLength = layout("RAM block list entry, behind the name", `${SPEC}: block list`, {
+export const blockLength = layout("RAM block list entry, after the name", `${SPEC}: block list`, {
   length: u64("bytes of the block in use"),
 });
 
@@ -40,8 +40,8 @@ export const xbzrleHeader = layout("XBZRLE page", `${SPEC}: XBZRLE`, {
 export const mappedRamHeader = layout("mapped-ram block header", `${SPEC}: mapped-ram`, {
   version: u32("1"),
   pageSize: u64("bytes per page"),
-  bitmapOffset: u64("where the bitmap of present pages stands"),
-  pagesOffset: u64("where page 0 of the block stands"),
+  bitmapOffset: u64("offset of the bitmap of present pages"),
+  pagesOffset: u64("offset of page 0 of the block"),
 });
 
 /** Type bytes of sections. */

@@ -1,44 +1,29 @@
-import { type Architecture, type VmcoreInfo, X86_64 } from "../../guest/image.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import { absentReasons } from "../../guest/absent.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import type { VmcoreInfo } from "../../guest/image.js";
+import { X86_64 } from "../../guest/arch/x86.js";
+import type { QemuOptions } from "../../guest/options.js";
 import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
-import { UsageError } from "../../io/errors.js";
+import { UsageError } from "../../findings/errors.js";
 import { type DomainMemory, type MachineMap, mapMachine } from "./machine/map.js";
 import { MappedMemory, type Mapping } from "./ram/mapped-memory.js";
 import { notePlace } from "./machine/node-order.js";
 import type { RamReader } from "./ram/records.js";
-import { processorsOf } from "./devices/registers.js";
-import type { QevmStream } from "./read.js";
-
-/** Settings (`OpenOptions.settings`) of QEMU's saved states. */
-export interface MigrationSettings {
-  /** `BLOCK@ADDRESS` each: where RAM blocks lie whose place the stream doesn't hold. */
-  readonly map?: readonly string[];
-  /** Blocks as they are, one behind another from address 0, without a machine's map: all, or those named. */
-  readonly blocks?: true | readonly string[];
-}
-
-export function settingsOf(options: OpenOptions): MigrationSettings {
-  const { map, blocks } = options.settings ?? {};
-  const texts = (value: unknown): string[] | undefined =>
-    typeof value === "string" ? value.split(",") : Array.isArray(value) ? value.map(String) : undefined;
-  const placed = texts(map);
-  const named = blocks === true ? true : texts(blocks);
-  return {
-    ...(placed === undefined ? {} : { map: placed }),
-    ...(named === undefined ? {} : { blocks: named }),
-  };
-}
+import { vcpusOf } from "./devices/vcpus.js";
+import type { QevmStream } from "./stream.js";
 
 /** Why pages that no record holds are absent. */
-const NEVER_SENT = "never sent";
-const LEFT_SHARED = "left in shared memory (x-ignore-shared)";
+const ABSENT = absentReasons({
+  neverSent: { kind: "not-saved", text: "never sent" },
+  leftShared: { kind: "elsewhere", text: "left in shared memory (x-ignore-shared)" },
+});
 
-/** Memory and processors of a stream that was read. */
+/** Memory and vCPUs of a stream that was read. */
 export interface StreamGuest {
   readonly arch: Architecture;
-  /** False: no processor's state tells, so it is what such machines mostly are. */
+  /** False: no vCPU's state is in the stream, so it is the usual architecture of such machines. */
   readonly isArchKnown: boolean;
   readonly vcpus: readonly Vcpu[];
   readonly map: MachineMap;
@@ -51,23 +36,27 @@ export async function guestOf(
   stream: QevmStream,
   ram: RamReader,
   domain: DomainMemory,
-  settings: MigrationSettings,
+  options: Pick<QemuOptions, "map" | "blocks">,
 ): Promise<StreamGuest> {
-  const { arch: told, vcpus } = processorsOf(stream.devices);
-  const { blocks } = settings;
+  const { arch: known, vcpus } = vcpusOf(stream.devices);
+  const { blocks } = options;
   const map: MachineMap =
     blocks === undefined
-      ? await mapMachine(stream, domain, settings.map ?? [])
+      ? await mapMachine(stream, domain, options.map ?? [])
       : asBlocks(stream, ram, blocks === true ? undefined : blocks);
   const isShared = stream.configuration.capabilities.includes("x-ignore-shared");
-  const memory = new MappedMemory(ram.index.map, map.mappings, isShared ? LEFT_SHARED : NEVER_SENT);
-  const arch = told ?? map.machine?.arch ?? X86_64;
-  const guest = { arch, isArchKnown: told !== undefined, vcpus, map, memory };
+  const memory = new MappedMemory(
+    ram.index.map,
+    map.mappings,
+    isShared ? ABSENT.leftShared : ABSENT.neverSent,
+  );
+  const arch = known ?? map.machine?.arch ?? X86_64;
+  const guest = { arch, isArchKnown: known !== undefined, vcpus, map, memory };
   const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, guest) : undefined;
   return { ...guest, vmcoreInfo };
 }
 
-/** Blocks one behind another. */
+/** Places blocks one after another from address 0. */
 function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] | undefined): MachineMap {
   const all = ram.blocks;
   const chosen =
@@ -75,7 +64,9 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
       const block = all.find((one) => one.name === name);
       if (block === undefined)
         throw new UsageError(
-          `--blocks ${name}: there is no such block, only ${all.map((one) => one.name).join(", ")}`,
+          `there is no RAM block '${name}', only ${all.map((one) => one.name).join(", ")}`,
+          { source: stream.source },
+          { option: "blocks" },
         );
       return block;
     }) ?? all;
@@ -85,7 +76,7 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
     mappings.push({ start, end: start + block.length, at: block.firstFrame * stream.pageSize });
     start += block.length;
   }
-  return { machine: undefined, mappings, ram: chosen, evidence: ["blocks one behind another"], warnings: [] };
+  return { machine: undefined, mappings, ram: chosen, evidence: ["blocks one after another"], warnings: [] };
 }
 
 /** VMCOREINFO from where the vmcoreinfo device says, else from pages that were seen to begin like it. */
@@ -101,12 +92,12 @@ async function vmcoreInfoOf(
     pieces: (start, end) => memory.pieces(start, end),
   });
   const page = (gpa: number): MemoryRange => ({ start: gpa, end: gpa + pageSize, presence: "present" });
-  const told = notePlace(stream);
-  if (told !== undefined) {
-    const found = await findVmcoreInfo(within([page(told)]), arch);
+  const noteAddress = notePlace(stream);
+  if (noteAddress !== undefined) {
+    const found = await findVmcoreInfo(within([page(noteAddress)]), arch);
     if (found !== undefined) return found;
   }
-  // pages that came compressed or stand in a map of the file were not looked at on the way
+  // pages that came compressed or are in a mapped-ram file were not looked at on the way
   const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
   if (all) return findVmcoreInfo(memory, arch, vcpus);
   const seen = ram.noteFrames

@@ -1,13 +1,12 @@
 import { viewOf } from "../../binary/layout.js";
-import type { Report } from "../../findings/report.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
 import type { PageDecompressor } from "../../io/codecs/codec.js";
-import { FormatError } from "../../io/errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { DeviceSections } from "./devices/sections.js";
-import type { DeviceState } from "./devices/devices.js";
-import { Frame, Stopped } from "./frame.js";
+import { Frame } from "./frame.js";
 import {
   commandHeader,
   commandName,
@@ -20,32 +19,13 @@ import {
   sectionId,
 } from "./layout.js";
 import { unpluggedPages } from "./machine/memory-devices.js";
-import { type BlockPages, countPages, type RamBlock, RamReader } from "./ram/records.js";
+import { type BlockPages, countPages, type RamBlock } from "./ram/blocks.js";
+import { RamReader } from "./ram/records.js";
+import type { QevmStream } from "./stream.js";
 import type { Spool } from "../../io/spool.js";
-import { QEVM } from "./rules.js";
+import { QEMU_MIGRATION_RULES } from "./rules.js";
 import type { CommandInfo, SectionInfo } from "./devices/section.js";
 import { SectionEnds } from "./devices/section-ends.js";
-
-/** A whole stream, its memory indexed. */
-export interface QevmStream {
-  readonly source: string;
-  /** Where the stream begins in its input. */
-  readonly start: number;
-  readonly configuration: Configuration;
-  readonly pageSize: number;
-  readonly sections: readonly SectionInfo[];
-  readonly commands: readonly CommandInfo[];
-  readonly ram: RamReader | undefined;
-  readonly pages: ReadonlyMap<RamBlock, BlockPages>;
-  readonly devices: readonly DeviceState[];
-  readonly description:
-    | { readonly offset: number; readonly length: number; readonly devices: number }
-    | undefined;
-  /** True when the end mark was reached. */
-  readonly complete: boolean;
-  /** Bytes of the input that belong to the stream. */
-  readonly end: number;
-}
 
 export interface ReadOptions {
   /** Where the stream begins; default 0. */
@@ -59,13 +39,13 @@ export interface ReadOptions {
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
-/** Window of the reader: files answer so much at once, out of the processor's cache. */
+/** Window of the reader: files answer so much at once, from the CPU's cache. */
 const WINDOW = 256 << 10;
 /** Commands listed; a hostile stream may consist of them. */
 const MOST_COMMANDS = 1000;
 
 /**
- * Reads a QEVM stream whole. Everything wrong is in `report`; what could be read in spite of it is returned.
+ * Reads a QEVM stream whole. What is wrong goes to `diagnostics`; what could be read in spite of it is returned.
  *
  * States of the walk: header → configuration → sections until the end mark → description. RAM records tell
  * their own length; a device section ends where the description (found from the end of the file beforehand)
@@ -73,20 +53,17 @@ const MOST_COMMANDS = 1000;
  */
 export async function readStream(
   input: ByteSource | ByteStream,
-  report: Report,
+  diagnostics: Diagnostics,
   options: ReadOptions = {},
 ): Promise<QevmStream> {
-  const walk = new StreamWalk(input, report, options);
+  const walk = new StreamWalk(input, diagnostics, options);
   try {
     await walk.run();
   } catch (error) {
-    if (error instanceof FormatError) {
-      report.add(
-        { code: error.code, severity: "error", spec: error.place.spec ?? "", explanation: "" },
-        { offset: error.place.offset ?? walk.frame.position, record: walk.frame.record },
-        error.message,
-      );
-    } else if (!(error instanceof Stopped)) throw error;
+    // what was read before holds
+    if (!(error instanceof FormatError)) throw error;
+    const { offset = walk.frame.position, recordRef = walk.frame.record } = error.place;
+    diagnostics.report(error.rule, { offset, record: recordRef }, error.message);
   }
   return walk.finish();
 }
@@ -95,7 +72,7 @@ class StreamWalk {
   readonly frame: Frame;
   readonly #input: ByteSource | ByteStream;
   readonly #options: ReadOptions;
-  readonly #report: Report;
+  readonly #diagnostics: Diagnostics;
   readonly #start: number;
   readonly #ends: SectionEnds;
   readonly #devices: DeviceSections;
@@ -110,16 +87,16 @@ class StreamWalk {
   #complete = false;
   #postcopy = false;
 
-  constructor(input: ByteSource | ByteStream, report: Report, options: ReadOptions) {
+  constructor(input: ByteSource | ByteStream, diagnostics: Diagnostics, options: ReadOptions) {
     this.#input = input;
     this.#options = options;
-    this.#report = report;
+    this.#diagnostics = diagnostics;
     this.#start = options.start ?? 0;
     const reader = new ByteReader(input, {
       window: WINDOW,
       ...(isByteSource(input) ? { start: this.#start } : {}),
     });
-    this.frame = new Frame(reader, report);
+    this.frame = new Frame(reader, diagnostics);
     this.#ends = new SectionEnds(this.frame);
     this.#devices = new DeviceSections(this.frame, this.#ends, this.#start);
   }
@@ -130,10 +107,11 @@ class StreamWalk {
     if (ready !== true) await ready;
     const head = frame.reader.peek(fileHeader.size);
     if (head.length < 4 || viewOf(head).getUint32(0) !== QEVM_MAGIC)
-      frame.halt(QEVM.magic, frame.position, "the file does not begin with QEVM");
+      frame.fatal(QEMU_MIGRATION_RULES.magic, frame.position, "the file does not begin with QEVM");
     await frame.need(fileHeader.size, "the header");
     const { version } = fileHeader.read(frame.reader.view, frame.reader.at, ORDER);
-    if (version !== QEVM_VERSION) frame.halt(QEVM.version, frame.position + 4, `version ${version}`);
+    if (version !== QEVM_VERSION)
+      frame.fatal(QEMU_MIGRATION_RULES.version, frame.position + 4, `version ${version}`);
     frame.reader.take(fileHeader.size);
     if (isByteSource(this.#input)) await this.#devices.findDescription(this.#input);
     while (await this.#section()) this.#reportProgress();
@@ -155,7 +133,7 @@ class StreamWalk {
     const ready = frame.reader.need(1);
     if (ready !== true && !(await ready)) {
       this.#notEnded();
-      frame.halt(QEVM.noEnd, offset, "the file ends without the stream's end mark");
+      frame.fatal(QEMU_MIGRATION_RULES.noEnd, offset, "the file ends without the stream's end mark");
     }
     const type = frame.reader.take(1)[0] ?? 0;
     const record = (name: string): void => {
@@ -186,15 +164,19 @@ class StreamWalk {
         await this.#continue(type === SECTION.end, offset);
         return true;
       default:
-        return frame.halt(QEVM.sectionType, offset, `no section begins with 0x${type.toString(16)}`);
+        return frame.fatal(
+          QEMU_MIGRATION_RULES.sectionType,
+          offset,
+          `no section begins with 0x${type.toString(16)}`,
+        );
     }
   }
 
   #notEnded(): void {
     for (const section of this.#sections)
       if (section.type === "START" && !section.ended)
-        this.frame.add(
-          QEVM.notEnded,
+        this.frame.report(
+          QEMU_MIGRATION_RULES.notEnded,
           this.frame.position,
           `section ${section.id} '${section.name}' has no END`,
         );
@@ -229,7 +211,8 @@ class StreamWalk {
       parts: 0,
       ended: type === "FULL",
     };
-    if (this.#byId.has(id)) frame.add(QEVM.sectionTwice, offset, `section number ${id} is used before`);
+    if (this.#byId.has(id))
+      frame.report(QEMU_MIGRATION_RULES.sectionTwice, offset, `section number ${id} is used before`);
     this.#byId.set(id, section);
     this.#sections.push(section);
     if (name === "ram" && type === "START" && this.#ram === undefined) await this.#beginRam(section);
@@ -242,7 +225,7 @@ class StreamWalk {
   async #beginRam(section: SectionInfo): Promise<void> {
     const { frame } = this;
     if (section.version !== 4)
-      frame.halt(QEVM.ramVersion, section.offset, `RAM of version ${section.version}`);
+      frame.fatal(QEMU_MIGRATION_RULES.ramVersion, section.offset, `RAM of version ${section.version}`);
     const described = this.#devices.description?.pageSize;
     if (this.#configuration.pageSize === undefined && described !== undefined && isPageSize(described))
       this.#pageSize = described;
@@ -277,7 +260,7 @@ class StreamWalk {
     frame.reader.take(sectionId.size);
     const section = this.#byId.get(id);
     if (section?.type !== "START")
-      return frame.halt(QEVM.sectionId, offset, `no section was started with number ${id}`);
+      return frame.fatal(QEMU_MIGRATION_RULES.sectionId, offset, `no section was started with number ${id}`);
     if (frame.record !== undefined)
       frame.record = { ...frame.record, type: `${frame.record.type} ${section.name}` };
     section.parts += 1;
@@ -297,7 +280,7 @@ class StreamWalk {
     const more = reader.need(1);
     if (more !== true && !(await more)) return;
     const rest = reader.size === undefined ? "more" : `${reader.size - frame.position}`;
-    frame.add(QEVM.trailing, frame.position, `${rest} bytes follow the stream`);
+    frame.report(QEMU_MIGRATION_RULES.trailing, frame.position, `${rest} bytes follow the stream`);
   }
 
   finish(): QevmStream {
@@ -312,16 +295,17 @@ class StreamWalk {
     for (const [block, { missing: unsent }] of pages) {
       const missing = unsent - Math.min(unsent, unpluggedPages(block, this.#devices.devices));
       if (missing === 0 || notes) continue;
-      frame.add(
-        QEVM.missingPages,
+      frame.report(
+        QEMU_MIGRATION_RULES.missingPages,
         this.#ramSection?.offset ?? end,
         `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`,
       );
     }
-    if (this.#complete && this.#ram === undefined) frame.add(QEVM.noRam, end, "the stream holds no RAM");
+    if (this.#complete && this.#ram === undefined)
+      frame.report(QEMU_MIGRATION_RULES.noRam, end, "the stream holds no RAM");
     const { devices, description } = this.#devices;
     return {
-      source: this.#report.source,
+      source: this.#diagnostics.source,
       start: this.#start,
       configuration: this.#configuration,
       pageSize: this.#pageSize,

@@ -1,6 +1,6 @@
-import { type Rule, rules, type Severity } from "../../findings/finding.js";
+import { type RuleDeclaration, rules, type Severity } from "../../findings/rule.js";
 
-const rule = (code: string, severity: Severity, clause: string, explanation: string): Rule => ({
+const rule = (code: string, severity: Severity, clause: string, explanation: string): RuleDeclaration => ({
   code: `qevm/${code}`,
   severity,
   spec: `QEMU migration stream, version 3: ${clause}`,
@@ -8,14 +8,15 @@ const rule = (code: string, severity: Severity, clause: string, explanation: str
 });
 
 /** What can be wrong with a QEMU migration stream. */
-export const QEVM = rules({
-  magic: rule("header/magic", "error", "header", "The file does not begin with QEVM."),
+export const QEMU_MIGRATION_RULES = rules({
+  noCodec: rule("no-codec", "error", "RAM", "Compressed pages need the zlib codec, which is not at hand."),
+  magic: rule("header/magic", "error", "header", "The file does not begin with QEMU_MIGRATION_RULES."),
   version: rule("header/version", "error", "header", "Only version 3 exists; another number is damage."),
   truncated: rule(
     "truncated",
     "error",
     "frame",
-    "The stream ends inside a section. What was read before holds; extract takes it with --partial.",
+    "The stream ends inside a section. What was read before the cut is sound.",
   ),
   noEnd: rule(
     "end/missing",
@@ -39,7 +40,7 @@ export const QEVM = rules({
     "section/type",
     "error",
     "sections",
-    "A byte that begins a section has a value no section has. Reading stops: nothing behind it can be found.",
+    "A byte that begins a section has a value no section has. Reading stops: nothing after it can be found.",
   ),
   sectionName: rule(
     "section/name",
@@ -58,7 +59,7 @@ export const QEVM = rules({
     "section/unknown-length",
     "error",
     "sections",
-    "The section has no length of its own, the description doesn't cover it and no footer was found behind it.",
+    "The section has no length of its own, the description doesn't cover it and no footer was found after it.",
   ),
   foundByNextHead: rule(
     "section/found-by-next-head",
@@ -78,7 +79,7 @@ export const QEVM = rules({
     "sections",
     "A section that was started has no END: its last pages are not in the stream.",
   ),
-  footerMissing: rule("footer/missing", "error", "footer", "No footer stands where the section ends."),
+  footerMissing: rule("footer/missing", "error", "footer", "There is no footer where the section ends."),
   footerId: rule("footer/id", "error", "footer", "The footer names another section than the one it ends."),
   configuration: rule(
     "configuration/malformed",
@@ -103,7 +104,7 @@ export const QEVM = rules({
     "ram/flags",
     "error",
     "RAM",
-    "A record's flags are none or a mixture that no QEMU writes. Reading stops: what follows the record is unknown.",
+    "A record has no flags, or a combination that no QEMU writes. Reading stops: what follows the record is unknown.",
   ),
   unsupported: rule(
     "ram/unsupported",
@@ -116,13 +117,13 @@ export const QEVM = rules({
     "ram/unknown-block",
     "error",
     "RAM",
-    "A record names a block that the block list doesn't have. Its pages are passed over.",
+    "A record names a block that the block list doesn't have. Its pages are ignored.",
   ),
   outside: rule(
     "ram/page-outside-block",
     "error",
     "RAM",
-    "A page's offset is beyond the end of its block, or no multiple of the page size. The page is passed over.",
+    "A page's offset is beyond the end of its block, or isn't a multiple of the page size. The page is ignored.",
   ),
   fill: rule(
     "ram/fill-octet",
@@ -158,13 +159,13 @@ export const QEVM = rules({
     "ram/mapped-header",
     "error",
     "mapped-ram",
-    "A block's bitmap or pages lie outside the file or in front of their header, or the page size is none.",
+    "A block's bitmap or pages are outside the file or before their header, or the page size isn't valid.",
   ),
   mappedPages: rule(
     "ram/mapped-pages-cut",
     "error",
     "mapped-ram",
-    "The bitmap marks pages that lie beyond the end of the file. Their contents are lost.",
+    "The bitmap marks pages beyond the end of the file. Their contents are lost.",
   ),
   missingPages: rule(
     "ram/missing-pages",

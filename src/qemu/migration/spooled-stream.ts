@@ -1,9 +1,10 @@
-import type { Report } from "../../findings/report.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { loadDecompressor } from "../../io/codecs/codec.js";
 import type { Spool } from "../../io/spool.js";
-import { type QevmStream, type ReadOptions, readStream } from "./read.js";
+import { type ReadOptions, readStream } from "./read.js";
+import type { QevmStream } from "./stream.js";
 
 /**
  * Reads a stream with what `options` give it, and hands it on with a function that closes the spools it came to use;
@@ -11,7 +12,7 @@ import { type QevmStream, type ReadOptions, readStream } from "./read.js";
  */
 export async function withStream<T>(
   input: ByteSource | ByteStream,
-  report: Report,
+  diagnostics: Diagnostics,
   { progress, openSpool }: OpenOptions,
   how: Pick<ReadOptions, "start" | "forReading" | "checkCompressed">,
   use: (stream: QevmStream, close: () => void) => Promise<T>,
@@ -21,7 +22,7 @@ export async function withStream<T>(
     for (const spool of spools.splice(0)) spool.close();
   };
   try {
-    const stream = await readStream(input, report, {
+    const stream = await readStream(input, diagnostics, {
       ...how,
       zlib: await loadDecompressor("zlib"),
       spool:

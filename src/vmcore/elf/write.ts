@@ -19,21 +19,17 @@ import {
   PT_NOTE,
 } from "../../elf/layout.js";
 import { encodeNote } from "../../elf/notes.js";
-import type { Architecture, GuestImage } from "../../guest/image.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import type { GuestImage } from "../../guest/image.js";
 import { kernelTextMapping } from "../../guest/kernel/vmcoreinfo.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import type { Mapping } from "../../guest/paging/walk.js";
 import type { ByteSink } from "../../io/byte-sink.js";
-import { UsageError } from "../../io/errors.js";
+import { UsageError } from "../../findings/errors.js";
 import { type PlacedRun, Placer, writeContents } from "../contents.js";
 import { EMPTY_NOTE, guestNotes, provenanceNote, type RawNote } from "../notes.js";
-import {
-  type AddressRange,
-  selectMemory,
-  type VmcoreWriter,
-  type WriteOptions,
-  type WriteReport,
-} from "../writer.js";
+import { selectMemory } from "../../guest/selection.js";
+import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
 
 const PAGE = 4096;
 const FOUR_GIB = 2 ** 32;
@@ -76,7 +72,11 @@ export function layOutElf(plan: ElfPlan): ElfLayout {
   const last = runs.at(-1);
   const size = last === undefined ? notesAt + notes.length : last.offset + (last.end - last.start);
   if (plan.bits === 32 && size > FOUR_GIB)
-    throw new UsageError("a 32-bit ELF file can't hold more than 4 GiB: use another format or --range");
+    throw new UsageError(
+      "a 32-bit ELF file can't hold more than 4 GiB: another format can",
+      {},
+      { option: "range", effect: "writes a part" },
+    );
 
   const head = new Uint8Array(notesAt + notes.length);
   const view = viewOf(head);

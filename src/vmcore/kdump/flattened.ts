@@ -1,7 +1,9 @@
+import { firstAtLeast } from "../../binary/search.js";
 import { latin1, viewOf } from "../../binary/layout.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
-import { FormatError } from "../../io/errors.js";
+import { formatError } from "../../findings/diagnostics.js";
+import type { FormatError } from "../../findings/errors.js";
 import {
   FLATTENED_END,
   FLATTENED_HEADER_SIZE,
@@ -9,8 +11,8 @@ import {
   flattenedHeader,
   flattenedRecord,
 } from "./layout.js";
+import { KDUMP_RULES } from "./rules.js";
 
-const SPEC = "makedumpfile flattened format";
 const GROWTH = 1024;
 
 /** Whether a file begins as a flattened dump. */
@@ -101,7 +103,7 @@ export class FlattenedSource implements ByteSource {
   static async open(source: ByteSource): Promise<FlattenedSource> {
     const reader = new ByteReader(source, { window: 64 << 10 });
     const fail = (message: string, offset: number): FormatError =>
-      new FormatError("kdump/flattened", message, { source: source.name, offset, spec: SPEC });
+      formatError(KDUMP_RULES.flattened, source.name, { offset }, message);
     if (!(await reader.need(FLATTENED_HEADER_SIZE)))
       throw fail("the file ends within the header of the flattened form", 0);
     const { type, version } = decodeHeader(reader.peek(flattenedHeader.size), fail);
@@ -132,14 +134,7 @@ export class FlattenedSource implements ByteSource {
 
   /** Index of the last record that starts before `end`; -1 when there is none. */
   #lastBefore(end: number): number {
-    let low = 0;
-    let high = this.#records.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#records.to[middle] ?? 0) < end) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return firstAtLeast(this.#records.to, end, this.#records.length) - 1;
   }
 
   /** Records that have bytes within [start, end), in the order of writing. */

@@ -1,24 +1,22 @@
-import {
-  AARCH64,
-  type Architecture,
-  ARCHITECTURES,
-  ARM,
-  type GuestImage,
-  I386,
-  PPC64,
-  X86_64,
-} from "../../guest/image.js";
+import { AARCH64, ARM } from "../../guest/arch/arm.js";
+import type { Architecture } from "../../guest/arch/architecture.js";
+import { architectureOfPrstatus, architectureOfUname } from "../../guest/arch/architectures.js";
+import type { GuestImage } from "../../guest/image.js";
+import { X86_64 } from "../../guest/arch/x86.js";
+import { PPC64 } from "../../guest/arch/ppc64.js";
 import { NT_PRSTATUS } from "../../elf/layout.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
-import { AbsentError, FormatError, TruncatedError } from "../../io/errors.js";
+import { formatError } from "../../findings/diagnostics.js";
+import { AbsentError, TruncatedError } from "../../findings/errors.js";
+import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { KdumpFile } from "./read.js";
 import { COMPRESSION_FLAGS } from "./layout.js";
 import { KdumpPages } from "./pages.js";
+import { KDUMP_RULES } from "./rules.js";
 import { decodeVcpus, erasedWarning } from "../notes.js";
-import { architectureOfPrstatus } from "../prstatus.js";
 import { closeSource, splitSiblings } from "./split.js";
 
 /** Pages of a dump by what became of them, and the bytes their contents take in the file. */
@@ -46,11 +44,12 @@ export const COMPRESSION_BY_FLAG: ReadonlyMap<number, string> = new Map([
   ...Object.entries(COMPRESSION_FLAGS).map(([name, flag]): [number, string] => [flag, name]),
 ]);
 
-const FAULTS = {
-  lost: "lost: the dump is incomplete",
-  size: "damaged: its descriptor has an impossible size",
-  compression: "damaged: its compression is unknown",
-} as const;
+const ABSENT = absentReasons({
+  lost: { kind: "truncated", text: "lost: the dump is incomplete" },
+  size: { kind: "damaged", text: "damaged: its descriptor has an impossible size" },
+  compression: { kind: "damaged", text: "damaged: its compression is unknown" },
+  otherPart: { kind: "elsewhere", text: "not in this part of a split dump" },
+});
 
 /** Reads headers, bitmaps and descriptors of a dump and its other parts. Page contents stay where they are. */
 export async function openKdump(input: ByteSource, options: OpenOptions): Promise<OpenKdump> {
@@ -95,11 +94,13 @@ class MemoryBuilder {
   readonly #files: readonly KdumpFile[];
   readonly #parts: KdumpPages[] = [];
   readonly #flags = new Set<number>();
+  readonly #excluded: AbsentReason;
   #token = 0;
 
   constructor(file: KdumpFile, sorted: readonly KdumpFile[]) {
     this.#file = file;
     this.#files = sorted;
+    this.#excluded = { kind: "excluded", text: `excluded by dump level ${file.subHeader.dump_level}` };
     this.memory = new PageMap(file.source, {
       pageSize: file.blockSize,
       decode: (token, into) => this.#decode(token, into),
@@ -108,7 +109,7 @@ class MemoryBuilder {
 
   exclude(first: number, count: number): void {
     this.counts.excluded += count;
-    this.memory.absent(first, count, `excluded by dump level ${this.#file.subHeader.dump_level}`);
+    this.memory.absent(first, count, this.#excluded);
   }
 
   /** A run of set bits in bitmap 2: cut to the parts that can have its descriptors. */
@@ -121,7 +122,7 @@ class MemoryBuilder {
       if (file === undefined) {
         const next = this.#files.find((other) => other.firstFrame > frame)?.firstFrame ?? end;
         const gap = Math.min(next, end) - frame;
-        this.memory.absent(frame, gap, "not in this part of a split dump");
+        this.memory.absent(frame, gap, ABSENT.otherPart);
         this.counts.otherPart += gap;
         this.#token += gap;
         frame += gap;
@@ -149,22 +150,22 @@ class MemoryBuilder {
       if (found instanceof Promise) {
         const at = i;
         return found.then((descriptor) => {
-          this.#judge(pages, first + at, descriptor);
+          this.#classify(pages, first + at, descriptor);
           return this.#check(pages, first + at + 1, count - at - 1, token + at + 1);
         });
       }
-      this.#judge(pages, first + i, found);
+      this.#classify(pages, first + i, found);
     }
   }
 
-  #judge(
+  #classify(
     pages: KdumpPages,
     frame: number,
     descriptor: { offset: number; size: number; flags: number },
   ): void {
     const fault = pages.fault(descriptor);
     if (fault !== undefined) {
-      this.memory.absent(frame, 1, FAULTS[fault]);
+      this.memory.absent(frame, 1, ABSENT[fault]);
       if (fault === "lost") this.counts.lost += 1;
       else this.counts.damaged += 1;
       return;
@@ -183,7 +184,7 @@ class MemoryBuilder {
     let part: KdumpPages | undefined;
     for (const pages of this.#parts) if (pages !== undefined && pages.firstToken <= token) part = pages;
     if (part === undefined)
-      throw new AbsentError("kdump/descriptor/lost", "no part of the dump has the page", {
+      throw new AbsentError(KDUMP_RULES.lost, "no part of the dump has the page", {
         source: this.#file.name,
       });
     return part.read(token, into);
@@ -191,14 +192,9 @@ class MemoryBuilder {
 }
 
 /** Machine by uname, by the form of the processors' notes, or by width and block size alone. */
-export function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {
+function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {
   const { bits, order } = form;
-  const machine = header.machine.toLowerCase();
-  // QEMU gives a 32-bit x86 guest with memory up to 4 GiB the 64-bit headers
-  if (/^i[3-6]86$/.test(machine)) return I386;
-  const named = ARCHITECTURES.filter(({ name }) =>
-    name === "arm" ? machine.startsWith("arm") : machine.startsWith(name),
-  ).find((arch) => arch.bits === bits && arch.order === order);
+  const named = architectureOfUname(header.machine, bits, order);
   if (named !== undefined) return named;
   const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
   const noted = architectureOfPrstatus(state?.descriptor.length, order);
@@ -224,22 +220,18 @@ export async function openKdumpGuest(input: ByteSource, options: OpenOptions): P
 
 /** The model of a dump whose files are open. */
 export async function kdumpGuest(
-  { files, memory, counts, warnings }: OpenKdump,
+  { files, memory, warnings }: OpenKdump,
   input: ByteSource,
   options: Pick<OpenOptions, "partial">,
 ): Promise<GuestImage> {
   const [file] = files;
-  if (file === undefined) throw new FormatError("kdump/header/signature", "not a kdump-compressed dump");
+  if (file === undefined)
+    throw formatError(KDUMP_RULES.signature, input.name, { offset: 0 }, "not a kdump-compressed dump");
   if (file.flattened?.complete === false && options.partial !== true)
-    throw new TruncatedError(
-      "kdump/flattened/unfinished",
-      "the flattened dump ends without its end marker",
-      32,
-      {
-        source: input.name,
-        offset: input.size,
-      },
-    );
+    throw new TruncatedError(KDUMP_RULES.unfinished, "the flattened dump ends without its end marker", 32, {
+      source: input.name,
+      offset: input.size,
+    });
   const arch = kdumpArchitecture(file);
   const disagreement = physBaseDisagreement(file);
   const form = [
@@ -258,10 +250,10 @@ export async function kdumpGuest(
       ...(nodename === "" || nodename === "(none)" ? {} : { name: nodename }),
       ...(file.erased.length === 0 ? {} : { erased: file.erased }),
       ...(file.vmcoreInfo === undefined ? {} : { vmcoreInfo: { text: file.vmcoreInfo } }),
-      more: {
+      specific: {
+        kind: "kdump",
         dumpLevel: file.subHeader.dump_level,
-        ...(release === "" ? {} : { kernelRelease: release }),
-        pages: { ...counts },
+        kernelRelease: release === "" ? undefined : release,
       },
     },
     warnings: disagreement === undefined ? warnings : [...warnings, disagreement],

@@ -12,7 +12,7 @@ import {
   u64big,
 } from "../../binary/layout.js";
 
-import { FormatError } from "../../io/errors.js";
+import { FormatError } from "../../findings/errors.js";
 
 const SPEC = "diskdump header version 6 (makedumpfile diskdump_mod.h)";
 

@@ -1,9 +1,10 @@
 import { readU64, viewOf } from "../../binary/layout.js";
 import { type CodecName, loadDecompressor, type PageDecompressor } from "../../io/codecs/codec.js";
 import { type ByteSource, type MaybePromise } from "../../io/byte-source.js";
-import { AbsentError, FormatError } from "../../io/errors.js";
+import { AbsentError, FormatError } from "../../findings/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./layout.js";
 import type { KdumpFile } from "./read.js";
+import { KDUMP_RULES } from "./rules.js";
 
 /** Descriptors kept at hand: neighbours are usually asked for together. */
 const WINDOW = 512;
@@ -104,7 +105,7 @@ export class KdumpPages {
 
   #read({ offset, size, flags }: Descriptor, into: Uint8Array): MaybePromise<void> {
     if (size > this.file.blockSize || !this.file.has(offset, size))
-      throw new AbsentError("kdump/descriptor/lost", "the page's contents are not in the file", {
+      throw new AbsentError(KDUMP_RULES.lost, "the page's contents are not in the file", {
         source: this.file.name,
         offset,
       });
@@ -126,7 +127,7 @@ export class KdumpPages {
       const place = { source: this.file.name, offset };
       if (decompress === undefined)
         throw new FormatError(
-          "kdump/descriptor/invalid",
+          KDUMP_RULES.descriptor,
           `compression 0x${flags.toString(16)} is unknown`,
           place,
         );
@@ -134,7 +135,7 @@ export class KdumpPages {
         into.set(decompress(bytes, this.file.blockSize));
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
-        throw new FormatError("kdump/page/damaged", error.message, place);
+        throw new FormatError(KDUMP_RULES.page, error.message, place);
       }
     };
     const read = this.#source.read(offset, packed);

@@ -1,6 +1,6 @@
 import { latin1Bytes } from "../../binary/layout.js";
 import { encodeNote } from "../../elf/notes.js";
-import type { Architecture, GuestImage } from "../../guest/image.js";
+import type { GuestImage } from "../../guest/image.js";
 import { parseVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import { NT_PRSTATUS } from "../../elf/layout.js";
 import {
@@ -12,7 +12,7 @@ import {
   subHeaderLayout,
 } from "./layout.js";
 import { guestNotes, provenanceNote } from "../notes.js";
-import type { AddressRange } from "../writer.js";
+import type { AddressRange } from "../../guest/output-format.js";
 
 const TWO_32 = 2 ** 32;
 
@@ -43,13 +43,6 @@ export interface KdumpInput {
   readonly compress: string;
   /** The kernel's own line about itself, where it is known. */
   readonly banner: string | undefined;
-}
-
-export function machineName({ name, order }: Architecture): string {
-  if (name === "i386") return "i686";
-  if (name === "arm") return "armv7l";
-  if (name === "ppc64") return order === "little" ? "ppc64le" : "ppc64";
-  return name === "aarch64" && order === "big" ? "aarch64_be" : name;
 }
 
 const compressionFlag = (compress: string): number =>
@@ -84,7 +77,7 @@ export function planKdump({ guest, blockSize, runs, end, compress, banner }: Kdu
   const descriptorOffset = bitmapOffset + 2 * bitmapBlocks * blockSize;
   const pages = runs.reduce((sum, run) => sum + (run.end - run.start) / blockSize, 0);
 
-  const { dumpLevel } = facts.more ?? {};
+  const { specific } = facts;
   const head = new Uint8Array(bitmapOffset);
   const none = new Uint8Array(0);
   head.set(
@@ -97,7 +90,7 @@ export function planKdump({ guest, blockSize, runs, end, compress, banner }: Kdu
         nodename: utsMember(facts.name),
         release: utsMember(info.get("OSRELEASE")),
         version: utsMember(/#\d+ [^\n]*/.exec(banner ?? "")?.[0]),
-        machine: machineName(arch),
+        machine: arch.uname,
         domainname: UNKNOWN,
         padding: none,
         timestamp: [0n, 0n],
@@ -120,7 +113,7 @@ export function planKdump({ guest, blockSize, runs, end, compress, banner }: Kdu
       {
         phys_base: physBase(info.get("NUMBER(phys_base)")),
         // zero pages are shared, as level 1 has it
-        dump_level: typeof dumpLevel === "number" ? dumpLevel : 1,
+        dump_level: specific?.kind === "kdump" ? specific.dumpLevel : 1,
         split: 0,
         start_pfn: 0n,
         end_pfn: 0n,

@@ -1,10 +1,10 @@
 import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
 import { type ElfNote, readNotes } from "../../elf/notes.js";
-import type { Rule } from "../../findings/finding.js";
-import { violation } from "../../findings/report.js";
+import type { Rule } from "../../findings/rule.js";
+import { formatError } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
-import { FormatError } from "../../io/errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { FlattenedSource, isFlattened } from "./flattened.js";
 import {
   DISKDUMP_SIGNATURE,
@@ -135,7 +135,7 @@ export class KdumpFile {
     const size = await readFully(source, 0, head);
     const signature = latin1(head.subarray(0, 8));
     if (signature !== KDUMP_SIGNATURE && signature !== DISKDUMP_SIGNATURE)
-      throw violation(KDUMP_RULES.signature, source.name, { offset: 0 }, "not a kdump-compressed dump");
+      throw formatError(KDUMP_RULES.signature, source.name, { offset: 0 }, "not a kdump-compressed dump");
     if (size < header64.size) throw truncated(source, header64.size, "main header");
     const form = detectForm(head, source);
     const layoutOfHeader = headerLayout(form.bits);
@@ -147,7 +147,12 @@ export class KdumpFile {
     const bitmapOffset = (1 + header.sub_hdr_size) * blockSize;
     const bitmapSize = Math.floor(header.bitmap_blocks / 2) * blockSize;
     const geometry = (message: string): FormatError =>
-      violation(KDUMP_RULES.header, source.name, { offset: layoutOfHeader.offsetOf("block_size") }, message);
+      formatError(
+        KDUMP_RULES.header,
+        source.name,
+        { offset: layoutOfHeader.offsetOf("block_size") },
+        message,
+      );
     if (frames > bitmapSize * 8)
       throw geometry(`${frames} page frames don't fit bitmaps of ${bitmapSize} bytes`);
     if (frames * blockSize >= 2 ** 53) throw geometry(`${frames} page frames are beyond any address`);
@@ -222,7 +227,7 @@ export class KdumpFile {
 const KINDS: readonly (FrameKind | undefined)[] = [undefined, "excluded", "undeclared", "dumped"];
 
 function truncated(source: ByteSource, needed: number, what: string): FormatError {
-  return violation(
+  return formatError(
     KDUMP_RULES.truncated,
     source.name,
     { offset: source.size },
@@ -243,7 +248,7 @@ function placed<T>(source: ByteSource, offset: number, record: string, decode: (
     return decode();
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    throw new FormatError(error.code, error.message, { source: source.name, offset, record });
+    throw new FormatError(error.rule, error.message, { source: source.name, offset, record });
   }
 }
 
@@ -256,7 +261,7 @@ function detectForm(head: Uint8Array, source: ByteSource): KdumpForm {
     return version >= 0 && version < 0x100;
   };
   const refuse = (rule: Rule, offset: number, message: string): FormatError =>
-    violation(rule, source.name, { offset }, message);
+    formatError(rule, source.name, { offset }, message);
   if (!small(true) && !small(false))
     throw refuse(KDUMP_RULES.header, versionAt, "the header's version is small in neither byte order");
   const order: ByteOrder = small(true) ? "little" : "big";
@@ -277,7 +282,7 @@ async function readKdumpNotes(
 ): Promise<readonly ElfNote[]> {
   if (size === 0) return [];
   if (size > MAX_NOTES || offset + size > source.size)
-    throw violation(
+    throw formatError(
       KDUMP_RULES.notes,
       source.name,
       { offset },
@@ -308,7 +313,7 @@ async function readErased(
 
 async function readText(source: ByteSource, offset: number, size: number, what: string): Promise<string> {
   if (size > MAX_TEXT || offset + size > source.size)
-    throw violation(
+    throw formatError(
       KDUMP_RULES.notes,
       source.name,
       { offset },

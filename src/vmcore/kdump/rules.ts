@@ -1,9 +1,16 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 const SPEC = "diskdump header version 6 (makedumpfile diskdump_mod.h)";
 
 /** What can be wrong with a kdump-compressed dump. */
 export const KDUMP_RULES = rules({
+  flattened: {
+    code: "kdump/flattened",
+    severity: "error",
+    spec: "makedumpfile flattened format",
+    explanation:
+      "The flattened form must have its header, of type 1 and version 1, and records within 2^53 bytes.",
+  },
   signature: {
     code: "kdump/header/signature",
     severity: "error",

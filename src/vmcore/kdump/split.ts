@@ -1,6 +1,6 @@
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { GuestscopeError } from "../../io/errors.js";
+import { GuestscopeError } from "../../findings/errors.js";
 import { KdumpFile } from "./read.js";
 
 /** Parts looked for beside one that was named. */
@@ -33,7 +33,7 @@ const belongs = (part: KdumpFile, to: KdumpFile): boolean =>
   part.vmcoreInfo === to.vmcoreInfo;
 
 /**
- * The other parts of a split dump: those that `settings.parts` (paths) names, or else files beside this one whose
+ * The other parts of a split dump: those that `kdump.parts` of the options names, or else files beside this one whose
  * names differ in a number, until they cover all frames.
  */
 export async function splitSiblings(
@@ -43,8 +43,7 @@ export async function splitSiblings(
 ): Promise<KdumpFile[]> {
   const open = options.openFile;
   if (open === undefined) return [];
-  const { parts } = options.settings ?? {};
-  const named = Array.isArray(parts) ? parts.filter((part) => typeof part === "string") : undefined;
+  const named = options.kdump?.parts;
   const found: KdumpFile[] = [];
   let covered = file.endFrame - file.firstFrame;
   for (const name of named ?? siblingNames(file.name)) {

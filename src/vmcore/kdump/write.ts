@@ -1,3 +1,4 @@
+import type { AbsentReason } from "../../guest/absent.js";
 import { viewOf, writeU64 } from "../../binary/layout.js";
 import type { GuestImage } from "../../guest/image.js";
 import { kernelBanner } from "../../guest/kernel/vmcoreinfo.js";
@@ -11,17 +12,15 @@ import {
   type PagePool,
   type PoolFactory,
 } from "../../io/codecs/page-batch.js";
-import { AbsentError, FormatError, UsageError } from "../../io/errors.js";
+import { AbsentError, FormatError, UsageError } from "../../findings/errors.js";
 import { incompleteRead } from "../contents.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./layout.js";
 import { type KdumpPlan, planKdump } from "./plan.js";
-import {
-  type AddressRange,
-  selectMemory,
-  type VmcoreWriter,
-  type WriteOptions,
-  type WriteReport,
-} from "../writer.js";
+import { selectMemory } from "../../guest/selection.js";
+import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
+
+/** A format of whole pages has no room for parts of one. */
+const CUT: AbsentReason = { kind: "not-saved", text: "not a whole page" };
 
 /** Bytes of pages that go to a worker at a time. */
 const BATCH = 2 << 20;
@@ -132,7 +131,7 @@ function wholeBlocks(
   const whole: AddressRange[] = [];
   const cut: MemoryRange[] = [];
   const leave = (start: number, end: number): void => {
-    if (start < end) cut.push({ start, end, presence: "absent", reason: "not a whole page" });
+    if (start < end) cut.push({ start, end, presence: "absent", reason: CUT });
   };
   for (const run of runs) {
     const start = Math.ceil(run.start / size) * size;

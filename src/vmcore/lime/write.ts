@@ -1,6 +1,7 @@
 import { type PlacedRun, Placer, writeContents } from "../contents.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
-import { selectMemory, type VmcoreWriter } from "../writer.js";
+import { selectMemory } from "../../guest/selection.js";
+import type { VmcoreWriter } from "../../guest/output-format.js";
 
 /** LiME's format: a header and the contents, range after range. It has no room for anything but memory. */
 export const limeWriter: VmcoreWriter = {

@@ -1,5 +1,6 @@
 import { Placer, writeContents } from "../contents.js";
-import { selectMemory, type VmcoreWriter } from "../writer.js";
+import { selectMemory } from "../../guest/selection.js";
+import type { VmcoreWriter } from "../../guest/output-format.js";
 
 /**
  * Guest-physical memory as it lies: the byte at address A is at offset A − start of `range` (0 by default).

@@ -1,11 +1,12 @@
 import { viewOf, writeU64 } from "../../binary/layout.js";
 import { ELFCLASS64, ELFDATA2LSB, ELF_MAGIC, ehdr64, EM_X86_64, ET_CORE, shdr64 } from "../../elf/layout.js";
 import { encodeNote } from "../../elf/notes.js";
-import { type GuestImage, X86_64 } from "../../guest/image.js";
+import type { GuestImage } from "../../guest/image.js";
+import { X86_64 } from "../../guest/arch/x86.js";
 import { PV_GENERAL_64, PV_IN_KERNEL, pvContext64 } from "../../guest/pv-context.js";
 import type { Vcpu, X86Registers } from "../../guest/vcpu.js";
 import type { ByteSink } from "../../io/byte-sink.js";
-import { UsageError } from "../../io/errors.js";
+import { UsageError } from "../../findings/errors.js";
 import { latin1Bytes } from "../../binary/layout.js";
 import { type PlacedRun, Placer, writeContents } from "../contents.js";
 import {
@@ -17,13 +18,8 @@ import {
   xenCoreVersion,
 } from "./layout.js";
 import { provenanceNote } from "../notes.js";
-import {
-  type AddressRange,
-  selectMemory,
-  type VmcoreWriter,
-  type WriteOptions,
-  type WriteReport,
-} from "../writer.js";
+import { selectMemory } from "../../guest/selection.js";
+import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
 
 const PAGE = 4096;
 const ABI_VERSION = 1;

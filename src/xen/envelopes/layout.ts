@@ -6,12 +6,13 @@ const LIBVIRT_SPEC = "libvirt's libxl driver: save file";
 /** First bytes of an image that XAPI (XenServer, XCP-ng) suspended a domain into. */
 export const XAPI_MAGIC: Uint8Array = latin1Bytes("XenSavedDomv2-\n");
 
-/** Little endian. Streams have length 0: their own END tells where they end. */
+/** Little endian. Streams have length 0: they end with their own END. */
 export const xapiRecordHeader = layout("XAPI record header", `${XAPI_SPEC}: records`, {
   type: u64("kind of record"),
   length: u64("bytes that follow; 0 for a stream that ends itself"),
 });
 
+/** Types of records of an XAPI image. */
 export const XAPI_RECORD = {
   xenops: 0x000f,
   libxc: 0x00f0,
@@ -23,6 +24,7 @@ export const XAPI_RECORD = {
   end: 0xffff,
 } as const;
 
+/** Names of the record types, for people. */
 export const XAPI_RECORD_NAMES: ReadonlyMap<number, string> = new Map([
   [XAPI_RECORD.xenops, "Xenops"],
   [XAPI_RECORD.libxc, "libxc"],
@@ -45,6 +47,7 @@ export const libvirtLibxlHeader = layout("libvirt libxl save header", `${LIBVIRT
   unused: array(u32("0"), 10, "padding to 64 bytes"),
 });
 
+/** Known versions of libvirt's file. */
 export const LIBVIRT_LIBXL_VERSIONS: readonly number[] = [1, 2];
 /** More is no domain's description. */
 export const XML_LIMIT: number = 16 << 20;

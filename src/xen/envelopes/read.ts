@@ -1,6 +1,7 @@
 import { latin1, type ByteOrder, viewOf } from "../../binary/layout.js";
-import type { Rule } from "../../findings/finding.js";
-import { violation } from "../../findings/report.js";
+import type { Rule } from "../../findings/rule.js";
+import { formatError } from "../../findings/diagnostics.js";
+import { Report } from "../../findings/report.js";
 import { peekHead } from "../../io/peek-head.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import {
@@ -11,6 +12,7 @@ import {
   sliceSource,
 } from "../../io/byte-source.js";
 import { XenStream } from "../stream/read.js";
+import { isLibvirtLibxl, isXapi } from "./detect.js";
 import {
   LIBVIRT_LIBXL_MAGIC,
   LIBVIRT_LIBXL_VERSIONS,
@@ -49,12 +51,6 @@ export interface Entered<Input> {
   readonly stream: Input;
 }
 
-const startsWith = (head: Uint8Array, magic: Uint8Array): boolean =>
-  head.length >= magic.length && magic.every((byte, i) => head[i] === byte);
-
-export const isXapi = (head: Uint8Array): boolean => startsWith(head, XAPI_MAGIC);
-export const isLibvirtLibxl = (head: Uint8Array): boolean => startsWith(head, LIBVIRT_LIBXL_MAGIC);
-
 /** Opens whichever envelope an input starts with; without one `stream` is the input as it was. */
 export async function enterEnvelope<Input extends ByteSource | ByteStream>(
   input: Input,
@@ -70,12 +66,12 @@ class Entrance {
 
   constructor(input: ByteSource | ByteStream) {
     this.#input = input;
-    // what is behind the envelope's head stays in a pipe for the stream's own reader
+    // what follows the envelope's head stays in a pipe for the stream's own reader
     this.reader = new ByteReader(input, { exact: true });
   }
 
   fail(rule: Rule, message: string, offset = this.reader.position): never {
-    throw violation(rule, this.#input.name, { offset }, message);
+    throw formatError(rule, this.#input.name, { offset }, message);
   }
 
   async need(count: number, what: string): Promise<void> {
@@ -96,7 +92,7 @@ class Entrance {
   }
 }
 
-/** The libxl stream behind libvirt's header and XML. @throws FormatError */
+/** The libxl stream after libvirt's header and XML. @throws FormatError */
 export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
   input: Input,
 ): Promise<Entered<Input>> {
@@ -127,7 +123,7 @@ export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
 
 const STREAMS: ReadonlySet<number> = new Set([XAPI_RECORD.libxc, XAPI_RECORD.libxl, XAPI_RECORD.libxcLegacy]);
 
-/** The memory image in an XAPI image; of a file its end and the records behind it too. @throws FormatError */
+/** The memory image in an XAPI image; of a file its end and the records after it too. @throws FormatError */
 export async function enterXapi<Input extends ByteSource | ByteStream>(
   input: Input,
 ): Promise<Entered<Input>> {
@@ -151,8 +147,8 @@ export async function enterXapi<Input extends ByteSource | ByteStream>(
           ? withoutEndMark(rest)
           : rest;
       if (isByteSource(stream) && isByteSource(input)) {
-        const behind = sliceSource(input, streamOffset + stream.size, input.size);
-        records.push(...(await recordsBehind(behind, streamOffset + stream.size)));
+        const following = sliceSource(input, streamOffset + stream.size, input.size);
+        records.push(...(await recordsAfter(following, streamOffset + stream.size)));
       }
       return {
         envelope: {
@@ -192,14 +188,15 @@ async function nextRecord(entrance: Entrance): Promise<{ record: EnvelopeRecord;
 async function bounded(rest: ByteSource, length: number, type: number): Promise<ByteSource> {
   if (length > 0) return sliceSource(rest, 0, length);
   if (type === XAPI_RECORD.libxcLegacy) return sliceSource(rest, 0, await legacyEnd(rest));
-  const stream = new XenStream(rest, { add: () => undefined });
+  // what is wrong with it is reported when it is read for its own sake
+  const stream = new XenStream(rest, new Report(rest.name));
   for await (const item of stream.items()) {
     if (item.kind === "trailing") return sliceSource(rest, 0, item.offset);
   }
   return rest;
 }
 
-/** A legacy stream's end can't be told without reading it whole: only the end mark of the image is cut off. */
+/** The end of a legacy stream is known only once it is read whole: here only the end mark of the image is cut off. */
 async function legacyEnd(rest: ByteSource): Promise<number> {
   const mark = new Uint8Array(xapiRecordHeader.size);
   if (rest.size < mark.length) return rest.size;
@@ -242,8 +239,8 @@ function withoutEndMark(rest: ByteStream): ByteStream {
   };
 }
 
-/** The records behind the memory image, as far as they can be followed. */
-async function recordsBehind(source: ByteSource, base: number): Promise<EnvelopeRecord[]> {
+/** The records after the memory image, as far as they can be followed. */
+async function recordsAfter(source: ByteSource, base: number): Promise<EnvelopeRecord[]> {
   const entrance = new Entrance(source);
   const records: EnvelopeRecord[] = [];
   try {

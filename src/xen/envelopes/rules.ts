@@ -1,4 +1,4 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 const XAPI = "XAPI suspend image, version 2";
 const LIBVIRT = "libvirt's libxl driver: save file";
@@ -15,7 +15,7 @@ export const ENVELOPE_RULES = rules({
     code: "envelope/no-stream",
     severity: "error",
     spec: "envelopes of Xen streams",
-    explanation: "Where the envelope says that a Xen stream starts, there is none of any known version.",
+    explanation: "Where the envelope says that a Xen stream starts, one of a known version must start.",
   },
   xapiType: {
     code: "xapi/record/type",

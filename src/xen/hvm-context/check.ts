@@ -1,5 +1,6 @@
-import type { Rule } from "../../findings/finding.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
+import type { Rule } from "../../findings/rule.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { RecordBody, StreamRecord } from "../record.js";
 import {
   CPU_SIZE_BEFORE_FLAGS,
   SAVE_MAGIC,
@@ -12,18 +13,18 @@ import {
 } from "./layout.js";
 import { HVM_RULES } from "./rules.js";
 
-/** Feature mask, xcr0 and xcr0_accum stand before the area of CPU_XSAVE. */
+/** Feature mask, xcr0 and xcr0_accum come before the area of CPU_XSAVE. */
 const XSAVE_HEAD = 24;
 const MIN_XSAVE_AREA = 576;
 
 /** Walks the chain of entries in a HVM_CONTEXT body, a piece at a time. */
 export async function checkHvmContext(
-  problems: Problems,
+  diagnostics: Diagnostics,
   record: StreamRecord,
   body: RecordBody,
 ): Promise<void> {
   const add = (rule: Rule, offset: number, message: string): void =>
-    problems.add(rule, { offset, record: record.ref }, message);
+    diagnostics.report(rule, { offset, record: record.ref }, message);
   if (record.length === 0) {
     add(HVM_RULES.empty, record.offset, "the body is empty");
     return;
@@ -49,13 +50,12 @@ export async function checkHvmContext(
     if (typecode === SAVE_TYPE.END) {
       if (length > 0) add(HVM_RULES.endLength, offset, `END has ${length} bytes`);
       const left = body.remaining - length;
-      if (left > 0)
-        add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} bytes behind END`);
+      if (left > 0) add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} bytes after END`);
       return;
     }
     if (!SAVE_TYPE_NAMES.has(typecode)) add(HVM_RULES.unknown, offset, entry);
     const key = typecode * 0x1_0000 + instance;
-    if (seen.has(key)) add(HVM_RULES.duplicate, offset, `${entry} stands a second time`);
+    if (seen.has(key)) add(HVM_RULES.duplicate, offset, `${entry} occurs a second time`);
     seen.add(key);
     if (!(await checkEntry(typecode, length, entry, offset, body, add))) return;
     const left = length - (body.offset - offset - saveDescriptor.size);

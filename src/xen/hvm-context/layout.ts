@@ -9,6 +9,7 @@ export const saveDescriptor = layout("HVM save descriptor", `${SPEC}: descriptor
   length: u32("bytes of the entry's body"),
 });
 
+/** Type codes of entries that are looked into. */
 export const SAVE_TYPE = { END: 0, HEADER: 1, CPU: 2, XSAVE: 16, MSR: 20 } as const;
 
 /** Entries by typecode. */
@@ -41,8 +42,10 @@ export function saveTypeName(typecode: number): string {
   return SAVE_TYPE_NAMES.get(typecode) ?? `type ${typecode}`;
 }
 
+/** The header entry's magic number. */
 export const SAVE_MAGIC = 0x54381286;
 
+/** Body of the HEADER entry: what saved the guest, and on which CPU. */
 export const saveHeader = layout("HVM save HEADER", `${SPEC}: HEADER`, {
   magic: u32("0x54381286"),
   version: u32("1"),
@@ -51,9 +54,10 @@ export const saveHeader = layout("HVM save HEADER", `${SPEC}: HEADER`, {
   gtscKhz: u32("frequency of the guest's TSC"),
 });
 
-/** Selectors, limits, bases and access rights stand in this order; limits and bases have idtr and gdtr too. */
+/** Selectors, limits, bases and access rights are in this order; limits and bases have idtr and gdtr too. */
 export const CPU_SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr", "idtr", "gdtr"] as const;
 
+/** General registers in the order of the CPU entry. */
 export const CPU_GENERAL = [
   "rax",
   "rbx",
@@ -115,4 +119,5 @@ export const saveCpu = layout("HVM save CPU", `${SPEC}: CPU`, {
   padding: u32("0"),
 });
 
+/** Bytes of the CPU entry of releases that did not write its last field yet. */
 export const CPU_SIZE_BEFORE_FLAGS: number = saveCpu.offsetOf("flags");

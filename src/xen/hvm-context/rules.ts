@@ -1,4 +1,4 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 const SPEC = "Xen HVM save format";
 
@@ -15,13 +15,13 @@ export const HVM_RULES = rules({
     severity: "error",
     spec: `${SPEC}: descriptor`,
     explanation:
-      "An entry is announced to be longer than what is left of the record; nothing behind it can be found.",
+      "An entry is announced to be longer than what is left of the record; nothing after it can be found.",
   },
   noHeader: {
     code: "hvm-context/header/missing",
     severity: "error",
     spec: `${SPEC}: HEADER`,
-    explanation: "The first entry is the header: it says which format and which processor the state is for.",
+    explanation: "The first entry is the header: it says which format and which CPU the state is for.",
   },
   magic: {
     code: "hvm-context/header/magic",
@@ -46,13 +46,13 @@ export const HVM_RULES = rules({
     code: "hvm-context/entry/duplicate",
     severity: "error",
     spec: `${SPEC}: entries`,
-    explanation: "An entry of one kind stands once for each vCPU or device.",
+    explanation: "An entry of one type occurs once for each vCPU or device.",
   },
   cpuSize: {
     code: "hvm-context/cpu/size",
     severity: "error",
     spec: `${SPEC}: CPU`,
-    explanation: "The processor entry has 1032 bytes, or 1024 from older releases.",
+    explanation: "The CPU entry has 1032 bytes, or 1024 from older releases.",
   },
   xsave: {
     code: "hvm-context/xsave/implausible",
@@ -77,6 +77,6 @@ export const HVM_RULES = rules({
     code: "hvm-context/end/trailing",
     severity: "warning",
     spec: `${SPEC}: END`,
-    explanation: "Bytes follow behind the entry that closes the chain; the hypervisor ignores them.",
+    explanation: "Bytes follow the entry that closes the chain; the hypervisor ignores them.",
   },
 });

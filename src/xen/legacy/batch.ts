@@ -1,8 +1,9 @@
 import type { PagesChunk } from "./chunks.js";
 import type { Cursor } from "./cursor.js";
 import { BATCH_LIMIT, type GuestKind, hasData, isPageTable, PAGE, TYPE } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 
+/** What the entries of a batch are checked against. */
 export interface BatchContext {
   readonly p2mSize: number;
   readonly guest: GuestKind;
@@ -18,7 +19,7 @@ export class BatchReader {
   readonly #entries = new Uint32Array(BATCH_LIMIT);
   readonly #pfns = new Uint32Array(BATCH_LIMIT);
 
-  /** Reads the entries of a batch of `count` whose id stands at `offset`. */
+  /** Reads the entries of a batch of `count` whose id is at `offset`. */
   async read(
     cursor: Cursor,
     offset: number,
@@ -27,7 +28,7 @@ export class BatchReader {
     context: BatchContext,
   ): Promise<PagesChunk> {
     if (count > BATCH_LIMIT) {
-      cursor.fail(RULES.batchSize, offset, `a batch of ${count} entries, at most ${BATCH_LIMIT}`);
+      cursor.fail(LEGACY_RULES.batchSize, offset, `a batch of ${count} entries, at most ${BATCH_LIMIT}`);
     }
     const ulong = cursor.ulongSize;
     await cursor.need(count * ulong, "page batch");
@@ -45,11 +46,11 @@ export class BatchReader {
       if (type === TYPE.invalid && pfn === 0) continue;
       const place = offset + 4 + i * ulong;
       if (ulong === 8 && view.getUint32(at + i * 8 + 4, true) !== 0) {
-        cursor.problem(RULES.pfnRange, place, `entry ${i} has a non-zero upper half`);
+        cursor.report(LEGACY_RULES.pfnRange, place, `entry ${i} has a non-zero upper half`);
       }
       if (pfn >= context.p2mSize) {
         cursor.fail(
-          RULES.pfnRange,
+          LEGACY_RULES.pfnRange,
           place,
           `pfn 0x${pfn.toString(16)} is beyond p2m_size 0x${context.p2mSize.toString(16)}`,
         );
@@ -57,14 +58,14 @@ export class BatchReader {
       if (hasData(type)) {
         dataPages += 1;
         if (!pageTables && isPageTable(type)) {
-          cursor.problem(
-            RULES.pageTableInHvm,
+          cursor.report(
+            LEGACY_RULES.pageTableInHvm,
             place,
             `pfn 0x${pfn.toString(16)} has page table type ${type}`,
           );
         }
       } else if (type < TYPE.broken) {
-        cursor.fail(RULES.reservedType, place, `pfn 0x${pfn.toString(16)} has reserved type ${type}`);
+        cursor.fail(LEGACY_RULES.reservedType, place, `pfn 0x${pfn.toString(16)} has reserved type ${type}`);
       }
       if (pfn <= previous) ascending = false;
       previous = pfn;
@@ -96,7 +97,11 @@ export class BatchReader {
     for (let i = 1; i < count; i += 1) {
       const pfn = sorted[i] ?? 0;
       if (pfn === sorted[i - 1]) {
-        cursor.problem(RULES.duplicatePfn, offset, `pfn 0x${pfn.toString(16)} occurs twice in one batch`);
+        cursor.report(
+          LEGACY_RULES.duplicatePfn,
+          offset,
+          `pfn 0x${pfn.toString(16)} occurs twice in one batch`,
+        );
       }
     }
   }

@@ -1,11 +1,11 @@
 import type { ByteSource } from "../../io/byte-source.js";
 import type { Cursor } from "./cursor.js";
 import { CARRIED_LIMIT } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 import type { OpenSpool, Spool } from "../../io/spool.js";
 
-/** Bytes that lie somewhere. */
-export interface Stretch {
+/** A byte range of a source. */
+export interface SourceRange {
   readonly source: ByteSource;
   readonly offset: number;
   readonly length: number;
@@ -13,8 +13,11 @@ export interface Stretch {
 
 const PIECE = 64 << 10;
 
-/** Keeps what stands in tails: by offset where the input can be read again, in two spools taking turns otherwise. */
-export class TailStore {
+/**
+ * Keeps the contents of tails: by their offset where the input can be read again, else in one of two spools, which take
+ * turns at each checkpoint.
+ */
+export class BlobStore {
   readonly #input: ByteSource | undefined;
   readonly #openSpool: OpenSpool;
   #spools: Spool[] = [];
@@ -29,14 +32,14 @@ export class TailStore {
     return (this.#spools[this.#turn] ??= this.#openSpool());
   }
 
-  /** What was kept stands; what comes from now on is kept apart until the next call. */
+  /** Keeps what came so far until the next call; what comes from now on goes to the other spool. */
   async commit(): Promise<void> {
     this.#turn = 1 - this.#turn;
     await this.#spools[this.#turn]?.truncate(0);
   }
 
   /** Keeps bytes that were read at `offset`. */
-  async keepBytes(offset: number, bytes: Uint8Array): Promise<Stretch> {
+  async keepBytes(offset: number, bytes: Uint8Array): Promise<SourceRange> {
     if (this.#input !== undefined) return { source: this.#input, offset, length: bytes.length };
     const spool = this.#spool;
     const at = spool.size;
@@ -45,7 +48,7 @@ export class TailStore {
   }
 
   /** Keeps the next `length` bytes, or all up to the end of the input. */
-  async keep(cursor: Cursor, length: number | undefined, what: string): Promise<Stretch> {
+  async keep(cursor: Cursor, length: number | undefined, what: string): Promise<SourceRange> {
     const { reader } = cursor;
     const offset = cursor.position;
     if (this.#input !== undefined && length !== undefined) {
@@ -60,7 +63,7 @@ export class TailStore {
       const part = reader.take(Math.min(reader.available, end - kept));
       kept += part.length;
       if (kept > CARRIED_LIMIT)
-        cursor.fail(RULES.qemuData, offset, `more than ${CARRIED_LIMIT} bytes of ${what}`);
+        cursor.fail(LEGACY_RULES.qemuData, offset, `more than ${CARRIED_LIMIT} bytes of ${what}`);
       await spool?.write(part);
     }
     if (length !== undefined && kept < length) throw cursor.truncated(length - kept, what);

@@ -1,10 +1,10 @@
-import { violation } from "../../findings/report.js";
+import { formatError } from "../../findings/diagnostics.js";
 import type { PvInfoChunk } from "./chunks.js";
 import type { Cursor } from "./cursor.js";
 import { TYPE } from "./layout.js";
 import type { PageIndex } from "./page-index.js";
 import type { PfnSet } from "./pfn-set.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 import type { TmemPool } from "./tmem.js";
 
 /** Senders leave out parameters of value 0 and receivers ignore them. */
@@ -19,8 +19,8 @@ const ACPI_IOPORTS_LOCATION = 19;
 /** Leaves out parameters that a receiver ignores. */
 export function checkIoreqServer(cursor: Cursor, parameters: Map<number, bigint>, offset: number): void {
   if (parameters.has(IOREQ_SERVER_PFN) !== parameters.has(IOREQ_SERVER_PAGES)) {
-    cursor.problem(
-      RULES.ioreqPair,
+    cursor.report(
+      LEGACY_RULES.ioreqPair,
       offset,
       "only one of the I/O request server's parameters is there: both are left out",
     );
@@ -39,11 +39,12 @@ export function checkTmem(
   const lost = chunk.pools.reduce((sum, pool) => sum + pool.pages, 0);
   if (lost === 0 || allowLoss) return;
   const bytes = chunk.pools.reduce((sum, pool) => sum + pool.pages * pool.pageSize, 0);
-  throw violation(
-    RULES.tmemPages,
+  throw formatError(
+    LEGACY_RULES.tmemPages,
     source,
     { offset: chunk.offset, record: { layer: "legacy", index: chunk.index, type: "TMEM" } },
-    `${lost} pages (${bytes} bytes) of persistent tmem pools would be lost; --allow-loss converts the rest`,
+    `${lost} pages (${bytes} bytes) of persistent tmem pools would be lost`,
+    { option: "allow-loss", effect: "converts the rest" },
   );
 }
 
@@ -52,7 +53,7 @@ export function reportTmem(cursor: Cursor, pools: readonly TmemPool[]): void {
   if (pools.length === 0) return;
   const lost = pools.reduce((sum, pool) => sum + pool.pages, 0);
   const what = lost === 0 ? "no tmem page is in the stream" : `${lost} tmem pages are lost`;
-  cursor.problem(RULES.tmemEmpty, 0, `${pools.length} tmem pools announced; ${what}`);
+  cursor.report(LEGACY_RULES.tmemEmpty, 0, `${pools.length} tmem pools announced; ${what}`);
 }
 
 /** The pages that hold the p2m table must be there, as normal ones. */
@@ -67,14 +68,14 @@ export function checkFrames(
     if (type === TYPE.normal) continue;
     const is = type === undefined ? "is not in the stream" : `has type ${type}`;
     const message = `p2m frame ${i}, pfn 0x${pfn.toString(16)}, ${is}: it must be a normal page`;
-    cursor.problem(RULES.p2mFrame, pv.offset, message);
+    cursor.report(LEGACY_RULES.p2mFrame, pv.offset, message);
   }
 }
 
-/** Bytes behind the end of a stream in a file. */
+/** Warns of bytes after the end of a stream in a file. */
 export function reportTrailing(cursor: Cursor, end: number): void {
   const { size, position } = cursor.reader;
   // a stream that broke off has its own warning
   if (size === undefined || position !== end || size <= end) return;
-  cursor.problem(RULES.trailing, end, `${size - end} bytes follow the end of the stream`);
+  cursor.report(LEGACY_RULES.trailing, end, `${size - end} bytes follow the end of the stream`);
 }

@@ -1,7 +1,7 @@
 import type { TmemPool } from "./tmem.js";
 import type { GuestKind, ToolstackWidth } from "./layout.js";
 import type { PfnSet } from "./pfn-set.js";
-import type { PhysmapEntry } from "./toolstack.js";
+import type { PhysmapEntry } from "../libxl/write.js";
 
 /** What every chunk knows of its place. */
 interface Placed {
@@ -19,14 +19,16 @@ interface WithData {
   readonly dataOffset: number;
 }
 
+/** The header of an xl save file, before the stream. */
 export interface XlHeaderChunk extends Placed {
   readonly kind: "xl-header";
-  /** The header as it stands, optional data included. */
+  /** The header as it is in the stream, optional data included. */
   readonly bytes: Uint8Array;
   /** Whether the guest's configuration is JSON, not xl's own syntax. */
   readonly jsonConfig: boolean;
 }
 
+/** The stream's first words: they show its width and its kind of guest. */
 export interface HeaderChunk extends Placed {
   readonly kind: "header";
   readonly width: ToolstackWidth;
@@ -35,6 +37,7 @@ export interface HeaderChunk extends Placed {
   readonly p2mSize: number;
 }
 
+/** Extended info and p2m frame list of a PV stream. */
 export interface PvInfoChunk extends Placed {
   readonly kind: "pv-info";
   /** Bytes of a guest word, and page table levels. */
@@ -49,6 +52,7 @@ export interface PvInfoChunk extends Placed {
   readonly p2mFrames: Uint32Array;
 }
 
+/** A batch of pages: their entries, and contents unless these come compressed. */
 export interface PagesChunk extends Placed, WithData {
   readonly kind: "pages";
   /** Bits 31–28 type, 27–0 pfn; those of type invalid are left in. Valid until the next chunk. */
@@ -60,6 +64,7 @@ export interface PagesChunk extends Placed, WithData {
   readonly verify: boolean;
 }
 
+/** One HVM parameter. */
 export interface ParameterChunk extends Placed {
   readonly kind: "parameter";
   readonly name: string;
@@ -68,6 +73,7 @@ export interface ParameterChunk extends Placed {
   readonly value: bigint;
 }
 
+/** State of the time stamp counter, as X86_TSC_INFO has it. */
 export interface TscInfoChunk extends Placed {
   readonly kind: "tsc-info";
   readonly mode: number;
@@ -76,6 +82,7 @@ export interface TscInfoChunk extends Placed {
   readonly incarnation: number;
 }
 
+/** Tail of an HVM guest: its magic pfns, then the HVM context as data. */
 export interface HvmTailChunk extends Placed, WithData {
   readonly kind: "hvm-tail";
   readonly ioreqPfn: bigint;
@@ -85,6 +92,7 @@ export interface HvmTailChunk extends Placed, WithData {
   readonly dataLength: number;
 }
 
+/** QEMU's state, which libxl appends to an HVM stream. */
 export interface QemuChunk extends Placed, WithData {
   readonly kind: "qemu";
   readonly signature: string;
@@ -100,6 +108,17 @@ export interface VcpuChunk extends Placed {
   readonly xsaveMask: bigint | undefined;
 }
 
+/** From here on pages are sent again, for comparison only. */
+export interface VerifyModeChunk extends Placed {
+  readonly kind: "verify-mode";
+}
+
+/** Pools of transcendent memory; their pages are passed over. */
+export interface TmemChunk extends Placed {
+  readonly kind: "tmem";
+  readonly pools: readonly TmemPool[];
+}
+
 /** One piece of a legacy stream, in the order of the stream. */
 export type LegacyChunk =
   | XlHeaderChunk
@@ -111,9 +130,10 @@ export type LegacyChunk =
   | HvmTailChunk
   | QemuChunk
   | VcpuChunk
-  | (Placed & { readonly kind: "verify-mode" | "last-checkpoint" | "enable-compression" })
+  | VerifyModeChunk
+  | (Placed & { readonly kind: "last-checkpoint" | "enable-compression" })
   | (Placed & { readonly kind: "vcpu-info"; readonly maxId: number; readonly online: readonly number[] })
-  | (Placed & { readonly kind: "tmem"; readonly pools: readonly TmemPool[] })
+  | TmemChunk
   | (Placed & { readonly kind: "tmem-invalidations"; readonly count: number })
   | (Placed & WithData & { readonly kind: "compressed-data"; readonly dataLength: number })
   | (Placed & { readonly kind: "toolstack"; readonly physmap: readonly PhysmapEntry[] })

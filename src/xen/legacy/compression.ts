@@ -1,7 +1,7 @@
 import { viewOf } from "../../binary/layout.js";
 import type { Cursor } from "./cursor.js";
 import { isPageTable, PAGE, TYPE } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 
 /*
  * A coded page is
@@ -11,15 +11,16 @@ import { RULES } from "./rules.js";
  *                         stay as they are, otherwise their new contents follow.
  */
 const UNCHANGED = 0x00;
+/** First byte of a coded page that is sent whole. */
 export const WHOLE = 0x80;
 const KEEP = 0x80;
 const COUNT = 0x7f;
 const WORDS = PAGE / 4;
 /** The longest coded page: 1024 runs of one changed word each. */
-export const CODED_LIMIT = WORDS * 5;
+const CODED_LIMIT = WORDS * 5;
 
 /** Why a coded page can't be taken; negative, unlike any length. */
-export const CODED = { cut: -1, emptyRun: -2, pastPage: -3 } as const;
+const CODED = { cut: -1, emptyRun: -2, pastPage: -3 } as const;
 
 /** Length in bytes of the coded page at `at`, or one of `CODED` when it is not whole before `end`. */
 export function codedLength(input: Uint8Array, at: number, end: number): number {
@@ -77,9 +78,10 @@ export interface CodedPageHandler {
   group(pages: CodedGroup): Promise<void>;
 }
 
+/** Coded pages that are handed on together at most. */
 export const GROUP_LIMIT = 512;
 
-/** Coded pages that lie in memory together. */
+/** Coded pages in one piece of memory. */
 export interface CodedGroup {
   readonly count: number;
   /** Bits 31–28 type, 27–0 pfn. */
@@ -123,7 +125,7 @@ export class CompressedPages {
   async read(cursor: Cursor, size: number, handler: CodedPageHandler): Promise<void> {
     const { reader } = cursor;
     for (let left = size; left > 0; ) {
-      // a page lies whole within this, or it is cut
+      // a page is whole within this, or it is cut
       await cursor.need(Math.min(left, CODED_LIMIT), "compressed data");
       const end = Math.min(left, reader.available);
       const coded = reader.peek(end);
@@ -143,18 +145,18 @@ export class CompressedPages {
       const offset = cursor.position + at;
       if (length === CODED.cut && !whole && count > 0) break;
       if (this.#head === this.#tail) {
-        cursor.fail(RULES.compressedCount, offset, "more compressed pages than entries announced");
+        cursor.fail(LEGACY_RULES.compressedCount, offset, "more compressed pages than entries announced");
       }
       const entry = this.#waiting[this.#head] ?? 0;
       const pfn = `pfn 0x${(entry & 0x0fffffff).toString(16)}`;
       if (length === CODED.cut)
-        cursor.fail(RULES.compressedPage, offset, `${pfn} is cut off by the chunk's end`);
+        cursor.fail(LEGACY_RULES.compressedPage, offset, `${pfn} is cut off by the chunk's end`);
       if (length === CODED.emptyRun)
-        cursor.fail(RULES.compressedPage, offset, `${pfn} has a run of no words`);
+        cursor.fail(LEGACY_RULES.compressedPage, offset, `${pfn} has a run of no words`);
       if (length === CODED.pastPage)
-        cursor.fail(RULES.compressedPage, offset, `${pfn} has runs past its end`);
+        cursor.fail(LEGACY_RULES.compressedPage, offset, `${pfn} has runs past its end`);
       if (isPageTable(entry >>> 28) && coded[at] !== WHOLE) {
-        cursor.fail(RULES.compressedPage, offset, `${pfn}, a page table, is not sent whole`);
+        cursor.fail(LEGACY_RULES.compressedPage, offset, `${pfn}, a page table, is not sent whole`);
       }
       this.#entries[count] = entry;
       this.#at[count] = at;
@@ -168,7 +170,11 @@ export class CompressedPages {
   /** At the end of a body nothing may be left over. */
   finish(cursor: Cursor): void {
     if (this.waiting > 0) {
-      cursor.fail(RULES.compressedCount, cursor.position, `${this.waiting} entries have no compressed page`);
+      cursor.fail(
+        LEGACY_RULES.compressedCount,
+        cursor.position,
+        `${this.waiting} entries have no compressed page`,
+      );
     }
     this.#head = 0;
     this.#tail = 0;

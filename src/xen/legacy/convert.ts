@@ -2,23 +2,25 @@ import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
-import { FormatError } from "../../io/errors.js";
+import { FormatError } from "../../findings/errors.js";
 import type { StreamVersion } from "../libxc/write.js";
-import { AsItComes } from "./streaming.js";
+import { StreamingConverter } from "./streaming.js";
 import type { LegacyChunk } from "./chunks.js";
 import { emitState, type OutputFormat, StreamEmitter, type Target, type WrittenPages } from "./emit.js";
 import { reportTrailing } from "./checks.js";
 import type { EntryCounts } from "./entry-counts.js";
+import type { CheckpointFacts, StreamFacts } from "./fold.js";
 import { type LegacyState, type ReadLegacyOptions, rereadable, StateBuilder } from "./final-state.js";
-import { Problems } from "./problems.js";
+import { CheckpointDiagnostics } from "./diagnostics.js";
 import type { GuestKind, ToolstackWidth } from "./layout.js";
 import { LegacyReader } from "./read.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 import { MemorySpool } from "../../io/spool.js";
 import type { QemuRecord } from "./tail.js";
 import type { TmemPool } from "./tmem.js";
-import { violation } from "../../findings/report.js";
+import { formatError } from "../../findings/diagnostics.js";
 
+/** How a legacy stream is converted. */
 export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progress"> {
   /** Default 3. */
   readonly version?: StreamVersion;
@@ -28,7 +30,7 @@ export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progre
   readonly strict?: boolean;
   /** There is no QEMU record, or it is to be left unread. */
   readonly skipQemu?: boolean;
-  /** In libxc output put the QEMU record as it is behind the stream, as old callers of libxc expect it. */
+  /** In libxc output put the QEMU record as it is after the stream, as old callers of libxc expect it. */
   readonly keepQemuRecord?: boolean;
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
 }
@@ -55,8 +57,8 @@ export interface ConversionReport {
     readonly format: OutputFormat;
     readonly bytes: number;
     readonly pages: WrittenPages;
-    /** Whether it was written while the input arrived. */
-    readonly asItCame: boolean;
+    /** Whether it was written while the input was read. */
+    readonly streamed: boolean;
   };
   /** Copies of pages that are not in the output: later ones took their place, or the guest gave the page back. */
   readonly droppedCopies: number;
@@ -93,7 +95,7 @@ function qemuRecord(options: ConvertOptions): QemuRecord {
  * Converts a legacy stream to version 3 (or 2) of the format.
  *
  * An input that can be read again is read twice: once for what is where, then in order of pfns for the output. From a
- * pipe a plain HVM stream is written as it comes; others are spooled, since only their end tells which pages count.
+ * pipe a plain HVM stream is written while it is read; others are spooled, since only their end tells which pages count.
  * Nothing is written before an error unless the output is written as the input comes.
  * @throws FormatError the stream can't be converted, AbsentError, SystemError
  */
@@ -103,13 +105,14 @@ export async function convertLegacy(
   options: ConvertOptions = {},
 ): Promise<ConversionReport> {
   const report = new Report(input.name);
-  const problems = new Problems(report, options.strict ?? false);
+  const diagnostics = new CheckpointDiagnostics(report, options.strict ?? false);
   const qemu = qemuRecord(options);
-  const reader = new LegacyReader(input, { ...options, qemu, onProblem: problems.add });
+  const reader = new LegacyReader(input, { ...options, qemu, diagnostics });
   const again = rereadable(input, options.reread);
   const total = reader.cursor.reader.size;
   const early: LegacyChunk[] = [];
-  let consumer: StateBuilder | PlainConversion | undefined;
+  let consumer: StateBuilder | StreamingConverter | undefined;
+  let streaming: StreamingConversion | undefined;
   try {
     try {
       for await (const chunk of reader.chunks()) {
@@ -117,9 +120,8 @@ export async function convertLegacy(
         if (consumer === undefined) {
           early.push(chunk);
           if (EARLY.has(chunk.kind)) continue;
-          consumer =
-            plainConversion(early, again, reader, problems, sink, options) ??
-            new StateBuilder(reader.cursor, problems, again, options);
+          streaming = streamingConversion(early, again, reader, diagnostics, sink, options);
+          consumer = streaming?.converter ?? new StateBuilder(reader.cursor, diagnostics, again, options);
           for (const waiting of early) await consumer.take(waiting);
         } else {
           await consumer.take(chunk);
@@ -131,11 +133,11 @@ export async function convertLegacy(
         throw error;
       consumer.drop(error);
     }
-    if (consumer instanceof PlainConversion) return await consumer.finish(report);
-    if (consumer === undefined) throw reader.cursor.truncated(4, "body");
+    if (streaming !== undefined) return await streaming.finish(report);
+    if (!(consumer instanceof StateBuilder)) throw reader.cursor.truncated(4, "body");
     const state = await consumer.finish();
     if (qemu !== "none") reportTrailing(reader.cursor, state.end);
-    problems.commit();
+    diagnostics.commit();
     return await writeState(state, sink, report, options);
   } finally {
     if (consumer instanceof StateBuilder) consumer.close();
@@ -143,81 +145,43 @@ export async function convertLegacy(
 }
 
 /** A conversion that writes while it reads. */
-class PlainConversion {
-  readonly #inner: AsItComes;
+class StreamingConversion {
+  readonly converter: StreamingConverter;
   readonly #emitter: StreamEmitter;
   readonly #target: Target;
   readonly #layer: OutputFormat;
 
-  constructor(inner: AsItComes, emitter: StreamEmitter, target: Target, layer: OutputFormat) {
-    this.#inner = inner;
+  constructor(converter: StreamingConverter, emitter: StreamEmitter, target: Target, layer: OutputFormat) {
+    this.converter = converter;
     this.#emitter = emitter;
     this.#target = target;
     this.#layer = layer;
   }
 
-  get checkpoints(): number {
-    return this.#inner.checkpoints;
-  }
-
-  take(chunk: LegacyChunk): Promise<void> {
-    return this.#inner.take(chunk);
-  }
-
-  drop(error: FormatError): void {
-    this.#inner.drop(error);
-  }
-
   async finish(report: Report): Promise<ConversionReport> {
-    const inner = this.#inner;
-    await inner.finish();
-    const { header, entries } = inner;
-    const layer = this.#layer === "libxc" && inner.emulator !== undefined ? "libxl" : this.#layer;
-    return {
-      schemaVersion: 1,
-      kind: "xen-legacy-conversion",
-      source: report.source,
-      input: {
-        width: header?.width ?? 64,
-        guest: "hvm",
-        guestWidth: undefined,
-        layer,
-        p2mSize: header?.p2mSize ?? 0,
-        bytes: inner.end,
-        entries,
-        compression: false,
-        verifyPass: inner.verifyPass,
-      },
-      output: {
-        ...this.#target,
-        bytes: this.#emitter.writer.written,
-        pages: this.#emitter.written,
-        asItCame: true,
-      },
-      droppedCopies: entries.copies - this.#emitter.written.contents,
-      unmapped: 0,
-      checkpoints: { complete: inner.checkpoints, begun: inner.checkpoints, marked: inner.marked },
-      parameters: Object.fromEntries(inner.parameters),
-      vcpus: inner.vcpuIds,
-      tsc: inner.tsc,
-      hvmContextLength: inner.contextLength,
-      emulator: inner.emulator,
-      physmapEntries: inner.physmap.length,
-      losses: losses(this.#target.format, layer, inner.physmap.length, inner.emulator, inner.tmem),
-      findings: report.findings,
-    };
+    await this.converter.finish();
+    const { fold } = this.converter;
+    const facts = fold.facts();
+    if (facts === undefined)
+      throw formatError(LEGACY_RULES.notLegacy, report.source, { offset: 0 }, "no header");
+    const checkpoint = fold.complete ?? fold.current;
+    const layer = this.#layer === "libxc" && checkpoint.emulator !== undefined ? "libxl" : this.#layer;
+    return conversionReport(
+      { ...checkpoint, ...facts },
+      { report, layer, target: this.#target, emitter: this.#emitter, streamed: true },
+    );
   }
 }
 
 /** The conversion for a stream that can be written as it comes: plain, HVM, and not to be had again. */
-function plainConversion(
+function streamingConversion(
   early: readonly LegacyChunk[],
   again: ByteSource | undefined,
   reader: LegacyReader,
-  problems: Problems,
+  diagnostics: CheckpointDiagnostics,
   sink: ByteSink,
   options: ConvertOptions,
-): PlainConversion | undefined {
+): StreamingConversion | undefined {
   const header = early.find((chunk) => chunk.kind === "header");
   const isXl = early.some((chunk) => chunk.kind === "xl-header");
   const format = options.format ?? (isXl ? "xl" : undefined);
@@ -225,16 +189,21 @@ function plainConversion(
   if (again !== undefined || !plain || format === undefined) return undefined;
   const target: Target = { version: options.version ?? 3, format };
   const emitter = new StreamEmitter(sink, target);
-  const inner = new AsItComes(reader.cursor, problems, emitter, target, {
+  const converter = new StreamingConverter(reader.cursor, diagnostics, emitter, target, {
     allowLoss: options.allowLoss ?? false,
     keepQemuRecord: options.keepQemuRecord ?? false,
     openSpool: options.openSpool ?? (() => new MemorySpool()),
   });
-  return new PlainConversion(inner, emitter, target, isXl ? "xl" : format === "xl" ? "libxl" : format);
+  return new StreamingConversion(
+    converter,
+    emitter,
+    target,
+    isXl ? "xl" : format === "xl" ? "libxl" : format,
+  );
 }
 
 /** The outermost layer of the input. */
-export function layerOf(state: LegacyState): OutputFormat {
+function layerOf(state: LegacyState): OutputFormat {
   if (state.xlHeader !== undefined) return "xl";
   return state.toolstack || state.emulator !== undefined ? "libxl" : "libxc";
 }
@@ -249,9 +218,13 @@ async function writeState(
   const target: Target = { version: options.version ?? 3, format: options.format ?? layer };
   const lacksEmulator = state.pv === undefined && state.emulator === undefined && target.format !== "libxc";
   if (lacksEmulator && options.skipQemu !== true) {
-    const message =
-      "the stream has no QEMU record: --skip-qemu converts it without, --format libxc leaves the layer out";
-    throw violation(RULES.qemuMissing, report.source, { offset: state.end }, message);
+    throw formatError(
+      LEGACY_RULES.qemuMissing,
+      report.source,
+      { offset: state.end },
+      "the stream has no QEMU record, which libxl and xl need (libxc output goes without it)",
+      { option: "skip-qemu", effect: "converts it without" },
+    );
   }
   const emitter = new StreamEmitter(sink, target);
   const totalPages = state.entries.copies;
@@ -261,7 +234,31 @@ async function writeState(
       ? {}
       : { progress: (pages) => options.progress?.(pages * 4096, totalPages * 4096, "writing") }),
   });
-  const { header, pv, entries, emulator } = state;
+  return conversionReport(state, { report, layer, target, emitter, streamed: false });
+}
+
+/** What the report takes of a stream, whether its state was kept or passed on. */
+type ConvertedFacts = StreamFacts &
+  CheckpointFacts<
+    { readonly length: number },
+    { readonly signature: string; readonly length: number },
+    unknown
+  >;
+
+/** Puts together what a conversion did. */
+function conversionReport(
+  facts: ConvertedFacts,
+  conversion: {
+    readonly report: Report;
+    /** Outermost layer of the input. */
+    readonly layer: OutputFormat;
+    readonly target: Target;
+    readonly emitter: StreamEmitter;
+    readonly streamed: boolean;
+  },
+): ConversionReport {
+  const { header, pv, entries, emulator, physmap, tsc } = facts;
+  const { report, layer, target, emitter, streamed } = conversion;
   return {
     schemaVersion: 1,
     kind: "xen-legacy-conversion",
@@ -272,22 +269,22 @@ async function writeState(
       guestWidth: pv?.guestWidth,
       layer,
       p2mSize: header.p2mSize,
-      bytes: state.end,
+      bytes: facts.end,
       entries,
-      compression: state.compression,
-      verifyPass: state.verifyPass,
+      compression: facts.compression,
+      verifyPass: facts.verifyPass,
     },
-    output: { ...target, bytes: emitter.writer.written, pages: emitter.written, asItCame: false },
+    output: { ...target, bytes: emitter.writer.written, pages: emitter.written, streamed },
     droppedCopies: entries.copies - emitter.written.contents,
-    unmapped: state.unmapped?.size ?? 0,
-    checkpoints: state.checkpoints,
-    parameters: Object.fromEntries(state.parameters),
-    vcpus: state.vcpuIds,
-    tsc: state.tsc,
-    hvmContextLength: state.hvmContext?.length,
-    emulator: emulator === undefined ? undefined : { signature: emulator.signature, length: emulator.length },
-    physmapEntries: state.physmap.length,
-    losses: losses(target.format, layer, pv === undefined ? state.physmap.length : 0, emulator, state.tmem),
+    unmapped: facts.unmapped?.size ?? 0,
+    checkpoints: facts.checkpoints,
+    parameters: Object.fromEntries(facts.parameters),
+    vcpus: facts.vcpuIds,
+    tsc,
+    hvmContextLength: facts.hvmContext?.length,
+    emulator: emulator && { signature: emulator.signature, length: emulator.length },
+    physmapEntries: physmap.length,
+    losses: losses(target.format, layer, pv === undefined ? physmap.length : 0, emulator, facts.tmem),
     findings: report.findings,
   };
 }

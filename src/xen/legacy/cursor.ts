@@ -1,26 +1,23 @@
-import type { FindingPlace } from "../../findings/report.js";
-import type { RecordRef, Rule } from "../../findings/finding.js";
+import { type Diagnostics, formatError } from "../../findings/diagnostics.js";
+import type { Rule } from "../../findings/rule.js";
+import type { RecordRef } from "../../findings/finding.js";
 import { describeRecord } from "../../findings/finding.js";
-import { violation } from "../../findings/report.js";
 import type { ByteReader } from "../../io/byte-reader.js";
-import { TruncatedError } from "../../io/errors.js";
+import { TruncatedError } from "../../findings/errors.js";
 import type { ToolstackWidth } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 
-/** Told of what is wrong but doesn't stop reading by itself: it may throw, collect or report. */
-export type ProblemHandler = (rule: Rule, place: FindingPlace, message: string) => void;
-
-/** The reader of a legacy stream at its place: exact reads, and errors that know the chunk. */
+/** Reads a legacy stream in order, exactly: its errors name the chunk that is read. */
 export class Cursor {
   readonly reader: ByteReader;
   width: ToolstackWidth = 64;
   /** The chunk being read; its ordinal counts from 0. */
   chunk: RecordRef = { layer: "legacy", index: 0, type: "HEADER" };
-  readonly #onProblem: ProblemHandler;
+  readonly #diagnostics: Diagnostics;
 
-  constructor(reader: ByteReader, onProblem: ProblemHandler) {
+  constructor(reader: ByteReader, diagnostics: Diagnostics) {
     this.reader = reader;
-    this.#onProblem = onProblem;
+    this.#diagnostics = diagnostics;
   }
 
   get position(): number {
@@ -41,14 +38,13 @@ export class Cursor {
 
   truncated(missing: number, what: string): TruncatedError {
     return new TruncatedError(
-      RULES.truncated.code,
+      LEGACY_RULES.truncated,
       `the stream ends ${missing} bytes before the end of the ${what}`,
       missing,
       {
         source: this.reader.name,
         offset: this.position,
         record: describeRecord(this.chunk),
-        spec: RULES.truncated.spec,
       },
     );
   }
@@ -70,10 +66,10 @@ export class Cursor {
     return this.reader.take(count).slice();
   }
 
-  /** Reads exactly into `into`. @param behind bytes of the same structure that follow, for the message */
-  async fill(into: Uint8Array, what: string, behind = 0): Promise<void> {
+  /** Reads exactly into `into`. @param following bytes of the same structure that follow, for the message */
+  async fill(into: Uint8Array, what: string, following = 0): Promise<void> {
     const done = await this.reader.readInto(into);
-    if (done < into.length) throw this.truncated(into.length - done + behind, what);
+    if (done < into.length) throw this.truncated(into.length - done + following, what);
   }
 
   async skip(count: number, what: string): Promise<void> {
@@ -106,14 +102,14 @@ export class Cursor {
     }
   }
 
-  /** Reports what is wrong at `offset` of the chunk being read; goes on if the handler does. */
-  problem(rule: Rule, offset: number, message: string): void {
-    this.#onProblem(rule, { offset, record: this.chunk }, message);
+  /** Reports what is wrong at `offset` of the chunk being read; reading goes on unless the diagnostics throw. */
+  report(rule: Rule, offset: number, message: string): void {
+    this.#diagnostics.report(rule, { offset, record: this.chunk }, message);
   }
 
-  /** What is wrong makes the rest unreadable. */
+  /** Ends reading: what is wrong makes the rest unreadable. @throws FormatError */
   fail(rule: Rule, offset: number, message: string): never {
-    throw violation(rule, this.reader.name, { offset, record: this.chunk }, message);
+    throw formatError(rule, this.reader.name, { offset, record: this.chunk }, message);
   }
 }
 

@@ -1,3 +1,4 @@
+import { viewOf } from "../../binary/layout.js";
 import {
   type GuestKind,
   hasData,
@@ -7,7 +8,7 @@ import {
   TYPE,
   type ToolstackWidth,
 } from "./layout.js";
-import { XL_BYTE_ORDER, XL_FLAGS, XL_MAGIC, xlHeader } from "../xl/layout.js";
+import { announcesLegacy, isXlSave } from "../xl/detect.js";
 
 /** What the first bytes of a legacy stream show. */
 export interface Detected {
@@ -15,12 +16,12 @@ export interface Detected {
   readonly guest: GuestKind;
 }
 
-/** Bytes of a stream that `detectWidthAndGuest` looks at: p2m_size and what stands behind it. */
+/** Bytes of a stream that `detectWidthAndGuest` looks at: p2m_size and what follows it. */
 export const DETECTION_SIZE = 16;
 
 /**
  * Width and guest of the libxc stream that starts at `at`: a 64-bit toolstack's p2m_size has zeros in its upper
- * half; a PV stream has a `ulong` of all ones behind it, an HVM stream the id of its first chunk.
+ * half; a PV stream has a `ulong` of all ones after it, an HVM stream the id of its first chunk.
  */
 export function detectWidthAndGuest(view: DataView, at: number): Detected {
   const width = view.getUint32(at + 4, true) === 0 ? 64 : 32;
@@ -31,16 +32,10 @@ export function detectWidthAndGuest(view: DataView, at: number): Detected {
 
 /** Whether the bytes at the start of an input (as many as there are, up to 4096) are those of a legacy stream. */
 export function isLegacy(head: Uint8Array): boolean {
-  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
-  const magic = XL_MAGIC.every((byte, i) => head[i] === byte);
-  if (!magic) return isLegacyLibxc(view, 0);
-  if (head.length < xlHeader.size) return false;
-  const little = view.getUint32(xlHeader.offsetOf("byteorder"), true) === XL_BYTE_ORDER;
-  const flags = view.getUint32(xlHeader.offsetOf("mandatoryFlags"), little);
-  return (flags & XL_FLAGS.streamV2) === 0;
+  return isXlSave(head) ? announcesLegacy(head) : isLegacyLibxc(viewOf(head), 0);
 }
 
-/** Without a magic number: a plausible size and a plausible first structure behind it. */
+/** Without a magic number: a plausible size and a plausible first structure after it. */
 function isLegacyLibxc(view: DataView, at: number): boolean {
   if (view.byteLength < at + DETECTION_SIZE + 4) return false;
   const p2mSize = view.getUint32(at, true);

@@ -1,7 +1,7 @@
 import { viewOf } from "../../binary/layout.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import { readFully } from "../../io/byte-source.js";
-import { AbsentError } from "../../io/errors.js";
+import { AbsentError } from "../../findings/errors.js";
 import { LIBXC_RECORD } from "../libxc/layout.js";
 import {
   hvmParamsRecord,
@@ -24,13 +24,15 @@ import type { Cursor } from "./cursor.js";
 import { hasData, PAGE, QEMU_SIGNATURES, TYPE, VCPU_FLAGS_OFFSET, VCPU_ONLINE } from "./layout.js";
 import type { CheckpointState, LegacyState } from "./final-state.js";
 import type { PageRun } from "./page-store.js";
-import type { Stretch } from "./blob-store.js";
-import type { PhysmapEntry } from "./toolstack.js";
+import type { SourceRange } from "./blob-store.js";
+import { LEGACY_RULES } from "./rules.js";
+import type { PhysmapEntry } from "../libxl/write.js";
 import { latin1Bytes } from "../../binary/layout.js";
 
 /** The outermost layer of an output. */
 export type OutputFormat = "libxc" | "libxl" | "xl";
 
+/** What is written: version of the libxc stream and outermost layer. */
 export interface Target {
   readonly version: StreamVersion;
   readonly format: OutputFormat;
@@ -83,7 +85,7 @@ export class StreamEmitter {
     this.writer.entry(type, pfn);
   }
 
-  /** Writes pages whose contents lie in a source. */
+  /** Writes pages whose contents are in a source. */
   async run(run: PageRun): Promise<void> {
     for (let done = 0; done < run.count; ) {
       const count = Math.min(run.count - done, this.writer.room);
@@ -108,11 +110,11 @@ export class StreamEmitter {
     if (parameters.size > 0) await this.writer.write(hvmParamsRecord(parameters));
   }
 
-  /** A record whose body is `prefix` and bytes that lie in a source, or that come next at a cursor. */
+  /** A record whose body is `prefix` and bytes of a source, or those that come next at a cursor. */
   async bulk(
     type: number,
     prefix: Uint8Array,
-    from: Stretch | { cursor: Cursor; length: number },
+    from: SourceRange | { cursor: Cursor; length: number },
   ): Promise<void> {
     await this.writer.write(recordStart(type, prefix.length + from.length));
     await this.writer.write(prefix);
@@ -120,7 +122,7 @@ export class StreamEmitter {
     await this.writer.write(padding(prefix.length + from.length));
   }
 
-  async bytes(from: Stretch | { cursor: Cursor; length: number }): Promise<void> {
+  async bytes(from: SourceRange | { cursor: Cursor; length: number }): Promise<void> {
     const piece = new Uint8Array(Math.min(from.length, PIECE));
     for (let done = 0; done < from.length; ) {
       const part = piece.subarray(0, Math.min(piece.length, from.length - done));
@@ -131,7 +133,7 @@ export class StreamEmitter {
     }
   }
 
-  async hvmContext(from: Stretch | { cursor: Cursor; length: number }): Promise<void> {
+  async hvmContext(from: SourceRange | { cursor: Cursor; length: number }): Promise<void> {
     await this.bulk(LIBXC_RECORD.HVM_CONTEXT, new Uint8Array(0), from);
   }
 
@@ -143,7 +145,7 @@ export class StreamEmitter {
     if (physmap.length > 0) await this.writer.write(xenstoreDataRecord(physmap));
   }
 
-  async emulator(from: Stretch | { cursor: Cursor; length: number }): Promise<void> {
+  async emulator(from: SourceRange | { cursor: Cursor; length: number }): Promise<void> {
     await this.bulk(LIBXL_RECORD.EMULATOR_CONTEXT, unknownEmulator(), from);
   }
 
@@ -154,7 +156,7 @@ export class StreamEmitter {
   /** The QEMU record as the legacy stream had it. */
   async legacyQemuRecord(
     signature: string,
-    from: Stretch | { cursor: Cursor; length: number },
+    from: SourceRange | { cursor: Cursor; length: number },
   ): Promise<void> {
     await this.writer.write(latin1Bytes(signature));
     if (QEMU_SIGNATURES.get(signature)?.sized === true) {
@@ -166,21 +168,25 @@ export class StreamEmitter {
   }
 }
 
-async function readExactly(from: Stretch, at: number, into: Uint8Array): Promise<void> {
+async function readExactly(from: SourceRange, at: number, into: Uint8Array): Promise<void> {
   const read = from.source.read(from.offset + at, into);
   let done = read instanceof Promise ? await read : read;
   if (done < into.length) done += await readFully(from.source, from.offset + at + done, into.subarray(done));
   if (done === into.length) return;
-  throw new AbsentError("legacy/input-changed", "the input ended before contents that it held a moment ago", {
-    source: from.source.name,
-    offset: from.offset + at,
-  });
+  throw new AbsentError(
+    LEGACY_RULES.inputChanged,
+    "the input ended before contents that it held a moment ago",
+    {
+      source: from.source.name,
+      offset: from.offset + at,
+    },
+  );
 }
 
 async function emitVcpus(emitter: StreamEmitter, state: CheckpointState): Promise<void> {
-  const bytes = async (stretch: Stretch): Promise<Uint8Array> => {
-    const bytes = new Uint8Array(stretch.length);
-    await readExactly(stretch, 0, bytes);
+  const bytes = async (range: SourceRange): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(range.length);
+    await readExactly(range, 0, bytes);
     return bytes;
   };
   for (const { id, context, extended, xsave } of state.vcpus) {

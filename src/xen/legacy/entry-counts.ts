@@ -16,6 +16,7 @@ export interface EntryCounts {
   batches: number;
 }
 
+/** Counts before the first batch. */
 export function noEntries(): EntryCounts {
   return { copies: 0, compressed: 0, invalid: 0, allocateOnly: 0, broken: 0, verify: 0, batches: 0 };
 }

@@ -1,21 +1,24 @@
-import { Report } from "../../findings/report.js";
-import type { InputFormat } from "../../guest/input-format.js";
-import { inspectSoftware } from "../../guest/kernel/software.js";
-import { openLegacyGuest } from "./guest.js";
+import type { XenFormat } from "../format.js";
 import { isLegacy } from "./detect.js";
-import { inspectLegacy, verifyLegacy } from "./inspect.js";
 
 /** Streams of Xen 3.x to 4.5, bare, as libxl wrote them, or as xl save files. */
-export const xenLegacy = {
+export const xenLegacy: XenFormat = {
   id: "xen-legacy",
   title: "legacy Xen migration stream",
   matches: isLegacy,
-  verify: (input, report, options) => verifyLegacy(input, report, options.progress),
-  inspect: async (input, options) => ({
-    ...(await inspectLegacy(input, new Report(input.name), (done, total) =>
-      options.progress?.(done, total, "reading"),
-    )),
-    ...(await inspectSoftware(input, options, openLegacyGuest)),
-  }),
-  openGuest: openLegacyGuest,
-} satisfies InputFormat;
+  rules: async () => [{ title: "Legacy Xen streams", rules: (await import("./rules.js")).LEGACY_RULES }],
+  layouts: async () => {
+    const [{ layoutSection }, legacy] = await Promise.all([
+      import("../../binary/layout.js"),
+      import("./layout.js"),
+    ]);
+    return [layoutSection("xen-legacy", legacy)];
+  },
+  reader: {
+    access: "sequential",
+    verify: async (input, diagnostics, options) =>
+      (await import("./inspect.js")).verifyLegacy(input, diagnostics, options),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectLegacy(input, options),
+    openGuest: async (input, options) => (await import("./guest.js")).openLegacyGuest(input, options),
+  },
+};

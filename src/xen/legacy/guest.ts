@@ -1,21 +1,20 @@
-import { latin1 } from "../../binary/layout.js";
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
-import type { OpenOptions } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
-import { describeError, FormatError } from "../../io/errors.js";
+import { describeError, FormatError } from "../../findings/errors.js";
 import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
-import { REASON, xenGuest } from "../domain.js";
+import { XEN_ABSENT, xenGuest } from "../domain.js";
 import { type LegacyState, readLegacy } from "./final-state.js";
-import { hasData, TYPE } from "./layout.js";
-import type { Stretch } from "./blob-store.js";
+import { hasData, type ToolstackWidth, TYPE } from "./layout.js";
+import type { SourceRange } from "./blob-store.js";
 import type { PvVcpuParts } from "../vcpu.js";
-import { XL_BYTE_ORDER, xlHeader, xlOptionalData } from "../xl/layout.js";
+import { configInHeader } from "../xl/config.js";
 
 /**
- * The guest of a legacy stream as it stands after its last complete checkpoint, without a converted file:
+ * The guest of a legacy stream as of its last complete checkpoint, without a converted file:
  * the model is that of the converted stream. With `partial`, one that broke off before is what came of it.
  */
 export async function openLegacyGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
@@ -35,12 +34,12 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   try {
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
     return await xenGuest({
-      origin: `legacy Xen migration stream, ${state.header.width}-bit toolstack`,
+      origin: legacyOrigin(state.header.width),
       source: input.name,
       type: guest === "pv" ? "PV" : "HVM",
       guestWidth: pv?.guestWidth,
       memory: indexPages(state, input),
-      config: configOf(state.xlHeader?.bytes),
+      config: state.xlHeader && configInHeader(state.xlHeader.bytes),
       tsc: state.tsc,
       ...(guest === "hvm"
         ? {
@@ -60,6 +59,11 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   }
 }
 
+/** What kind of file a legacy stream is, for people. */
+export function legacyOrigin(width: ToolstackWidth): string {
+  return `legacy Xen migration stream, ${width}-bit toolstack`;
+}
+
 async function hvmContextOf(
   state: LegacyState,
   partial: boolean,
@@ -75,7 +79,7 @@ async function hvmContextOf(
   }
 }
 
-/** Pages of a state, in its input and in its spool, as one source: the spool's offsets begin behind the input's. */
+/** Pages of a state, in its input and in its spool, as one source: the spool's offsets begin after the input's. */
 function indexPages(state: LegacyState, input: ByteSource): PageMap {
   const runs = state.runs(Number.MAX_SAFE_INTEGER);
   const sources: { source: ByteSource; start: number }[] = [];
@@ -101,23 +105,23 @@ function indexPages(state: LegacyState, input: ByteSource): PageMap {
   const memory = new PageMap(joined);
   for (const { pfn, count, type, source, offset } of runs) {
     if (source !== undefined) {
-      const there =
+      const available =
         source === input
           ? Math.max(0, Math.min(count, Math.floor((input.size - offset) / PAGE_SIZE)))
           : count;
-      if (there > 0) memory.set(pfn, there, startOf(source) + offset);
-      if (there < count) memory.absent(pfn + there, count - there, REASON.truncated);
-    } else if (state.incomplete && hasData(type)) memory.absent(pfn, count, REASON.truncated);
-    else if (type === TYPE.broken) memory.absent(pfn, count, REASON.broken);
-    else if (type === TYPE.allocateOnly || hasData(type)) memory.zero(pfn, count, REASON.xalloc);
-    else memory.unpopulated(pfn, count, REASON.xtab);
+      if (available > 0) memory.set(pfn, available, startOf(source) + offset);
+      if (available < count) memory.absent(pfn + available, count - available, XEN_ABSENT.truncated);
+    } else if (state.incomplete && hasData(type)) memory.absent(pfn, count, XEN_ABSENT.truncated);
+    else if (type === TYPE.broken) memory.absent(pfn, count, XEN_ABSENT.broken);
+    else if (type === TYPE.allocateOnly || hasData(type)) memory.zero(pfn, count, XEN_ABSENT.xalloc);
+    else memory.absent(pfn, count, XEN_ABSENT.xtab);
   }
   return memory;
 }
 
-async function bytesOf(stretch: Stretch | undefined): Promise<Uint8Array> {
-  const bytes = new Uint8Array(stretch?.length ?? 0);
-  const n = stretch === undefined ? 0 : await readFully(stretch.source, stretch.offset, bytes);
+async function bytesOf(range: SourceRange | undefined): Promise<Uint8Array> {
+  const bytes = new Uint8Array(range?.length ?? 0);
+  const n = range === undefined ? 0 : await readFully(range.source, range.offset, bytes);
   return bytes.subarray(0, n);
 }
 
@@ -130,14 +134,4 @@ function pvParts(state: LegacyState): Promise<PvVcpuParts[]> {
       xsave: xsave === undefined ? undefined : await bytesOf(xsave),
     })),
   );
-}
-
-/** The domain's configuration behind an xl header. */
-function configOf(header: Uint8Array | undefined): string | undefined {
-  if (header === undefined || header.length < xlHeader.size + xlOptionalData.size) return undefined;
-  const little = xlHeader.decode(header, "little").byteorder === XL_BYTE_ORDER;
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  const length = view.getUint32(xlHeader.size, little);
-  const text = header.subarray(xlHeader.size + xlOptionalData.size);
-  return latin1(text.subarray(0, length)).replace(/\0+$/, "");
 }

@@ -7,11 +7,11 @@ const TYPE_BITS = 0x0f;
 const KNOWN = 0x80;
 /** There are contents, current or old. */
 const STORED = 0x10;
-/** The contents lie in the spool, not in the input. */
+/** The contents are in the spool, not in the input. */
 const SPOOLED = 0x20;
 /** The pfn was touched since the last complete checkpoint. */
 const TOUCHED = 0x40;
-/** The contents lie in a slot taken since the last complete checkpoint. */
+/** The contents are in a slot taken since the last complete checkpoint. */
 const OWN = 0x100;
 const SETTLED = ~(TOUCHED | OWN);
 
@@ -105,12 +105,12 @@ export class PageIndex {
     return (this.#state(pfn) & STORED) !== 0;
   }
 
-  /** Whether the contents lie in the spool. */
+  /** Whether the contents are in the spool. */
   isSpooled(pfn: number): boolean {
     return (this.#state(pfn) & SPOOLED) !== 0;
   }
 
-  /** Whether the contents lie in a slot taken since the last checkpoint: it may be written over. */
+  /** Whether the contents are in a slot taken since the last checkpoint, which may be overwritten. */
   isOwnSlot(pfn: number): boolean {
     return (this.#state(pfn) & OWN) !== 0;
   }
@@ -121,7 +121,7 @@ export class PageIndex {
     return (state & KNOWN) === 0 ? undefined : state & TYPE_BITS;
   }
 
-  /** Makes what was noted stand. `free` is told of slots of the spool that nothing refers to any longer, last first. */
+  /** Makes what was noted final. `free` is called with slots of the spool that nothing refers to any longer, last first. */
   commit(free: (slot: number) => void): void {
     if (this.#first) {
       for (const part of this.#parts) {

@@ -1,4 +1,4 @@
-import { AbsentError } from "../../io/errors.js";
+import { AbsentError } from "../../findings/errors.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import type { PagesChunk } from "./chunks.js";
 import {
@@ -12,26 +12,27 @@ import {
 import type { Cursor } from "./cursor.js";
 import { BATCH_LIMIT, hasData, PAGE, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
+import { LEGACY_RULES } from "./rules.js";
 import type { PfnSet } from "./pfn-set.js";
 import { type OpenSpool, type Spool, SpoolWriter } from "../../io/spool.js";
 
 const PFN_MASK = 0x0fffffff;
 
-/** Pages of neighbouring pfns whose contents lie together. */
+/** Pages of consecutive pfns whose contents follow one another. */
 export interface PageRun {
   readonly pfn: number;
   readonly count: number;
   /** Type of all of them. */
   readonly type: number;
-  /** Where the contents lie; undefined: none (allocated without contents, broken). */
+  /** Where the contents are; undefined: none (allocated without contents, broken). */
   readonly source: ByteSource | undefined;
   readonly offset: number;
 }
 
 /**
- * The pages of a stream as they stand, with what came since the last complete checkpoint still to be taken back.
+ * The present pages of a stream; what came since the last complete checkpoint can be taken back.
  *
- * Contents stay in the input where it can be read again; otherwise, and where they were decoded, they lie in a spool:
+ * Contents stay in the input where it can be read again; otherwise, and where they were decoded, they are in a spool:
  * one slot a page, taken anew in each checkpoint and given back when its successor is complete, so that a spool holds
  * a guest at most twice however long the stream.
  */
@@ -199,7 +200,7 @@ export class PageStore implements CodedPageHandler {
     const done = source === undefined ? 0 : await readFully(source, offset, into);
     if (done < into.length) {
       throw new AbsentError(
-        "legacy/input-changed",
+        LEGACY_RULES.inputChanged,
         "the input ended before contents that it held a moment ago",
         {
           source: source?.name ?? "input",
@@ -268,7 +269,7 @@ export class PageStore implements CodedPageHandler {
   }
 }
 
-/** Where copies of pages lie in the input: they are counted in stream order, those of one batch lie together. */
+/** Where copies of pages are in the input: they are counted in stream order, those of one batch follow one another. */
 class CopyTable {
   #first: Float64Array = new Float64Array(1024);
   #offset: Float64Array = new Float64Array(1024);

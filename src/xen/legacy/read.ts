@@ -1,8 +1,9 @@
+import { type Diagnostics, StrictDiagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { BatchReader } from "./batch.js";
 import type { HeaderChunk, LegacyChunk, PvInfoChunk } from "./chunks.js";
-import { Cursor, type ProblemHandler } from "./cursor.js";
+import { Cursor } from "./cursor.js";
 import { type Claims, readHeader, readPvInfo, readXlHeader } from "./header.js";
 import {
   CARRIED_LIMIT,
@@ -14,16 +15,17 @@ import {
   TSC_INFO,
   VCPU_ID_LIMIT,
 } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 import { type QemuRecord, readHvmTail, readPvTail, readQemuRecord } from "./tail.js";
 import { readTmem, readTmemInvalidations } from "./tmem.js";
 import { decodeToolstack } from "./toolstack.js";
 
+/** How a legacy stream is read into chunks. */
 export interface LegacyReaderOptions extends Claims {
-  /** What is known of the QEMU record behind an HVM tail; default `detect`: by the chunks before it and the next bytes. */
+  /** What is known of the QEMU record after an HVM tail; default `detect`: by the chunks before it and the next bytes. */
   readonly qemu?: QemuRecord;
-  /** Told of violations that don't end reading; without it the first error throws and warnings are lost. */
-  readonly onProblem?: ProblemHandler;
+  /** Takes violations that don't end reading; without it the first error throws and warnings are lost. */
+  readonly diagnostics?: Diagnostics;
 }
 
 /**
@@ -33,8 +35,8 @@ export interface LegacyReaderOptions extends Claims {
  * from libxl and for HVM, a QEMU record. A body with LAST_CHECKPOINT makes its checkpoint the last; otherwise others
  * follow up to the end of the input, and reading throws where that falls inside one.
  *
- * Contents behind a chunk (`dataLength`) may be taken from `cursor` before the next chunk is asked for; what is left
- * is passed over. Streams are read exactly: not one byte beyond the last chunk.
+ * Contents after a chunk (`dataLength`) may be taken from `cursor` before the next chunk is asked for; what is left
+ * is skipped. Streams are read exactly: not one byte beyond the last chunk.
  */
 export class LegacyReader {
   readonly cursor: Cursor;
@@ -46,13 +48,8 @@ export class LegacyReader {
   constructor(input: ByteSource | ByteStream, options: LegacyReaderOptions = {}) {
     this.#options = options;
     const reader = new ByteReader(input, { exact: !isByteSource(input) });
-    this.cursor = new Cursor(reader, (rule, place, message) => this.#problem(rule, place, message));
+    this.cursor = new Cursor(reader, options.diagnostics ?? new StrictDiagnostics(input.name));
   }
-
-  readonly #problem: ProblemHandler = (rule, place, message) => {
-    if (this.#options.onProblem !== undefined) this.#options.onProblem(rule, place, message);
-    else if (rule.severity === "error") this.cursor.fail(rule, place.offset, message);
-  };
 
   /** @throws FormatError, TruncatedError */
   async *chunks(): AsyncGenerator<LegacyChunk, void, void> {
@@ -62,7 +59,7 @@ export class LegacyReader {
       yield xlHeader;
       this.#index = 1;
     } else if (this.#options.xlHeader === true) {
-      cursor.fail(RULES.xlHeader, 0, "no xl header");
+      cursor.fail(LEGACY_RULES.xlHeader, 0, "no xl header");
     }
     const header = await readHeader(cursor, this.#options, this.#index++);
     yield header;
@@ -87,7 +84,7 @@ export class LegacyReader {
         if (qemu !== undefined) {
           yield qemu;
           if (qemu.dataLength === undefined) last = true;
-          await this.#passOver(qemu.dataOffset, qemu.dataLength, "QEMU record");
+          await this.#skipRest(qemu.dataOffset, qemu.dataLength, "QEMU record");
         }
       } else {
         yield* readPvTail(cursor, () => this.#index++, header.p2mSize, pv, body.vcpus);
@@ -109,7 +106,7 @@ export class LegacyReader {
       cursor.chunk = { layer: "legacy", index, type: "chunk" };
       const id = await cursor.i32("next chunk");
       const name = chunkName(id);
-      if (name === undefined) return cursor.fail(RULES.unknownChunk, offset, `unknown chunk id ${id}`);
+      if (name === undefined) return cursor.fail(LEGACY_RULES.unknownChunk, offset, `unknown chunk id ${id}`);
       cursor.chunk = { layer: "legacy", index, type: name };
       if (id > 0) {
         const compressed = this.#compression && !body.verify;
@@ -120,19 +117,27 @@ export class LegacyReader {
           verify: body.verify,
         });
         yield chunk;
-        await this.#passOver(chunk.dataOffset, chunk.dataLength, "page data");
+        await this.#skipRest(chunk.dataOffset, chunk.dataLength, "page data");
         continue;
       }
       if (id === CHUNK.endOfBody) {
         if (!seen.has(CHUNK.vcpuInfo)) {
-          cursor.problem(RULES.vcpuInfoMissing, offset, "no vCPU map: vCPU 0 alone is taken, and as online");
+          cursor.report(
+            LEGACY_RULES.vcpuInfoMissing,
+            offset,
+            "no vCPU map: vCPU 0 alone is taken, and as online",
+          );
         }
         yield { kind: "end-of-body", offset, index, vcpus: body.vcpus, assumed: !seen.has(CHUNK.vcpuInfo) };
         return;
       }
       if (id !== CHUNK.compressedData) {
         if (seen.has(id) && id !== CHUNK.tmemExtra && id !== CHUNK.verifyMode) {
-          cursor.problem(RULES.repeatedChunk, offset, `a second ${name} in one body: the last one counts`);
+          cursor.report(
+            LEGACY_RULES.repeatedChunk,
+            offset,
+            `a second ${name} in one body: the last one counts`,
+          );
         }
         seen.add(id);
       }
@@ -190,24 +195,28 @@ export class LegacyReader {
         const dataLength = await this.#compressedSize(offset);
         const dataOffset = cursor.position;
         yield { kind: "compressed-data", offset, index, dataLength, dataOffset };
-        await this.#passOver(dataOffset, dataLength, "compressed data");
+        await this.#skipRest(dataOffset, dataLength, "compressed data");
         return;
       }
       case CHUNK.toolstack: {
         body.toolstack = true;
         const length = await cursor.u32("toolstack chunk");
         if (length > CARRIED_LIMIT)
-          cursor.fail(RULES.toolstack, offset, `${length} bytes, at most ${CARRIED_LIMIT}`);
+          cursor.fail(LEGACY_RULES.toolstack, offset, `${length} bytes, at most ${CARRIED_LIMIT}`);
         const at = cursor.position;
         const physmap = decodeToolstack(await cursor.bytes(length, "toolstack chunk"), at, cursor);
         if (header.guest === "pv" && physmap.length > 0) {
-          cursor.problem(RULES.toolstackInPv, offset, `${physmap.length} physmap entries of a PV guest`);
+          cursor.report(
+            LEGACY_RULES.toolstackInPv,
+            offset,
+            `${physmap.length} physmap entries of a PV guest`,
+          );
         }
         yield { kind: "toolstack", offset, index, physmap };
         return;
       }
       default:
-        cursor.fail(RULES.unknownChunk, offset, `${name} has no reader`);
+        cursor.fail(LEGACY_RULES.unknownChunk, offset, `${name} has no reader`);
     }
   }
 
@@ -222,12 +231,12 @@ export class LegacyReader {
     await cursor.need(PARAMETER.size, "parameter chunk");
     const { pad, value } = PARAMETER.read(cursor.reader.view, cursor.reader.at, "little");
     cursor.reader.take(PARAMETER.size);
-    if (header.guest === "pv") cursor.problem(RULES.parameterInPv, offset, `${name} in a PV stream`);
-    if (pad !== 0) cursor.problem(RULES.parameterPad, offset + 4, `padding 0x${pad.toString(16)}`);
+    if (header.guest === "pv") cursor.report(LEGACY_RULES.parameterInPv, offset, `${name} in a PV stream`);
+    if (pad !== 0) cursor.report(LEGACY_RULES.parameterPad, offset + 4, `padding 0x${pad.toString(16)}`);
     if (value === 0n && id !== ACPI_IOPORTS)
-      cursor.problem(RULES.parameterZero, offset + 8, `${name} of value 0 is left out`);
+      cursor.report(LEGACY_RULES.parameterZero, offset + 8, `${name} of value 0 is left out`);
     if (id === ACPI_IOPORTS && value > 1n) {
-      cursor.problem(RULES.acpiLocation, offset + 8, `location ${value} is ignored`);
+      cursor.report(LEGACY_RULES.acpiLocation, offset + 8, `location ${value} is ignored`);
     }
     return { kind: "parameter", offset, index, name, parameter, value };
   }
@@ -240,7 +249,7 @@ export class LegacyReader {
     const maxId = await cursor.i32("vCPU info");
     if (maxId < 0 || maxId > VCPU_ID_LIMIT) {
       cursor.fail(
-        RULES.vcpuInfo,
+        LEGACY_RULES.vcpuInfo,
         offset + 4,
         `highest vCPU id ${maxId} is not within 0 and ${VCPU_ID_LIMIT}`,
       );
@@ -252,7 +261,7 @@ export class LegacyReader {
       if ((((bitmap[id >> 3] ?? 0) >> (id & 7)) & 1) !== 0) online.push(id);
     }
     if (online.length === 0 && header.guest === "pv") {
-      cursor.problem(RULES.noVcpuOnline, offset, "no vCPU is online");
+      cursor.report(LEGACY_RULES.noVcpuOnline, offset, "no vCPU is online");
     }
     return { maxId, online };
   }
@@ -260,16 +269,16 @@ export class LegacyReader {
   async #compressedSize(offset: number): Promise<number> {
     const { cursor } = this;
     if (!this.#compression) {
-      cursor.fail(RULES.compressedEarly, offset, "compressed data before compression is in force");
+      cursor.fail(LEGACY_RULES.compressedEarly, offset, "compressed data before compression is in force");
     }
     let size = 0;
     await cursor.ulongs(1, "compressed data", (words) => {
       size = words[0] ?? 0;
     });
-    if (size === 0) cursor.problem(RULES.compressedSize, offset + 4, "compressed data of 0 bytes");
+    if (size === 0) cursor.report(LEGACY_RULES.compressedSize, offset + 4, "compressed data of 0 bytes");
     if (size > COMPRESSED_LIMIT) {
       cursor.fail(
-        RULES.compressedSize,
+        LEGACY_RULES.compressedSize,
         offset + 4,
         `${size} bytes of compressed data, at most ${COMPRESSED_LIMIT}`,
       );
@@ -277,8 +286,8 @@ export class LegacyReader {
     return size;
   }
 
-  /** Passes over what the consumer left of a chunk's contents. */
-  async #passOver(from: number, length: number | undefined, what: string): Promise<void> {
+  /** Skips what the consumer left of a chunk's contents. */
+  async #skipRest(from: number, length: number | undefined, what: string): Promise<void> {
     const taken = this.cursor.position - from;
     if (length === undefined) {
       while (await this.cursor.reader.need(1)) this.cursor.reader.take(this.cursor.reader.available);

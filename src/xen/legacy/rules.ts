@@ -1,13 +1,13 @@
-import { type Rule, rules, type Severity } from "../../findings/finding.js";
+import { type RuleDeclaration, rules, type Severity } from "../../findings/rule.js";
 
 const SPEC = "legacy Xen migration stream";
 
-function rule(code: string, severity: Severity, clause: string, explanation: string): Rule {
+function rule(code: string, severity: Severity, clause: string, explanation: string): RuleDeclaration {
   return { code: `legacy/${code}`, severity, spec: `${SPEC}, ${clause}`, explanation };
 }
 
 /** Everything that can be wrong with a legacy stream. */
-export const RULES = rules({
+export const LEGACY_RULES = rules({
   truncated: rule(
     "truncated",
     "error",
@@ -141,7 +141,7 @@ export const RULES = rules({
     "tmem/pages",
     "error",
     "chunk -5",
-    "The stream holds pages of persistent tmem pools: guest data that the new format has no place for. --allow-loss converts the rest.",
+    "The stream holds pages of persistent tmem pools: guest data that the new format has no place for. The rest converts only where their loss is allowed.",
   ),
   tmemEmpty: rule(
     "tmem/announced",
@@ -177,13 +177,13 @@ export const RULES = rules({
     "qemu/signature",
     "error",
     "QEMU record",
-    "Behind the tail of an HVM guest a QEMU record of a known signature must follow.",
+    "A QEMU record of a known signature must follow the tail of an HVM guest.",
   ),
   qemuMissing: rule(
     "qemu/missing",
     "error",
     "QEMU record",
-    "An HVM stream of libxl ends with a QEMU record. --skip-qemu converts a stream without it.",
+    "An HVM stream of libxl ends with a QEMU record. A stream without it converts only where the record is skipped on purpose.",
   ),
   qemuData: rule(
     "qemu/data",
@@ -215,7 +215,7 @@ export const RULES = rules({
     "contradiction",
     "error",
     "header",
-    "What was said about the stream contradicts what it shows.",
+    "What the caller states of the stream must be what the stream shows.",
   ),
   widthGuess: rule(
     "width-guess",
@@ -223,15 +223,16 @@ export const RULES = rules({
     "header",
     "The toolstack's word size was given as another than the stream shows. The stream is right: a caller can only guess it.",
   ),
+  inputChanged: rule(
+    "input-changed",
+    "error",
+    "any input",
+    "Contents that were there when the stream was read are not there any more: the file was cut or written to meanwhile. Convert it again once nothing writes to it.",
+  ),
   verifyNotCompared: rule(
     "verify-pass/not-compared",
     "note",
     "chunk -1",
-    "The pages of the verify pass were dropped without comparing them: the stream was converted as it came.",
+    "The pages of the verify pass were dropped without comparing them: the stream was converted while it was read.",
   ),
 });
-
-/** A rule by its code. */
-export const RULE_OF: ReadonlyMap<string, Rule> = new Map(
-  Object.values(RULES).map((entry) => [entry.code, entry]),
-);

@@ -1,137 +1,90 @@
-import type { FormatError } from "../../io/errors.js";
-import { UsageError } from "../../io/errors.js";
-import type { HeaderChunk, LegacyChunk, PagesChunk, TscInfoChunk, XlHeaderChunk } from "./chunks.js";
-import type { Cursor } from "./cursor.js";
-import type { StreamEmitter, Target } from "./emit.js";
-import { checkIoreqServer, checkTmem, reportTmem, setParameter } from "./checks.js";
-import { countEntries, noEntries } from "./entry-counts.js";
-import type { Problems } from "./problems.js";
-import { hasData, PAGE, TAIL_PARAMETER, TYPE } from "./layout.js";
-import { RULES } from "./rules.js";
+import type { FormatError } from "../../findings/errors.js";
+import { UsageError } from "../../findings/errors.js";
 import type { OpenSpool } from "../../io/spool.js";
-import { TailStore } from "./blob-store.js";
-import type { TmemPool } from "./tmem.js";
-import type { PhysmapEntry } from "./toolstack.js";
+import { BlobStore } from "./blob-store.js";
+import { checkIoreqServer, checkTmem, reportTmem } from "./checks.js";
+import type {
+  HvmTailChunk,
+  LegacyChunk,
+  PagesChunk,
+  QemuChunk,
+  TmemChunk,
+  VcpuChunk,
+  VerifyModeChunk,
+} from "./chunks.js";
+import type { Cursor } from "./cursor.js";
+import type { CheckpointDiagnostics } from "./diagnostics.js";
+import type { StreamEmitter, Target } from "./emit.js";
+import { type FoldPolicy, StreamFold } from "./fold.js";
+import { hasData, PAGE, TYPE } from "./layout.js";
+import { LEGACY_RULES } from "./rules.js";
 
-export interface AsItComesOptions {
+/** How a stream is converted while it is read. */
+export interface StreamingOptions {
   readonly allowLoss: boolean;
   readonly keepQemuRecord: boolean;
   readonly openSpool: OpenSpool;
 }
 
+/** What is known of contents that were passed on. */
+interface PassedOn {
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** QEMU's state that was passed on. */
+interface PassedEmulator extends PassedOn {
+  readonly signature: string;
+}
+
 /**
- * Converts a plain HVM stream while it arrives: one checkpoint, each pfn sent once.
- * Such a stream is told from a live one (which may be checkpointed) by its TSC info: it stands before the pages.
+ * Converts a plain HVM stream while it is read: one checkpoint, each pfn sent once. Such a stream differs from a live
+ * one (which may be checkpointed) by its TSC info, which is before the pages.
  */
-export class AsItComes {
-  readonly entries = noEntries();
-  readonly parameters = new Map<number, bigint>();
+export class StreamingConverter implements FoldPolicy<PassedOn, PassedEmulator, never> {
+  readonly fold: StreamFold<PassedOn, PassedEmulator, never>;
   readonly #cursor: Cursor;
-  readonly #problems: Problems;
+  readonly #diagnostics: CheckpointDiagnostics;
   readonly #emitter: StreamEmitter;
   readonly #target: Target;
-  readonly #options: AsItComesOptions;
-  #xlHeader: XlHeaderChunk | undefined;
-  header: HeaderChunk | undefined;
-  tsc: TscInfoChunk | undefined;
-  physmap: readonly PhysmapEntry[] = [];
-  tmem: readonly TmemPool[] = [];
-  vcpuIds: readonly number[] = [];
-  contextLength = 0;
-  emulator: { readonly signature: string; readonly length: number } | undefined;
-  checkpoints = 0;
-  marked = false;
-  verifyPass = false;
-  end = 0;
+  readonly #options: StreamingOptions;
+  #started = false;
+  #libxcEnded = false;
 
   constructor(
     cursor: Cursor,
-    problems: Problems,
+    diagnostics: CheckpointDiagnostics,
     emitter: StreamEmitter,
     target: Target,
-    options: AsItComesOptions,
+    options: StreamingOptions,
   ) {
     this.#cursor = cursor;
-    this.#problems = problems;
+    this.#diagnostics = diagnostics;
     this.#emitter = emitter;
     this.#target = target;
     this.#options = options;
+    this.fold = new StreamFold(cursor, this);
   }
 
+  /** Complete checkpoints so far. */
+  get checkpoints(): number {
+    return this.fold.checkpoints;
+  }
+
+  /** Takes the next chunk. @throws UsageError the stream goes on after its first checkpoint, FormatError */
   async take(chunk: LegacyChunk): Promise<void> {
-    if (this.checkpoints > 0 && chunk.kind !== "checkpoint") {
+    if (this.checkpoints > 0) {
       // nothing more can be taken back or put in order: half of a later state would be wrong
       throw new UsageError(
-        "the stream began like a plain one but goes on behind its first checkpoint: convert it from a file",
+        "the stream began like a plain one but goes on after its first checkpoint: convert it from a file",
         { source: this.#cursor.reader.name, offset: chunk.offset },
       );
     }
-    const emitter = this.#emitter;
-    switch (chunk.kind) {
-      case "xl-header":
-        this.#xlHeader = chunk;
-        return;
-      case "header":
-        this.header = chunk;
-        return;
-      case "pages":
-        if (this.entries.batches === 0) await this.#start();
-        countEntries(this.entries, chunk);
-        if (!chunk.verify) await this.#pages(chunk);
-        return;
-      case "parameter":
-        setParameter(this.parameters, chunk.parameter, chunk.value);
-        return;
-      case "tsc-info":
-        this.tsc = chunk;
-        return;
-      case "toolstack":
-        this.physmap = chunk.physmap;
-        return;
-      case "tmem":
-        this.tmem = chunk.pools;
-        checkTmem(this.#cursor.reader.name, chunk, this.#options.allowLoss);
-        return;
-      case "verify-mode":
-        this.verifyPass = true;
-        this.#cursor.problem(RULES.verifyNotCompared, chunk.offset, "pages of the verify pass are dropped");
-        return;
-      case "last-checkpoint":
-        this.marked = true;
-        return;
-      case "end-of-body":
-        this.vcpuIds = chunk.vcpus;
-        if (this.entries.batches === 0) await this.#start();
-        await emitter.tsc(this.tsc);
-        return;
-      case "hvm-tail":
-        setParameter(this.parameters, TAIL_PARAMETER.ioreqPfn, chunk.ioreqPfn);
-        setParameter(this.parameters, TAIL_PARAMETER.bufferedIoreqPfn, chunk.bufferedIoreqPfn);
-        setParameter(this.parameters, TAIL_PARAMETER.storePfn, chunk.storePfn);
-        checkIoreqServer(this.#cursor, this.parameters, chunk.offset);
-        await emitter.parameters(this.parameters);
-        this.contextLength = chunk.dataLength;
-        await emitter.hvmContext({ cursor: this.#cursor, length: chunk.dataLength });
-        return;
-      case "qemu":
-        await this.#qemu(chunk.signature, chunk.dataLength);
-        return;
-      case "checkpoint":
-        this.checkpoints += 1;
-        this.end = chunk.offset;
-        this.#problems.commit();
-        return;
-      default:
-        return;
-    }
+    await this.fold.take(chunk);
   }
 
-  async #start(): Promise<void> {
-    if (this.header !== undefined) await this.#emitter.start(this.header, undefined, this.#xlHeader);
-  }
-
-  async #pages(chunk: PagesChunk): Promise<void> {
-    const { entries } = chunk;
+  async pages({ entries }: PagesChunk): Promise<void> {
+    await this.#start();
     const emitter = this.#emitter;
     const { writer } = emitter;
     for (let i = 0; i < entries.length; ) {
@@ -151,48 +104,91 @@ export class AsItComes {
     }
   }
 
-  async #qemu(signature: string, length: number | undefined): Promise<void> {
+  async verifyPages(): Promise<void> {
+    await this.#start();
+  }
+
+  /** Compression is in force from the second checkpoint on, which isn't taken. */
+  async group(): Promise<void> {}
+
+  tmem(chunk: TmemChunk): void {
+    checkTmem(this.#cursor.reader.name, chunk, this.#options.allowLoss);
+  }
+
+  verifyMode({ offset }: VerifyModeChunk): void {
+    this.#cursor.report(LEGACY_RULES.verifyNotCompared, offset, "pages of the verify pass are dropped");
+  }
+
+  async endOfBody(): Promise<void> {
+    await this.#start();
+    await this.#emitter.tsc(this.fold.current.tsc);
+  }
+
+  async hvmContext({ offset, dataLength }: HvmTailChunk): Promise<PassedOn> {
+    const { parameters } = this.fold.current;
+    checkIoreqServer(this.#cursor, parameters, offset);
+    await this.#emitter.parameters(parameters);
+    await this.#emitter.hvmContext({ cursor: this.#cursor, length: dataLength });
+    return { length: dataLength };
+  }
+
+  async emulator({ signature, dataLength }: QemuChunk): Promise<PassedEmulator> {
     const emitter = this.#emitter;
     const cursor = this.#cursor;
     const keeps = this.#target.format !== "libxc" || this.#options.keepQemuRecord;
     await this.#endOfLibxc();
     // without a length the data run to the end of the input: they are kept to learn it
-    const tails = new TailStore(undefined, this.#options.openSpool);
+    const blobs = new BlobStore(undefined, this.#options.openSpool);
     try {
       const from =
-        length === undefined ? await tails.keep(cursor, undefined, "QEMU record") : { cursor, length };
-      this.emulator = { signature, length: from.length };
-      if (!keeps) return;
-      if (this.#target.format === "libxc") await emitter.legacyQemuRecord(signature, from);
-      else await emitter.emulator(from);
+        dataLength === undefined
+          ? await blobs.keep(cursor, undefined, "QEMU record")
+          : { cursor, length: dataLength };
+      if (keeps) {
+        if (this.#target.format === "libxc") await emitter.legacyQemuRecord(signature, from);
+        else await emitter.emulator(from);
+      }
+      return { signature, length: from.length };
     } finally {
-      tails.close();
+      blobs.close();
     }
   }
 
-  #libxcEnded = false;
+  vcpu({ offset }: VcpuChunk): Promise<never> {
+    return this.#cursor.fail(
+      LEGACY_RULES.contradiction,
+      offset,
+      "state of a PV guest's vCPU in an HVM stream",
+    );
+  }
+
+  async commit(): Promise<void> {
+    this.#diagnostics.commit();
+  }
+
+  async #start(): Promise<void> {
+    const { header, xlHeader } = this.fold;
+    if (this.#started || header === undefined) return;
+    this.#started = true;
+    await this.#emitter.start(header, undefined, xlHeader);
+  }
 
   async #endOfLibxc(): Promise<void> {
     if (this.#libxcEnded) return;
     this.#libxcEnded = true;
     await this.#emitter.endOfLibxc();
-    if (this.#target.format !== "libxc") await this.#emitter.physmap(this.physmap);
+    if (this.#target.format !== "libxc") await this.#emitter.physmap(this.fold.current.physmap);
   }
 
-  /** What follows the checkpoint can't be read. */
+  /** Drops what follows the checkpoint, since it can't be read for `reason`. @throws FormatError when strict */
   drop(reason: FormatError): void {
-    this.#problems.drop();
-    this.#problems.add(
-      RULES.incompleteCheckpoint,
-      { offset: this.end },
-      `what follows checkpoint ${this.checkpoints} is dropped: ${reason.message}`,
-    );
-    this.#problems.commit();
+    this.fold.drop(reason, this.#diagnostics);
   }
 
+  /** Ends the output; every chunk was taken. */
   async finish(): Promise<void> {
-    reportTmem(this.#cursor, this.tmem);
-    this.#problems.commit();
+    reportTmem(this.#cursor, this.fold.tmem);
+    this.#diagnostics.commit();
     await this.#endOfLibxc();
     if (this.#target.format !== "libxc") await this.#emitter.endOfLibxl();
   }

@@ -11,7 +11,7 @@ import {
   XSAVE_PREFIX,
 } from "./layout.js";
 import { PfnSet } from "./pfn-set.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 
 /** expected: the caller knows it follows; none: it is not read; detect: as the stream shows. */
 export type QemuRecord = "expected" | "none" | "detect";
@@ -29,10 +29,10 @@ export async function* readHvmTail(
   await cursor.need(HVM_TAIL.size, "HVM tail");
   const { contextLength, ...pfns } = HVM_TAIL.read(cursor.reader.view, cursor.reader.at, "little");
   cursor.reader.take(HVM_TAIL.size);
-  if (contextLength === 0) cursor.problem(RULES.hvmContext, offset + 24, "an HVM context of 0 bytes");
+  if (contextLength === 0) cursor.report(LEGACY_RULES.hvmContext, offset + 24, "an HVM context of 0 bytes");
   if (contextLength > CARRIED_LIMIT) {
     cursor.fail(
-      RULES.hvmContext,
+      LEGACY_RULES.hvmContext,
       offset + 24,
       `an HVM context of ${contextLength} bytes, at most ${CARRIED_LIMIT}`,
     );
@@ -44,7 +44,7 @@ export async function* readHvmTail(
 }
 
 /**
- * The QEMU record behind an HVM tail, undefined where there is none.
+ * The QEMU record after an HVM tail; undefined: there is none.
  * @param required whether the stream itself says that libxl wrote it: then a record follows
  */
 export async function readQemuRecord(
@@ -63,7 +63,7 @@ export async function readQemuRecord(
     if (!must && !begun) return undefined;
     cursor.chunk = { ...cursor.chunk, type: "QEMU_RECORD" };
     if (reader.available === 0) {
-      cursor.fail(RULES.qemuMissing, offset, "the stream ends where a QEMU record must follow");
+      cursor.fail(LEGACY_RULES.qemuMissing, offset, "the stream ends where a QEMU record must follow");
     }
     throw cursor.truncated(QEMU_SIGNATURE_SIZE - reader.available, "QEMU signature");
   }
@@ -72,7 +72,7 @@ export async function readQemuRecord(
   if (known === undefined) {
     if (!must) return undefined;
     const shown = signature.replace(/[^ -~]/g, ".");
-    return cursor.fail(RULES.qemuSignature, offset, `'${shown}' is no known QEMU signature`);
+    return cursor.fail(LEGACY_RULES.qemuSignature, offset, `'${shown}' is no known QEMU signature`);
   }
   const index = nextIndex();
   cursor.chunk = { layer: "legacy", index, type: "QEMU_RECORD" };
@@ -80,13 +80,17 @@ export async function readQemuRecord(
   if (known.sized) {
     const dataLength = await cursor.u32("QEMU record");
     if (dataLength > CARRIED_LIMIT) {
-      cursor.fail(RULES.qemuData, offset, `${dataLength} bytes of QEMU data, at most ${CARRIED_LIMIT}`);
+      cursor.fail(
+        LEGACY_RULES.qemuData,
+        offset,
+        `${dataLength} bytes of QEMU data, at most ${CARRIED_LIMIT}`,
+      );
     }
     return { kind: "qemu", offset, index, signature, dataLength, dataOffset: cursor.position };
   }
   await cursor.need(QEVM.length, "QEMU data");
   if (latin1(reader.peek(QEVM.length)) !== QEVM) {
-    cursor.fail(RULES.qemuData, cursor.position, "QEMU data of the old kind must start with QEVM");
+    cursor.fail(LEGACY_RULES.qemuData, cursor.position, "QEMU data of the old kind must start with QEVM");
   }
   return { kind: "qemu", offset, index, signature, dataLength: undefined, dataOffset: cursor.position };
 }
@@ -115,7 +119,7 @@ export async function* readPvTail(
       const announced = view.getBigUint64(at + 8, true);
       if (announced !== BigInt(pv.xsaveSize)) {
         cursor.fail(
-          RULES.xsaveSize,
+          LEGACY_RULES.xsaveSize,
           offset + stateSize + 8,
           `an XSAVE area of ${announced} bytes where ${pv.xsaveSize} were announced`,
         );
@@ -146,14 +150,19 @@ async function readUnmapped(cursor: Cursor, index: number, p2mSize: number): Pro
   cursor.chunk = { layer: "legacy", index, type: "UNMAPPED_PFNS" };
   const count = await cursor.u32("list of unmapped pfns");
   if (count > p2mSize) {
-    cursor.fail(RULES.unmappedCount, offset, `${count} unmapped pfns of a guest of ${p2mSize}`);
+    cursor.fail(LEGACY_RULES.unmappedCount, offset, `${count} unmapped pfns of a guest of ${p2mSize}`);
   }
   const pfns = new PfnSet();
   let at = offset + 4;
   await cursor.ulongs(count, "list of unmapped pfns", (words) => {
     for (const pfn of words) {
       if (pfn < p2mSize) pfns.add(pfn);
-      else cursor.problem(RULES.unmappedRange, at, `unmapped pfn 0x${pfn.toString(16)} is beyond p2m_size`);
+      else
+        cursor.report(
+          LEGACY_RULES.unmappedRange,
+          at,
+          `unmapped pfn 0x${pfn.toString(16)} is beyond p2m_size`,
+        );
       at += cursor.ulongSize;
     }
   });

@@ -1,6 +1,6 @@
 import type { Cursor } from "./cursor.js";
 import { TMEM_HEAD, TMEM_OID_SIZE, TMEM_POOL } from "./layout.js";
-import { RULES } from "./rules.js";
+import { LEGACY_RULES } from "./rules.js";
 
 /** A pool of transcendent memory as its stream describes it. */
 export interface TmemPool {
@@ -19,21 +19,21 @@ const LIST_END = 0xffffffff;
 /** Pools of which descriptions are kept; no hypervisor had more than 16 a client. */
 const POOLS_KEPT = 4096;
 
-/** Reads a tmem chunk behind its id, passing over the pages. */
+/** Reads a tmem chunk after its id, skipping the pages. */
 export async function readTmem(cursor: Cursor): Promise<TmemPool[]> {
   const start = cursor.position;
   await cursor.need(TMEM_HEAD.size, "tmem chunk");
   const head = TMEM_HEAD.read(cursor.reader.view, cursor.reader.at, "little");
   cursor.reader.take(TMEM_HEAD.size);
   if (head.mark1 !== LIST_END || head.mark2 !== LIST_END) {
-    cursor.fail(RULES.tmemFrame, start, "the head of the chunk lacks its marks");
+    cursor.fail(LEGACY_RULES.tmemFrame, start, "the head of the chunk lacks its marks");
   }
   const pools: TmemPool[] = [];
   for (;;) {
     const id = await cursor.u32("tmem pool id");
     if (id === LIST_END) return pools;
     if (pools.length === POOLS_KEPT)
-      cursor.fail(RULES.tmemFrame, cursor.position - 4, "more pools than any client had");
+      cursor.fail(LEGACY_RULES.tmemFrame, cursor.position - 4, "more pools than any client had");
     await cursor.need(TMEM_POOL.size, "tmem pool");
     const pool = TMEM_POOL.read(cursor.reader.view, cursor.reader.at, "little");
     cursor.reader.take(TMEM_POOL.size);

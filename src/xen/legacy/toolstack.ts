@@ -1,16 +1,8 @@
 import { viewOf } from "../../binary/layout.js";
 import type { Cursor } from "./cursor.js";
 import { PHYSMAP_ENTRY, PHYSMAP_SURPLUS, TOOLSTACK_HEAD, TOOLSTACK_VERSION } from "./layout.js";
-import { RULES } from "./rules.js";
-
-/** One entry of QEMU's physmap: memory that QEMU moved to another guest-physical address. */
-export interface PhysmapEntry {
-  readonly physOffset: bigint;
-  readonly startAddr: bigint;
-  readonly size: bigint;
-  /** Bytes without the closing NUL; undefined where QEMU gave none. */
-  readonly name: Uint8Array | undefined;
-}
+import { LEGACY_RULES } from "./rules.js";
+import type { PhysmapEntry } from "../libxl/write.js";
 
 /**
  * Decodes the body of a toolstack chunk that starts at `offset` of the stream.
@@ -18,7 +10,8 @@ export interface PhysmapEntry {
  */
 export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor): PhysmapEntry[] {
   const view = viewOf(body);
-  const fail = (at: number, message: string): never => cursor.fail(RULES.toolstack, offset + at, message);
+  const fail = (at: number, message: string): never =>
+    cursor.fail(LEGACY_RULES.toolstack, offset + at, message);
   if (body.length < TOOLSTACK_HEAD.size) return fail(0, `${body.length} bytes hold no version and count`);
   const { version, count } = TOOLSTACK_HEAD.read(view, 0, "little");
   if (version !== TOOLSTACK_VERSION) return fail(0, `version ${version}, known is ${TOOLSTACK_VERSION}`);
@@ -38,6 +31,6 @@ export function decodeToolstack(body: Uint8Array, offset: number, cursor: Cursor
     entries.push({ physOffset, startAddr, size, name });
     at += nameLength + PHYSMAP_SURPLUS[cursor.width];
   }
-  if (at !== body.length) return fail(at, `${body.length - at} bytes behind the last entry`);
+  if (at !== body.length) return fail(at, `${body.length - at} bytes after the last entry`);
   return entries;
 }

@@ -1,8 +1,7 @@
-import type { ByteOrder } from "../../binary/layout.js";
-import type { Rule } from "../../findings/finding.js";
+import type { Rule } from "../../findings/rule.js";
 import { checkHvmContext } from "../hvm-context/check.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
-import { hvmParamName } from "./hvm-params.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { RecordBody, StreamRecord } from "../record.js";
 import {
   cpuidPolicyEntry,
   hvmParam,
@@ -20,6 +19,7 @@ import {
   vcpuMsr,
   xsaveHeader,
 } from "./layout.js";
+import { p2mFrameCount, readFields, visitEntries, visitHvmParams, visitP2mFrames } from "./records.js";
 import { LIBXC_RULES } from "./rules.js";
 
 /** What bodies say of the guest that later records are held against. */
@@ -34,23 +34,19 @@ export interface GuestShape {
   readonly vcpus: Map<number, Set<number>>;
 }
 
-/** Bytes of fixed-size entries looked at together. */
-const PIECE = 64 << 10;
 const MIN_XSAVE_AREA = 576;
-/** Indexes from here on are of no parameter; they aren't remembered. */
-const PARAM_LIMIT = 4096n;
 const EXTENDED_SIZES: readonly number[] = [64, 128];
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 
 /** Checks the bodies of all libxc records but PAGE_DATA. */
 export class BodyChecker {
-  readonly #problems: Problems;
+  readonly #diagnostics: Diagnostics;
   readonly #shape: GuestShape;
   #record: StreamRecord | undefined;
 
-  constructor(problems: Problems, shape: GuestShape) {
-    this.#problems = problems;
+  constructor(diagnostics: Diagnostics, shape: GuestShape) {
+    this.#diagnostics = diagnostics;
     this.#shape = shape;
   }
 
@@ -78,7 +74,7 @@ export class BodyChecker {
       case LIBXC_RECORD.X86_TSC_INFO:
         return this.#tscInfo(body);
       case LIBXC_RECORD.HVM_CONTEXT:
-        return checkHvmContext(this.#problems, record, body);
+        return checkHvmContext(this.#diagnostics, record, body);
       case LIBXC_RECORD.HVM_PARAMS:
         return this.#hvmParams(body);
       case LIBXC_RECORD.X86_CPUID_POLICY:
@@ -101,7 +97,7 @@ export class BodyChecker {
     const record = this.#record;
     if (record === undefined) return;
     const offset = at === undefined ? record.offset : record.bodyOffset + at;
-    this.#problems.add(rule, { offset, record: record.ref }, message);
+    this.#diagnostics.report(rule, { offset, record: record.ref }, message);
   }
 
   get #length(): number {
@@ -123,7 +119,7 @@ export class BodyChecker {
   /** One or more entries of `size`. */
   #whole(size: number): boolean {
     if (this.#length > 0 && this.#length % size === 0) return true;
-    this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not one or more times ${size}`);
+    this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not a multiple of ${size} (at least one)`);
     return false;
   }
 
@@ -132,8 +128,10 @@ export class BodyChecker {
   }
 
   async #pvInfo(body: RecordBody): Promise<void> {
-    if (!this.#exactly(pvInfo.size) || !(await body.need(pvInfo.size))) return;
-    const { guestWidth, ptLevels, reserved1, reserved2 } = pvInfo.read(body.view, body.at, body.order);
+    if (!this.#exactly(pvInfo.size)) return;
+    const info = await readFields(body, pvInfo);
+    if (info === undefined) return;
+    const { guestWidth, ptLevels, reserved1, reserved2 } = info;
     if (guestWidth === 4 || guestWidth === 8) {
       this.#shape.width = guestWidth;
       const levels = guestWidth === 4 ? 3 : 4;
@@ -155,9 +153,10 @@ export class BodyChecker {
   }
 
   async #p2mFrames(body: RecordBody): Promise<void> {
-    if (!this.#atLeast(p2mFramesHeader.size) || !(await body.need(p2mFramesHeader.size))) return;
-    const { startPfn, endPfn } = p2mFramesHeader.read(body.view, body.at, body.order);
-    body.take(p2mFramesHeader.size);
+    if (!this.#atLeast(p2mFramesHeader.size)) return;
+    const header = await readFields(body, p2mFramesHeader);
+    if (header === undefined) return;
+    const { startPfn, endPfn } = header;
     if (endPfn < startPfn) {
       this.#add(LIBXC_RULES.p2mRange, `from pfn ${hex(startPfn)} to ${hex(endPfn)}`, 0);
       return;
@@ -167,7 +166,7 @@ export class BodyChecker {
       this.#add(LIBXC_RULES.length, `body of ${this.#length} bytes, not a multiple of 8`);
       return;
     }
-    const frames = (this.#length - p2mFramesHeader.size) / 8;
+    const frames = p2mFrameCount(this.#length);
     const { width } = this.#shape;
     if (width !== undefined) {
       const perFrame = 4096 / width;
@@ -179,10 +178,7 @@ export class BodyChecker {
         );
       }
     }
-    await entries(body, 8, (view, at, order, i) => {
-      const little = order === "little";
-      const low = view.getUint32(little ? at : at + 4, little);
-      const high = view.getUint32(little ? at + 4 : at, little);
+    await visitP2mFrames(body, (low, high, i) => {
       if (high === 0 && low <= endPfn) return;
       const pfn = hex((BigInt(high) << 32n) | BigInt(low));
       const message = `frame ${i} is pfn ${pfn}, the last one is ${hex(endPfn)}`;
@@ -191,9 +187,10 @@ export class BodyChecker {
   }
 
   async #vcpu(type: number, body: RecordBody): Promise<void> {
-    if (!this.#atLeast(vcpuHeader.size) || !(await body.need(vcpuHeader.size))) return;
-    const { vcpuId, reserved } = vcpuHeader.read(body.view, body.at, body.order);
-    body.take(vcpuHeader.size);
+    if (!this.#atLeast(vcpuHeader.size)) return;
+    const header = await readFields(body, vcpuHeader);
+    if (header === undefined) return;
+    const { vcpuId, reserved } = header;
     this.#reserved(reserved, vcpuHeader.offsetOf("reserved"));
     if (vcpuId >= MAX_VCPUS) {
       this.#add(LIBXC_RULES.vcpuId, `vCPU ${vcpuId}`, 0);
@@ -209,7 +206,7 @@ export class BodyChecker {
       return;
     }
     if (size === 0) {
-      this.#add(LIBXC_RULES.empty, `nothing is said of vCPU ${vcpuId}`);
+      this.#add(LIBXC_RULES.empty, `no state of vCPU ${vcpuId}`);
       return;
     }
     if (type === LIBXC_RECORD.X86_PV_VCPU_EXTENDED) {
@@ -239,78 +236,63 @@ export class BodyChecker {
       complain(`${size} bytes, at least ${xsaveHeader.size + MIN_XSAVE_AREA} are needed`);
       return;
     }
-    if (!(await body.need(xsaveHeader.size))) return;
-    const { xcr0, xcr0Accum } = xsaveHeader.read(body.view, body.at, body.order);
+    const header = await readFields(body, xsaveHeader);
+    if (header === undefined) return;
+    const { xcr0, xcr0Accum } = header;
     if ((xcr0 & 1n) === 0n) complain(`xcr0 ${hex(xcr0)} lacks bit 0`);
     else if ((xcr0 & ~xcr0Accum) !== 0n)
-      complain(`xcr0 ${hex(xcr0)} has bits that xcr0_accum ${hex(xcr0Accum)} hasn't`);
+      complain(`xcr0 ${hex(xcr0)} has bits that xcr0_accum ${hex(xcr0Accum)} lacks`);
   }
 
   async #msrs(vcpuId: number, size: number, body: RecordBody): Promise<void> {
     if (size % vcpuMsr.size !== 0) {
       this.#add(LIBXC_RULES.msrs, `vCPU ${vcpuId}: ${size} bytes, not a multiple of ${vcpuMsr.size}`);
     }
-    await entries(body, vcpuMsr.size, (view, at, order, i) => {
+    await visitEntries(body, vcpuMsr.size, (view, at, order, i) => {
       const { reserved } = vcpuMsr.read(view, at, order);
       this.#reserved(reserved, vcpuHeader.size + i * vcpuMsr.size + 4, `entry ${i}: reserved field`);
     });
   }
 
   async #tscInfo(body: RecordBody): Promise<void> {
-    if (!this.#exactly(tscInfo.size) || !(await body.need(tscInfo.size))) return;
-    const { mode, reserved } = tscInfo.read(body.view, body.at, body.order);
+    if (!this.#exactly(tscInfo.size)) return;
+    const info = await readFields(body, tscInfo);
+    if (info === undefined) return;
+    const { mode, reserved } = info;
     if (TSC_MODES[mode] === undefined) this.#add(LIBXC_RULES.tscMode, `mode ${mode}`, 0);
     this.#reserved(reserved, tscInfo.offsetOf("reserved"));
   }
 
   async #hvmParams(body: RecordBody): Promise<void> {
-    if (!this.#atLeast(hvmParamsHeader.size) || !(await body.need(hvmParamsHeader.size))) return;
-    const { count, reserved } = hvmParamsHeader.read(body.view, body.at, body.order);
-    body.take(hvmParamsHeader.size);
+    if (!this.#atLeast(hvmParamsHeader.size)) return;
+    const header = await readFields(body, hvmParamsHeader);
+    if (header === undefined) return;
+    const { count, reserved } = header;
     this.#reserved(reserved, hvmParamsHeader.offsetOf("reserved"));
     const expected = hvmParamsHeader.size + count * hvmParam.size;
     if (this.#length !== expected) {
       const message = `${count} parameters take ${expected} bytes, the body has ${this.#length}`;
       this.#add(LIBXC_RULES.length, message);
     }
-    if (count === 0) this.#add(LIBXC_RULES.empty, "no parameter at all");
-    const seen = new Set<bigint>();
-    await entries(body, hvmParam.size, (view, at, order, i) => {
-      const index = view.getBigUint64(at, order === "little");
+    if (count === 0) this.#add(LIBXC_RULES.empty, "no parameters");
+    const seen = new Set<number>();
+    await visitHvmParams(body, ({ index, known, name }, i) => {
       const place = hvmParamsHeader.size + i * hvmParam.size;
-      const name = index < PARAM_LIMIT ? hvmParamName(Number(index)) : undefined;
       if (name === undefined) this.#add(LIBXC_RULES.paramUnknown, `parameter ${index}`, place);
-      if (seen.has(index)) {
-        this.#add(
-          LIBXC_RULES.paramDuplicate,
-          `parameter ${index} (${name ?? "unknown"}) stands twice`,
-          place,
-        );
+      if (known === undefined) return;
+      if (seen.has(known)) {
+        const message = `parameter ${index} (${name ?? "unknown"}) occurs twice`;
+        this.#add(LIBXC_RULES.paramDuplicate, message, place);
       }
-      if (index < PARAM_LIMIT) seen.add(index);
+      seen.add(known);
     });
   }
 
   async #msrPolicy(body: RecordBody): Promise<void> {
     if (!this.#whole(msrPolicyEntry.size)) return;
-    await entries(body, msrPolicyEntry.size, (view, at, order, i) => {
+    await visitEntries(body, msrPolicyEntry.size, (view, at, order, i) => {
       const { flags } = msrPolicyEntry.read(view, at, order);
       this.#reserved(flags, i * msrPolicyEntry.size + 4, `entry ${i}: flags field`);
     });
-  }
-}
-
-type EntryVisitor = (view: DataView, at: number, order: ByteOrder, i: number) => void;
-
-/** Visits the whole entries of `size` bytes that are left of a body, as far as the input goes. */
-async function entries(body: RecordBody, size: number, visit: EntryVisitor): Promise<void> {
-  const total = Math.floor(body.remaining / size);
-  const batch = Math.floor(PIECE / size);
-  for (let first = 0; first < total; first += batch) {
-    const count = Math.min(batch, total - first);
-    if (!(await body.need(count * size))) return;
-    const { view, at, order } = body;
-    for (let i = 0; i < count; i += 1) visit(view, at + i * size, order, first + i);
-    body.take(count * size);
   }
 }

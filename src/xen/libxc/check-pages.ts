@@ -1,6 +1,13 @@
-import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
-import { placeOf } from "../stream/read.js";
-import { PAGE_TYPE_NAMES, pageDataEntry, pageDataHeader } from "./layout.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
+import {
+  PAGE_TYPE,
+  PAGE_TYPE_DEFINED,
+  PAGE_TYPE_HAS_DATA,
+  PAGE_TYPE_NAMES,
+  pageDataEntry,
+  pageDataHeader,
+} from "./layout.js";
 import { hasReservedBits, PageEntries } from "./pages.js";
 import { LIBXC_RULES } from "./rules.js";
 
@@ -8,13 +15,11 @@ import { LIBXC_RULES } from "./rules.js";
 const DUPLICATE_WINDOW = 1 << 20;
 const PAGE = 4096;
 
-const LAST_TABLE = 0xc;
-
 /** By type, as numbers for the hot loop: 0 no data, 1 data, 2 page table (with data), 3 not defined. */
 const KIND: Uint8Array = Uint8Array.from({ length: 16 }, (_, t) => {
-  if (t >= 5 && t <= 8) return 3;
-  if (t === 0) return 1;
-  return t <= LAST_TABLE ? 2 : 0;
+  if (PAGE_TYPE_DEFINED[t] !== true) return 3;
+  if (PAGE_TYPE_HAS_DATA[t] !== true) return 0;
+  return t === PAGE_TYPE.NOTAB ? 1 : 2;
 });
 
 /** Facts about the guest that pages are held against. */
@@ -26,7 +31,7 @@ export interface PageContext {
 
 /** Checks PAGE_DATA records: the hot path of verification. */
 export class PageChecker {
-  readonly #problems: Problems;
+  readonly #diagnostics: Diagnostics;
   readonly #entries = new PageEntries();
   /** pfns of the record in hand, kept only once they are not ascending. */
   #seen: Float64Array = new Float64Array(1024);
@@ -34,8 +39,8 @@ export class PageChecker {
   #last = -1;
   #ascending = true;
 
-  constructor(problems: Problems) {
-    this.#problems = problems;
+  constructor(diagnostics: Diagnostics) {
+    this.#diagnostics = diagnostics;
   }
 
   async check(record: StreamRecord, body: RecordBody, context: PageContext): Promise<void> {
@@ -43,7 +48,7 @@ export class PageChecker {
     const place = placeOf(record);
     const least = pageDataHeader.size + pageDataEntry.size;
     if (record.length < pageDataHeader.size) {
-      this.#problems.add(
+      this.#diagnostics.report(
         LIBXC_RULES.pageShort,
         place,
         `body of ${record.length} bytes, at least ${least} are needed`,
@@ -53,14 +58,14 @@ export class PageChecker {
     if (!(await entries.open(body))) return;
     const { count, reserved } = entries;
     if (reserved !== 0) {
-      this.#problems.add(
+      this.#diagnostics.report(
         LIBXC_RULES.pageReserved,
         { offset: record.bodyOffset + 4, record: record.ref },
         `reserved field holds 0x${reserved.toString(16)}`,
       );
     }
     if (count === 0) {
-      this.#problems.add(
+      this.#diagnostics.report(
         LIBXC_RULES.pageCount,
         { offset: record.bodyOffset, record: record.ref },
         "count is 0",
@@ -69,7 +74,7 @@ export class PageChecker {
     const room = record.length - pageDataHeader.size;
     if (count * pageDataEntry.size > room) {
       const message = `${count} entries take ${count * pageDataEntry.size} bytes, the body has ${room}`;
-      this.#problems.add(LIBXC_RULES.pageEntries, place, message);
+      this.#diagnostics.report(LIBXC_RULES.pageEntries, place, message);
       return;
     }
     this.#seenLength = 0;
@@ -94,7 +99,7 @@ export class PageChecker {
       record.length > expected + slack ||
       (record.length - expected) % PAGE !== 0
     ) {
-      this.#problems.add(
+      this.#diagnostics.report(
         LIBXC_RULES.pageLength,
         place,
         `${count} entries with ${pages} pages of data take ${expected} bytes, the body has ${record.length}`,
@@ -151,7 +156,7 @@ export class PageChecker {
       const pfn = sorted[i] ?? 0;
       if (pfn !== sorted[i - 1] || pfn === reported) continue;
       reported = pfn;
-      this.#problems.add(
+      this.#diagnostics.report(
         LIBXC_RULES.pageDuplicate,
         placeOf(record),
         `pfn 0x${pfn.toString(16)} occurs more than once in this record`,
@@ -165,20 +170,24 @@ export class PageChecker {
     const pfn = `pfn 0x${(pfns[i] ?? 0).toString(16)}`;
     const place = this.#entryPlace(record, i);
     if (KIND[type] === 3) {
-      this.#problems.add(LIBXC_RULES.pageType, place, `${pfn} has the reserved type ${type}`);
+      this.#diagnostics.report(LIBXC_RULES.pageType, place, `${pfn} has the reserved type ${type}`);
     } else if (KIND[type] === 2 && context.guest === "hvm") {
-      this.#problems.add(LIBXC_RULES.pvTypeInHvm, place, `${pfn} is of type ${PAGE_TYPE_NAMES[type]}`);
+      this.#diagnostics.report(LIBXC_RULES.pvTypeInHvm, place, `${pfn} is of type ${PAGE_TYPE_NAMES[type]}`);
     }
     if (context.lastPfn !== undefined && (pfns[i] ?? 0) > context.lastPfn) {
       const end = `0x${context.lastPfn.toString(16)}`;
-      this.#problems.add(LIBXC_RULES.pageBeyondP2m, place, `${pfn} is beyond the guest's last pfn ${end}`);
+      this.#diagnostics.report(
+        LIBXC_RULES.pageBeyondP2m,
+        place,
+        `${pfn} is beyond the guest's last pfn ${end}`,
+      );
     }
   }
 
   #reportReserved(record: StreamRecord, i: number): void {
     const bits = ((this.#entries.high[i] ?? 0) >>> 20) & 0xff;
     const ordinal = this.#entries.first + i;
-    this.#problems.add(
+    this.#diagnostics.report(
       LIBXC_RULES.pageEntryReserved,
       this.#entryPlace(record, i),
       `entry ${ordinal}: reserved bits 0x${bits.toString(16)}`,

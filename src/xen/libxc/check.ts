@@ -1,15 +1,17 @@
-import type { Rule } from "../../findings/finding.js";
-import type {
-  DomainHeaderItem,
-  ImageHeaderItem,
-  Problems,
-  RecordBody,
-  StreamRecord,
-} from "../stream/read.js";
-import { placeOf } from "../stream/read.js";
+import type { RecordOf } from "../../binary/layout.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { Rule } from "../../findings/rule.js";
+import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
 import { BodyChecker, type GuestShape } from "./check-bodies.js";
 import { PageChecker } from "./check-pages.js";
-import { DOMAIN_TYPE, LIBXC_RECORD, type LibxcRecordName, OPTIONAL_TYPE } from "./layout.js";
+import {
+  DOMAIN_TYPE,
+  type domainHeader,
+  type imageHeader,
+  LIBXC_RECORD,
+  type LibxcRecordName,
+  OPTIONAL_TYPE,
+} from "./layout.js";
 import { LIBXC_RULES } from "./rules.js";
 
 const R = LIBXC_RECORD;
@@ -42,7 +44,7 @@ const ONCE_PER_CHECKPOINT: ReadonlySet<number> = new Set([
   R.HVM_CONTEXT,
   R.HVM_PARAMS,
 ]);
-/** Memory and processors: these stand behind STATIC_DATA_END in version 3. */
+/** Memory and vCPU state: these come after STATIC_DATA_END in version 3. */
 const DYNAMIC: ReadonlySet<number> = new Set([
   R.PAGE_DATA,
   R.X86_PV_P2M_FRAMES,
@@ -70,11 +72,11 @@ const MANDATORY: Readonly<Record<"pv" | "hvm", readonly LibxcRecordName[]>> = {
 };
 
 /**
- * Checks a libxc stream, record by record: bodies on their own, then which records stand where and how often.
- * A checkpoint closes one consistent state; the state of processors is sent again behind it.
+ * Checks a libxc stream, record by record: bodies on their own, then the order and number of records.
+ * A checkpoint closes one consistent state; vCPU state is sent again after it.
  */
 export class LibxcChecker {
-  readonly #problems: Problems;
+  readonly #diagnostics: Diagnostics;
   readonly #shape: GuestShape = { converted: false, width: undefined, lastPfn: undefined, vcpus: new Map() };
   readonly #pages: PageChecker;
   readonly #bodies: BodyChecker;
@@ -85,17 +87,19 @@ export class LibxcChecker {
   readonly #sinceCheckpoint = new Set<number>();
   #verifying = false;
 
-  constructor(problems: Problems) {
-    this.#problems = problems;
-    this.#pages = new PageChecker(problems);
-    this.#bodies = new BodyChecker(problems, this.#shape);
+  constructor(diagnostics: Diagnostics) {
+    this.#diagnostics = diagnostics;
+    this.#pages = new PageChecker(diagnostics);
+    this.#bodies = new BodyChecker(diagnostics, this.#shape);
   }
 
-  image({ header }: ImageHeaderItem): void {
+  /** Notes the version that the image header announces. */
+  image(header: RecordOf<typeof imageHeader>): void {
     this.#version = header.version;
   }
 
-  domain({ header }: DomainHeaderItem): void {
+  /** Notes the guest type that the domain header announces. */
+  domain(header: RecordOf<typeof domainHeader>): void {
     this.#shape.converted = header.xenMajor === 0;
     if (header.type === DOMAIN_TYPE.x86Pv) this.#guest = "pv";
     if (header.type === DOMAIN_TYPE.x86Hvm) this.#guest = "hvm";
@@ -124,7 +128,7 @@ export class LibxcChecker {
   }
 
   #add(rule: Rule, record: StreamRecord, message: string): void {
-    this.#problems.add(rule, placeOf(record), message);
+    this.#diagnostics.report(rule, placeOf(record), message);
   }
 
   #checkPlace(record: StreamRecord): void {
@@ -144,14 +148,14 @@ export class LibxcChecker {
     if (this.#version === 3) this.#checkStatic(record);
     if (this.#guest === "pv") this.#checkPvOrder(record);
     if (type === R.HVM_PARAMS && this.#sinceCheckpoint.has(R.HVM_CONTEXT)) {
-      this.#add(LIBXC_RULES.paramsOrder, record, "HVM_PARAMS stand behind HVM_CONTEXT, as Xen writes them");
+      this.#add(LIBXC_RULES.paramsOrder, record, "HVM_PARAMS come after HVM_CONTEXT, as Xen writes them");
     }
     if (
       type === R.PAGE_DATA &&
       !this.#verifying &&
       [...STATE].some((state) => this.#sinceCheckpoint.has(state))
     ) {
-      this.#add(LIBXC_RULES.memoryAfterState, record, "pages behind the state of processors");
+      this.#add(LIBXC_RULES.memoryAfterState, record, "pages after the vCPU state");
     }
   }
 
@@ -159,11 +163,11 @@ export class LibxcChecker {
     const { type } = record;
     const ended = this.#seen.has(R.STATIC_DATA_END);
     if (DYNAMIC.has(type) && !ended && !this.#seen.has(type)) {
-      this.#add(LIBXC_RULES.order, record, `${record.ref.type} stands before STATIC_DATA_END`);
+      this.#add(LIBXC_RULES.order, record, `${record.ref.type} comes before STATIC_DATA_END`);
     }
     const isStatic = type === R.X86_CPUID_POLICY || type === R.X86_MSR_POLICY || type === R.X86_PV_INFO;
     if (isStatic && ended) {
-      this.#add(LIBXC_RULES.order, record, `${record.ref.type} stands behind STATIC_DATA_END`);
+      this.#add(LIBXC_RULES.order, record, `${record.ref.type} comes after STATIC_DATA_END`);
     }
   }
 
@@ -171,7 +175,7 @@ export class LibxcChecker {
     const { type } = record;
     const needs = (before: LibxcRecordName): void => {
       if (!this.#seen.has(R[before]) && !this.#seen.has(type)) {
-        this.#add(LIBXC_RULES.order, record, `${record.ref.type} stands before ${before}`);
+        this.#add(LIBXC_RULES.order, record, `${record.ref.type} comes before ${before}`);
       }
     };
     if (type === R.X86_PV_P2M_FRAMES || VERSION_3.has(type)) needs("X86_PV_INFO");
@@ -179,7 +183,7 @@ export class LibxcChecker {
     if (type === R.X86_PV_VCPU_BASIC) needs("X86_PV_P2M_FRAMES");
   }
 
-  /** A stream may end right behind a checkpoint: nothing is missing then. */
+  /** Whether nothing but END came since a checkpoint: a stream may end there, and nothing is missing. */
   #idleSinceCheckpoint(): boolean {
     const since = [...this.#sinceCheckpoint].filter((type) => type !== R.END);
     return since.length === 0 && this.#seen.has(R.CHECKPOINT);

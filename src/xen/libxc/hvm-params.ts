@@ -41,3 +41,10 @@ const NAMES: ReadonlyMap<number, string> = new Map([
 export function hvmParamName(index: number): string | undefined {
   return NAMES.get(index);
 }
+
+/** Parameters by name for documents; one that no release has is called `parameter 99`. */
+export function labelHvmParams(params: ReadonlyMap<number, bigint>): Record<string, bigint> {
+  return Object.fromEntries(
+    Array.from(params, ([index, value]) => [hvmParamName(index) ?? `parameter ${index}`, value]),
+  );
+}

@@ -2,13 +2,18 @@ import { inOrder, layout, u8, u16, u32, u64, u64big } from "../../binary/layout.
 
 const SPEC = "libxc migration stream";
 
+/** First eight bytes of a libxc stream. */
 export const IMAGE_MARKER = 0xffff_ffff_ffff_ffffn;
 /** `XENF`. */
 export const IMAGE_ID = 0x58454e46;
+/** Bits of the image header's options. */
 export const IMAGE_OPTIONS = { bigEndian: 1 << 0 } as const;
+/** Bits of the options that must be 0. */
 export const IMAGE_RESERVED_OPTIONS = 0xfffe;
+/** Versions of the libxc stream. */
 export const IMAGE_VERSIONS: readonly number[] = [2, 3];
 
+/** The first header of a libxc stream, always big endian. */
 export const imageHeader = layout("libxc image header", `${SPEC}: image header`, {
   marker: inOrder("big", u64big("all ones: no legacy stream starts so")),
   id: inOrder("big", u32("'XENF', 0x58454e46")),
@@ -27,8 +32,10 @@ export const domainHeader = layout("libxc domain header", `${SPEC}: domain heade
   xenMinor: u32("minor version, or the converter's version"),
 });
 
+/** Kinds of guests, as the domain header has them. */
 export const DOMAIN_TYPE = { x86Pv: 1, x86Hvm: 2 } as const;
 
+/** Header of every record; the body follows, padded to a multiple of 8 bytes. */
 export const recordHeader = layout("libxc record header", `${SPEC}: records`, {
   type: u32("kind of record; from 0x80000000 on optional"),
   bodyLength: u32("bytes of the body, without padding to 8; at most 128 MiB"),
@@ -39,6 +46,7 @@ export const MAX_BODY_LENGTH: number = 128 << 20;
 /** From this type on a record that isn't known may be passed over. */
 export const OPTIONAL_TYPE = 0x8000_0000;
 
+/** Types of records, by the names of the specification. */
 export const LIBXC_RECORD = {
   END: 0x00,
   PAGE_DATA: 0x01,
@@ -60,13 +68,16 @@ export const LIBXC_RECORD = {
   X86_CPUID_POLICY: 0x11,
   X86_MSR_POLICY: 0x12,
 } as const;
+/** Name of a record type. */
 export type LibxcRecordName = keyof typeof LIBXC_RECORD;
 
+/** Start of PAGE_DATA: entries follow, then the pages that have contents. */
 export const pageDataHeader = layout("PAGE_DATA header", `${SPEC}: PAGE_DATA`, {
   count: u32("entries that follow, at least 1"),
   reserved: u32("0"),
 });
 
+/** One page of PAGE_DATA. */
 export const pageDataEntry = layout("PAGE_DATA entry", `${SPEC}: PAGE_DATA`, {
   entry: u64big("bits 51-0 pfn, 59-52 zero, 63-60 type of page"),
 });
@@ -94,11 +105,13 @@ export const PAGE_TYPE_HAS_DATA: readonly boolean[] = Array.from(
   { length: 16 },
   (_, t) => t < 5 || (t > 8 && t < PAGE_TYPE.BROKEN),
 );
+/** By type: its name. */
 export const PAGE_TYPE_NAMES: readonly string[] = Array.from(
   { length: 16 },
   (_, t) => Object.entries(PAGE_TYPE).find(([, value]) => value === t)?.[0] ?? `reserved ${t}`,
 );
 
+/** Body of X86_PV_INFO. */
 export const pvInfo = layout("X86_PV_INFO", `${SPEC}: X86_PV_INFO`, {
   guestWidth: u8("bytes of a guest's word: 4 or 8"),
   ptLevels: u8("levels of page tables: 3 with width 4, 4 with width 8"),
@@ -120,22 +133,25 @@ export const vcpuHeader = layout("X86_PV_VCPU header", `${SPEC}: X86_PV_VCPU_* r
 
 /** Bytes of a X86_PV_VCPU_BASIC context by the guest's word. */
 export const VCPU_CONTEXT_SIZE: Readonly<Record<4 | 8, number>> = { 4: 0xaf0, 8: 0x1430 };
+/** Bytes of the body of SHARED_INFO. */
 export const SHARED_INFO_SIZE = 4096;
 /** Vcpu numbers a domain can have. */
 export const MAX_VCPUS = 8192;
 
-/** Opens the context of X86_PV_VCPU_XSAVE; the processor's own area follows. */
+/** Opens the context of X86_PV_VCPU_XSAVE; the XSAVE area follows. */
 export const xsaveHeader = layout("X86_PV_VCPU_XSAVE context", `${SPEC}: X86_PV_VCPU_XSAVE`, {
   xcr0: u64big("features enabled"),
   xcr0Accum: u64big("features ever enabled"),
 });
 
+/** One register of X86_PV_VCPU_MSRS. */
 export const vcpuMsr = layout("X86_PV_VCPU_MSRS entry", `${SPEC}: X86_PV_VCPU_MSRS`, {
   index: u32("number of the register"),
   reserved: u32("0"),
   value: u64big("its value"),
 });
 
+/** Body of X86_TSC_INFO. */
 export const tscInfo = layout("X86_TSC_INFO", `${SPEC}: X86_TSC_INFO`, {
   mode: u32("0 default, 1 always emulate, 2 never emulate, 3 native with TSC_AUX"),
   khz: u32("frequency"),
@@ -143,6 +159,7 @@ export const tscInfo = layout("X86_TSC_INFO", `${SPEC}: X86_TSC_INFO`, {
   incarnation: u32("times the guest was restored"),
   reserved: u32("0"),
 });
+/** By mode: its name. */
 export const TSC_MODES: readonly string[] = [
   "default",
   "always emulate",
@@ -150,16 +167,19 @@ export const TSC_MODES: readonly string[] = [
   "native with TSC_AUX",
 ];
 
+/** Start of HVM_PARAMS. */
 export const hvmParamsHeader = layout("HVM_PARAMS header", `${SPEC}: HVM_PARAMS`, {
   count: u32("entries that follow"),
   reserved: u32("0"),
 });
 
+/** One parameter of HVM_PARAMS. */
 export const hvmParam = layout("HVM_PARAMS entry", `${SPEC}: HVM_PARAMS`, {
   index: u64("number of the parameter"),
   value: u64big("its value"),
 });
 
+/** One leaf of X86_CPUID_POLICY. */
 export const cpuidPolicyEntry = layout("X86_CPUID_POLICY entry", `${SPEC}: X86_CPUID_POLICY`, {
   leaf: u32("leaf"),
   subleaf: u32("subleaf; 0xffffffff: none"),
@@ -169,6 +189,7 @@ export const cpuidPolicyEntry = layout("X86_CPUID_POLICY entry", `${SPEC}: X86_C
   d: u32("edx"),
 });
 
+/** One register of X86_MSR_POLICY. */
 export const msrPolicyEntry = layout("X86_MSR_POLICY entry", `${SPEC}: X86_MSR_POLICY`, {
   index: u32("number of the register"),
   flags: u32("0"),

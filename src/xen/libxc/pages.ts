@@ -1,5 +1,5 @@
 import { viewOf } from "../../binary/layout.js";
-import type { RecordBody } from "../stream/read.js";
+import type { RecordBody } from "../record.js";
 import { PAGE_TYPE_HAS_DATA, pageDataEntry, pageDataHeader } from "./layout.js";
 
 /** Entries decoded at once; real Xen writes records of 1024. */
@@ -32,7 +32,7 @@ export class PageEntries {
   first = 0;
   readonly pfns: Float64Array = new Float64Array(BATCH);
   readonly types: Uint8Array = new Uint8Array(BATCH);
-  /** The entries' upper words as they stand in the stream. */
+  /** The entries' upper words, in the order of the stream. */
   readonly high: Uint32Array = new Uint32Array(BATCH);
   #body: RecordBody | undefined;
   #left = 0;

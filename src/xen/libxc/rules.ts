@@ -1,4 +1,5 @@
-import { rules } from "../../findings/finding.js";
+// over 350 lines: one table, a paragraph for each rule
+import { rules } from "../../findings/rule.js";
 
 const SPEC = "libxc migration stream";
 const IMAGE = `${SPEC}: image header`;
@@ -15,13 +16,13 @@ export const LIBXC_RULES = rules({
     severity: "error",
     spec: IMAGE,
     explanation:
-      "The first eight bytes are 0xff: no stream of Xen 4.5 or older starts so, and readers tell by them.",
+      "The stream must start with eight 0xff bytes (Xen 4.6 and later): no older stream starts so.",
   },
   ident: {
     code: "libxc/image-header/id",
     severity: "error",
     spec: IMAGE,
-    explanation: "Behind the marker stands 'XENF'.",
+    explanation: "The image ID must be 'XENF' (0x58454E46).",
   },
   version: {
     code: "libxc/image-header/version",
@@ -79,7 +80,7 @@ export const LIBXC_RULES = rules({
     severity: "error",
     spec: RECORDS,
     explanation:
-      "Xen's own reader refuses bodies of more than 128 MiB. The length is damaged, and with it the place of everything behind it.",
+      "Xen's own reader refuses bodies of more than 128 MiB. The length is damaged, and with it the place of everything after it.",
   },
   padding: {
     code: "libxc/record/padding",
@@ -104,13 +105,13 @@ export const LIBXC_RULES = rules({
     code: "libxc/record/not-empty",
     severity: "error",
     spec: RECORDS,
-    explanation: "This kind of record has no body.",
+    explanation: "A record of this type has no body.",
   },
   length: {
     code: "libxc/record/length",
     severity: "error",
     spec: RECORDS,
-    explanation: "The body has not the length that its kind, or the count in it, asks for.",
+    explanation: "The length of the body must be the one that its type, or the count in it, requires.",
   },
   reserved: {
     code: "libxc/record/reserved",
@@ -167,34 +168,34 @@ export const LIBXC_RULES = rules({
     severity: "error",
     spec: ORDER,
     explanation:
-      "A record of this kind stands once in a stream (once between two checkpoints, where state is sent again).",
+      "A record of this type occurs once in a stream (once between two checkpoints, where state is sent again).",
   },
   order: {
     code: "libxc/stream/order",
     severity: "error",
     spec: ORDER,
     explanation:
-      "A record stands before one that it depends on: the reader would not know what to do with it.",
+      "A record must come after those that it depends on: a reader would not know what to do with it.",
   },
   paramsOrder: {
     code: "libxc/stream/params-after-context",
     severity: "note",
     spec: ORDER,
     explanation:
-      "By the specification HVM_PARAMS come before HVM_CONTEXT. Real Xen writes them behind it, and readers accept both.",
+      "By the specification HVM_PARAMS come before HVM_CONTEXT. Real Xen writes them after it, and readers accept both.",
   },
   memoryAfterState: {
     code: "libxc/stream/memory-after-state",
     severity: "warning",
     spec: ORDER,
     explanation:
-      "Memory is sent before the state of processors; here pages follow behind it, without VERIFY or CHECKPOINT between.",
+      "Memory is sent before the vCPU state; here pages follow it, without VERIFY or CHECKPOINT between.",
   },
   noMemory: {
     code: "libxc/stream/no-memory",
     severity: "warning",
     spec: ORDER,
-    explanation: "The stream holds not a single page of memory.",
+    explanation: "The stream holds no page of memory.",
   },
   pageShort: {
     code: "libxc/page-data/short",
@@ -218,7 +219,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/page-data/reserved",
     severity: "error",
     spec: PAGES,
-    explanation: "The field behind the count is zero when saved.",
+    explanation: "The field after the count is zero when saved.",
   },
   pageEntryReserved: {
     code: "libxc/page-data/reserved-bits",
@@ -244,7 +245,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/page-data/length",
     severity: "error",
     spec: PAGES,
-    explanation: "Behind the entries stand 4096 bytes for each one whose type has data, and nothing else.",
+    explanation: "After the entries come 4096 bytes for each one whose type has data, and nothing else.",
   },
   pvTypeInHvm: {
     code: "libxc/page-data/page-table-in-hvm",
@@ -299,7 +300,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/vcpu/repeated",
     severity: "error",
     spec: VCPU,
-    explanation: "Each kind of vCPU record stands once for each vCPU.",
+    explanation: "Each type of vCPU record occurs once for each vCPU.",
   },
   vcpuNoBasic: {
     code: "libxc/vcpu/no-basic",
@@ -324,7 +325,7 @@ export const LIBXC_RULES = rules({
     severity: "error",
     spec: VCPU,
     explanation:
-      "The context starts with xcr0 and xcr0_accum; xcr0 always has bit 0 and nothing that accum hasn't; an area of at least 576 bytes follows.",
+      "The context starts with xcr0 and xcr0_accum; xcr0 always has bit 0, and no bit that xcr0_accum lacks; an area of at least 576 bytes follows.",
   },
   msrs: {
     code: "libxc/vcpu/msrs-length",
@@ -342,7 +343,7 @@ export const LIBXC_RULES = rules({
     code: "libxc/hvm-params/duplicate",
     severity: "error",
     spec: `${SPEC}: HVM_PARAMS`,
-    explanation: "A parameter stands once in a record.",
+    explanation: "A parameter occurs once in a record.",
   },
   paramUnknown: {
     code: "libxc/hvm-params/unknown",

@@ -18,6 +18,7 @@ import {
   tscInfo,
   vcpuHeader,
 } from "./layout.js";
+import type { TscInfo } from "./records.js";
 
 /** Version of the format that is written. */
 export type StreamVersion = 2 | 3;
@@ -25,7 +26,7 @@ export type StreamVersion = 2 | 3;
 const ORDER = "little";
 const ZEROS = new Uint8Array(8);
 
-/** Bytes of zero padding behind a body: records take multiples of 8. */
+/** Bytes of zero padding after a body: records take multiples of 8. */
 export function padding(bodyLength: number): Uint8Array {
   return ZEROS.subarray(0, -bodyLength & 7);
 }
@@ -57,6 +58,7 @@ export function record(type: number, ...parts: readonly Uint8Array[]): Uint8Arra
   return joined(recordStart(type, bodyLength), ...parts, padding(bodyLength));
 }
 
+/** The parts one after another, copied. */
 export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -67,6 +69,7 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
+/** X86_PV_INFO. */
 export function pvInfoRecord(guestWidth: 4 | 8, ptLevels: 3 | 4): Uint8Array {
   return record(
     LIBXC_RECORD.X86_PV_INFO,
@@ -86,13 +89,7 @@ export function p2mFramesRecord(endPfn: number, frames: Uint32Array): Uint8Array
   );
 }
 
-export interface TscInfo {
-  readonly mode: number;
-  readonly khz: number;
-  readonly nsec: bigint;
-  readonly incarnation: number;
-}
-
+/** X86_TSC_INFO. */
 export function tscInfoRecord({ mode, khz, nsec, incarnation }: TscInfo): Uint8Array {
   return record(
     LIBXC_RECORD.X86_TSC_INFO,
@@ -110,15 +107,17 @@ export function hvmParamsRecord(parameters: ReadonlyMap<number, bigint>): Uint8A
   );
 }
 
+/** Types of vCPU records that are written. */
 export type VcpuRecordType = "X86_PV_VCPU_BASIC" | "X86_PV_VCPU_EXTENDED" | "X86_PV_VCPU_XSAVE";
 
+/** A record of the state of one PV vCPU. */
 export function vcpuRecord(type: VcpuRecordType, vcpuId: number, state: Uint8Array): Uint8Array {
   return record(LIBXC_RECORD[type], vcpuHeader.encode({ vcpuId, reserved: 0 }, ORDER), state);
 }
 
 const PAGE = 4096;
 /** Entries of a PAGE_DATA record as Xen itself writes it. */
-export const RECORD_PAGES = 1024;
+const RECORD_PAGES = 1024;
 const HEAD = recordHeader.size + pageDataHeader.size;
 const DATA = HEAD + RECORD_PAGES * pageDataEntry.size;
 
@@ -150,12 +149,12 @@ export class PageDataWriter {
     this.#sink = sink;
   }
 
-  /** Bytes given to the sink. */
+  /** Bytes given to the sink so far. */
   get written(): number {
     return this.#written;
   }
 
-  /** Entries that the record in hand can still take. */
+  /** Entries that the current record can still take. */
   get room(): number {
     return RECORD_PAGES - this.#entries;
   }
@@ -176,12 +175,12 @@ export class PageDataWriter {
     return this.#current.bytes.subarray(end - pages * PAGE, end);
   }
 
-  /** Ends the record in hand when it is full. */
+  /** Ends the current record when it is full. */
   async endIfFull(): Promise<void> {
     if (this.room === 0) await this.end();
   }
 
-  /** Ends the record in hand, if it has entries. */
+  /** Ends the current record, if it has entries. */
   async end(): Promise<void> {
     const entries = this.#entries;
     if (entries === 0) return;
@@ -190,7 +189,7 @@ export class PageDataWriter {
     const bodyLength = pageDataHeader.size + entries * 8 + dataLength;
     recordHeader.write(view, 0, { type: LIBXC_RECORD.PAGE_DATA, bodyLength }, ORDER);
     pageDataHeader.write(view, recordHeader.size, { count: entries, reserved: 0 }, ORDER);
-    // a short record has its contents behind the room for a full one: the head moves up to them
+    // the contents of a short record begin after the room for a full one: its head moves up to them
     const headLength = HEAD + entries * 8;
     const start = DATA - headLength;
     if (start > 0) bytes.copyWithin(start, 0, headLength);
@@ -217,7 +216,7 @@ export class PageDataWriter {
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** Writes other bytes of the stream, behind the record in hand. */
+  /** Writes other bytes of the stream, after the current record. */
   async write(bytes: Uint8Array): Promise<void> {
     await this.end();
     await this.#send(bytes);

@@ -1,6 +1,6 @@
-import type { Rule } from "../../findings/finding.js";
-import type { Problems, RecordBody, StreamRecord } from "../stream/read.js";
-import { placeOf } from "../stream/read.js";
+import type { Rule } from "../../findings/rule.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
 import {
   EMULATOR_NAMES,
   LIBXL_EMULATOR,
@@ -19,15 +19,16 @@ const PIECE = 64 << 10;
 
 /** Checks the records of the libxl layer. */
 export class LibxlChecker {
-  readonly #problems: Problems;
+  readonly #diagnostics: Diagnostics;
   #context = false;
 
-  constructor(problems: Problems) {
-    this.#problems = problems;
+  constructor(diagnostics: Diagnostics) {
+    this.#diagnostics = diagnostics;
   }
 
   async check(record: StreamRecord, body: RecordBody): Promise<void> {
-    const add = (rule: Rule, message: string): void => this.#problems.add(rule, placeOf(record), message);
+    const add = (rule: Rule, message: string): void =>
+      this.#diagnostics.report(rule, placeOf(record), message);
     const { type, length } = record;
     if (!KNOWN.has(type)) {
       if (type < OPTIONAL) add(LIBXL_RULES.unknownMandatory, `${record.ref.type} is not defined`);
@@ -94,7 +95,7 @@ export class LibxlChecker {
   /** Pairs `key\0value\0`, looked at a piece at a time. */
   async #xenstore(body: RecordBody, add: (rule: Rule, message: string) => void): Promise<void> {
     if (body.remaining === 0) {
-      add(LIBXL_RULES.xenstoreEmpty, "no key at all");
+      add(LIBXL_RULES.xenstoreEmpty, "no keys");
       return;
     }
     let strings = 0;

@@ -2,17 +2,23 @@ import { type ByteOrder, inOrder, layout, u32, u64big } from "../../binary/layou
 
 const SPEC = "libxl migration stream";
 
-/** `LibxlFmt`. */
+/** First eight bytes of a libxl stream. */
+export const LIBXL_MAGIC = "LibxlFmt";
+/** `LibxlFmt` as a big endian number. */
 export const LIBXL_IDENT = 0x4c69_6278_6c46_6d74n;
+/** The only version of the libxl stream. */
 export const LIBXL_VERSION = 2;
 
+/** Bits of the header's options. */
 export const LIBXL_OPTIONS = {
   bigEndian: 1 << 0,
   /** Made by the converter of legacy streams. */
   legacy: 1 << 1,
 } as const;
+/** Bits of the options that must be 0. */
 export const LIBXL_RESERVED_OPTIONS = 0xffff_fffc;
 
+/** Header of a libxl stream, always big endian. */
 export const libxlHeader = layout("libxl header", `${SPEC}: header`, {
   ident: inOrder("big", u64big("'LibxlFmt', 0x4c6962786c466d74")),
   version: inOrder("big", u32("2")),
@@ -30,6 +36,7 @@ export const libxlRecordHeader = layout("libxl record header", `${SPEC}: records
   bodyLength: u32("bytes of the body, without padding to 8"),
 });
 
+/** Types of records, by the names of the specification. */
 export const LIBXL_RECORD = {
   END: 0,
   LIBXC_CONTEXT: 1,
@@ -38,6 +45,7 @@ export const LIBXL_RECORD = {
   CHECKPOINT_END: 4,
   CHECKPOINT_STATE: 5,
 } as const;
+/** Name of a record type. */
 export type LibxlRecordName = keyof typeof LIBXL_RECORD;
 
 /** Opens the body of EMULATOR_XENSTORE_DATA and EMULATOR_CONTEXT. */
@@ -46,9 +54,12 @@ export const libxlEmulatorHeader = layout("libxl emulator header", `${SPEC}: EMU
   index: u32("ordinal of this emulator"),
 });
 
+/** Emulators by id. */
 export const LIBXL_EMULATOR = { unknown: 0, qemuTraditional: 1, qemuUpstream: 2 } as const;
+/** By id: the name of an emulator. */
 export const EMULATOR_NAMES: readonly string[] = ["unknown", "QEMU traditional", "QEMU upstream"];
 
+/** Body of CHECKPOINT_STATE. */
 export const libxlCheckpointState = layout("libxl checkpoint state", `${SPEC}: CHECKPOINT_STATE`, {
   id: u32("0 new checkpoint, 1 secondary suspended, 2 ready, 3 resumed"),
   padding: u32("0"),

@@ -1,4 +1,4 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 const SPEC = "libxl migration stream";
 const HEADER = `${SPEC}: header`;
@@ -12,7 +12,7 @@ export const LIBXL_RULES = rules({
     severity: "error",
     spec: HEADER,
     explanation:
-      "A libxl stream starts with 'LibxlFmt'. Behind an xl header that announces one, something else stands.",
+      "A libxl stream starts with 'LibxlFmt'; after an xl header that announces one it must follow.",
   },
   version: {
     code: "libxl/header/version",
@@ -31,7 +31,7 @@ export const LIBXL_RULES = rules({
     severity: "error",
     spec: RECORDS,
     explanation:
-      "No record has a body of more than 128 MiB. The length is damaged, and with it the place of everything behind it.",
+      "No record has a body of more than 128 MiB. The length is damaged, and with it the place of everything after it.",
   },
   padding: {
     code: "libxl/record/padding",
@@ -56,14 +56,13 @@ export const LIBXL_RULES = rules({
     code: "libxl/record/not-empty",
     severity: "error",
     spec: RECORDS,
-    explanation: "This kind of record has no body.",
+    explanation: "A record of this type has no body.",
   },
   noContext: {
     code: "libxl/stream/no-libxc-context",
     severity: "error",
     spec: RECORDS,
-    explanation:
-      "A libxl stream holds one LIBXC_CONTEXT record, behind which the domain's memory and state stand.",
+    explanation: "A libxl stream holds one LIBXC_CONTEXT record, which the domain's memory and state follow.",
   },
   repeatedContext: {
     code: "libxl/stream/repeated-libxc-context",
@@ -76,7 +75,7 @@ export const LIBXL_RULES = rules({
     severity: "error",
     spec: RECORDS,
     explanation:
-      "Emulator records come behind the libxc stream: the emulator is restored into a domain that exists.",
+      "Emulator records come after the libxc stream: the emulator is restored into a domain that exists.",
   },
   emulatorShort: {
     code: "libxl/emulator/short",
@@ -125,7 +124,7 @@ export const LIBXL_RULES = rules({
     code: "libxl/xenstore-data/empty",
     severity: "warning",
     spec: `${SPEC}: EMULATOR_XENSTORE_DATA`,
-    explanation: "The record holds no key at all; readers accept that.",
+    explanation: "The record holds no key; readers accept that.",
   },
   checkpointEnd: {
     code: "libxl/checkpoint/stray-end",
@@ -156,6 +155,6 @@ export const LIBXL_RULES = rules({
     code: "libxl/checkpoint-state/padding",
     severity: "error",
     spec: `${SPEC}: CHECKPOINT_STATE`,
-    explanation: "The four bytes behind the control id are zero when saved.",
+    explanation: "The four bytes after the control id are zero when saved.",
   },
 });

@@ -12,7 +12,7 @@ import {
 
 const ORDER = "little";
 
-/** Header of a stream made from a legacy one, and the record behind which the libxc stream follows. */
+/** Header of a stream made from a legacy one, and the record that the libxc stream follows. */
 export function convertedStreamStart(): Uint8Array {
   const header = libxlHeader.encode(
     { ident: LIBXL_IDENT, version: LIBXL_VERSION, options: LIBXL_OPTIONS.legacy },
@@ -50,6 +50,7 @@ export function xenstoreDataRecord(physmap: readonly PhysmapEntry[]): Uint8Array
   return record(LIBXL_RECORD.EMULATOR_XENSTORE_DATA, unknownEmulator(), ...pairs);
 }
 
+/** END of the libxl layer. */
 export function libxlEndRecord(): Uint8Array {
   return record(LIBXL_RECORD.END);
 }

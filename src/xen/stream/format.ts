@@ -1,29 +1,49 @@
-import type { InputFormat } from "../../guest/input-format.js";
-import { isLegacy } from "../legacy/detect.js";
-import { startsXenStream } from "./read.js";
-import { XL_MAGIC } from "../xl/layout.js";
-
-const startsXl = (head: Uint8Array): boolean =>
-  head.length >= XL_MAGIC.length && XL_MAGIC.every((byte, i) => head[i] === byte) && !isLegacy(head);
+import type { XenFormat } from "../format.js";
+import { isXenStream } from "./detect.js";
 
 /** Xen migration streams of versions 2 and 3: xl save files, libxl and libxc streams. */
-export const xenStream: InputFormat = {
+export const xenStream: XenFormat = {
   id: "xen-stream",
   title: "Xen migration stream",
-  matches: (head) => startsXenStream(head) || startsXl(head),
-  // loaded when asked for: starting up costs only what is used
-  verify: async (input, report, options) =>
-    (await import("./verify.js")).verifyXenStream(input, report, options),
-  inspect: async (input, options) => {
-    const [{ inspectXenStream }, { openStreamGuest }, { inspectSoftware }] = await Promise.all([
-      import("./inspect.js"),
-      import("./guest.js"),
-      import("../../guest/kernel/software.js"),
+  matches: isXenStream,
+  rules: async () => {
+    const [stream, xl, libxl, libxc, hvmContext] = await Promise.all([
+      import("./rules.js"),
+      import("../xl/rules.js"),
+      import("../libxl/rules.js"),
+      import("../libxc/rules.js"),
+      import("../hvm-context/rules.js"),
     ]);
-    return {
-      ...(await inspectXenStream(input, options)),
-      ...(await inspectSoftware(input, options, openStreamGuest)),
-    };
+    return [
+      { title: "Xen migration streams", rules: stream.STREAM_RULES },
+      { title: "xl save files", rules: xl.XL_RULES },
+      { title: "libxl layer", rules: libxl.LIBXL_RULES },
+      { title: "libxc layer", rules: libxc.LIBXC_RULES },
+      { title: "HVM context", rules: hvmContext.HVM_RULES },
+    ];
   },
-  openGuest: async (input, options) => (await import("./guest.js")).openStreamGuest(input, options),
+  layouts: async () => {
+    const [{ layoutSection }, xl, libxl, libxc, hvmContext, pvContext] = await Promise.all([
+      import("../../binary/layout.js"),
+      import("../xl/layout.js"),
+      import("../libxl/layout.js"),
+      import("../libxc/layout.js"),
+      import("../hvm-context/layout.js"),
+      import("../../guest/pv-context.js"),
+    ]);
+    return [
+      layoutSection("xl", xl),
+      layoutSection("libxl", libxl),
+      layoutSection("libxc", libxc),
+      layoutSection("hvm-context", hvmContext),
+      layoutSection("pv-context", pvContext),
+    ];
+  },
+  reader: {
+    access: "sequential",
+    verify: async (input, diagnostics, options) =>
+      (await import("./verify.js")).verifyXenStream(input, diagnostics, options),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectXenStream(input, options),
+    openGuest: async (input, options) => (await import("./guest.js")).openStreamGuest(input, options),
+  },
 };

@@ -1,51 +1,58 @@
-import { readU64, viewOf, type ByteOrder } from "../../binary/layout.js";
-import { describeRecord, type Rule } from "../../findings/finding.js";
-import { type FindingPlace, violation } from "../../findings/report.js";
+import { type FindingPlace, formatError } from "../../findings/diagnostics.js";
+import { describeError, FormatError } from "../../findings/errors.js";
+import { describeRecord } from "../../findings/finding.js";
+import type { Rule } from "../../findings/rule.js";
 import type { GuestImage } from "../../guest/image.js";
-import type { OpenOptions } from "../../guest/input-format.js";
-import { PAGE_SIZE } from "../../guest/memory.js";
+import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { describeError, FormatError } from "../../io/errors.js";
-import { type TscFact, xenGuest } from "../domain.js";
+import { xenGuest } from "../domain.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import {
   DOMAIN_TYPE,
-  hvmParam,
   hvmParamsHeader,
   IMAGE_VERSIONS,
   LIBXC_RECORD,
   MAX_BODY_LENGTH,
   OPTIONAL_TYPE,
   p2mFramesHeader,
-  pageDataHeader,
   pvInfo,
   SHARED_INFO_SIZE,
   tscInfo,
   VCPU_CONTEXT_SIZE,
-  vcpuHeader,
 } from "../libxc/layout.js";
+import {
+  decodeVcpuRecord,
+  p2mFrameCount,
+  readFields,
+  readHvmParams,
+  readTscInfo,
+  type TscInfo,
+  visitP2mFrames,
+} from "../libxc/records.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
 import { LIBXL_RECORD } from "../libxl/layout.js";
-import { placeOf, recordName, type StreamItem, type StreamRecord, XenStream } from "./read.js";
-import { StreamPages } from "./pages.js";
-import { STREAM_RULES } from "./rules.js";
+import { placeOf, type StreamRecord } from "../record.js";
 import type { PvVcpuParts } from "../vcpu.js";
+import type { StreamItem } from "./items.js";
+import { StreamPages } from "./pages.js";
+import { recordName, XenStream } from "./read.js";
+import { STREAM_RULES } from "./rules.js";
 
 /**
  * The guest of a version 2 or 3 stream, whatever layers are around it. Contents of pages are found, not read.
  *
- * A stream of checkpoints (Remus) that breaks off stands as its last complete checkpoint left it. Any other
+ * A stream of checkpoints (Remus) that breaks off is taken as of its last complete checkpoint. Any other
  * damage is an error, or with `partial` the end of what is taken, with a warning that says what is missing.
  */
 export async function openStreamGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  const walk = new StreamWalk(input, options, Number.POSITIVE_INFINITY);
+  const walk = new GuestCollector(input, options, Number.POSITIVE_INFINITY);
   try {
     await walk.run();
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     if (walk.checkpoint > 0) {
-      const again = new StreamWalk(input, options, walk.checkpoint);
+      const again = new GuestCollector(input, options, walk.checkpoint);
       await again.run();
       again.warnings.push(`taken as of its last complete checkpoint: ${describeError(error)}`);
       return again.guest();
@@ -56,16 +63,19 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
   return walk.guest();
 }
 
-/** Frames of a p2m table: more are no real guest's. */
+/** No real guest's p2m table has more frames. */
 const MOST_P2M_FRAMES = 1 << 20;
+/** Upper words of a pfn from here on are beyond any machine's memory. */
+const P2M_HIGH_LIMIT = 0x100;
 
 type VcpuArea = "context" | "extended" | "xsave" | "msrs";
 
-class StreamWalk {
+/** Reads a stream in order and keeps what its guest is made of. */
+class GuestCollector {
   readonly warnings: string[] = [];
-  /** Offset behind the last complete checkpoint; 0: none. */
+  /** Offset after the last complete checkpoint; 0: none. */
   checkpoint = 0;
-  /** Whether the headers were good, so that there is something to take. */
+  /** Whether the headers are good, so that there is something to take. */
   began = false;
   readonly #input: ByteSource;
   readonly #options: OpenOptions;
@@ -73,7 +83,6 @@ class StreamWalk {
   readonly #stream: XenStream;
   readonly #memory: PageMap;
   readonly #pages: StreamPages;
-  #order: ByteOrder = "little";
   #config: string | undefined;
   #version = 0;
   #layers = "";
@@ -84,26 +93,30 @@ class StreamWalk {
   #guestWidth: 4 | 8 | undefined;
   #p2mFrames: number[] | undefined;
   #sharedInfo: Uint8Array | undefined;
-  #tsc: TscFact | undefined;
+  #tsc: TscInfo | undefined;
   #hvmContext: Uint8Array | undefined;
   #hvmParams: Map<number, bigint> | undefined;
   readonly #vcpus = new Map<number, Partial<Record<VcpuArea, Uint8Array>>>();
 
-  /** @param stopAt take nothing behind the checkpoint that ends here */
+  /** @param stopAt take nothing after the checkpoint that ends here */
   constructor(input: ByteSource, options: OpenOptions, stopAt: number) {
     this.#input = input;
     this.#options = options;
     this.#stopAt = stopAt;
-    this.#stream = new XenStream(input, { add: this.#problem });
+    this.#stream = new XenStream(input, {
+      source: input.name,
+      report: this.#problem,
+      fatal: (rule, place, message) => this.#refuse(rule, place, message),
+    });
     this.#memory = new PageMap(input);
-    this.#pages = new StreamPages(this.#memory, input.name, options.partial === true, this.warnings);
+    this.#pages = new StreamPages(this.#memory, input, options.partial === true, this.warnings);
   }
 
-  /** What reading finds wrong: of a stream that ends early the last error is the reason, any other is a doubt. */
+  /** What reading finds wrong: of a stream that ends early the last error is the reason, any other becomes a warning. */
   readonly #problem = (rule: Rule, place: FindingPlace, message: string): void => {
     if (rule.severity === "note") return;
-    if (this.#error !== undefined) this.#doubt(describeError(this.#error));
-    this.#error = violation(rule, this.#input.name, place, message);
+    if (this.#error !== undefined) this.#warn(describeError(this.#error));
+    this.#error = formatError(rule, this.#input.name, place, message);
   };
 
   async run(): Promise<void> {
@@ -120,10 +133,10 @@ class StreamWalk {
       const end = { offset: this.#input.size };
       throw (
         this.#error ??
-        violation(STREAM_RULES.truncated, this.#input.name, end, `the input ends before ${layer}'s END`)
+        formatError(STREAM_RULES.truncated, this.#input.name, end, `the input ends before ${layer}'s END`)
       );
     }
-    if (this.#error !== undefined) this.#doubt(describeError(this.#error));
+    if (this.#error !== undefined) this.#warn(describeError(this.#error));
   }
 
   #takeHeader(item: StreamItem): void {
@@ -133,7 +146,6 @@ class StreamWalk {
     } else if (item.kind === "libxl-header") {
       this.#layers += "libxl, ";
     } else if (item.kind === "image-header") {
-      this.#order = item.order;
       this.#version = item.header.version;
       if (!IMAGE_VERSIONS.includes(this.#version))
         this.#refuse(LIBXC_RULES.version, item, `version ${this.#version}, only 2 and 3 exist`);
@@ -150,10 +162,10 @@ class StreamWalk {
   }
 
   #refuse(rule: Rule, place: FindingPlace, message: string): never {
-    throw violation(rule, this.#input.name, place, message);
+    throw formatError(rule, this.#input.name, place, message);
   }
 
-  /** Takes one record; true when nothing behind it is wanted. */
+  /** Takes one record; true when nothing after it is wanted. */
   async #takeRecord(record: StreamRecord): Promise<boolean> {
     const { layer, type } = record;
     if (layer === "libxl") return type === LIBXL_RECORD.CHECKPOINT_END && this.#commit(record);
@@ -161,9 +173,8 @@ class StreamWalk {
     if (type === LIBXC_RECORD.PAGE_DATA) {
       // pages sent again for debugging are those already there
       if (!this.#verifying) await this.#takePages(record);
-    } else if (READ_WHOLE.has(type)) {
-      const body = await this.#stream.body.rest(MAX_BODY_LENGTH);
-      if (body.length === record.length) this.#takeBody(type, body, describeRecord(record.ref));
+    } else if (STATE.has(type)) {
+      await this.#takeState(record);
     } else if (type === LIBXC_RECORD.VERIFY) {
       this.#verifying = true;
     } else if (type === LIBXC_RECORD.CHECKPOINT) {
@@ -173,7 +184,7 @@ class StreamWalk {
       const message = `${describeRecord(record.ref)} is unknown and mandatory`;
       if (this.#options.partial !== true)
         this.#refuse(LIBXC_RULES.unknownMandatory, placeOf(record), message);
-      this.#doubt(`${message}: passed over`);
+      this.#warn(`${message}: skipped`);
     }
     return false;
   }
@@ -184,127 +195,102 @@ class StreamWalk {
     return this.checkpoint >= this.#stopAt;
   }
 
-  /** A batch of pages; with `partial` one that can't be is passed over, since the next record's place is known. */
+  /** Takes a batch of pages. With `partial`, a malformed batch is skipped: the next record's offset is known. */
   async #takePages(record: StreamRecord): Promise<void> {
     try {
-      await this.#pageData(record);
+      await this.#pages.take(record, this.#stream.body);
     } catch (error) {
       if (!(error instanceof FormatError) || this.#options.partial !== true) throw error;
-      this.#doubt(`${describeError(error)}: it is left out`);
+      this.#warn(`${describeError(error)}: it is left out`);
     }
   }
 
-  async #pageData(record: StreamRecord): Promise<void> {
+  /** Takes a record of the machine's state; nothing of one that the input doesn't hold whole. */
+  async #takeState(record: StreamRecord): Promise<void> {
     const { body } = this.#stream;
-    const place = placeOf(record);
-    if (record.length < pageDataHeader.size)
-      this.#refuse(LIBXC_RULES.pageShort, place, `a body of ${record.length} bytes`);
-    // what the input lacks of a record is told when the stream goes on from it
-    if (!(await body.need(pageDataHeader.size))) return;
-    const { count } = pageDataHeader.read(body.view, body.at, this.#order);
-    body.take(pageDataHeader.size);
-    const entries = count * 8;
-    if (entries > body.remaining)
-      this.#refuse(LIBXC_RULES.pageEntries, place, `${count} entries in a body of ${record.length} bytes`);
-    const whole = body.need(entries);
-    if (!(whole instanceof Promise ? await whole : whole)) return;
-    const bytes = body.take(entries);
-    const pages = this.#pages.take(bytes, this.#order, {
-      offset: record.offset,
-      record: describeRecord(record.ref),
-      data: body.offset,
-      end: this.#input.size,
-    });
-    if (pages * PAGE_SIZE !== body.remaining) {
-      this.#pages.disbelieve(bytes, this.#order);
-      const message = `${body.remaining} bytes of contents for ${pages} pages`;
-      this.#refuse(LIBXC_RULES.pageLength, place, message);
-    }
-  }
-
-  #takeBody(type: number, body: Uint8Array, name: string): void {
-    const view = viewOf(body);
-    const short = (size: number): boolean => {
-      if (body.length >= size) return false;
-      this.#doubt(`${name} is too short: left out`);
+    const name = describeRecord(record.ref);
+    const isShort = (size: number): boolean => {
+      if (record.length >= size) return false;
+      this.#warn(`${name} is too short: left out`);
       return true;
     };
-    switch (type) {
+    const whole = async (): Promise<Uint8Array | undefined> => {
+      const bytes = await body.rest(MAX_BODY_LENGTH);
+      return bytes.length === record.length ? bytes : undefined;
+    };
+    switch (record.type) {
       case LIBXC_RECORD.X86_PV_INFO: {
-        if (short(pvInfo.size)) return;
-        const { guestWidth } = pvInfo.read(view, 0, this.#order);
+        const info = isShort(pvInfo.size) ? undefined : await readFields(body, pvInfo);
+        if (info === undefined) return;
+        const { guestWidth } = info;
         if (guestWidth === 4 || guestWidth === 8) this.#guestWidth = guestWidth;
-        else this.#doubt(`${name}: guest of ${guestWidth}-byte words`);
+        else this.#warn(`${name}: guest of ${guestWidth}-byte words`);
         return;
       }
-      case LIBXC_RECORD.X86_PV_P2M_FRAMES: {
-        const count = Math.floor((body.length - p2mFramesHeader.size) / 8);
-        if (count > MOST_P2M_FRAMES) return this.#doubt(`${name} lists ${count} frames: left out`);
-        this.#p2mFrames = this.#frames(view, count, name);
-        return;
-      }
+      case LIBXC_RECORD.X86_PV_P2M_FRAMES:
+        return this.#takeP2mFrames(record, name);
       case LIBXC_RECORD.SHARED_INFO:
-        if (!short(SHARED_INFO_SIZE)) this.#sharedInfo = body.subarray(0, SHARED_INFO_SIZE);
-        return;
-      case LIBXC_RECORD.X86_TSC_INFO:
-        if (!short(tscInfo.size)) this.#tsc = tscInfo.read(view, 0, this.#order);
-        return;
-      case LIBXC_RECORD.HVM_CONTEXT:
-        this.#hvmContext = body;
-        return;
-      case LIBXC_RECORD.HVM_PARAMS: {
-        if (short(hvmParamsHeader.size)) return;
-        this.#hvmParams ??= new Map();
-        for (let at = hvmParamsHeader.size; at + hvmParam.size <= body.length; at += hvmParam.size) {
-          const index = view.getBigUint64(at, this.#order === "little");
-          const value = view.getBigUint64(at + 8, this.#order === "little");
-          if (index < 1024n) this.#hvmParams.set(Number(index), value);
-          else this.#doubt(`${name}: parameter ${index} is none`);
+        if (!isShort(SHARED_INFO_SIZE)) {
+          this.#sharedInfo = (await whole())?.subarray(0, SHARED_INFO_SIZE) ?? this.#sharedInfo;
         }
         return;
+      case LIBXC_RECORD.X86_TSC_INFO:
+        if (!isShort(tscInfo.size)) this.#tsc = (await readTscInfo(body)) ?? this.#tsc;
+        return;
+      case LIBXC_RECORD.HVM_CONTEXT:
+        this.#hvmContext = (await whole()) ?? this.#hvmContext;
+        return;
+      case LIBXC_RECORD.HVM_PARAMS: {
+        const found = isShort(hvmParamsHeader.size) ? undefined : await readHvmParams(body);
+        if (found === undefined) return;
+        this.#hvmParams ??= new Map();
+        for (const [index, value] of found.params) this.#hvmParams.set(index, value);
+        if (found.impossible > 0)
+          this.#warn(`${name}: ${found.impossible} entries of impossible indexes are left out`);
+        return;
       }
-      default:
-        this.#takeVcpu(type, body, name);
+      default: {
+        const bytes = await whole();
+        if (bytes !== undefined) this.#takeVcpu(record.type, bytes, name);
+      }
     }
   }
 
-  #frames(view: DataView, count: number, name: string): number[] {
+  async #takeP2mFrames(record: StreamRecord, name: string): Promise<void> {
+    const { body } = this.#stream;
+    const count = p2mFrameCount(record.length);
+    if (count > MOST_P2M_FRAMES) return this.#warn(`${name} lists ${count} frames: left out`);
     const frames: number[] = [];
-    for (let i = 0; i < count; i += 1) {
-      const at = p2mFramesHeader.size + i * 8;
-      const high = view.getUint32(at + (this.#order === "little" ? 4 : 0), this.#order === "little");
-      if (high < 0x100) frames.push(readU64(view, at, this.#order === "little"));
-      else this.#doubt(`${name}: frame ${i} is beyond any machine's memory`);
-    }
-    return frames;
+    if ((await readFields(body, p2mFramesHeader)) === undefined) return;
+    const whole = await visitP2mFrames(body, (low, high, i) => {
+      if (high < P2M_HIGH_LIMIT) frames.push(high * 2 ** 32 + low);
+      else this.#warn(`${name}: frame ${i} is beyond any machine's memory`);
+    });
+    if (whole) this.#p2mFrames = frames;
   }
 
   #takeVcpu(type: number, body: Uint8Array, name: string): void {
     const area = VCPU_AREAS.get(type);
     if (area === undefined) return;
-    if (body.length < vcpuHeader.size) return this.#doubt(`${name} is too short: left out`);
-    const { vcpuId } = vcpuHeader.read(viewOf(body), 0, this.#order);
-    const content = body.subarray(vcpuHeader.size);
+    const vcpu = decodeVcpuRecord(body, this.#stream.body.order);
+    if (vcpu === undefined) return this.#warn(`${name} is too short: left out`);
+    const { vcpuId, state } = vcpu;
     const size = VCPU_CONTEXT_SIZE[this.#guestWidth ?? 8];
-    if (area === "context" && content.length !== size)
-      return this.#doubt(`${name}: context of ${content.length} bytes, not ${size}: left out`);
-    const areas = this.#vcpus.get(vcpuId) ?? {};
-    areas[area] = content;
-    this.#vcpus.set(vcpuId, areas);
-    return undefined;
+    if (area === "context" && state.length !== size)
+      return this.#warn(`${name}: context of ${state.length} bytes, not ${size}: left out`);
+    this.#vcpus.set(vcpuId, { ...this.#vcpus.get(vcpuId), [area]: state });
   }
 
-  #doubt(message: string): void {
+  #warn(message: string): void {
     if (this.warnings.length < 100) this.warnings.push(message);
   }
 
   guest(): Promise<GuestImage> {
     const isHvm = this.#type === "HVM";
     const { lost } = this.#pages;
-    if (lost > 0) this.#doubt(`${lost} pages are announced, but the stream ends before their contents`);
-    if (isHvm && this.#hvmContext === undefined)
-      this.#doubt("no processor state: the stream has no HVM_CONTEXT");
-    if (!isHvm && this.#vcpus.size === 0) this.#doubt("no processor state: the stream has no vCPU records");
+    if (lost > 0) this.#warn(`${lost} pages are announced, but the stream ends before their contents`);
+    if (isHvm && this.#hvmContext === undefined) this.#warn("no vCPU state: the stream has no HVM_CONTEXT");
+    if (!isHvm && this.#vcpus.size === 0) this.#warn("no vCPU state: the stream has no vCPU records");
     const vcpus = [...this.#vcpus].sort(([a], [b]) => a - b);
     return xenGuest({
       origin: `Xen migration stream (${this.#layers}libxc version ${this.#version})`,
@@ -338,7 +324,7 @@ const VCPU_AREAS: ReadonlyMap<number, VcpuArea> = new Map([
 ]);
 
 /** Records whose bodies are state of the machine. */
-const READ_WHOLE: ReadonlySet<number> = new Set([
+const STATE: ReadonlySet<number> = new Set([
   LIBXC_RECORD.X86_PV_INFO,
   LIBXC_RECORD.X86_PV_P2M_FRAMES,
   LIBXC_RECORD.SHARED_INFO,

@@ -1,29 +1,38 @@
-import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
-import { type Finding, Report } from "../../findings/index.js";
-import type { Inspection, OpenOptions } from "../../guest/input-format.js";
+import { type ByteOrder, latin1 } from "../../binary/layout.js";
+import { Report } from "../../findings/report.js";
+import type { OpenOptions } from "../../guest/options.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
-import type { Vcpu } from "../../guest/vcpu.js";
+import { summarizeVcpu, type Vcpu, type VcpuSummary } from "../../guest/vcpu.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import { saveTypeName } from "../hvm-context/layout.js";
-import { hvmParamName } from "../libxc/hvm-params.js";
+import { labelHvmParams } from "../libxc/hvm-params.js";
 import {
   cpuidPolicyEntry,
   DOMAIN_TYPE,
-  hvmParam,
-  hvmParamsHeader,
   LIBXC_RECORD,
   msrPolicyEntry,
   PAGE_TYPE_NAMES,
   pvInfo,
-  TSC_MODES,
-  tscInfo,
   VCPU_CONTEXT_SIZE,
   vcpuHeader,
 } from "../libxc/layout.js";
 import { PageEntries } from "../libxc/pages.js";
+import {
+  decodeVcpuRecord,
+  readFields,
+  readHvmParams,
+  readTscInfo,
+  summarizeTsc,
+  type TscSummary,
+} from "../libxc/records.js";
 import { EMULATOR_NAMES, LIBXL_OPTIONS, LIBXL_RECORD, libxlEmulatorHeader } from "../libxl/layout.js";
-import { type Layer, type RecordBody, type StreamItem, type StreamRecord, XenStream } from "./read.js";
+import type { RecordBody, RecordLayer, StreamRecord } from "../record.js";
+import { summarizeInput } from "../summary.js";
+import { openStreamGuest } from "./guest.js";
+import type { Layer, StreamItem } from "./items.js";
+import { XenStream } from "./read.js";
 import { PageTally } from "./tally.js";
 import { pvRegisters } from "../../guest/pv-registers.js";
 import { hvmVcpus } from "../vcpu.js";
@@ -33,9 +42,11 @@ import { summarizeConfig, type XlConfig } from "../xl/config.js";
 const BODY_LIMIT = 4 << 20;
 const PAGE = 4096;
 
-/** What a Xen migration stream is and holds. */
-export interface XenStreamInspection extends Inspection {
-  readonly kind: "xen-stream";
+/** What `inspect` says of a Xen migration stream. */
+export type XenStreamInspection = GuestInspection<"xen-stream", XenStreamDetails>;
+
+/** What only a Xen migration stream has. */
+export interface XenStreamDetails {
   /** From the outside in. */
   readonly layers: readonly {
     readonly layer: Layer;
@@ -67,24 +78,18 @@ export interface XenStreamInspection extends Inspection {
   };
   /** In the order of first appearance. */
   readonly records: readonly {
-    readonly layer: "libxl" | "libxc";
+    readonly layer: RecordLayer;
     readonly type: string;
     readonly count: number;
     readonly bytes: number;
   }[];
-  readonly tsc?: {
-    readonly mode: string;
-    readonly khz: number;
-    readonly nsec: string;
-    readonly incarnation: number;
-  };
+  readonly tsc?: TscSummary;
   readonly hvmParams?: Readonly<Record<string, bigint>>;
   readonly hvmContext?: readonly {
     readonly name: string;
     readonly instance: number;
     readonly length: number;
   }[];
-  readonly vcpus: readonly Vcpu[];
   readonly emulators: readonly {
     readonly emulator: string;
     readonly index: number;
@@ -96,8 +101,6 @@ export interface XenStreamInspection extends Inspection {
   readonly policies?: { readonly cpuidLeaves: number; readonly msrs: number };
   readonly checkpoints: number;
   readonly trailing?: { readonly offset: number; readonly bytes: number; readonly handshake: boolean };
-  /** What kept the stream from being read to its END. */
-  readonly damage: readonly string[];
 }
 
 /** Memory of nothing: descriptor tables of PV guests are not looked up here. */
@@ -109,32 +112,54 @@ const NO_MEMORY: PhysicalMemory = {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Reads a stream to its end and says what is in it; a damaged one as far as it can be read. */
+/**
+ * Describes a stream: its layers, records and guest. A damaged one is described as far as it can be read, with the
+ * errors that keep it from being read to its END as `damage`. @throws SystemError
+ */
 export async function inspectXenStream(
   input: ByteSource | ByteStream,
   options: OpenOptions = {},
 ): Promise<XenStreamInspection> {
   const report = new Report(input.name);
   const stream = new XenStream(input, report);
-  const collector = new Collector(stream);
+  const collector = new DetailCollector(stream);
   for await (const item of stream.items()) {
     options.progress?.(stream.reader.position, stream.reader.size, "");
     await collector.add(item);
   }
-  return collector.document(
-    stream.complete ? [] : report.findings.filter(({ severity }) => severity === "error"),
-  );
+  const details = collector.details();
+  const summary = await summarizeInput(input, options, openStreamGuest);
+  const { config, domain } = details;
+  return {
+    schemaVersion: 2,
+    kind: "xen-stream",
+    source: input.name,
+    origin: summary?.origin ?? "Xen migration stream",
+    guest: summary?.guest ?? {
+      name: config?.name,
+      uuid: config?.uuid,
+      hypervisor: domain?.xen === undefined ? undefined : `Xen ${domain.xen}`,
+      type: domain === undefined ? undefined : domain.type.replace("x86 ", ""),
+    },
+    memory: summary?.memory,
+    vcpus: summary?.vcpus ?? collector.vcpus(),
+    software: summary?.software,
+    damage: stream.complete ? [] : report.findings.filter(({ severity }) => severity === "error"),
+    warnings: summary?.warnings ?? [],
+    details,
+  };
 }
 
-class Collector {
+/** Takes the items of a stream and keeps what an inspection says of them. */
+class DetailCollector {
   readonly #stream: XenStream;
   readonly #document: Pick<
-    Mutable<XenStreamInspection>,
+    Mutable<XenStreamDetails>,
     "config" | "domain" | "tsc" | "hvmParams" | "hvmContext" | "emulatorXenstore" | "trailing"
   > = {};
-  readonly #layers: Mutable<XenStreamInspection["layers"][number]>[] = [];
-  readonly #records = new Map<string, Mutable<XenStreamInspection["records"][number]>>();
-  readonly #emulators: XenStreamInspection["emulators"][number][] = [];
+  readonly #layers: Mutable<XenStreamDetails["layers"][number]>[] = [];
+  readonly #records = new Map<string, Mutable<XenStreamDetails["records"][number]>>();
+  readonly #emulators: XenStreamDetails["emulators"][number][] = [];
   readonly #vcpus = new Map<number, Vcpu>();
   readonly #tally = new PageTally();
   readonly #entries = new PageEntries();
@@ -185,13 +210,15 @@ class Collector {
     }
   }
 
-  document(damage: readonly Finding[]): XenStreamInspection {
+  /** vCPUs by id, with the registers that their records hold. */
+  vcpus(): VcpuSummary[] {
+    return [...this.#vcpus.values()].sort((a, b) => a.id - b.id).map(summarizeVcpu);
+  }
+
+  details(): XenStreamDetails {
     const { types, resent, mostSends } = this.#tally.totals();
     const runs = this.#tally.runs();
     return {
-      schemaVersion: 1,
-      kind: "xen-stream",
-      source: this.#stream.name,
       layers: this.#layers,
       ...this.#document,
       memory: {
@@ -208,13 +235,11 @@ class Collector {
         exact: this.#tally.exact,
       },
       records: [...this.#records.values()],
-      vcpus: [...this.#vcpus.values()].sort((a, b) => a.id - b.id),
       emulators: this.#emulators,
       ...(this.#cpuidLeaves + this.#msrs === 0
         ? {}
         : { policies: { cpuidLeaves: this.#cpuidLeaves, msrs: this.#msrs } }),
       checkpoints: this.#checkpoints,
-      damage: damage.map(({ message, offset }) => `at 0x${offset.toString(16)}: ${message}`),
     };
   }
 
@@ -232,9 +257,9 @@ class Collector {
   async #libxl({ type, length }: StreamRecord, body: RecordBody): Promise<void> {
     const isContext = type === LIBXL_RECORD.EMULATOR_CONTEXT;
     if (!isContext && type !== LIBXL_RECORD.EMULATOR_XENSTORE_DATA) return;
-    if (!(await body.need(libxlEmulatorHeader.size))) return;
-    const { emulatorId, index } = libxlEmulatorHeader.read(body.view, body.at, body.order);
-    body.take(libxlEmulatorHeader.size);
+    const header = await readFields(body, libxlEmulatorHeader);
+    if (header === undefined) return;
+    const { emulatorId, index } = header;
     if (isContext) {
       const emulator = EMULATOR_NAMES[emulatorId] ?? `emulator ${emulatorId}`;
       const bytes = length - libxlEmulatorHeader.size;
@@ -266,19 +291,18 @@ class Collector {
       case LIBXC_RECORD.X86_MSR_POLICY:
         this.#msrs += Math.floor(record.length / msrPolicyEntry.size);
         return;
-      case LIBXC_RECORD.X86_PV_INFO:
-        if (await body.need(pvInfo.size)) {
-          const { guestWidth, ptLevels } = pvInfo.read(body.view, body.at, body.order);
-          this.#document.domain = { type: "x86 PV", ...this.#document.domain, guestWidth, ptLevels };
-        }
+      case LIBXC_RECORD.X86_PV_INFO: {
+        const info = await readFields(body, pvInfo);
+        if (info === undefined) return;
+        const { guestWidth, ptLevels } = info;
+        this.#document.domain = { type: "x86 PV", ...this.#document.domain, guestWidth, ptLevels };
         return;
-      case LIBXC_RECORD.X86_TSC_INFO:
-        if (await body.need(tscInfo.size)) {
-          const { mode, khz, nsec, incarnation } = tscInfo.read(body.view, body.at, body.order);
-          const name = TSC_MODES[mode] ?? `mode ${mode}`;
-          this.#document.tsc = { mode: name, khz, nsec: String(nsec), incarnation };
-        }
+      }
+      case LIBXC_RECORD.X86_TSC_INFO: {
+        const tsc = await readTscInfo(body);
+        if (tsc !== undefined) this.#document.tsc = summarizeTsc(tsc);
         return;
+      }
       case LIBXC_RECORD.X86_PV_VCPU_BASIC:
         return this.#pvVcpu(body);
       case LIBXC_RECORD.HVM_PARAMS:
@@ -290,26 +314,17 @@ class Collector {
   }
 
   async #pvVcpu(body: RecordBody): Promise<void> {
-    if (!(await body.need(vcpuHeader.size))) return;
-    const { vcpuId } = vcpuHeader.read(body.view, body.at, body.order);
-    body.take(vcpuHeader.size);
-    const context = await body.rest(VCPU_CONTEXT_SIZE[8]);
+    const bytes = await body.rest(vcpuHeader.size + VCPU_CONTEXT_SIZE[8]);
+    const vcpu = decodeVcpuRecord(bytes, body.order);
     const sizes: readonly number[] = Object.values(VCPU_CONTEXT_SIZE);
-    if (!sizes.includes(context.length) || body.order !== "little") return;
-    this.#vcpus.set(vcpuId, { id: vcpuId, registers: await pvRegisters(context, NO_MEMORY) });
+    if (vcpu === undefined || !sizes.includes(vcpu.state.length) || body.order !== "little") return;
+    const registers = await pvRegisters(vcpu.state, NO_MEMORY);
+    this.#vcpus.set(vcpu.vcpuId, { id: vcpu.vcpuId, registers });
   }
 
   async #hvmParams(body: RecordBody): Promise<void> {
-    const bytes = await body.rest(BODY_LIMIT);
-    const little = body.order === "little";
-    const params: Record<string, bigint> = {};
-    const view = viewOf(bytes);
-    for (let at = hvmParamsHeader.size; at + hvmParam.size <= bytes.length; at += hvmParam.size) {
-      const index = view.getBigUint64(at, little);
-      const name = index < 4096n ? hvmParamName(Number(index)) : undefined;
-      params[name ?? `parameter ${index}`] = view.getBigUint64(at + hvmParam.offsetOf("value"), little);
-    }
-    this.#document.hvmParams = params;
+    const found = await readHvmParams(body);
+    if (found !== undefined) this.#document.hvmParams = labelHvmParams(found.params);
   }
 
   async #hvmContext(body: RecordBody): Promise<void> {
@@ -320,6 +335,6 @@ class Collector {
       length: entry.body.length,
     }));
     this.#vcpus.clear();
-    for (const { raw: _areas, ...vcpu } of hvmVcpus(entries)) this.#vcpus.set(vcpu.id, vcpu);
+    for (const vcpu of hvmVcpus(entries)) this.#vcpus.set(vcpu.id, vcpu);
   }
 }

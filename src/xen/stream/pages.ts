@@ -1,78 +1,124 @@
-import type { ByteOrder } from "../../binary/layout.js";
-import { viewOf } from "../../binary/layout.js";
+import { formatError, type FindingPlace } from "../../findings/diagnostics.js";
+import type { FormatError } from "../../findings/errors.js";
+import { describeRecord } from "../../findings/finding.js";
+import type { Rule } from "../../findings/rule.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import type { PageMap } from "../../guest/page-map.js";
-import { violation } from "../../findings/report.js";
-import { REASON } from "../domain.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { XEN_ABSENT } from "../domain.js";
+import {
+  PAGE_TYPE,
+  PAGE_TYPE_DEFINED,
+  PAGE_TYPE_HAS_DATA,
+  PAGE_TYPE_NAMES,
+  pageDataEntry,
+  pageDataHeader,
+} from "../libxc/layout.js";
+import { PageEntries } from "../libxc/pages.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
-import { PAGE_TYPE, PAGE_TYPE_DEFINED, PAGE_TYPE_HAS_DATA, PAGE_TYPE_NAMES } from "../libxc/layout.js";
+import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
 
-const ENTRY = 8;
-/** pfns from here on are no machine's. */
+/** No machine has pfns from here on. */
 const PFN_LIMIT = 2 ** 40;
 const MOST_WARNINGS = 20;
 
-/** Where a record's pages stand. */
-export interface PagePlacement {
-  /** Offset of the record, for messages. */
-  readonly offset: number;
-  readonly record: string;
-  /** Offset of the first page's contents. */
-  readonly data: number;
-  /** Offset behind the last byte that the input has. */
-  readonly end: number;
-}
-
 /**
- * Takes the entries of PAGE_DATA records into an index: contents stay where they are in the input. A later
- * copy of a page replaces an earlier one. With `partial`, entries that can't be are left out with a warning.
+ * Takes the pages of PAGE_DATA records into an index: contents stay where they are in the input. A later copy of a page
+ * replaces an earlier one. With `partial`, entries that can't be right are left out with a warning.
  */
 export class StreamPages {
   /** Types of PV pages other than plain ones: name → entries. */
   readonly types: Record<string, number> = {};
-  /** Entries with contents that lie behind the input's end. */
+  /** Entries whose contents would be after the input's end. */
   lost = 0;
   readonly #memory: PageMap;
   readonly #source: string;
+  /** Offset after the last byte that the input has. */
+  readonly #end: number;
   readonly #partial: boolean;
   readonly #warnings: string[];
+  readonly #entries = new PageEntries();
   #warned = 0;
-  /** pfns of the record at hand. */
-  #pfns = new Float64Array(0);
+  /** Entries of the current record. */
+  #count = 0;
+  #pfns = new Float64Array(1024);
+  #types = new Uint8Array(1024);
+  /** Offset of the first page's contents in the current record. */
+  #contents = 0;
 
-  constructor(memory: PageMap, source: string, partial: boolean, warnings: string[]) {
+  constructor(memory: PageMap, input: ByteSource, partial: boolean, warnings: string[]) {
     this.#memory = memory;
-    this.#source = source;
+    this.#source = input.name;
+    this.#end = input.size;
     this.#partial = partial;
     this.#warnings = warnings;
   }
 
-  /** Takes `entries` (eight bytes each, in stream order); returns how many of them have contents. */
-  take(entries: Uint8Array, order: ByteOrder, place: PagePlacement): number {
-    const view = viewOf(entries);
-    const little = order === "little";
-    const lowAt = little ? 0 : 4;
-    const highAt = 4 - lowAt;
-    const count = Math.floor(entries.length / ENTRY);
+  /**
+   * Takes the pages of a record; of one that the input doesn't hold to the end of its entries none.
+   * @throws FormatError the record's body, count and entries don't fit together, or an entry can't be right
+   */
+  async take(record: StreamRecord, body: RecordBody): Promise<void> {
+    const place = placeOf(record);
+    if (record.length < pageDataHeader.size)
+      throw this.#error(LIBXC_RULES.pageShort, place, `a body of ${record.length} bytes`);
+    // what the input lacks of a record is reported when reading goes on after it
+    if (!(await this.#entries.open(body))) return;
+    const { count } = this.#entries;
+    if (count * pageDataEntry.size > body.remaining) {
+      const message = `${count} entries in a body of ${record.length} bytes`;
+      throw this.#error(LIBXC_RULES.pageEntries, place, message);
+    }
+    await this.#collect();
+    if (this.#count < count) return;
+    const pages = this.#index(record);
+    if (pages * PAGE_SIZE === body.remaining) return;
+    this.#markAbsent();
+    const message = `${body.remaining} bytes of contents for ${pages} pages`;
+    throw this.#error(LIBXC_RULES.pageLength, place, message);
+  }
+
+  /** Decodes the record's entries into `#pfns` and `#types`. */
+  async #collect(): Promise<void> {
+    const entries = this.#entries;
+    this.#contents = entries.contentsOffset;
+    this.#count = 0;
+    while (await entries.next()) {
+      const end = this.#count + entries.length;
+      if (end > this.#pfns.length) {
+        const pfns = new Float64Array(Math.max(end, 2 * this.#pfns.length));
+        pfns.set(this.#pfns.subarray(0, this.#count));
+        const types = new Uint8Array(pfns.length);
+        types.set(this.#types.subarray(0, this.#count));
+        this.#pfns = pfns;
+        this.#types = types;
+      }
+      this.#pfns.set(entries.pfns.subarray(0, entries.length), this.#count);
+      this.#types.set(entries.types.subarray(0, entries.length), this.#count);
+      this.#count = end;
+    }
+  }
+
+  /** Puts the record's pages into the index, as runs; returns how many of them have contents. */
+  #index(record: StreamRecord): number {
+    const pfns = this.#pfns;
+    const types = this.#types;
     let data = 0;
-    // the run at hand: pfns one after another, of one kind
+    // the run at hand: consecutive pfns of one kind
     let first = 0;
     let length = 0;
     let kind: number = PAGE_TYPE.NOTAB;
     let runData = 0;
     let previous = -1;
     let ascending = true;
-    if (this.#pfns.length < count) this.#pfns = new Float64Array(count);
-    for (let i = 0; i < count; i += 1) {
-      const high = view.getUint32(i * ENTRY + highAt, little);
-      const pfn = (high & 0xf_ffff) * 2 ** 32 + view.getUint32(i * ENTRY + lowAt, little);
-      const type = high >>> 28;
-      this.#pfns[i] = pfn;
+    for (let i = 0; i < this.#count; i += 1) {
+      const pfn = pfns[i] ?? 0;
+      const type = types[i] ?? 0;
       ascending &&= pfn > previous;
       previous = pfn;
       const hasData = PAGE_TYPE_HAS_DATA[type] === true;
       if (pfn >= PFN_LIMIT || PAGE_TYPE_DEFINED[type] !== true) {
-        this.#refuse(place, pfn, type);
+        this.#refuse(record, pfn, type);
         if (hasData) data += 1;
         continue;
       }
@@ -80,7 +126,7 @@ export class StreamPages {
       if (length > 0 && same === kind && pfn === first + length && (!hasData || data === runData + length)) {
         length += 1;
       } else {
-        if (length > 0) this.#put(first, length, kind, place, runData);
+        if (length > 0) this.#put(first, length, kind, runData);
         first = pfn;
         length = 1;
         kind = same;
@@ -91,40 +137,37 @@ export class StreamPages {
         if (type !== PAGE_TYPE.NOTAB) this.#countType(type);
       }
     }
-    if (length > 0) this.#put(first, length, kind, place, runData);
-    if (!ascending) this.#findDuplicates(count, place);
+    if (length > 0) this.#put(first, length, kind, runData);
+    if (!ascending) this.#findDuplicates(record);
     return data;
   }
 
-  /** Whose contents are missing, or too many, in a batch can't be told: all of its pages are absent. */
-  disbelieve(entries: Uint8Array, order: ByteOrder): void {
-    const view = viewOf(entries);
-    const little = order === "little";
-    for (let at = 0; at + ENTRY <= entries.length; at += ENTRY) {
-      const high = view.getUint32(at + (little ? 4 : 0), little);
-      const pfn = (high & 0xf_ffff) * 2 ** 32 + view.getUint32(at + (little ? 0 : 4), little);
-      if (PAGE_TYPE_HAS_DATA[high >>> 28] === true && pfn < PFN_LIMIT)
-        this.#memory.absent(pfn, 1, REASON.mismatch);
+  /** Marks every page of the record absent: its length doesn't match its entries, so no page's data can be located. */
+  #markAbsent(): void {
+    for (let i = 0; i < this.#count; i += 1) {
+      const pfn = this.#pfns[i] ?? 0;
+      if (PAGE_TYPE_HAS_DATA[this.#types[i] ?? 0] === true && pfn < PFN_LIMIT)
+        this.#memory.absent(pfn, 1, XEN_ABSENT.mismatch);
     }
   }
 
-  #put(first: number, count: number, kind: number, place: PagePlacement, data: number): void {
+  #put(first: number, count: number, kind: number, data: number): void {
     if (kind === PAGE_TYPE.NOTAB) {
-      const offset = place.data + data * PAGE_SIZE;
-      const whole = Math.max(0, Math.min(count, Math.floor((place.end - offset) / PAGE_SIZE)));
+      const offset = this.#contents + data * PAGE_SIZE;
+      const whole = Math.max(0, Math.min(count, Math.floor((this.#end - offset) / PAGE_SIZE)));
       if (whole > 0) this.#memory.set(first, whole, offset);
       if (whole < count) {
         this.lost += count - whole;
-        this.#memory.absent(first + whole, count - whole, REASON.truncated);
+        this.#memory.absent(first + whole, count - whole, XEN_ABSENT.truncated);
       }
     } else if (kind === PAGE_TYPE.XTAB) {
-      this.#memory.unpopulated(first, count, REASON.xtab);
+      this.#memory.absent(first, count, XEN_ABSENT.xtab);
     } else if (kind === PAGE_TYPE.BROKEN) {
-      this.#memory.absent(first, count, REASON.broken);
+      this.#memory.absent(first, count, XEN_ABSENT.broken);
     } else {
       // allocation alone leaves contents that were sent before as they are
       for (let pfn = first; pfn < first + count; pfn += 1)
-        if (this.#memory.at(pfn).kind !== "source") this.#memory.zero(pfn, 1, REASON.xalloc);
+        if (this.#memory.at(pfn).kind !== "source") this.#memory.zero(pfn, 1, XEN_ABSENT.xalloc);
     }
   }
 
@@ -133,26 +176,27 @@ export class StreamPages {
     this.types[name] = (this.types[name] ?? 0) + 1;
   }
 
-  #findDuplicates(count: number, place: PagePlacement): void {
-    const sorted = this.#pfns.subarray(0, count).sort();
-    for (let i = 1; i < count; i += 1) {
+  #findDuplicates(record: StreamRecord): void {
+    const sorted = this.#pfns.slice(0, this.#count).sort();
+    for (let i = 1; i < sorted.length; i += 1) {
       const pfn = sorted[i] ?? 0;
       if (pfn === sorted[i - 1])
-        this.#warn(`pfn 0x${pfn.toString(16)} twice in ${place.record}: the later one counts`);
+        this.#warn(`pfn 0x${pfn.toString(16)} twice in ${describeRecord(record.ref)}: the later one counts`);
     }
   }
 
-  #refuse(place: PagePlacement, pfn: number, type: number): void {
-    const what =
-      pfn >= PFN_LIMIT
-        ? `pfn 0x${pfn.toString(16)} is beyond any machine's memory`
-        : `pfn 0x${pfn.toString(16)} is of reserved type ${type}`;
-    if (this.#partial) {
-      this.#warn(`${what}, in ${place.record}: left out`);
-      return;
-    }
-    const rule = pfn >= PFN_LIMIT ? LIBXC_RULES.pageBeyondP2m : LIBXC_RULES.pageType;
-    throw violation(rule, this.#source, { offset: place.offset }, `${what}, in ${place.record}`);
+  /** Leaves an entry out with a warning. @throws FormatError unless `partial` */
+  #refuse(record: StreamRecord, pfn: number, type: number): void {
+    const tooHigh = pfn >= PFN_LIMIT;
+    const what = tooHigh ? "is beyond any machine's memory" : `is of reserved type ${type}`;
+    const message = `pfn 0x${pfn.toString(16)} ${what}, in ${describeRecord(record.ref)}`;
+    if (this.#partial) return this.#warn(`${message}: left out`);
+    const rule = tooHigh ? LIBXC_RULES.pageBeyondP2m : LIBXC_RULES.pageType;
+    throw this.#error(rule, { offset: record.offset }, message);
+  }
+
+  #error(rule: Rule, place: FindingPlace, message: string): FormatError {
+    return formatError(rule, this.#source, place, message);
   }
 
   #warn(message: string): void {

@@ -1,4 +1,4 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 /** What can be wrong with a Xen migration stream as a whole. */
 export const STREAM_RULES = rules({
@@ -21,20 +21,20 @@ export const STREAM_RULES = rules({
     severity: "error",
     spec: "Xen migration streams: records",
     explanation:
-      "Two records in a row have types that don't exist: a length before them is wrong, and what stands here are not records. Verification stops.",
+      "Two consecutive records have types that don't exist: a length before them is wrong, and what is here are not records. Verification stops.",
   },
   wireHandshake: {
     code: "xen/stream/wire-handshake",
     severity: "note",
-    spec: "xl migrate: hand-shake",
+    spec: "xl migrate: handshake",
     explanation:
-      "Behind the stream stands the text with which xl hands over the domain: the stream was captured from a live migration.",
+      "The text with which xl hands over the domain follows the stream: it was captured from a live migration.",
   },
   trailing: {
     code: "xen/stream/trailing",
     severity: "warning",
     spec: "Xen migration streams: END",
     explanation:
-      "Data follow behind the END record. Readers don't look at them; they may be left from an older, longer file, or two files were joined.",
+      "Trailing data after the END record. Readers ignore them; they may be left from an older, longer file, or two files were joined.",
   },
 });

@@ -9,8 +9,9 @@ const TYPE_BITS = 5;
 const TYPE_MASK = (1 << TYPE_BITS) - 1;
 const MOST_SENDS = 7;
 
+/** Consecutive pfns, `end` exclusive. */
 export interface PageRun {
-  /** First pfn and the one behind the last. */
+  /** First pfn, and the one after the last. */
   readonly start: number;
   readonly end: number;
 }

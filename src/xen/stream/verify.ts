@@ -1,10 +1,13 @@
-import type { VerifyOptions } from "../../guest/input-format.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { VerifyOptions } from "../../guest/options.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { LibxcChecker } from "../libxc/check.js";
 import { LibxlChecker } from "../libxl/check.js";
-import { type Problems, type StreamItem, XenStream, type XenStreamOptions } from "./read.js";
+import type { StreamItem } from "./items.js";
+import { XenStream, type XenStreamOptions } from "./read.js";
 import { STREAM_RULES } from "./rules.js";
 
+/** How a Xen migration stream is verified. */
 export interface VerifyStreamOptions extends VerifyOptions, XenStreamOptions {
   /** Sees every item of the stream, before its body is checked. */
   readonly onItem?: (item: StreamItem, stream: XenStream) => void | Promise<void>;
@@ -12,16 +15,16 @@ export interface VerifyStreamOptions extends VerifyOptions, XenStreamOptions {
 
 /**
  * Checks a Xen migration stream of version 2 or 3, whichever layer it begins with, against every rule.
- * @param problems takes the findings: a `Report`, or `strictly` to throw the first error
+ * @param diagnostics takes the findings: a `Report`, or `StrictDiagnostics` to throw the first error
  */
 export async function verifyXenStream(
   input: ByteSource | ByteStream,
-  problems: Problems,
+  diagnostics: Diagnostics,
   options: VerifyStreamOptions = {},
 ): Promise<void> {
-  const stream = new XenStream(input, problems, options);
-  const libxl = new LibxlChecker(problems);
-  const libxc = new LibxcChecker(problems);
+  const stream = new XenStream(input, diagnostics, options);
+  const libxl = new LibxlChecker(diagnostics);
+  const libxc = new LibxcChecker(diagnostics);
   const { size } = stream.reader;
   for await (const item of stream.items()) {
     options.progress?.(stream.reader.position, size);
@@ -29,19 +32,23 @@ export async function verifyXenStream(
     if (seen instanceof Promise) await seen;
     switch (item.kind) {
       case "image-header":
-        libxc.image(item);
+        libxc.image(item.header);
         break;
       case "domain-header":
-        libxc.domain(item);
+        libxc.domain(item.header);
         break;
       case "record":
         await (item.layer === "libxc" ? libxc : libxl).check(item, stream.body);
         break;
       case "trailing":
         if (item.handshake) {
-          problems.add(STREAM_RULES.wireHandshake, item, "xl's hand-shake: captured from a live migration");
+          diagnostics.report(
+            STREAM_RULES.wireHandshake,
+            item,
+            "xl's handshake: captured from a live migration",
+          );
         } else {
-          problems.add(STREAM_RULES.trailing, item, `${item.size} bytes behind END`);
+          diagnostics.report(STREAM_RULES.trailing, item, `${item.size} bytes after END`);
         }
         break;
       default:

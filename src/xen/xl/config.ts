@@ -1,4 +1,7 @@
-/** What a domain's configuration says of it, from either of its forms. */
+import { viewOf } from "../../binary/layout.js";
+import { xlHeader, xlOptionalData } from "./layout.js";
+
+/** What a domain's configuration says of it, from either of its forms: JSON or xl's own syntax. */
 export interface XlConfig {
   readonly name?: string;
   readonly uuid?: string;
@@ -6,13 +9,25 @@ export interface XlConfig {
   readonly memoryKiB?: number;
   readonly maxMemoryKiB?: number;
   readonly vcpus?: number;
-  /** The configuration as it stands in the file. */
+  /** The configuration as it is in the file. */
   readonly text: string;
 }
 
-/** The text of a configuration, which a NUL may end. */
-export const decodeConfig = (bytes: Uint8Array): string =>
-  new TextDecoder().decode(bytes).replace(/\0+$/, "");
+/** The text of a configuration: UTF-8, which a NUL may end. */
+export function decodeConfig(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes).replace(/\0+$/, "");
+}
+
+/**
+ * The configuration in a little endian xl header with its optional data; undefined when those don't hold one whole.
+ */
+export function configInHeader(header: Uint8Array): string | undefined {
+  const start = xlHeader.size + xlOptionalData.size;
+  if (header.length < start) return undefined;
+  const { configLength } = xlOptionalData.read(viewOf(header), xlHeader.size, "little");
+  if (configLength > header.length - start) return undefined;
+  return decodeConfig(header.subarray(start, start + configLength));
+}
 
 /** Whether a configuration is JSON, as most are, and not xl's own syntax. */
 export function isJson(text: string): boolean {
@@ -34,14 +49,15 @@ export function summarizeConfig(text: string): XlConfig {
   }
   const create = member(parsed, "c_info");
   const build = member(parsed, "b_info");
-  return known(text, {
-    name: member(create, "name"),
-    uuid: member(create, "uuid"),
-    type: member(create, "type"),
-    memoryKiB: member(build, "target_memkb"),
-    maxMemoryKiB: member(build, "max_memkb"),
-    vcpus: member(build, "max_vcpus"),
-  });
+  return known(
+    text,
+    { name: member(create, "name"), uuid: member(create, "uuid"), type: member(create, "type") },
+    {
+      memoryKiB: member(build, "target_memkb"),
+      maxMemoryKiB: member(build, "max_memkb"),
+      vcpus: member(build, "max_vcpus"),
+    },
+  );
 }
 
 /** xl's own syntax: `name = "web01"`, memory in MiB. */
@@ -52,21 +68,29 @@ function fromSyntax(text: string): XlConfig {
     const value = Number(setting(key) ?? Number.NaN);
     return Number.isFinite(value) ? value * unit : undefined;
   };
-  return known(text, {
-    name: setting("name"),
-    uuid: setting("uuid"),
-    type: setting("type") ?? setting("builder"),
-    memoryKiB: number("memory", 1024),
-    maxMemoryKiB: number("maxmem", 1024),
-    vcpus: number("vcpus", 1),
-  });
+  return known(
+    text,
+    { name: setting("name"), uuid: setting("uuid"), type: setting("type") ?? setting("builder") },
+    {
+      memoryKiB: number("memory", 1024),
+      maxMemoryKiB: number("maxmem", 1024),
+      vcpus: number("vcpus", 1),
+    },
+  );
 }
 
-function known(text: string, values: Readonly<Record<string, unknown>>): XlConfig {
-  const useful = Object.entries(values).filter(
-    ([, value]) => (typeof value === "string" && value !== "") || typeof value === "number",
-  );
-  return { ...(Object.fromEntries(useful) as Omit<XlConfig, "text">), text };
+/** Leaves out values of another type than they should be, and empty texts. */
+function known(
+  text: string,
+  texts: Readonly<Record<"name" | "uuid" | "type", unknown>>,
+  numbers: Readonly<Record<"memoryKiB" | "maxMemoryKiB" | "vcpus", unknown>>,
+): XlConfig {
+  const config: Partial<Record<keyof XlConfig, string | number>> = {};
+  for (const [key, value] of Object.entries(texts))
+    if (typeof value === "string" && value !== "") config[key as keyof XlConfig] = value;
+  for (const [key, value] of Object.entries(numbers))
+    if (typeof value === "number") config[key as keyof XlConfig] = value;
+  return { ...(config as Omit<XlConfig, "text">), text };
 }
 
 function member(value: unknown, key: string): unknown {

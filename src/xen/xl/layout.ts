@@ -8,6 +8,7 @@ export const XL_MAGIC: Uint8Array = latin1Bytes("Xen saved domain, xl format\n \
 /** Value of `byteorder` in the order the header was written in. */
 export const XL_BYTE_ORDER = 0x01020304;
 
+/** Bits of mandatory_flags. */
 export const XL_FLAGS = {
   /** The configuration is JSON; without it an xl configuration file. */
   json: 1 << 0,
@@ -18,7 +19,7 @@ export const XL_FLAGS = {
 /** Bits of mandatory_flags that have a meaning: any other one makes the file unreadable. */
 export const XL_KNOWN_FLAGS: number = XL_FLAGS.json | XL_FLAGS.streamV2;
 
-/** Byte order: told by the field `byteorder` itself. */
+/** Byte order: that in which the field `byteorder` reads 0x01020304. */
 export const xlHeader = layout("xl header", `${SPEC}: header`, {
   magic: bytes(32, "'Xen saved domain, xl format\\n \\0 \\r'"),
   byteorder: u32("0x01020304 in the order of this header"),

@@ -1,4 +1,4 @@
-import { rules } from "../../findings/finding.js";
+import { rules } from "../../findings/rule.js";
 
 const HEADER = "xl save file: header";
 const OPTIONAL = "xl save file: optional data";
@@ -37,7 +37,7 @@ export const XL_RULES = rules({
     severity: "error",
     spec: HEADER,
     explanation:
-      "The file holds a stream of Xen 4.5 or older, which has no records to verify. 'guestscope convert' reads it and writes today's format.",
+      "The file holds a stream of Xen 4.5 or older, which has no records to verify. Convert it to a stream of version 3 first.",
   },
   optionalData: {
     code: "xl/optional-data/length",

@@ -1,6 +1,7 @@
+import { because } from "../../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { I386, X86_64 } from "../../../src/guest/image.js";
+import { I386, X86_64 } from "../../../src/guest/arch/x86.js";
 import {
   findVmcoreInfo,
   isVmcoreInfo,
@@ -259,7 +260,7 @@ describe("VMCOREINFO of a running kernel", () => {
   it("is looked for everywhere when the image doesn't point at it, or its page is absent", async () => {
     for (const hide of [
       (bytes: Buffer): void => entry(bytes, 0xa000, 7, 0n),
-      (_: Buffer, memory: PageMap): void => memory.absent(10, 1, "lost"),
+      (_: Buffer, memory: PageMap): void => memory.absent(10, 1, because("lost")),
     ]) {
       const { bytes, memory } = running();
       hide(bytes, memory);

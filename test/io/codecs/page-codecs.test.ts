@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { adler32, crc32, xxh32 } from "../../../src/io/codecs/checksums.js";
 import { CODEC_NAMES, loadCompressor, loadDecompressor } from "../../../src/io/codecs/codec.js";
 import { lzoCompress, lzoDecompress } from "../../../src/io/codecs/lzo.js";
-import { FormatError } from "../../../src/io/errors.js";
+import { FormatError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { hasProgram, skipUnless } from "../../shared.js";
 

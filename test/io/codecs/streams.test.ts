@@ -8,7 +8,7 @@ import {
   detectCompression,
 } from "../../../src/io/codecs/compressions.js";
 import { decompressStream } from "../../../src/io/codecs/streams.js";
-import { FormatError } from "../../../src/io/errors.js";
+import { FormatError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { hasProgram, skipUnless } from "../../shared.js";
 

@@ -7,7 +7,7 @@ import { DebugInfo } from "../../../src/dwarf/info.js";
 import { ElfFile } from "../../../src/elf/file.js";
 import { PT_LOAD, PT_NOTE } from "../../../src/elf/layout.js";
 import { type ByteSource, bytesSource } from "../../../src/io/byte-source.js";
-import { FormatError, GuestscopeError } from "../../../src/io/errors.js";
+import { FormatError, GuestscopeError } from "../../../src/findings/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { qemuCore } from "../../../src/qemu/core/format.js";

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openFile } from "../../../src/io/node/files.js";
-import { elfVmcore } from "../../../src/vmcore/elf/read.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
 import { hasProgram, hasShared, projectRoot, runCli, scratch, skipUnless, unzstd } from "../../shared.js";
 import { compileMimic, runMimic } from "./mimic.js";
 import { cores, differingPages, RealCores } from "./real-cores.js";
@@ -104,7 +104,7 @@ describe.skipIf(skip)("guestscope extract", () => {
     const run = extract("tiny-split", out);
     expect(run).toMatchObject({ status: 0, stderr: "" });
     expect(run.stdout).toContain("2 of 2 vCPUs, VMCOREINFO");
-    const guest = await elfVmcore.openGuest?.(openFile(out), {});
+    const guest = await elfVmcore.reader.openGuest(openFile(out), {});
     expect(guest).toBeDefined();
     if (guest !== undefined)
       expect(await differingPages(guest, await real.referenceGuest("tiny-split"))).toEqual([]);

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { GuestscopeError } from "../../../src/io/errors.js";
+import { GuestscopeError } from "../../../src/findings/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { joinRanges } from "../../../src/qemu/core/flat-view.js";

@@ -12,7 +12,7 @@ import { nodeDebugFiles } from "../../../src/io/node/debug-files.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { openQemuGuest } from "../../../src/qemu/core/open.js";
-import { elfVmcore } from "../../../src/vmcore/elf/read.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
 import { scratch, skipUnless } from "../../shared.js";
 import { differingPages } from "./real-cores.js";
 
@@ -172,11 +172,11 @@ describe.skipIf(skip)("machines of a QEMU at hand, read from the process", () =>
       const dump = path.join(folder, "dump");
       fs.rmSync(dump, { force: true });
       await qemu.command("dump-guest-memory", { paging: false, protocol: `file:${dump}` });
-      const reference = await elfVmcore.openGuest?.(openFile(dump), {});
+      const reference = await elfVmcore.reader.openGuest(openFile(dump), {});
       live = new LiveProcess(qemu.child.pid ?? 0, { stop: true });
-      const settings = { debugFiles: nodeDebugFiles({}) };
+      const debugFiles = nodeDebugFiles({});
       const guest: GuestImage = await openQemuGuest({ memory: live, auxv: live.auxv }, "QEMU", {
-        settings,
+        qemu: { debugFiles },
       });
       if (reference === undefined) throw new Error("QEMU's dump can't be opened");
       expect(extents(guest.memory.ranges())).toEqual(extents(reference.memory.ranges()));

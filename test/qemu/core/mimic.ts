@@ -6,7 +6,7 @@ import { ElfFile } from "../../../src/elf/file.js";
 import { openFile } from "../../../src/io/node/files.js";
 import type { OpenedQemu, Process } from "../../../src/qemu/core/guest.js";
 import { openQemuProcess } from "../../../src/qemu/core/guest.js";
-import type { QemuSettings } from "../../../src/qemu/core/state.js";
+import type { QemuStateOptions } from "../../../src/qemu/core/state.js";
 
 /** Compiles the program that mimics QEMU's structures. */
 export function compileMimic(folder: string, version: number, ...defines: readonly string[]): string {
@@ -25,10 +25,14 @@ export async function runMimic(exe: string): Promise<{ child: ChildProcess; pid:
 }
 
 /** Reads a process or core of the program. */
-export function openMimic(process: Process, exe: string, settings: QemuSettings = {}): Promise<OpenedQemu> {
+export function openMimic(
+  process: Process,
+  exe: string,
+  options: QemuStateOptions = {},
+): Promise<OpenedQemu> {
   const find = async (): Promise<{ elf: ElfFile; info: DebugInfo }> => {
     const elf = await ElfFile.open(openFile(exe));
     return { elf, info: await DebugInfo.open(elf) };
   };
-  return openQemuProcess(process, find, settings);
+  return openQemuProcess(process, find, options);
 }

@@ -38,7 +38,8 @@ describe.skipIf(skip)("guest memory that a core lacks is told with its reason", 
   it.each([
     ["GUEST_CORE_OFF", "left out of the core: -machine dump-guest-core=off"],
     ["BACKEND_DUMP_OFF", "left out of the core: its memory backend has dump=off"],
-  ])("%s", async (define, reason) => {
+  ])("%s", async (define, text) => {
+    const reason = { kind: "not-saved", text };
     const state = await stateOf(702, define);
     // all that the block of RAM holds, wherever the guest sees it
     expect(absent(state)).toEqual([
@@ -51,7 +52,7 @@ describe.skipIf(skip)("guest memory that a core lacks is told with its reason", 
   it("a file without a name is gone", async () => {
     const missing = absent(await stateOf(702, "DELETED", "FILTER=0x31"));
     expect(missing.map(({ start }) => start)).toEqual([0, 0xff20_0000]);
-    expect(missing[0]?.reason).toBe(
+    expect(missing[0]?.reason?.text).toBe(
       "left out by coredump_filter; the file it was mapped from is gone, /memfd:ram (deleted)",
     );
   });
@@ -60,7 +61,7 @@ describe.skipIf(skip)("guest memory that a core lacks is told with its reason", 
     const ram = path.join(folder, "ram.img");
     const { exe, core } = await coreOf(702, `FILE_BACKED="${ram}"`, "FILTER=0x33");
     const state = await openMimic(await openCore(openFile(core)), exe);
-    expect(absent(state)[0]?.reason).toBe(`only in the file it is mapped from, ${ram}`);
+    expect(absent(state)[0]?.reason?.text).toBe(`only in the file it is mapped from, ${ram}`);
     const main = path.join(projectRoot, "dist/cli/main.js");
     if (skipUnless(fs.existsSync(main), "dist/ (npm run build)")) return;
     const out = path.join(folder, "raw");

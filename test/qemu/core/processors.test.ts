@@ -1,15 +1,10 @@
 import * as fs from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { PRSTATUS_ARM, PRSTATUS_PPC64, PRSTATUS_S390X } from "../../../src/elf/prstatus.js";
-import {
-  AARCH64,
-  AARCH64_BE,
-  ARM,
-  type GuestImage,
-  PPC64,
-  PPC64_LE,
-  S390X,
-} from "../../../src/guest/image.js";
+import { AARCH64, AARCH64_BE, ARM } from "../../../src/guest/arch/arm.js";
+import type { GuestImage } from "../../../src/guest/image.js";
+import { PPC64, PPC64_LE } from "../../../src/guest/arch/ppc64.js";
+import { S390X } from "../../../src/guest/arch/s390x.js";
 import type { OtherRegisters } from "../../../src/guest/vcpu.js";
 import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { guestOfQemu } from "../../../src/qemu/core/guest.js";

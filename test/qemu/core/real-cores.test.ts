@@ -91,7 +91,7 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
   });
 
   it.each(CASES)("%s: is shown as `info mtree -f` does", async (name) => {
-    const { flatView } = await inspectQemu(await real.state(name), "core");
+    const { flatView } = (await inspectQemu(await real.state(name), "core")).details;
     const address = (value: number): string => value.toString(16).padStart(16, "0");
     const lines = flatView.map((range) => {
       const offset = range.offsetInRegion === 0 ? "" : ` @${address(range.offsetInRegion)}`;
@@ -134,7 +134,7 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
       [0, 0x80_0000],
       [0xffff_0000, 0x1_0000_0000],
     ]);
-    expect(missing.every(({ reason }) => reason?.includes("dump-guest-core=off"))).toBe(true);
+    expect(missing.every(({ reason }) => reason?.text.includes("dump-guest-core=off"))).toBe(true);
   });
 
   it("tiny-file33: without its file the RAM is missing, the rest is there", async () => {
@@ -145,7 +145,7 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
       [0xe_0000, 0xf_0000],
       [0x10_0000, 0x80_0000],
     ]);
-    expect(missing.every(({ reason }) => /ram0\.img/.test(reason ?? ""))).toBe(true);
+    expect(missing.every(({ reason }) => /ram0\.img/.test(reason?.text ?? ""))).toBe(true);
   });
 
   it("tiny-pagetrunc: what the cut took is missing, all below equals QMP's dump", async () => {
@@ -155,7 +155,7 @@ describe.skipIf(skip)("cores of real QEMUs", () => {
       [0x4b_5123, 0x80_0000],
       [0xffff_0000, 0x1_0000_0000],
     ]);
-    expect(missing.every(({ reason }) => reason === "the core is cut short")).toBe(true);
+    expect(missing.every(({ reason }) => reason?.text === "the core is cut short")).toBe(true);
     const different = await differingPages(
       await real.guest("tiny-pagetrunc"),
       await real.referenceGuest("tiny-pagetrunc"),

@@ -5,8 +5,8 @@ import { ElfFile } from "../../../src/elf/file.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { type FileSource, openFile } from "../../../src/io/node/files.js";
 import { guestOfQemu, openCore, type OpenedQemu, openQemuProcess } from "../../../src/qemu/core/guest.js";
-import type { QemuSettings } from "../../../src/qemu/core/state.js";
-import { elfVmcore } from "../../../src/vmcore/elf/read.js";
+import type { QemuStateOptions } from "../../../src/qemu/core/state.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
 import { sharedData, unzstd } from "../../shared.js";
 
 export const cores = path.join(sharedData, "qemu-core");
@@ -71,13 +71,13 @@ export class RealCores {
     return unzstd(path.join(cores, name, "core.zst"), this.#folder, { name: `${name}.core` });
   }
 
-  async state(name: string, settings: QemuSettings = {}, debug?: string): Promise<OpenedQemu> {
+  async state(name: string, options: QemuStateOptions = {}, debug?: string): Promise<OpenedQemu> {
     const build = debug ?? (name.startsWith("v10-") ? "qemu10-system-x86_64" : "qemu-system-x86_64");
-    return openQemuProcess(await openCore(openFile(this.core(name))), () => this.debug(build), settings);
+    return openQemuProcess(await openCore(openFile(this.core(name))), () => this.debug(build), options);
   }
 
-  async guest(name: string, settings: QemuSettings = {}): Promise<GuestImage> {
-    return guestOfQemu(await this.state(name, settings), "QEMU process core");
+  async guest(name: string, options: QemuStateOptions = {}): Promise<GuestImage> {
+    return guestOfQemu(await this.state(name, options), "QEMU process core");
   }
 
   /** QMP's own dump of the same guest. */
@@ -90,7 +90,7 @@ export class RealCores {
   }
 
   async referenceGuest(name: string): Promise<GuestImage> {
-    const guest = await elfVmcore.openGuest?.(openFile(this.reference(name)), {});
+    const guest = await elfVmcore.reader.openGuest(openFile(this.reference(name)), {});
     if (guest === undefined) throw new Error("ELF vmcores can't be opened");
     return guest;
   }

@@ -1,7 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { expect, it } from "vitest";
-import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { libvirtQemuSave } from "../../../src/qemu/libvirt/format.js";
@@ -15,16 +14,18 @@ it("a real save of two nodes and a DIMM: every page where QEMU's own dump has it
     .readFileSync(path.join(folder, "nodes-and-dimm.pages"), "utf8")
     .trim()
     .split("\n");
-  const guest = (await libvirtQemuSave.openGuest?.(
+  const guest = await libvirtQemuSave.reader.openGuest(
     openFile(path.join(folder, "nodes-and-dimm.save")),
     {},
-  )) as GuestImage;
+  );
   expect(guest.warnings).toEqual([]);
-  expect(guest.facts.more?.["map"]).toEqual([
-    "split at 4 GiB from the CMOS",
-    "order of nodes from the domain's XML",
-    "'memdimm0' as the domain's XML says",
-  ]);
+  expect(guest.facts.specific).toMatchObject({
+    map: [
+      "split at 4 GiB from the CMOS",
+      "order of nodes from the domain's XML",
+      "'memdimm0' as the domain's XML says",
+    ],
+  });
   const truth = new Map(pages.map((line) => [Number.parseInt(line, 16), line.split(" ")[1] ?? ""]));
   const { present, zero, absent } = memoryTotals(guest.memory);
   expect(`bytes ${present + zero}`).toBe(bytes);

@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -23,13 +24,13 @@ const unpack = (name: string): string => unzstd(path.join(saves, `${name}.zst`),
 
 function open(file: string, partial = false): Promise<GuestImage> {
   const openSpool = (): SpoolFile => new SpoolFile(folder);
-  return libvirtQemuSave.openGuest?.(openFile(file), { openSpool, partial }) as Promise<GuestImage>;
+  return libvirtQemuSave.reader.openGuest(openFile(file), { openSpool, partial });
 }
 
 async function verdict(bytes: Uint8Array, pipe = false): Promise<string[]> {
   const report = new Report("save");
   const source = bytesSource(bytes);
-  await libvirtQemuSave.verify?.(pipe ? streamOf(source) : source, report, {});
+  await verifyAs(libvirtQemuSave, pipe ? streamOf(source) : source, report);
   return report.findings.map(({ code }) => code);
 }
 
@@ -108,10 +109,10 @@ describe.skipIf(noSamples)("libvirt save files", () => {
     const bytes = fs.readFileSync(unpack(name));
     expect(await verdict(bytes)).toEqual([]);
     expect(await verdict(bytes, true)).toEqual([]);
-    const found = (await libvirtQemuSave.inspect?.(bytesSource(bytes), {})) as QevmInspection;
-    expect(found.complete).toBe(true);
-    expect(found.devices.length).toBeGreaterThan(25);
-    expect(found.envelope).toMatchObject({
+    const found = (await libvirtQemuSave.reader.inspect(bytesSource(bytes), {})) as QevmInspection;
+    expect(found.details.complete).toBe(true);
+    expect(found.details.devices.length).toBeGreaterThan(25);
+    expect(found.details.envelope).toMatchObject({
       libvirt: {
         wasRunning: name === "gzip.save",
         hasCookie: true,

@@ -39,10 +39,14 @@ describe("a real stream on the command line", () => {
     expect(text.status).toBe(0);
     expect(text.stdout).toMatch(/machine +pc-i440fx-7\.2/);
     expect(text.stdout).toContain("00000000ffff0000-00000000ffffffff pc.bios");
-    const { blocks, devices } = JSON.parse(runCli(["inspect", "--json", stream]).stdout) as {
-      blocks: { name: string; counts: { compressed: number } }[];
-      devices: { section: string }[];
-    };
+    const { blocks, devices } = (
+      JSON.parse(runCli(["inspect", "--json", stream]).stdout) as {
+        details: {
+          blocks: { name: string; counts: { compressed: number } }[];
+          devices: { section: string }[];
+        };
+      }
+    ).details;
     expect(blocks[0]).toMatchObject({ name: "pc.ram", counts: { compressed: 1709 } });
     expect(devices.length).toBe(28);
   });

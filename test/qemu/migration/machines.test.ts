@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
@@ -6,7 +7,7 @@ import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
-import { elfVmcore } from "../../../src/vmcore/elf/read.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
 import { hasProgram, scratch, skipUnless } from "../../shared.js";
 import { Emulator, elfSegments } from "./emulator.js";
 
@@ -32,7 +33,7 @@ interface Case {
   readonly args: () => readonly string[];
   /** Run the firmware until this is mapped; else the guest never runs. */
   readonly until?: string;
-  readonly map?: readonly string[];
+  readonly map?: readonly { block: string; address: number }[];
   readonly arch: string;
   readonly vcpus: number;
   /** Bytes that QEMU dumps and no RAM block holds an address for. */
@@ -81,7 +82,7 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    name: "pc, nodes of one size and a DIMM: as --map says",
+    name: "pc, nodes of one size and a DIMM: at the addresses given",
     program: "qemu-system-x86_64",
     args: () => [
       "-M pc,max-ram-below-4g=16M -m 24,slots=2,maxmem=1G -smp 2",
@@ -92,7 +93,11 @@ const CASES: readonly Case[] = [
       patternAt(14 * MIB),
       patternAt(4096 * MIB),
     ],
-    map: ["zed@0", "alf@0xc00000", "d0@0x140000000"],
+    map: [
+      { block: "zed", address: 0 },
+      { block: "alf", address: 0xc0_0000 },
+      { block: "d0", address: 0x1_4000_0000 },
+    ],
     arch: "x86_64",
     vcpus: 2,
   },
@@ -121,7 +126,7 @@ const CASES: readonly Case[] = [
     name: "versatilepb: pages of 1 KiB",
     program: "qemu-system-arm",
     args: () => ["-M versatilepb -m 24", patternAt(0x100000)],
-    map: ["versatile.ram@0"],
+    map: [{ block: "versatile.ram", address: 0 }],
     arch: "arm",
     vcpus: 1,
   },
@@ -153,7 +158,7 @@ const CASES: readonly Case[] = [
 ];
 
 async function openDump(file: string): Promise<GuestImage> {
-  return (await elfVmcore.openGuest?.(openFile(file), {})) as GuestImage;
+  return await elfVmcore.reader.openGuest(openFile(file), {});
 }
 
 /** What a dump's NT_PRSTATUS holds of each processor. */
@@ -197,15 +202,17 @@ describe("machines of QEMU, page by page", () => {
 
     const input = openFile(stream);
     const report = new Report(stream);
-    await qemuMigration.verify?.(input, report, {});
+    await verifyAs(qemuMigration, input, report);
     expect(report.findings.filter(({ severity }) => severity === "error")).toEqual([]);
-    if (one.map !== undefined) await expect(qemuMigration.openGuest?.(input, {})).rejects.toThrow(/--map/);
-    const settings = one.map === undefined ? {} : { map: one.map };
-    const guest = (await qemuMigration.openGuest?.(input, { settings })) as GuestImage;
+    if (one.map !== undefined)
+      await expect(qemuMigration.reader.openGuest(input, {})).rejects.toMatchObject({
+        remedy: { option: "map" },
+      });
+    const guest = await qemuMigration.reader.openGuest(input, { qemu: { map: one.map } });
     expect(guest.arch.name).toBe(one.arch);
     expect(guest.vcpus.length).toBe(one.vcpus);
     if (one.noNotes !== true) expect(registersOf(guest)).toEqual(registersOf(await openDump(dump)));
-    if (one.evidence !== undefined) expect(guest.facts.more?.["map"]).toEqual(one.evidence);
+    if (one.evidence !== undefined) expect(guest.facts.specific).toMatchObject({ map: one.evidence });
 
     let equal = 0;
     let missing = 0;

@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import { describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
@@ -53,7 +54,7 @@ const machine = ({ blocks, pages, devices }: Extra): Buffer =>
 
 async function codes(bytes: Buffer): Promise<string[]> {
   const report = new Report("test");
-  await qemuMigration.verify?.(bytesSource(bytes), report, {});
+  await verifyAs(qemuMigration, bytesSource(bytes), report);
   return report.findings.map(({ code }) => code);
 }
 
@@ -129,16 +130,18 @@ describe("DIMMs", () => {
   it("left out with a warning, as nothing tells their address", async () => {
     const guest = await openStream(bytesSource(saved), {});
     expect(ranges(guest)).toEqual(["0-200000 zero"]);
-    expect(guest.warnings).toEqual([expect.stringMatching(/'memdimm0' has no address.*--map/)]);
+    expect(guest.warnings).toEqual([expect.stringMatching(/'memdimm0' has no address in the stream/)]);
   });
 
-  it("--map places them beside what is known", async () => {
-    const guest = await openStream(bytesSource(saved), { settings: { map: ["memdimm0@0x100000000"] } });
+  it("given addresses place them beside what is known", async () => {
+    const guest = await openStream(bytesSource(saved), {
+      qemu: { map: [{ block: "memdimm0", address: 2 ** 32 }] },
+    });
     expect(ranges(guest)).toEqual(at4G);
     expect(guest.warnings).toEqual([]);
-    await expect(openStream(bytesSource(saved), { settings: { map: ["memdimm0@0x1000"] } })).rejects.toThrow(
-      /another block lies there/,
-    );
+    await expect(
+      openStream(bytesSource(saved), { qemu: { map: [{ block: "memdimm0", address: 0x1000 }] } }),
+    ).rejects.toThrow(/another block is there/);
   });
 
   it("the domain's XML places them", async () => {

@@ -1,9 +1,11 @@
+import { verifyAs } from "../../helpers.js";
 import * as fs from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
+import type { QemuOptions } from "../../../src/guest/options.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
-import { bytesSource, streamOf } from "../../../src/io/byte-source.js";
+import { bytesSource, streamOf, type ByteSource, type ByteStream } from "../../../src/io/byte-source.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
 import type { QevmInspection } from "../../../src/qemu/migration/inspect.js";
@@ -23,11 +25,11 @@ afterAll(cleanup);
 
 const WHOLE = ["tiny-pc2", "tiny-arm", "tiny-numa", "tiny-live", "tiny-compress", "tiny-mapped10"];
 
-function open(name: string, settings: Record<string, unknown> = {}, partial = false): Promise<GuestImage> {
-  return qemuMigration.openGuest?.(openFile(unpackSample(name, folder)), {
-    settings,
+function open(name: string, qemu: QemuOptions = {}, partial = false): Promise<GuestImage> {
+  return qemuMigration.reader.openGuest(openFile(unpackSample(name, folder)), {
+    qemu,
     partial,
-  }) as Promise<GuestImage>;
+  });
 }
 
 /** Pages of a guest against the ground truth: how many are equal, missing, or wrong. */
@@ -130,18 +132,21 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
 
   it("tiny-numa: the order of nodes from the SRAT, not from the block list", async () => {
     const { facts } = await open("tiny-numa");
-    expect(facts.more).toMatchObject({ ramBlocks: ["n0", "n1"] });
+    expect(facts.specific).toMatchObject({ ramBlocks: ["n0", "n1"] });
   });
 
-  it("tiny-numa: with --map, split as the machine splits", async () => {
-    const guest = await open("tiny-numa", { map: ["n0@0", "n1@0x300000"] });
+  it("tiny-numa: at addresses given, split as the machine splits", async () => {
+    const at = (block: string, address: number): { block: string; address: number } => ({ block, address });
+    const guest = await open("tiny-numa", { map: [at("n0", 0), at("n1", 0x30_0000)] });
     expect(await compare(guest, "tiny-numa")).toEqual({ equal: 2064, missing: 0, wrong: 0 });
-    await expect(open("tiny-numa", { map: ["n0@0", "n1@0x100000"] })).rejects.toThrow(/another block/);
-    await expect(open("tiny-numa", { map: ["n7@0"] })).rejects.toThrow(/no block 'n7'/);
-    await expect(open("tiny-numa", { map: ["n0"] })).rejects.toThrow(/BLOCK@ADDRESS/);
+    await expect(open("tiny-numa", { map: [at("n0", 0), at("n1", 0x10_0000)] })).rejects.toThrow(
+      /another block/,
+    );
+    await expect(open("tiny-numa", { map: [at("n7", 0)] })).rejects.toThrow(/'n7'.*no such block/);
+    await expect(open("tiny-numa", { map: [at("n0", 1)] })).rejects.toThrow(/multiple of a page/);
   });
 
-  it("--blocks: blocks as they are", async () => {
+  it("blocks as they are, without a machine's map", async () => {
     const guest = await open("tiny-pc2", { blocks: ["pc.bios", "pc.ram"] });
     const truth = groundTruth("tiny-pc2");
     const expected = [...(truth.get("pc.bios") ?? []), ...(truth.get("pc.ram") ?? [])];
@@ -151,7 +156,7 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
       expect(crc32(page)).toBe(crc);
     }
     expect(await guest.memory.read(expected.length * 4096, page)).toBe(0);
-    await expect(open("tiny-pc2", { blocks: ["nothing"] })).rejects.toThrow(/no such block/);
+    await expect(open("tiny-pc2", { blocks: ["nothing"] })).rejects.toThrow(/no RAM block 'nothing'/);
   });
 
   it("tiny-cut: refused; with --partial exactly the missing pages are absent", async () => {
@@ -170,11 +175,9 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
 
   it.each([...WHOLE, "tiny-cut"])("%s: a file and a pipe give the same findings", async (name) => {
     const file = unpackSample(name, folder);
-    const codes = async (
-      input: Parameters<NonNullable<typeof qemuMigration.verify>>[0],
-    ): Promise<string[]> => {
+    const codes = async (input: ByteSource | ByteStream): Promise<string[]> => {
       const report = new Report(name);
-      await qemuMigration.verify?.(input, report, {});
+      await verifyAs(qemuMigration, input, report);
       return report.findings.map(({ code, offset, message }) => `${code} ${offset} ${message}`);
     };
     const fromFile = await codes(openFile(file));
@@ -194,23 +197,26 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
         sections: { type: string; name?: string; offset: number; size?: number }[];
       };
     };
-    const found = (await qemuMigration.inspect?.(openFile(unpackSample(name, folder)), {})) as QevmInspection;
-    expect(found.configuration.machine).toBe(meta.parsed.configuration.machine);
-    expect(found.complete).toBe(true);
+    const found = (await qemuMigration.reader.inspect(
+      openFile(unpackSample(name, folder)),
+      {},
+    )) as QevmInspection;
+    expect(found.details.configuration.machine).toBe(meta.parsed.configuration.machine);
+    expect(found.details.complete).toBe(true);
     expect(found.damage).toEqual([]);
-    for (const block of found.blocks) {
+    for (const block of found.details.blocks) {
       expect(block.length).toBe(meta.parsed.blocks[block.name]?.length);
       expect(block.counts.xbzrle).toBe(meta.parsed.blocks[block.name]?.xbzrle);
       expect(block.counts.again).toBe(meta.parsed.blocks[block.name]?.sent_again);
     }
     const devices = meta.parsed.sections.filter(({ type }) => type === "FULL");
-    expect(found.devices.length).toBe(devices.length);
+    expect(found.details.devices.length).toBe(devices.length);
     for (const device of devices)
-      expect(found.sections).toContainEqual(
+      expect(found.details.sections).toContainEqual(
         expect.objectContaining({ name: device.name, offset: device.offset, size: device.size }),
       );
-    expect(found.map.filter(({ block }) => block === undefined)).toEqual([]);
-    const mapped = found.map.map(({ start, end, block }) => `${block} ${start} ${end}`);
+    expect(found.details.map.filter(({ block }) => block === undefined)).toEqual([]);
+    const mapped = found.details.map.map(({ start, end, block }) => `${block} ${start} ${end}`);
     for (const { gpa, size, block, kind } of gpaMap(name))
       if (kind !== "romd") expect(mapped).toContain(`${block} ${gpa} ${gpa + size}`);
   });

@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
@@ -5,7 +6,7 @@ import type { GuestImage } from "../../../src/guest/image.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { type ByteSource, bytesSource, streamOf } from "../../../src/io/byte-source.js";
 import { MemorySpool } from "../../../src/io/spool.js";
-import { GuestscopeError } from "../../../src/io/errors.js";
+import { GuestscopeError } from "../../../src/findings/errors.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
 import { inspectStream } from "../../../src/qemu/migration/inspect.js";
 import { FLAG } from "../../../src/qemu/migration/layout.js";
@@ -20,7 +21,7 @@ const MIB = 1 << 20;
 async function codes(bytes: Uint8Array, pipe = false): Promise<string[]> {
   const report = new Report("stream");
   const source = bytesSource(bytes);
-  await qemuMigration.verify?.(pipe ? streamOf(source) : source, report, {});
+  await verifyAs(qemuMigration, pipe ? streamOf(source) : source, report);
   return report.findings.map(({ code }) => code);
 }
 
@@ -29,7 +30,7 @@ function open(
   options: { partial?: boolean; source?: ByteSource } = {},
 ): Promise<GuestImage> {
   const { partial = false, source = bytesSource(bytes) } = options;
-  return qemuMigration.openGuest?.(source, { partial }) as Promise<GuestImage>;
+  return qemuMigration.reader.openGuest(source, { partial });
 }
 
 /** A machine of 1 MiB below and 1 MiB above 4 GiB, 512 pages, with whatever records. */
@@ -203,9 +204,10 @@ describe("records", () => {
       pcDevices(writer, 2 * MIB, 0);
       writer.end();
     });
-    await expect(open(bytes)).rejects.toThrow(
-      /order of the memory backends is not in the stream.*--map m0@ADDRESS/,
-    );
+    await expect(open(bytes)).rejects.toMatchObject({
+      message: expect.stringContaining("order of the memory backends is not in the stream"),
+      remedy: { option: "map", value: "m0@ADDRESS" },
+    });
   });
 
   it("device state alone is inspected", async () => {
@@ -218,9 +220,9 @@ describe("records", () => {
     });
     const found = await inspectStream(bytesSource(bytes));
     expect(found.damage).toEqual([]);
-    expect(found.devices).toMatchObject([{ section: "widget", fields: [{ name: "a", value: 5 }] }]);
+    expect(found.details.devices).toMatchObject([{ section: "widget", fields: [{ name: "a", value: 5 }] }]);
     const bare = await inspectStream(bytesSource(bytes.subarray(0, bytes.indexOf('{"page_size"') - 5)));
-    expect(bare.sections).toMatchObject([{ name: "widget", size: 4 }]);
+    expect(bare.details.sections).toMatchObject([{ name: "widget", size: 4 }]);
     expect(bare.damage).toEqual([]);
   });
 });

@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as fc from "fast-check";
@@ -18,10 +19,12 @@ import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import type { MemoryRange } from "../../../src/guest/memory.js";
 import { type ByteSource, bytesSource } from "../../../src/io/byte-source.js";
-import { GuestscopeError } from "../../../src/io/errors.js";
+import { GuestscopeError } from "../../../src/findings/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { openOutput } from "../../../src/io/node/output.js";
-import { elfVmcore, type ElfVmcoreInspection, isVmcore } from "../../../src/vmcore/elf/read.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
+import { type ElfVmcoreInspection } from "../../../src/vmcore/elf/inspect.js";
+import { isVmcore } from "../../../src/vmcore/elf/detect.js";
 import { elfWriter } from "../../../src/vmcore/elf/write.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
 import { createKdumpWriter } from "../../../src/vmcore/kdump/write.js";
@@ -33,13 +36,12 @@ afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
 function open(input: ByteSource): Promise<GuestImage> {
-  if (elfVmcore.openGuest === undefined) throw new Error("no openGuest");
-  return elfVmcore.openGuest(input, {});
+  return elfVmcore.reader.openGuest(input, {});
 }
 
 async function codes(input: ByteSource): Promise<string[]> {
   const report = new Report(input.name);
-  await elfVmcore.verify?.(input, report, {});
+  await verifyAs(elfVmcore, input, report);
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 
@@ -156,7 +158,7 @@ describe.skipIf(noData)("ELF dumps of QEMU", () => {
       const sink = openOutput(file, { force: true });
       await writer.write(one, sink, {});
       sink.commit();
-      const again = await reader.openGuest?.(openFile(file), {});
+      const again = await reader.reader.openGuest(openFile(file), {});
       expect(told).toContain("OSRELEASE=");
       expect(again?.facts.vmcoreInfo?.text).toBe(found ? told : undefined);
       expect(again?.facts.vmcoreInfo?.gpa !== undefined).toBe(found);
@@ -173,9 +175,9 @@ describe.skipIf(noData)("ELF dumps of QEMU", () => {
       expect(isVmcore(head)).toBe(true);
       const guest = await open(file);
       const present = [...guest.memory.ranges()].reduce((sum, range) => sum + range.end - range.start, 0);
-      const seen = (await elfVmcore.inspect?.(file, {})) as ElfVmcoreInspection;
+      const seen = (await elfVmcore.reader.inspect(file, {})) as ElfVmcoreInspection;
       expect(
-        seen.segments.reduce((sum, { fileSize }) => sum + fileSize, 0),
+        seen.details.segments.reduce((sum, { fileSize }) => sum + fileSize, 0),
         name,
       ).toBe(present);
       // pages of the pattern say where they are
@@ -255,6 +257,8 @@ describe("ELF vmcores", () => {
   });
 
   it("memory without contents is absent, with the reason", async () => {
+    const LEFT_OUT = { kind: "excluded", text: "left out of the dump (p_filesz < p_memsz)" };
+    const CUT = { kind: "truncated", text: "lost: the file ends before it" };
     const whole = elf(X86, [
       { at: 0x1000, bytes: filled(4096, 1), memory: 3 * 4096 },
       { at: 0x10_0000, bytes: filled(4 * 4096, 2) },
@@ -263,9 +267,9 @@ describe("ELF vmcores", () => {
     const ranges: MemoryRange[] = [...(await open(cut)).memory.ranges()];
     expect(ranges).toEqual([
       { start: 0x1000, end: 0x2000, presence: "present" },
-      { start: 0x2000, end: 0x4000, presence: "absent", reason: "left out of the dump (p_filesz < p_memsz)" },
+      { start: 0x2000, end: 0x4000, presence: "absent", reason: LEFT_OUT },
       { start: 0x10_0000, end: 0x10_2000, presence: "present" },
-      { start: 0x10_2000, end: 0x10_4000, presence: "absent", reason: "lost: the file ends before it" },
+      { start: 0x10_2000, end: 0x10_4000, presence: "absent", reason: CUT },
     ]);
     expect(await codes(cut)).toEqual(["vmcore/elf/left-out", "vmcore/elf/truncated"]);
   });

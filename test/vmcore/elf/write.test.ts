@@ -1,3 +1,4 @@
+import { because } from "../../helpers.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -5,7 +6,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ElfFile } from "../../../src/elf/file.js";
 import { PT_LOAD, PT_NOTE } from "../../../src/elf/layout.js";
-import { AARCH64_BE, I386, X86_64 } from "../../../src/guest/image.js";
+import { AARCH64_BE } from "../../../src/guest/arch/arm.js";
+import { I386, X86_64 } from "../../../src/guest/arch/x86.js";
 import type { MemoryRange, Presence } from "../../../src/guest/memory.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
@@ -31,7 +33,7 @@ const memoryRanges = fc
     return parts.map(({ gap, length, presence }): MemoryRange => {
       const start = at + gap;
       at = start + length;
-      return { start, end: at, presence, ...(presence === "present" ? {} : { reason: "so" }) };
+      return { start, end: at, presence, ...(presence === "present" ? {} : { reason: because("so") }) };
     });
   });
 
@@ -199,7 +201,7 @@ describe("raw writer", () => {
   it("puts each byte at its address", async () => {
     const ranges: MemoryRange[] = [
       { start: 0x1000, end: 0x3800, presence: "present" },
-      { start: 0x6000, end: 0x7000, presence: "absent", reason: "so" },
+      { start: 0x6000, end: 0x7000, presence: "absent", reason: because("so") },
       { start: 0x8000, end: 0x9000, presence: "present" },
     ];
     const sink = new MemorySink();

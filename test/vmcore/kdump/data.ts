@@ -54,8 +54,9 @@ export async function pagesOf(
   for (const range of guest.memory.ranges()) {
     if (range.presence !== "absent") continue;
     const count = (range.end - range.start) / size;
-    reasons.set(range.reason ?? "", (reasons.get(range.reason ?? "") ?? 0) + count);
-    const mark = range.reason?.startsWith("lost") === true ? "!" : "-";
+    const text = range.reason?.text ?? "";
+    reasons.set(text, (reasons.get(text) ?? 0) + count);
+    const mark = text.startsWith("lost") ? "!" : "-";
     for (let gpa = range.start; gpa < range.end; gpa += size) pages.set(gpa / size, mark);
   }
   const zeros = new Uint8Array(size);

@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
@@ -5,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
-import { SystemError } from "../../../src/io/errors.js";
+import { SystemError } from "../../../src/findings/errors.js";
 import { FlattenedSource } from "../../../src/vmcore/kdump/flattened.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
 import { subHeader64 } from "../../../src/vmcore/kdump/layout.js";
@@ -30,7 +31,7 @@ async function open(
   name = "fixture",
   siblings: Record<string, Uint8Array> = {},
 ): Promise<GuestImage> {
-  const guest = await kdump.openGuest?.(bytesSource(bytes, name), {
+  const guest = await kdump.reader.openGuest(bytesSource(bytes, name), {
     openFile: async (other) => {
       const found = siblings[other];
       if (found === undefined) throw new SystemError("os/ENOENT", "no such file", { source: other });
@@ -51,7 +52,7 @@ async function plain(): Promise<Uint8Array> {
 
 async function codes(bytes: Uint8Array): Promise<string[]> {
   const report = new Report("fixture");
-  await kdump.verify?.(bytesSource(bytes), report, {});
+  await verifyAs(kdump, bytesSource(bytes), report);
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 
@@ -63,7 +64,7 @@ describe("a kdump of QEMU, from the repository", () => {
 
   it("is the same after every compression, written and read one after another", async () => {
     let guest = await open(flat);
-    for (const compress of ["snappy", "zstd", "none", "zlib", "lzo"]) {
+    for (const compress of ["snappy", "zstd", "none", "zlib", "lzo"] as const) {
       const file = new MemoryFile();
       await createKdumpWriter().write(guest, file, { compress });
       guest = await open(file.bytes());
@@ -124,7 +125,7 @@ describe("a kdump of QEMU, from the repository", () => {
       "/x/dump.5": new Uint8Array(9),
       "/x/dump.0": whole,
     };
-    const guest = await kdump.openGuest?.(bytesSource(second, "/x/dump.1"), {
+    const guest = await kdump.reader.openGuest(bytesSource(second, "/x/dump.1"), {
       openFile: async (name) => {
         const bytes = beside[name];
         if (bytes === undefined) throw new SystemError("os/ENOENT", "no such file", { source: name });

@@ -1,14 +1,16 @@
+import { verifyAs } from "../../helpers.js";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
 import { type ByteSource, bytesSource } from "../../../src/io/byte-source.js";
-import { FormatError, GuestscopeError } from "../../../src/io/errors.js";
+import { FormatError, GuestscopeError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { FlattenedSource } from "../../../src/vmcore/kdump/flattened.js";
-import { kdump, type KdumpInspection } from "../../../src/vmcore/kdump/format.js";
+import { kdump } from "../../../src/vmcore/kdump/format.js";
+import { type KdumpInspection } from "../../../src/vmcore/kdump/inspect.js";
 import { siblingNames } from "../../../src/vmcore/kdump/split.js";
 import { hasProgram, hasShared, scratch, skipUnless } from "../../shared.js";
 import { differences, KDUMP_FILES, kdumpFolder, pagesOf, truthOf, unpackKdump } from "./data.js";
@@ -19,13 +21,12 @@ afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
 const open = (input: ByteSource, options = {}): Promise<import("../../../src/guest/image.js").GuestImage> => {
-  if (kdump.openGuest === undefined) throw new Error("no openGuest");
-  return kdump.openGuest(input, options);
+  return kdump.reader.openGuest(input, options);
 };
 
 async function findings(input: ByteSource): Promise<{ report: Report; codes: string[] }> {
   const report = new Report(input.name);
-  await kdump.verify?.(input, report, {});
+  await verifyAs(kdump, input, report);
   return { report, codes: report.findings.map(({ code }) => code) };
 }
 
@@ -96,7 +97,7 @@ describe.skipIf(noData)("kdump files of QEMU and makedumpfile", () => {
   it("inspects what was recorded of every file", async () => {
     for (const name of Object.keys(KDUMP_FILES)) {
       const input = openFile(unpackKdump(name, folder));
-      const seen = (await kdump.inspect?.(input, {})) as KdumpInspection;
+      const { details: seen } = (await kdump.reader.inspect(input, {})) as KdumpInspection;
       const recorded = fs.readFileSync(path.join(kdumpFolder, `${name}.json`), "utf8");
       const truth = [...truthOf(name).values()];
       expect(seen.pages.excluded + seen.pages.otherPart, name).toBe(truth.filter((t) => t === "-").length);

@@ -1,20 +1,25 @@
+import type { PageCompression } from "../../../src/guest/output-format.js";
+import { verifyAs } from "../../helpers.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
-import { AARCH64_BE, ARM, I386, X86_64, type GuestImage } from "../../../src/guest/image.js";
+import { AARCH64_BE, ARM } from "../../../src/guest/arch/arm.js";
+import { I386, X86_64 } from "../../../src/guest/arch/x86.js";
+import type { GuestImage } from "../../../src/guest/image.js";
 import { PageMap } from "../../../src/guest/page-map.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { bytesSource, sliceSource } from "../../../src/io/byte-source.js";
 import { crc32 } from "../../../src/io/codecs/checksums.js";
-import { AbsentError, UsageError } from "../../../src/io/errors.js";
+import { AbsentError, UsageError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { startPageWorkers } from "../../../src/io/node/page-workers.js";
-import { kdump, type KdumpInspection } from "../../../src/vmcore/kdump/format.js";
+import { kdump } from "../../../src/vmcore/kdump/format.js";
+import { type KdumpInspection } from "../../../src/vmcore/kdump/inspect.js";
 import { createKdumpWriter } from "../../../src/vmcore/kdump/write.js";
-import type { WriteOptions } from "../../../src/vmcore/writer.js";
+import type { WriteOptions } from "../../../src/guest/output-format.js";
 import { hasProgram, hasShared, projectRoot, scratch, skipUnless } from "../../shared.js";
 import { differences, pagesOf, truthOf, unpackKdump } from "./data.js";
 import { INFO_TEXT, MemoryFile, modelGuest, pageContents } from "../model.js";
@@ -23,10 +28,10 @@ installNodeCodecs();
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
-const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"];
+const COMPRESSIONS = ["none", "zlib", "lzo", "snappy", "zstd"] as const;
 
 const open = async (bytes: Uint8Array): Promise<GuestImage> => {
-  const guest = await kdump.openGuest?.(bytesSource(bytes), {});
+  const guest = await kdump.reader.openGuest(bytesSource(bytes), {});
   if (guest === undefined) throw new Error("no openGuest");
   return guest;
 };
@@ -41,7 +46,7 @@ async function write(guest: GuestImage, options: WriteOptions = {}): Promise<Uin
 
 async function findings(bytes: Uint8Array): Promise<string[]> {
   const report = new Report("written");
-  await kdump.verify?.(bytesSource(bytes), report, {});
+  await verifyAs(kdump, bytesSource(bytes), report);
   return report.findings.map(({ code, message }) => `${code} ${message}`);
 }
 
@@ -72,7 +77,7 @@ describe("kdump writer", () => {
         control: { cr3: 0x1000n },
       });
       expect(await findings(bytes)).toEqual([]);
-      const seen = (await kdump.inspect?.(bytesSource(bytes), {})) as KdumpInspection;
+      const { details: seen } = (await kdump.reader.inspect(bytesSource(bytes), {})) as KdumpInspection;
       expect(seen.compressions).toEqual(compress === "none" ? [] : [compress]);
       expect(seen.physBase).toEqual({ header: String(2n ** 64n - 186_646_528n), vmcoreInfo: "-186646528" });
       expect(seen.uname.release).toBe("6.1.0-model");
@@ -113,7 +118,7 @@ describe("kdump writer", () => {
   it("refuses pipes and unknown compressions", async () => {
     const { guest } = modelGuest();
     await expect(createKdumpWriter().write(guest, new MemorySink(), {})).rejects.toBeInstanceOf(UsageError);
-    await expect(write(guest, { compress: "rar" })).rejects.toBeInstanceOf(UsageError);
+    await expect(write(guest, { compress: "rar" as PageCompression })).rejects.toBeInstanceOf(UsageError);
   });
 });
 
@@ -178,7 +183,7 @@ describe.skipIf(notBuilt)("kdump writer with threads", () => {
 describe.skipIf(noData)("kdump → model → kdump", () => {
   it("keeps every page of a filtered Linux dump and leaves out what was excluded", async () => {
     const name = "linux.zlib-d31.kdump";
-    const guest = await kdump.openGuest?.(openFile(unpackKdump(name, folder)), {});
+    const guest = await kdump.reader.openGuest(openFile(unpackKdump(name, folder)), {});
     if (guest === undefined) throw new Error("no guest");
     const again = await open(await write(guest, { compress: "zstd" }));
     expect(differences((await pagesOf(again)).pages, truthOf(name))).toEqual([]);
@@ -234,7 +239,7 @@ for pfn in map(int, sys.stdin.read().split()):
   it.skipIf(noData || skipUnless(hasDrgn, "python3-drgn"))(
     "drgn knows the machine and reads pages alike",
     async () => {
-      const guest = await kdump.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      const guest = await kdump.reader.openGuest(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
       if (guest === undefined) throw new Error("no guest");
       const file = path.join(folder, "drgn.kdump");
       fs.writeFileSync(file, await write(guest, { compress: "zlib" }));
@@ -269,7 +274,7 @@ for pfn in map(int, sys.stdin.read().split()):
   it.skipIf(noData || skipUnless(hasProgram("crash"), "crash"))(
     "crash finds the release in all of them",
     async () => {
-      const guest = await kdump.openGuest?.(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
+      const guest = await kdump.reader.openGuest(openFile(unpackKdump("linux.zlib-d31.kdump", folder)), {});
       if (guest === undefined) throw new Error("no guest");
       for (const compress of COMPRESSIONS) {
         const file = path.join(folder, `linux.${compress}.kdump`);
@@ -284,7 +289,7 @@ for pfn in map(int, sys.stdin.read().split()):
     "makedumpfile takes the kernel's log out, as out of its own file",
     async () => {
       const original = unpackKdump("linux.zlib-d31.kdump", folder);
-      const guest = await kdump.openGuest?.(openFile(original), {});
+      const guest = await kdump.reader.openGuest(openFile(original), {});
       if (guest === undefined) throw new Error("no guest");
       const log = (file: string): string => {
         const out = `${file}.dmesg`;
@@ -296,7 +301,7 @@ for pfn in map(int, sys.stdin.read().split()):
       };
       const wanted = log(original);
       expect(wanted).toContain("Linux version 6.1.192");
-      for (const compress of ["none", "zlib"]) {
+      for (const compress of ["none", "zlib"] as const) {
         const file = path.join(folder, `dmesg.${compress}.kdump`);
         fs.writeFileSync(file, await write(guest, { compress }));
         expect(log(file), compress).toBe(wanted);

@@ -1,13 +1,16 @@
+import { verifyAs } from "../../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
-import { type GuestImage, X86_64 } from "../../../src/guest/image.js";
+import type { GuestImage } from "../../../src/guest/image.js";
+import { X86_64 } from "../../../src/guest/arch/x86.js";
 import { PageMap } from "../../../src/guest/page-map.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
-import { GuestscopeError } from "../../../src/io/errors.js";
+import { GuestscopeError } from "../../../src/findings/errors.js";
 import { openGuest } from "../../../src/open/open.js";
-import { lime, type LimeInspection } from "../../../src/vmcore/lime/read.js";
+import { lime } from "../../../src/vmcore/lime/format.js";
+import { type LimeInspection } from "../../../src/vmcore/lime/inspect.js";
 import { limeHeader } from "../../../src/vmcore/lime/layout.js";
 import { limeWriter } from "../../../src/vmcore/lime/write.js";
 
@@ -36,7 +39,7 @@ function dump(...ranges: readonly (readonly [start: number, length: number])[]):
 
 async function findings(bytes: Uint8Array): Promise<readonly (readonly [code: string, offset: number])[]> {
   const report = new Report("dump");
-  await lime.verify?.(bytesSource(bytes), report, {});
+  await verifyAs(lime, bytesSource(bytes), report);
   return report.findings.map(({ code, offset }) => [code, offset]);
 }
 
@@ -64,8 +67,12 @@ describe("LiME dumps", () => {
     expect(await guest.memory.read(0x100ff0, part)).toBe(0x2000);
     expect(part).toEqual(contents(0x100ff0, 0x2000));
     expect(guest.warnings).toEqual(["a LiME dump doesn't tell what processor it is of: taken for x86_64"]);
-    const seen = (await lime.inspect?.(bytesSource(bytes), {})) as LimeInspection;
-    expect(seen).toMatchObject({ kind: "lime", ranges: 2, memory: { present: 0xa1c00, absent: 0 } });
+    const seen = (await lime.reader.inspect(bytesSource(bytes), {})) as LimeInspection;
+    expect(seen).toMatchObject({
+      kind: "lime",
+      details: { ranges: 2 },
+      memory: { present: 0xa1c00, absent: 0 },
+    });
   });
 
   it("that we write come back byte for byte", async () => {

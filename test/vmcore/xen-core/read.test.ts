@@ -1,3 +1,4 @@
+import { verifyAs } from "../../helpers.js";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as fc from "fast-check";
@@ -5,11 +6,13 @@ import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { type ByteSource, bytesSource } from "../../../src/io/byte-source.js";
-import { GuestscopeError } from "../../../src/io/errors.js";
+import { GuestscopeError } from "../../../src/findings/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { openGuest } from "../../../src/open/open.js";
-import { isVmcore } from "../../../src/vmcore/elf/read.js";
-import { isXenCore, xenCore, type XenCoreInspection } from "../../../src/vmcore/xen-core/read.js";
+import { isVmcore } from "../../../src/vmcore/elf/detect.js";
+import { isXenCore } from "../../../src/vmcore/xen-core/detect.js";
+import { xenCore } from "../../../src/vmcore/xen-core/format.js";
+import { type XenCoreInspection } from "../../../src/vmcore/xen-core/inspect.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { pagesOf } from "../kdump/data.js";
 
@@ -19,13 +22,12 @@ const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd
 const xen = path.join(sharedData, "xen-v3");
 
 function open(input: ByteSource): Promise<GuestImage> {
-  if (xenCore.openGuest === undefined) throw new Error("no openGuest");
-  return xenCore.openGuest(input, {});
+  return xenCore.reader.openGuest(input, {});
 }
 
 async function codes(input: ByteSource): Promise<string[]> {
   const report = new Report(input.name);
-  await xenCore.verify?.(input, report, {});
+  await verifyAs(xenCore, input, report);
   return [...new Set(report.findings.map(({ code }) => code))];
 }
 
@@ -67,10 +69,10 @@ describe.skipIf(noData)("files of xl dump-core", () => {
       expect(guest.facts.guestType).toBe(name === "pv64" ? "PV" : "HVM");
       expect(guest.facts.hypervisor).toMatch(/^Xen 4\.17/);
       expect(await codes(file)).toEqual([]);
-      const seen = (await xenCore.inspect?.(file, {})) as XenCoreInspection;
+      const seen = (await xenCore.reader.inspect(file, {})) as XenCoreInspection;
       expect(seen.vcpus).toHaveLength(1);
       // room that dump-core made and didn't need is no memory
-      expect(seen.pages).toBeGreaterThanOrEqual(pages.size);
+      expect(seen.details.pages).toBeGreaterThanOrEqual(pages.size);
       file.close();
     });
   }

@@ -1,14 +1,18 @@
+import type { ByteSource } from "../../../src/io/byte-source.js";
+import { verifyAs } from "../../helpers.js";
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";
-import { type GuestImage, I386 } from "../../../src/guest/image.js";
+import type { GuestImage } from "../../../src/guest/image.js";
+import { I386 } from "../../../src/guest/arch/x86.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
-import { UsageError } from "../../../src/io/errors.js";
+import { UsageError } from "../../../src/findings/errors.js";
 import { openFile } from "../../../src/io/node/files.js";
-import { xenCore, type XenCoreInspection } from "../../../src/vmcore/xen-core/read.js";
+import { xenCore } from "../../../src/vmcore/xen-core/format.js";
+import { type XenCoreInspection } from "../../../src/vmcore/xen-core/inspect.js";
 import { xenCoreWriter } from "../../../src/vmcore/xen-core/write.js";
 import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { differences, pagesOf } from "../kdump/data.js";
@@ -18,11 +22,7 @@ const { folder, cleanup } = scratch();
 afterAll(cleanup);
 const noData = skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd");
 
-async function open(input: Parameters<NonNullable<typeof xenCore.openGuest>>[0]): Promise<GuestImage> {
-  const guest = await xenCore.openGuest?.(input, {});
-  if (guest === undefined) throw new Error("no openGuest");
-  return guest;
-}
+const open = (input: ByteSource): Promise<GuestImage> => xenCore.reader.openGuest(input, {});
 
 async function written(guest: GuestImage): Promise<Uint8Array> {
   const [pipe, file] = [new MemorySink(), new MemoryFile()];
@@ -50,7 +50,7 @@ describe("Xen core writer", () => {
       expect(after.segments.gs?.base).toBe(before.segments.gs?.base ?? 0n);
       expect(after.msrs.kernel_gs_base).toBe(before.msrs.kernel_gs_base);
       const report = new Report("written");
-      await xenCore.verify?.(bytesSource(bytes), report, {});
+      await verifyAs(xenCore, bytesSource(bytes), report);
       expect(report.findings).toEqual([]);
     });
   }
@@ -89,12 +89,12 @@ describe.skipIf(noData)("files of xl dump-core, read and written again", () => {
       const frames = [0x11c, 0x200, 0xbff].map((frame) => again.machineFrame?.(frame));
       expect(frames).toEqual([0x11c, 0x200, 0xbff].map((frame) => guest.machineFrame?.(frame)));
       expect(frames.some((frame) => frame !== undefined)).toBe(name === "pv64");
-      const seen = (await xenCore.inspect?.(bytesSource(bytes), {})) as XenCoreInspection;
-      const theirs = (await xenCore.inspect?.(file, {})) as XenCoreInspection;
-      expect(seen.sections.map((section) => section.name)).toEqual(
-        theirs.sections.map((section) => section.name),
+      const seen = (await xenCore.reader.inspect(bytesSource(bytes), {})) as XenCoreInspection;
+      const theirs = (await xenCore.reader.inspect(file, {})) as XenCoreInspection;
+      expect(seen.details.sections.map((section) => section.name)).toEqual(
+        theirs.details.sections.map((section) => section.name),
       );
-      expect(seen.xenVersion?.startsWith("4.17")).toBe(true);
+      expect(seen.details.xenVersion?.startsWith("4.17")).toBe(true);
       file.close();
     });
   }

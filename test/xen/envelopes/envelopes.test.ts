@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { bytesSource, type ByteSource, type ByteStream, streamOf } from "../../../src/io/byte-source.js";
-import { FormatError } from "../../../src/io/errors.js";
+import { FormatError } from "../../../src/findings/errors.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { detectFormat, inspect, openGuest, verify } from "../../../src/open/index.js";
 import { enterEnvelope } from "../../../src/xen/envelopes/read.js";
@@ -57,7 +57,7 @@ interface Wrapped {
   readonly bytes: Buffer;
 }
 
-/** The libxl part of a save (behind the xl header) and the libxc part (behind LIBXC_CONTEXT, up to its END). */
+/** The libxl part of a save (after the xl header) and the libxc part (after LIBXC_CONTEXT, up to its END). */
 function cases(): Wrapped[] {
   const save = unpack("xen-v3", "pv64.save.zst");
   const libxl = save.subarray(842);
@@ -79,7 +79,7 @@ function cases(): Wrapped[] {
 const sums = async (source: ByteSource): Promise<Map<number, string>> => pageSums(await openGuest(source));
 
 const inspectLegacyLayer = async (bytes: Uint8Array): Promise<unknown> =>
-  ((await inspect(bytesSource(bytes))) as { layer?: unknown }).layer;
+  ((await inspect(bytesSource(bytes))).details as { layer?: unknown }).layer;
 
 describe.skipIf(skip)("envelopes around Xen streams", () => {
   it("are recognised, and the guest inside is the stream's", async () => {
@@ -114,8 +114,9 @@ describe.skipIf(skip)("envelopes around Xen streams", () => {
         await inspect(bytesSource(bytes, "in")),
       ];
       expect(piped.kind, id).toBe(read.kind);
-      expect(piped).toMatchObject({ envelope: { streamOffset: bytes.indexOf(inner) } });
-      if (isLegacy(inner)) expect(piped).toMatchObject({ layer: (await inspectLegacyLayer(inner)) ?? "" });
+      expect(piped).toMatchObject({ details: { envelope: { streamOffset: bytes.indexOf(inner) } } });
+      if (isLegacy(inner))
+        expect(piped).toMatchObject({ details: { layer: (await inspectLegacyLayer(inner)) ?? "" } });
     }
   });
 
@@ -137,7 +138,7 @@ describe.skipIf(skip)("envelopes around Xen streams", () => {
     expect(converted).toBe(4);
   });
 
-  it("are no more than what they begin with: another input is left as it was", async () => {
+  it("leave an input without envelope as it was", async () => {
     const [, second] = cases();
     const inner = second?.inner ?? Buffer.alloc(0);
     const { stream, envelope } = await enterEnvelope(streamOf(bytesSource(inner)));
@@ -148,7 +149,7 @@ describe.skipIf(skip)("envelopes around Xen streams", () => {
     expect(Buffer.compare(again.bytes(), alone.bytes())).toBe(0);
   });
 
-  it("tell the domain's name and the records", async () => {
+  it("report the domain's name and the records", async () => {
     const [first, , third] = cases();
     const guest = await openGuest(bytesSource(first?.bytes ?? Buffer.alloc(0)));
     expect(guest.facts).toMatchObject({ name: "db7", uuid: "00000000-1111-2222-3333-444444444444" });

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { codeAround } from "../../../src/guest/code.js";
 import { memoryTotals } from "../../../src/guest/memory.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
-import { FormatError, GuestscopeError, TruncatedError } from "../../../src/io/errors.js";
+import { FormatError, GuestscopeError, TruncatedError } from "../../../src/findings/errors.js";
 import { openGuest } from "../../../src/open/open.js";
 import {
   domainHeader,
@@ -105,7 +105,7 @@ describe("odd but good streams", () => {
     expect(into[0]).toBe(0x61);
   });
 
-  it("a stream of checkpoints that breaks off stands as of its last complete one", async () => {
+  it("a stream of checkpoints that breaks off is taken as of its last complete one", async () => {
     const checkpoint = record(LIBXC_RECORD.CHECKPOINT, Buffer.alloc(0));
     const whole = stream(
       pages([0n, DATA, "a"]),
@@ -124,7 +124,7 @@ describe("odd but good streams", () => {
 describe("damaged streams", () => {
   const good = stream(pages([0n, DATA, "a"], [1n, DATA, "b"]), pages([2n, DATA, "c"]), CONTEXT, END);
 
-  it("cut anywhere: an error, or with partial what is whole and a list of what is not", async () => {
+  it("a stream cut anywhere is an error, or with partial what is whole and a list of what isn't", async () => {
     for (let size = 0; size < good.length; size += 37) {
       await expect(open(good.subarray(0, size))).rejects.toThrow(FormatError);
       if (size < HEAD.length) continue;
@@ -159,7 +159,7 @@ describe("damaged streams", () => {
     }
   });
 
-  it("a batch of pages that can't be: an error, or with partial that batch alone is missing", async () => {
+  it("a malformed batch of pages is an error, or with partial that batch alone is absent", async () => {
     const short = pages([1n, DATA, "b"], [2n, DATA], [3n, DATA, "d"]);
     const bytes = stream(pages([0n, DATA, "a"]), short, pages([4n, DATA, "e"]), TSC, CONTEXT, END);
     await expect(open(bytes)).rejects.toMatchObject({ code: "libxc/page-data/length" });
@@ -172,19 +172,19 @@ describe("damaged streams", () => {
         (await guest.memory.read(pfn * 4096, page)) === 4096 ? page.toString("latin1", 0, 1) : "-",
       );
     }
-    // which of the three entries lacks its contents can't be told: none is believed
+    // which of the three entries lacks its contents is unknown: all are absent
     expect(letters.join("")).toBe("a---e");
     expect(guest.vcpus).toHaveLength(1);
   });
 
-  it("one pfn twice in a record, pfns beyond any machine, nonsense of processors: no crash", async () => {
+  it("a repeated pfn, pfns beyond any machine and nonsense vCPU state don't crash the reader", async () => {
     const twice = await open(stream(pages([3n, DATA, "a"], [3n, DATA, "b"]), CONTEXT, END));
     expect(twice.warnings.join()).toMatch(/pfn 0x3 twice/);
     const far = await open(stream(pages([2n ** 51n, DATA, "a"], [1n, DATA, "b"]), CONTEXT, END), true);
     expect([...(await pageSums(far)).keys()]).toEqual([1]);
     expect(far.warnings.join()).toMatch(/beyond any machine/);
     const without = await open(stream(pages([0n, DATA, "a"]), END));
-    expect(without.warnings.join()).toMatch(/no processor state/);
+    expect(without.warnings.join()).toMatch(/no vCPU state/);
   });
 
   it("bytes changed at random: an error of ours or a guest that can be walked", async () => {

@@ -37,7 +37,7 @@ interface Meta {
 describe.skipIf(skip)("legacy streams as guests", () => {
   it("are there", () => expect(names.length).toBeGreaterThan(30));
 
-  it.each(names)("%s: memory and processors as recorded", async (name) => {
+  it.each(names)("%s: memory and vCPUs are as recorded", async (name) => {
     const file = unzstd(path.join(folder, `${name}.legacy.zst`), work);
     const meta = JSON.parse(fs.readFileSync(path.join(folder, `${name}.meta.json`), "utf8")) as Meta;
     const source = openFile(file);

@@ -19,9 +19,9 @@ export function absentPages(guest: GuestImage): Map<string, number[]> {
   const absent = new Map<string, number[]>();
   for (const range of guest.memory.ranges()) {
     if (range.presence !== "absent") continue;
-    const pfns = absent.get(range.reason ?? "") ?? [];
+    const pfns = absent.get(range.reason?.text ?? "") ?? [];
     for (let at = range.start; at < range.end; at += 4096) pfns.push(at / 4096);
-    absent.set(range.reason ?? "", pfns);
+    absent.set(range.reason?.text ?? "", pfns);
   }
   return absent;
 }

@@ -61,7 +61,7 @@ describe("convert-legacy-stream, as libxl calls it", () => {
     },
   );
 
-  it("starts in the middle of a file where its descriptor stands", async () => {
+  it("starts at its descriptor's position in a file", async () => {
     const call = `${node} ${helper} --in 5 --out 6 --width 64 --guest pv --format libxl 5<&0 6> out`;
     fs.writeFileSync(file("prefixed"), Buffer.concat([Buffer.alloc(1000, 7), pv.stream]));
     expect(shell(`{ dd bs=1000 count=1 of=/dev/null status=none; ${call}; } < prefixed`)).toEqual({
@@ -71,7 +71,7 @@ describe("convert-legacy-stream, as libxl calls it", () => {
     expect(fs.readFileSync(file("out")).equals(await expected(pv.stream, "libxl"))).toBe(true);
   });
 
-  it("believes the stream over a width that is a guess, not over the kind of guest", () => {
+  it("trusts the stream over a width that is a guess, not over the kind of guest", () => {
     const call = (width: number, guest: string): { status: number | null; stderr: string } =>
       shell(`cat ${hvm.name} | ${node} ${helper} -i0 -o1 -w${width} -g ${guest} > out`);
     expect(call(32, "hvm")).toMatchObject({
@@ -130,7 +130,7 @@ describe("convert-legacy-stream, as libxl calls it", () => {
     expect(without).toMatchObject({ status: 1, stderr: expect.stringContaining("no xl header") as string });
   });
 
-  it("writes libxc by default, with the QEMU record behind it unless told to skip it", async () => {
+  it("writes libxc by default, with the QEMU record after it unless it is skipped", async () => {
     const call = ["-i", file(hvm.name), "-o", file("out"), "-w64", "-ghvm"];
     expect(runCli(call, program).status).toBe(0);
     const whole = fs.readFileSync(file("out"));
@@ -162,7 +162,7 @@ describe("convert-legacy-stream, as libxl calls it", () => {
 });
 
 describe("guestscope convert", () => {
-  it("tells what it did, and the story of the stream when verbose", () => {
+  it("reports what it did, and each chunk of the stream when verbose", () => {
     const run = runCli(["convert", "--force", file(pv.name), file("out"), "-v"]);
     expect(run).toMatchObject({ status: 0, stderr: "" });
     expect(run.stdout).toContain("header: 64-bit toolstack, PV guest");
@@ -187,7 +187,7 @@ describe("guestscope convert", () => {
     expect(fs.readdirSync(folder).filter((name) => name.includes("spool"))).toEqual([]);
   });
 
-  it("leaves an existing output alone, and no output behind on errors", () => {
+  it("leaves an existing output alone, and no output after errors", () => {
     fs.writeFileSync(file("there"), "mine");
     expect(runCli(["convert", file(hvm.name), file("there")]).status).toBe(2);
     fs.writeFileSync(file("cut"), hvm.stream.subarray(0, 50_000));
@@ -207,7 +207,7 @@ describe("guestscope convert", () => {
     expect(fs.readdirSync(folder).filter((name) => name.includes("partial"))).toEqual([]);
   });
 
-  it("refuses flags that the stream contradicts, saying what it shows", () => {
+  it("refuses flags that the stream contradicts, and reports what it shows", () => {
     const run = runCli(["convert", "--force", "--width", "32", file(hvm.name), file("out")]);
     expect(run).toMatchObject({ status: 1, stderr: expect.stringContaining("64-bit") as string });
   });

@@ -11,7 +11,7 @@ export interface Converted {
   readonly pages: Pages;
   readonly records: { readonly layer: "libxc" | "libxl"; readonly type: number; readonly body: Buffer }[];
   readonly parameters: Record<string, string>;
-  /** Bytes behind the last record. */
+  /** Bytes after the last record. */
   readonly rest: Buffer;
 }
 

@@ -36,7 +36,7 @@ describe("guestscope verify", () => {
     expect(stdout.trimEnd().split("\n").at(-1)).toBe("invalid: 1 error");
   });
 
-  it("takes several inputs and goes on behind one that is not there", () => {
+  it("takes several inputs and goes on after one that doesn't exist", () => {
     const { status, stdout, stderr } = runCli(["verify", goodFile, path.join(folder, "nothing"), cutFile]);
     expect(status).toBe(2);
     expect(stderr).toContain("no such file");
@@ -84,7 +84,7 @@ describe("guestscope verify", () => {
     });
   });
 
-  it("names what is no saved guest", () => {
+  it("reports what an input is that isn't a saved guest", () => {
     const looks: [string, Uint8Array, RegExp][] = [
       ["empty", new Uint8Array(0), /the input is empty/],
       ["jpeg", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 0, 16, 0x4a, 0x46, 0x49, 0x46), /a JPEG picture/],
@@ -187,9 +187,9 @@ describe("verify-stream-v2", () => {
     expect(lines).toContain("Squashed 1 Page Data records together");
   });
 
-  it("takes no byte behind END from a descriptor", () => {
+  it("takes no byte after END from a descriptor", () => {
     const file = write(
-      "behind",
+      "after",
       joined(
         libxc,
         Uint8Array.from("REST", (c) => c.charCodeAt(0)),

@@ -7,7 +7,8 @@ import { streamOf } from "../../../src/io/byte-source.js";
 import { openFile } from "../../../src/io/node/index.js";
 import { PAGE_TYPE_NAMES } from "../../../src/xen/libxc/layout.js";
 import { PageEntries } from "../../../src/xen/libxc/pages.js";
-import { strictly, XenStream } from "../../../src/xen/stream/read.js";
+import { StrictDiagnostics } from "../../../src/findings/diagnostics.js";
+import { XenStream } from "../../../src/xen/stream/read.js";
 import { inspectXenStream } from "../../../src/xen/stream/inspect.js";
 import { verifyXenStream } from "../../../src/xen/stream/verify.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
@@ -74,7 +75,7 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
       .split("\n");
     const expected = lines.map((line) => JSON.parse(line) as RecordedRecord);
     const source = openFile(fileOf(name));
-    const stream = new XenStream(source, strictly(name));
+    const stream = new XenStream(source, new StrictDiagnostics(name));
     const entries = new PageEntries();
     let i = 0;
     for await (const item of stream.items()) {
@@ -110,24 +111,24 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
     const document = await inspectXenStream(source);
     source.close();
     const types = Object.entries(stream.types).map(([type, n]) => [PAGE_TYPE_NAMES[Number(type)], n]);
-    expect(document.memory.types).toEqual(Object.fromEntries(types));
-    expect(document.memory.sends).toBe(stream.page_sends);
-    expect(document.memory.bytes).toBe(stream.pages_with_data * 4096);
-    expect(document.memory.resent.pages).toBe(stream.pages_sent_more_than_once);
-    expect(document.domain).toMatchObject({ type: stream.domain.type, xen: stream.domain.xen });
-    expect(document.layers.map(({ layer, version }) => [layer, version])).toEqual([
+    expect(document.details.memory.types).toEqual(Object.fromEntries(types));
+    expect(document.details.memory.sends).toBe(stream.page_sends);
+    expect(document.details.memory.bytes).toBe(stream.pages_with_data * 4096);
+    expect(document.details.memory.resent.pages).toBe(stream.pages_sent_more_than_once);
+    expect(document.details.domain).toMatchObject({ type: stream.domain.type, xen: stream.domain.xen });
+    expect(document.details.layers.map(({ layer, version }) => [layer, version])).toEqual([
       ["xl", undefined],
       ["libxl", 2],
       ["libxc", stream.libxc.version],
     ]);
-    expect(document.layers[1]?.offset).toBe(stream.libxl_offset);
-    expect(document.trailing?.bytes ?? 0).toBe(stream.trailing_bytes);
+    expect(document.details.layers[1]?.offset).toBe(stream.libxl_offset);
+    expect(document.details.trailing?.bytes ?? 0).toBe(stream.trailing_bytes);
     expect(document.damage).toEqual([]);
     const list = JSON.parse(fs.readFileSync(path.join(data, `${name}.xl-list.json`), "utf8")) as [
       { config: { c_info: { uuid: string; type: string } } },
     ];
-    expect(document.config?.uuid).toBe(list[0].config.c_info.uuid);
-    expect(document.config?.type).toBe(list[0].config.c_info.type);
+    expect(document.details.config?.uuid).toBe(list[0].config.c_info.uuid);
+    expect(document.details.config?.type).toBe(list[0].config.c_info.type);
   });
 
   it.each(CASES.filter((name) => name !== "pv64"))("%s: registers are those of xen-hvmctx", async (name) => {
@@ -135,7 +136,7 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
     const source = openFile(fileOf(name));
     const document = await inspectXenStream(source);
     source.close();
-    const { registers } = document.vcpus[0] ?? {};
+    const { registers } = document.vcpus?.[0] ?? {};
     expect(registers?.kind).toBe("x86");
     const { general, control, debug, msrs, segments, gdt, idt } = registers as X86Registers;
     const known: Record<string, bigint> = { ...general, ...control, ...debug };
@@ -174,7 +175,7 @@ describe.skipIf(missing)("saves made by Xen 4.17", () => {
     const source = openFile(fileOf("pv64"));
     const document = await inspectXenStream(source);
     source.close();
-    const { registers } = document.vcpus[0] ?? {};
+    const { registers } = document.vcpus?.[0] ?? {};
     const { general } = registers as X86Registers;
     const head = text.slice(0, text.indexOf("Code"));
     const wrong = [...head.matchAll(/\b(r[a-z0-9]+): ([0-9a-f]{16})/g)].filter(

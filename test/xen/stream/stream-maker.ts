@@ -66,7 +66,7 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-export function encodeRecord({ type, body }: MadeRecord, order: ByteOrder): Uint8Array {
+function encodeRecord({ type, body }: MadeRecord, order: ByteOrder): Uint8Array {
   const header = recordHeader.encode({ type, bodyLength: body.length }, order);
   return joined(header, body, new Uint8Array(-body.length & 7));
 }
@@ -91,7 +91,7 @@ export function pageData(
 }
 
 /** A chain of a header, one CPU entry a processor, and the end. */
-export function hvmContext(vcpus: number): Uint8Array {
+function hvmContext(vcpus: number): Uint8Array {
   const entry = (typecode: number, instance: number, body: Uint8Array): Uint8Array =>
     joined(saveDescriptor.encode({ typecode, instance, length: body.length }, "little"), body);
   const header = saveHeader.encode(
@@ -108,7 +108,7 @@ export function hvmContext(vcpus: number): Uint8Array {
 
 const EMPTY = new Uint8Array(0);
 
-/** The records of a valid libxc stream, from behind the domain header to END. */
+/** The records of a valid libxc stream, from after the domain header to END. */
 export function libxcRecords(shape: Shape): MadeRecord[] {
   const { guest, version, order, width = 8, vcpus = 1, pages = 4, checkpoints = 0 } = shape;
   const statics: MadeRecord[] =

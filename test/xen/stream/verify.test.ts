@@ -3,9 +3,10 @@ import { describe, expect, it } from "vitest";
 import { viewOf } from "../../../src/binary/layout.js";
 import { type Finding, Report } from "../../../src/findings/index.js";
 import { bytesSource, type ByteStream, streamOf } from "../../../src/io/byte-source.js";
-import { FormatError } from "../../../src/io/errors.js";
+import { FormatError } from "../../../src/findings/errors.js";
 import { LIBXC_RECORD as R } from "../../../src/xen/libxc/layout.js";
-import { strictly, XenStream } from "../../../src/xen/stream/read.js";
+import { StrictDiagnostics } from "../../../src/findings/diagnostics.js";
+import { XenStream } from "../../../src/xen/stream/read.js";
 import { inspectXenStream } from "../../../src/xen/stream/inspect.js";
 import { verifyXenStream } from "../../../src/xen/stream/verify.js";
 import {
@@ -106,7 +107,7 @@ describe("valid streams", () => {
   it("give their records in order, with the places of bodies", async () => {
     const shape: Shape = { ...HVM, layer: "xl", order: "big" };
     const bytes = makeStream(shape);
-    const stream = new XenStream(bytesSource(bytes), strictly("made"));
+    const stream = new XenStream(bytesSource(bytes), new StrictDiagnostics("made"));
     const names: string[] = [];
     for await (const item of stream.items()) {
       if (item.kind !== "record") continue;
@@ -124,10 +125,10 @@ describe("valid streams", () => {
     expect(names.at(-1)).toBe("libxl END");
   });
 
-  it("take nothing behind END from a shared descriptor", async () => {
+  it("take nothing after END from a shared descriptor", async () => {
     const bytes = makeStream({ ...HVM, layer: "libxl" });
     const stream = streamOf(bytesSource(joined(bytes, new Uint8Array(64).fill(7))));
-    await verifyXenStream(stream, strictly("made"), { exact: true });
+    await verifyXenStream(stream, new StrictDiagnostics("made"), { exact: true });
     const next = new Uint8Array(128);
     expect(await stream.read(next)).toBe(64);
   });
@@ -137,13 +138,17 @@ describe("valid streams", () => {
       const document = await inspectXenStream(
         bytesSource(makeStream({ ...HVM, layer: "xl", order, pages: 5, vcpus: 2 })),
       );
-      expect(document.memory).toMatchObject({ bytes: 5 * 4096, types: { NOTAB: 5, XTAB: 1 }, sends: 5 });
-      expect(document.config).toMatchObject({ name: "made", type: "hvm", vcpus: 1 });
-      expect(document.hvmParams).toEqual({ STORE_PFN: 0xfeffcn });
+      expect(document.details.memory).toMatchObject({
+        bytes: 5 * 4096,
+        types: { NOTAB: 5, XTAB: 1 },
+        sends: 5,
+      });
+      expect(document.details.config).toMatchObject({ name: "made", type: "hvm", vcpus: 1 });
+      expect(document.details.hvmParams).toEqual({ STORE_PFN: 0xfeffcn });
       expect(
-        document.vcpus.map(({ registers }) => registers?.kind === "x86" && registers.general.rip),
+        document.vcpus?.map(({ registers }) => registers?.kind === "x86" && registers.general.rip),
       ).toEqual([0x1000n, 0x1001n]);
-      expect(document.emulatorXenstore).toEqual({ "physmap/0/size": "1000" });
+      expect(document.details.emulatorXenstore).toEqual({ "physmap/0/size": "1000" });
     }
   });
 });
@@ -217,7 +222,7 @@ describe("broken streams", () => {
     expect(codes(await findings(altered(shape, change)))).toContain(code);
   });
 
-  it("data behind END are a warning, xl's hand-shake a note", async () => {
+  it("data after END are a warning, xl's handshake a note", async () => {
     const bytes = makeStream(HVM);
     const text = "domain is yours, you are cleared to unpause\0";
     const shake = Uint8Array.from(text, (c) => c.charCodeAt(0));
@@ -241,16 +246,18 @@ describe("broken streams", () => {
     expect(codes(await findings(bytes))).toContain("libxl/record/padding");
   });
 
-  it("throw the first error where asked for", async () => {
+  it("throw the first error into strict diagnostics", async () => {
     const bytes = altered(HVM, body(R.X86_TSC_INFO, set(0, 9)));
-    await expect(verifyXenStream(bytesSource(bytes), strictly("made"))).rejects.toThrow(FormatError);
+    await expect(verifyXenStream(bytesSource(bytes), new StrictDiagnostics("made"))).rejects.toThrow(
+      FormatError,
+    );
   });
 });
 
 describe("damage", () => {
   const small = makeStream({ ...HVM, layer: "xl", pages: 1 });
 
-  it("every prefix is found truncated, and said to be", async () => {
+  it("every prefix is reported as truncated", async () => {
     // page contents need no cut at each byte
     for (let length = 0; length < small.length; length += length < 500 || length > 4700 ? 1 : 97) {
       const all = await findings(small.subarray(0, length));
@@ -263,7 +270,7 @@ describe("damage", () => {
     expect(all.map(({ message }) => message)).toContain("4 bytes of a record header are missing");
   });
 
-  it("no single flipped bit makes anything but findings, from a file or in order", async () => {
+  it("flipping any single bit gives findings and no crash, from a file or in order", async () => {
     const headers = 320;
     for (let bit = 0; bit < headers * 8; bit += 1) {
       const bytes = small.slice();
@@ -274,7 +281,7 @@ describe("damage", () => {
     }
   });
 
-  it("nor do flipped bits anywhere", async () => {
+  it("flipping bits anywhere never crashes the reader", async () => {
     await fc.assert(
       fc.asyncProperty(shapes, fc.array(fc.nat(), { minLength: 1, maxLength: 8 }), async (shape, places) => {
         const bytes = makeStream({ ...shape, pages: 2 });

@@ -31,7 +31,7 @@ export interface DeviceDescription extends StructDescription {
   /** Name of the section. */
   readonly section: string;
   readonly instance: number;
-  /** False for old-style devices, whose version only their section tells. */
+  /** False for old-style devices, whose version is only in their section. */
   readonly tellsVersion: boolean;
 }
 
@@ -47,7 +47,7 @@ const DEEPEST = 64;
 /** Descriptions measured are of 100 KB; a thousand devices stay below this. */
 export const LARGEST_DESCRIPTION = 32 << 20;
 
-/** Why a text is no description; thrown and caught in this folder only. */
+/** Why a text is not a description; thrown and caught in this folder only. */
 export class DescriptionError extends Error {}
 
 type Json = Readonly<Record<string, unknown>>;
@@ -159,14 +159,14 @@ const BLOCK = 1 << 20;
 
 /**
  * Finds the description from the end of a file: an opening brace whose length in front reaches the end exactly,
- * behind the mark of a description and that of the stream's end. Returns where its JSON begins.
+ * after the mark of a description and that of the stream's end. Returns where its JSON begins.
  */
 export async function findDescription(
   source: ByteSource,
   start: number,
 ): Promise<{ offset: number; length: number } | undefined> {
   const lowest = Math.max(start, source.size - LARGEST_DESCRIPTION);
-  // six bytes of the block behind are looked at again, for a mark across the border
+  // six bytes of the block after it are looked at again, for a mark across the border
   const HEAD = 6;
   for (let end = source.size; end > lowest + HEAD; ) {
     const from = Math.max(lowest, end - BLOCK);

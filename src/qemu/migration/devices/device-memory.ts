@@ -1,6 +1,6 @@
 import { barAddress, pciConfig, pciVendor, romAddress } from "./pci.js";
 import type { DeviceState } from "./devices.js";
-import type { RamBlock } from "../ram/records.js";
+import type { RamBlock } from "../ram/blocks.js";
 
 /** A block that a PCI device shows to the guest. */
 export interface ShownBlock {

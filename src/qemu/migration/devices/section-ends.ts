@@ -2,7 +2,7 @@ import { viewOf } from "../../../binary/layout.js";
 import { findFooter, findNextHead } from "../footer.js";
 import type { Frame } from "../frame.js";
 import { ORDER, SECTION, sectionId } from "../layout.js";
-import { QEVM } from "../rules.js";
+import { QEMU_MIGRATION_RULES } from "../rules.js";
 
 const FOOTER = 1 + sectionId.size;
 
@@ -41,9 +41,16 @@ export class SectionEnds {
     if (length === undefined && this.#written !== true) {
       length = await findNextHead(frame.reader, id);
       if (length !== undefined)
-        frame.add(QEVM.foundByNextHead, offset, `'${name}' ends where the next section begins`);
+        frame.report(
+          QEMU_MIGRATION_RULES.foundByNextHead,
+          offset,
+          `'${name}' ends where the next section begins`,
+        );
     }
-    return length ?? frame.halt(QEVM.unknownLength, offset, `the end of section '${name}' can't be found`);
+    return (
+      length ??
+      frame.fatal(QEMU_MIGRATION_RULES.unknownLength, offset, `the end of section '${name}' can't be found`)
+    );
   }
 
   /** Reads the footer of a section, where footers are written. */
@@ -58,11 +65,19 @@ export class SectionEnds {
       if (!isFooter) return;
     }
     if (!isFooter)
-      frame.halt(QEVM.footerMissing, frame.position, `section ${id} '${name}' ends without footer`);
+      frame.fatal(
+        QEMU_MIGRATION_RULES.footerMissing,
+        frame.position,
+        `section ${id} '${name}' ends without footer`,
+      );
     await frame.need(FOOTER, "a footer");
     const found = sectionId.read(frame.reader.view, frame.reader.at + 1, ORDER).id;
     if (found !== id)
-      frame.halt(QEVM.footerId, frame.position, `a footer of section ${found} ends section ${id}`);
+      frame.fatal(
+        QEMU_MIGRATION_RULES.footerId,
+        frame.position,
+        `a footer of section ${found} ends section ${id}`,
+      );
     frame.reader.take(FOOTER);
   }
 }

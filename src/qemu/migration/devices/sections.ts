@@ -13,7 +13,7 @@ import { decodeDevice, DeviceError, type DeviceState } from "./devices.js";
 import type { Frame } from "../frame.js";
 import { knownLayout } from "../machine/known-layouts.js";
 import { SECTION } from "../layout.js";
-import { QEVM } from "../rules.js";
+import { QEMU_MIGRATION_RULES } from "../rules.js";
 import type { SectionEnds } from "./section-ends.js";
 import type { SectionInfo } from "./section.js";
 
@@ -75,7 +75,7 @@ export class DeviceSections {
       this.#description = { ...parseDescription(bytes), offset, length: bytes.length };
     } catch (error) {
       if (!(error instanceof DescriptionError)) throw error;
-      frame.add(QEVM.descriptionJson, offset, `the description: ${error.message}`);
+      frame.report(QEMU_MIGRATION_RULES.descriptionJson, offset, `the description: ${error.message}`);
       return;
     }
     for (const device of this.#description.devices)
@@ -93,7 +93,11 @@ export class DeviceSections {
     if (ready !== true) await ready;
     const tail = reader.peek(LARGEST_TAIL).slice();
     if (tail.length === LARGEST_TAIL)
-      frame.add(QEVM.tailTooLarge, base, `more than ${LARGEST_TAIL} bytes follow the memory`);
+      frame.report(
+        QEMU_MIGRATION_RULES.tailTooLarge,
+        base,
+        `more than ${LARGEST_TAIL} bytes follow the memory`,
+      );
     const kept = bytesSource(tail);
     const source: ByteSource = {
       name: reader.name,
@@ -129,15 +133,15 @@ export class DeviceSections {
 
   #contradicts(section: SectionInfo, described: DeviceDescription): void {
     if (described.hasEmptyPlaces && section.size > described.size) {
-      this.#frame.add(
-        QEVM.foundByFooter,
+      this.#frame.report(
+        QEMU_MIGRATION_RULES.foundByFooter,
         section.offset,
         `the description of '${section.name}' has an array of unknown length`,
       );
       return;
     }
-    this.#frame.add(
-      QEVM.descriptionContradicts,
+    this.#frame.report(
+      QEMU_MIGRATION_RULES.descriptionContradicts,
       section.offset,
       `'${section.name}' has ${section.size} bytes, the description says ${described.size}`,
     );
@@ -147,13 +151,17 @@ export class DeviceSections {
     const frame = this.#frame;
     const described = this.#described.get(keyOf(section.name, section.instance));
     if (described === undefined) {
-      frame.add(QEVM.foundByFooter, section.offset, `'${section.name}' is not in the description`);
+      frame.report(
+        QEMU_MIGRATION_RULES.foundByFooter,
+        section.offset,
+        `'${section.name}' is not in the description`,
+      );
       return;
     }
     if (described.size !== data.length) return;
     if (described.tellsVersion && described.version !== section.version)
-      frame.add(
-        QEVM.descriptionContradicts,
+      frame.report(
+        QEMU_MIGRATION_RULES.descriptionContradicts,
         section.offset,
         `'${section.name}' has version ${section.version}, the description says ${described.version}`,
       );
@@ -161,11 +169,15 @@ export class DeviceSections {
       this.devices.push(decodeDevice(data, described));
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
-      frame.add(QEVM.descriptionContradicts, at + error.offset, `'${section.name}': ${error.message}`);
+      frame.report(
+        QEMU_MIGRATION_RULES.descriptionContradicts,
+        at + error.offset,
+        `'${section.name}': ${error.message}`,
+      );
     }
   }
 
-  /** What stands behind the stream's end mark: the description, or nothing. */
+  /** What follows the stream's end mark: the description, or nothing. */
   async readDescription(): Promise<void> {
     const frame = this.#frame;
     const { reader } = frame;
@@ -175,7 +187,7 @@ export class DeviceSections {
     const head = reader.peek(DESCRIPTION_HEAD);
     if (head[0] !== SECTION.description) {
       if (this.#description === undefined)
-        frame.add(QEVM.noDescription, at, "the stream has no description of its devices");
+        frame.report(QEMU_MIGRATION_RULES.noDescription, at, "the stream has no description of its devices");
       return;
     }
     if (head.length < DESCRIPTION_HEAD) frame.truncated("the description", DESCRIPTION_HEAD - head.length);
@@ -186,11 +198,11 @@ export class DeviceSections {
       return;
     }
     if (length > LARGEST_DESCRIPTION)
-      frame.halt(QEVM.descriptionLength, at, `a description of ${length} bytes`);
+      frame.fatal(QEMU_MIGRATION_RULES.descriptionLength, at, `a description of ${length} bytes`);
     const whole = reader.need(length);
     if (whole !== true && !(await whole))
-      frame.halt(
-        QEVM.descriptionLength,
+      frame.fatal(
+        QEMU_MIGRATION_RULES.descriptionLength,
         at,
         `the description lacks ${length - reader.available} of its ${length} bytes`,
       );
@@ -217,16 +229,16 @@ export class DeviceSections {
       this.#decode(section, data, section.offset);
     }
     if (description.pageSize !== undefined && (ramPageSize ?? description.pageSize) !== description.pageSize)
-      frame.add(
-        QEVM.descriptionContradicts,
+      frame.report(
+        QEMU_MIGRATION_RULES.descriptionContradicts,
         description.offset,
         `page size ${description.pageSize}, but memory has pages of ${ramPageSize}`,
       );
     const have = new Set(sections.map(({ name, instance }) => keyOf(name, instance)));
     for (const device of description.devices)
       if (!have.has(keyOf(device.section, device.instance)))
-        frame.add(
-          QEVM.descriptionContradicts,
+        frame.report(
+          QEMU_MIGRATION_RULES.descriptionContradicts,
           description.offset,
           `it describes '${device.section}' ${device.instance}, which the stream doesn't have`,
         );

@@ -1,7 +1,7 @@
 import { viewOf } from "../../../binary/layout.js";
-import { GuestscopeError } from "../../../io/errors.js";
+import { GuestscopeError } from "../../../findings/errors.js";
 import { acpiHeader, MACHINE_ORDER, nfitRange, sratMemoryEntry } from "./layout.js";
-import type { QevmStream } from "../read.js";
+import type { QevmStream } from "../stream.js";
 
 const BLOCK = "/rom@etc/acpi/tables";
 const LARGEST = 4 << 20;
@@ -54,7 +54,7 @@ export function sratMemory(tables: Uint8Array): readonly AcpiMemory[] {
   return found;
 }
 
-/** Persistent memory by the NFIT: where each NVDIMM lies. */
+/** Persistent memory by the NFIT: the address of each NVDIMM. */
 export function nfitMemory(tables: Uint8Array): readonly { readonly start: number; readonly size: number }[] {
   const table = acpiTable(tables, "NFIT");
   if (table === undefined) return [];

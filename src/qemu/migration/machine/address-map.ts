@@ -1,6 +1,7 @@
+import type { AbsentReason } from "../../../guest/absent.js";
 import type { Mapping } from "../ram/mapped-memory.js";
 
-/** Guest-physical addresses being laid out: what is placed later covers what lies under it. */
+/** Guest-physical addresses being laid out: what is placed later hides what was there. */
 export class AddressMap {
   #mappings: Mapping[] = [];
 
@@ -9,8 +10,8 @@ export class AddressMap {
     this.#cover(start, end, { start, end, at });
   }
 
-  /** Memory is there, but which of several can't be told. */
-  unknown(start: number, end: number, reason: string): void {
+  /** There is memory, but which of several blocks it shows is unknown. */
+  unknown(start: number, end: number, reason: AbsentReason): void {
     this.#cover(start, end, { start, end, at: undefined, reason });
   }
 
@@ -19,7 +20,7 @@ export class AddressMap {
     this.#cover(start, end, undefined);
   }
 
-  /** Whether anything lies in [start, end). */
+  /** Whether anything is in [start, end). */
   isTaken(start: number, end: number): boolean {
     return this.#mappings.some((mapping) => mapping.start < end && start < mapping.end);
   }

@@ -38,7 +38,7 @@ const segment = (name: string): FieldDescription => ({
 });
 
 const X86_VERSION = 12;
-/** State of a 64-bit x86 processor up to its FPU's control; that of 32-bit targets has other sizes. */
+/** State of a 64-bit x86 vCPU up to its FPU's control; that of 32-bit targets has other sizes. */
 const X86_64: readonly FieldDescription[] = [
   list("env.regs", "uint64", 8, 16),
   u64("env.eip"),
@@ -59,7 +59,7 @@ const SEGMENTS = { at: 236, count: 10 };
 const A20_MASK = 552;
 const A20_VALUES: readonly number[] = [0xffff_ffff, 0xffef_ffff];
 
-/** Whether bytes can be a 64-bit x86 processor: ten selectors of 16 bits, an address mask of one of two values. */
+/** Whether bytes can be a 64-bit x86 vCPU: ten selectors of 16 bits, an address mask of one of two values. */
 function isX86(data: Uint8Array): boolean {
   const view = viewOf(data);
   if (data.length < bytesOf(X86_64) || !A20_VALUES.includes(view.getUint32(A20_MASK))) return false;

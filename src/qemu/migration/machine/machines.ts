@@ -1,6 +1,11 @@
-import { AARCH64, type Architecture, PPC64, RISCV64, S390X, X86_64 } from "../../../guest/image.js";
+import { AARCH64 } from "../../../guest/arch/arm.js";
+import type { Architecture } from "../../../guest/arch/architecture.js";
+import { PPC64 } from "../../../guest/arch/ppc64.js";
+import { RISCV64 } from "../../../guest/arch/riscv64.js";
+import { S390X } from "../../../guest/arch/s390x.js";
+import { X86_64 } from "../../../guest/arch/x86.js";
 import type { RomControl } from "./roms.js";
-import type { QevmStream } from "../read.js";
+import type { QevmStream } from "../stream.js";
 
 export type MachineKind =
   | "pc"
@@ -15,17 +20,17 @@ export type MachineKind =
   | "riscv-virt"
   | "unknown";
 
-/** What is known of a machine's memory beside what its stream tells. */
+/** What is known of a machine's memory besides what its stream says. */
 export interface Machine {
   readonly kind: MachineKind;
-  /** Machine types of this kind; without, only the block's name tells. */
+  /** Machine types of this kind; without them the block's name decides. */
   readonly names?: RegExp;
   /** Block of the machine's own RAM, where no memory backend was given. */
   readonly ram: string;
   /** Guest-physical address of RAM. */
   readonly start: number;
   readonly arch: Architecture;
-  /** PC machines part RAM at 4 GiB: from `from` bytes on, `to` of them lie below, unless the clock tells. */
+  /** PC machines part RAM at 4 GiB: from `from` bytes on, `to` of them are below, unless the clock's CMOS says otherwise. */
   readonly split?: { readonly from: number; readonly to: number };
   /** PC machines show their firmware at the top of 4 GiB and below 1 MiB: always, or as the chipset says. */
   readonly roms?: "always" | RomControl;

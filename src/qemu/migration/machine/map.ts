@@ -1,4 +1,5 @@
-import { UsageError } from "../../../io/errors.js";
+import { UsageError } from "../../../findings/errors.js";
+import type { BlockAddress } from "../../../guest/options.js";
 import { readAcpiTables, sratMemory } from "./acpi-tables.js";
 import { AddressMap } from "./address-map.js";
 import { isDeviceBlock, shownBlocks } from "../devices/device-memory.js";
@@ -7,9 +8,9 @@ import { type Machine, machineOf } from "./machines.js";
 import type { Mapping } from "../ram/mapped-memory.js";
 import { memoryDevices, type PlacedDevice, type PluggedMemory } from "./memory-devices.js";
 import { orderOfNodes } from "./node-order.js";
-import type { RamBlock } from "../ram/records.js";
+import type { RamBlock } from "../ram/blocks.js";
 import { showRoms } from "./roms.js";
-import type { QevmStream } from "../read.js";
+import type { QevmStream } from "../stream.js";
 
 /** What a domain's description beside the stream says of its memory. */
 export interface DomainMemory {
@@ -50,13 +51,13 @@ export function isRamBlock(name: string): boolean {
 
 /**
  * Lays a stream's blocks out at guest-physical addresses, by what the stream holds.
- * @param placed `BLOCK@ADDRESS`, for blocks whose place it doesn't hold.
+ * @param placed Addresses of blocks whose place it doesn't hold.
  * @throws UsageError naming what must be given when the order of blocks is not certain.
  */
 export async function mapMachine(
   stream: QevmStream,
   domain: DomainMemory,
-  placed: readonly string[],
+  placed: readonly BlockAddress[],
 ): Promise<MachineMap> {
   return new MachineMapper(stream, domain).run(placed);
 }
@@ -78,9 +79,9 @@ class MachineMapper {
     this.#blocks = stream.ram?.blocks ?? [];
   }
 
-  async run(placed: readonly string[]): Promise<MachineMap> {
+  async run(placed: readonly BlockAddress[]): Promise<MachineMap> {
     const machine = this.#machine;
-    const given = placed.map((text) => this.#given(text));
+    const given = placed.map((one) => this.#given(one));
     const tables = await readAcpiTables(this.#stream);
     const plugged = memoryDevices(
       this.#blocks.filter(({ name }) => isRamBlock(name) || name.includes("/")),
@@ -98,10 +99,10 @@ class MachineMapper {
     for (const { block, address } of given) {
       const low = Math.min(block.length, Math.max(1, this.#below - address));
       if (this.#map.isTaken(address, address + low))
-        throw new UsageError(`--map ${block.name}@0x${address.toString(16)}: another block lies there`);
+        throw this.#refuse({ block: block.name, address }, "another block is there");
       this.#place(block, address);
     }
-    if (given.length > 0) this.#evidence.push("addresses as --map gives them");
+    if (given.length > 0) this.#evidence.push("addresses as given");
     this.#leftOut(left, ram, tables);
     if (machine?.roms !== undefined)
       showRoms(this.#map, this.#stream, machine.roms === "always" ? undefined : machine.roms);
@@ -136,23 +137,28 @@ class MachineMapper {
     this.#evidence.push(evidence);
   }
 
-  #given(text: string): { block: RamBlock; address: number } {
-    const at = text.lastIndexOf("@");
-    const address = at < 1 || at === text.length - 1 ? Number.NaN : Number(text.slice(at + 1));
+  #given(placed: BlockAddress): { block: RamBlock; address: number } {
+    const { block: name, address } = placed;
     if (!Number.isSafeInteger(address) || address < 0 || address % this.#stream.pageSize !== 0)
-      throw new UsageError(`--map ${text}: BLOCK@ADDRESS is expected, the address a multiple of a page`);
-    const name = text.slice(0, at);
+      throw this.#refuse(placed, `the address must be a multiple of a page (${this.#stream.pageSize} bytes)`);
     const block = this.#blocks.find((one) => one.name === name);
     if (block === undefined)
-      throw new UsageError(
-        `--map ${text}: there is no block '${name}', only ${this.#blocks.map((one) => one.name).join(", ")}`,
+      throw this.#refuse(
+        placed,
+        `there is no such block, only ${this.#blocks.map((one) => one.name).join(", ")}`,
       );
     return { block, address };
   }
 
+  #refuse({ block, address }: BlockAddress, message: string): UsageError {
+    return new UsageError(`RAM block '${block}' at 0x${address.toString(16)}: ${message}`, {
+      source: this.#stream.source,
+    });
+  }
+
   /**
    * Places the RAM that the machine was built with and returns its blocks in order. Blocks it can't place are
-   * asked for, or left out where `--map` has placed some.
+   * asked for, or left out where the options have placed some.
    */
   async #inOrder(
     left: readonly RamBlock[],
@@ -163,7 +169,7 @@ class MachineMapper {
     const machine = this.#machine;
     if (left.length === 0) {
       if (this.#blocks.length > 0 && !isGiven)
-        this.#warnings.push("none of the blocks is known as RAM: --map gives addresses");
+        this.#warnings.push("none of the blocks is known as RAM: their addresses must be given");
       return [];
     }
     const own = left.filter(({ name }) => name === machine?.ram);
@@ -221,21 +227,22 @@ class MachineMapper {
     for (const block of left)
       if (!ram.includes(block))
         this.#warnings.push(
-          `block '${block.name}' has no address in the stream and is left out: --map gives it one${hint}`,
+          `block '${block.name}' has no address in the stream and is left out unless one is given${hint}`,
         );
   }
 
   #ask(blocks: readonly RamBlock[], why: string): UsageError {
-    const example = blocks.map(({ name }) => `--map ${name}@ADDRESS`).join(" ");
+    const names = blocks.map(({ name }) => name);
     return new UsageError(
-      `${why}: say where blocks lie (${example}), or take them as they are with --blocks`,
+      `${why}: give the addresses of ${names.join(", ")}, or take blocks one after another`,
       { source: this.#stream.source },
+      { option: "map", value: `${names[0] ?? "BLOCK"}@ADDRESS`, effect: "says where a block is" },
     );
   }
 
   /**
    * RAM below 4 GiB, from the clock's CMOS; else by the machine type's rule, with a warning.
-   * Returns the bytes that the machine counts as its RAM, where the stream tells.
+   * Returns the bytes that the machine counts as its RAM, where the stream says.
    */
   #split(
     rule: { readonly from: number; readonly to: number },

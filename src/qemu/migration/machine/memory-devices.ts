@@ -3,7 +3,7 @@ import { nfitMemory } from "./acpi-tables.js";
 import { bytesOf, type DeviceState, fieldOf } from "../devices/devices.js";
 import { ORDER } from "../layout.js";
 import { virtioMemState } from "./layout.js";
-import type { RamBlock } from "../ram/records.js";
+import type { RamBlock } from "../ram/blocks.js";
 
 /** Memory that a device brings to the machine, at the address it is plugged at. */
 export interface PluggedMemory {
@@ -22,7 +22,7 @@ export interface PlacedDevice {
   readonly address: number;
 }
 
-/** Memory devices whose address the stream or the domain's description tells. */
+/** Memory devices whose address the stream or the domain's description gives. */
 export function memoryDevices(
   blocks: readonly RamBlock[],
   devices: readonly DeviceState[],
@@ -47,7 +47,7 @@ export function memoryDevices(
 /** A memory backend's block: its id alone, with its path in machine types up to 3.1. */
 const BACKEND = /^(\/objects\/)?[^/]+$/;
 
-/** NVDIMMs: the NFIT tells places and sizes, not names; a size that occurs once on both sides is enough. */
+/** NVDIMMs: the NFIT has addresses and sizes, not names; a size that occurs once on both sides is enough. */
 function persistent(
   blocks: readonly RamBlock[],
   known: readonly PluggedMemory[],
@@ -73,7 +73,7 @@ const HIGHEST_ADDRESS = 2n ** 52n;
 const SMALLEST_UNIT = 4096n;
 
 /**
- * What a virtio-mem device has plugged of its block. Its state stands somewhere in virtio's own, which has no
+ * What a virtio-mem device has plugged of its block. Its state is somewhere in virtio's own, which has no
  * description; a bit for each unit follows it, in words of 64. It is known by the block's length and by its sums.
  */
 export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {

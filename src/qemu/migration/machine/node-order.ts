@@ -1,8 +1,8 @@
 import { latin1 } from "../../../binary/layout.js";
 import { sratMemory } from "./acpi-tables.js";
 import { fieldOf, numberOf } from "../devices/devices.js";
-import type { RamBlock } from "../ram/records.js";
-import type { QevmStream } from "../read.js";
+import type { RamBlock } from "../ram/blocks.js";
+import type { QevmStream } from "../stream.js";
 
 /** Blocks in the order of their addresses. */
 export interface NodeOrder {
@@ -11,13 +11,13 @@ export interface NodeOrder {
   readonly evidence?: string;
 }
 
-/** What tells an order. */
+/** Evidence of an order. */
 export interface NodeFacts {
   /** Bytes of each cell as the domain's XML has them. */
   readonly cells: readonly number[] | undefined;
   /** RAM below 4 GiB. */
   readonly below: number;
-  /** The machine's RAM in all, where the stream tells. */
+  /** The machine's RAM in all, where the stream says. */
   readonly size: number | undefined;
   readonly tables: Uint8Array | undefined;
 }
@@ -29,7 +29,7 @@ const MOST_TRIED = 4;
 /**
  * The memory backends of a machine's nodes in order, where content makes it certain: libvirt's names and cell sizes,
  * the ACPI SRAT's node sizes when no two are alike, or the one order that puts the VMCOREINFO note where it must be.
- * `blocks` may hold others (hot-plugged memory), which are left out when they can be told from nodes.
+ * `blocks` may hold others (hot-plugged memory), which are left out when they can be distinguished from nodes.
  */
 export async function orderOfNodes(
   stream: QevmStream,
@@ -111,11 +111,11 @@ async function byNote(
   }
   const [only] = fitting;
   return only !== undefined && fitting.length === 1
-    ? { order: only, evidence: "order of nodes by where the VMCOREINFO note lies" }
+    ? { order: only, evidence: "order of nodes by the address of the VMCOREINFO note" }
     : undefined;
 }
 
-/** Guest-physical address of the note that the vmcoreinfo device was told, where the guest told one. */
+/** Guest-physical address of the note, as the guest gave it to the vmcoreinfo device. */
 export function notePlace(stream: QevmStream): number | undefined {
   const device = stream.devices.find(({ name }) => name === "vmcoreinfo");
   if (device === undefined) return undefined;

@@ -1,7 +1,13 @@
+import type { AbsentReason } from "../../../guest/absent.js";
 import { AddressMap } from "./address-map.js";
 import { pciConfig } from "../devices/pci.js";
-import type { RamBlock } from "../ram/records.js";
-import type { QevmStream } from "../read.js";
+import type { RamBlock } from "../ram/blocks.js";
+import type { QevmStream } from "../stream.js";
+
+const ROM_OR_RAM: AbsentReason = {
+  kind: "no-address",
+  text: "ROM or RAM: the chipset's registers are not in the file",
+};
 
 const FOUR_GIB = 2 ** 32;
 /** Old BIOS area: option ROMs, then the BIOS. */
@@ -34,7 +40,7 @@ export function showRoms(map: AddressMap, stream: QevmStream, control: RomContro
   for (const rom of roms.mappings) {
     if (rom.at === undefined) continue;
     if (registers === undefined) {
-      map.unknown(rom.start, rom.end, "ROM or RAM: the chipset's registers are not in the file");
+      map.unknown(rom.start, rom.end, ROM_OR_RAM);
       continue;
     }
     for (let at = rom.start; at < rom.end; ) {

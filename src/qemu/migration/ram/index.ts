@@ -1,12 +1,13 @@
+import type { AbsentReason } from "../../../guest/absent.js";
 import { viewOf } from "../../../binary/layout.js";
 import type { MemoryRange } from "../../../guest/memory.js";
 import { PageMap } from "../../../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../../../io/byte-source.js";
 import type { PageDecompressor } from "../../../io/codecs/codec.js";
-import { AbsentError, FormatError, TruncatedError } from "../../../io/errors.js";
+import { AbsentError, FormatError, TruncatedError } from "../../../findings/errors.js";
 import type { Spool } from "../../../io/spool.js";
 import { ReadAhead } from "./read-ahead.js";
-import { QEVM } from "../rules.js";
+import { QEMU_MIGRATION_RULES } from "../rules.js";
 import { applyDelta, checkDelta } from "./xbzrle.js";
 
 /** Differences kept in the index (18 bytes each) before all pages that have some are settled into the spool. */
@@ -57,13 +58,13 @@ export interface RamIndexOptions {
 }
 
 /**
- * Where the last copy of each page of all blocks is. Blocks lie one behind another in one space of frames;
+ * Where the last copy of each page of all blocks is. Blocks follow each other in one space of frames;
  * what was never sent exists nowhere in it.
  */
 export class RamIndex {
   readonly map: PageMap;
   readonly #source: ByteSource;
-  /** For bases and differences, which lie in runs. */
+  /** For bases and differences, which are in runs. */
   readonly #ahead: ByteSource;
   readonly #options: RamIndexOptions;
   readonly #deltas = new DeltaLog();
@@ -120,7 +121,7 @@ export class RamIndex {
     this.map.decoded(frame, 1, tokenOf(ENCODED.fill, byte));
   }
 
-  lost(frame: number, reason: string): void {
+  lost(frame: number, reason: AbsentReason): void {
     this.flush();
     this.map.absent(frame, 1, reason);
   }
@@ -163,8 +164,8 @@ export class RamIndex {
     return this.map.at(frame).kind !== "nowhere";
   }
 
-  /** True when `settle` should be called before more differences come. */
-  get crowded(): boolean {
+  /** Whether `settle` should be called before more differences come. */
+  get needsSettling(): boolean {
     return this.#deltas.count >= MOST_DELTAS && this.#options.spool !== undefined;
   }
 
@@ -210,7 +211,7 @@ export class RamIndex {
     }
   }
 
-  /** Applies a page's differences, oldest first, to what lies under them. */
+  /** Applies a page's differences, oldest first, to their base. */
   #replay(last: number, into: Uint8Array): MaybePromise<void> {
     const chain: number[] = [last];
     let before = this.#deltas.before[last] ?? 0;
@@ -252,10 +253,9 @@ export class RamIndex {
     // checked when it was indexed: only a file that changes meanwhile fails here
     const wrong = checkDelta(bytes, 0, bytes.length, into.length);
     if (wrong !== undefined)
-      throw new FormatError(QEVM.xbzrle.code, `a page's difference ${wrong}`, {
+      throw new FormatError(QEMU_MIGRATION_RULES.xbzrle, `a page's difference ${wrong}`, {
         source: this.#source.name,
         offset,
-        spec: QEVM.xbzrle.spec,
       });
     applyDelta(into, bytes, 0, bytes.length);
   }
@@ -272,18 +272,21 @@ export class RamIndex {
   inflated(packed: Uint8Array, offset: number): Uint8Array {
     const { zlib, pageSize } = this.#options;
     if (zlib === undefined)
-      throw new AbsentError("qevm/no-codec", "compressed pages need the zlib codec", {
+      throw new AbsentError(QEMU_MIGRATION_RULES.noCodec, "compressed pages need the zlib codec", {
         source: this.#source.name,
       });
     try {
       return zlib(packed, pageSize);
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
-      throw new FormatError(QEVM.compressData.code, `a compressed page is damaged: ${error.message}`, {
-        source: this.#source.name,
-        offset,
-        spec: QEVM.compressData.spec,
-      });
+      throw new FormatError(
+        QEMU_MIGRATION_RULES.compressData,
+        `a compressed page is damaged: ${error.message}`,
+        {
+          source: this.#source.name,
+          offset,
+        },
+      );
     }
   }
 
@@ -291,7 +294,7 @@ export class RamIndex {
     const check = (n: number): void => {
       if (n === into.length) return;
       throw new TruncatedError(
-        QEVM.truncated.code,
+        QEMU_MIGRATION_RULES.truncated,
         "the input ends before a page that it held",
         into.length - n,
         {

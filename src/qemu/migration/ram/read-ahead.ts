@@ -1,9 +1,9 @@
 import type { ByteSource, MaybePromise } from "../../../io/byte-source.js";
 
-/** Places reading goes on from, at once: a page's base and each of its differences lie in runs of their own. */
+/** Places reading goes on from, at once: a page's base and each of its differences are in runs of their own. */
 const WINDOWS = 16;
 const WINDOW = 64 << 10;
-/** A read this little behind the end of the one before goes on with it. */
+/** A read that begins this little after the end of the one before continues it. */
 const NEAR = 8 << 10;
 
 interface Window {

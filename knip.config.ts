@@ -1,0 +1,36 @@
+import * as fs from "node:fs";
+import type { KnipConfig } from "knip";
+
+const { exports: publicEntries, bin } = JSON.parse(fs.readFileSync("package.json", "utf8")) as {
+  exports: Readonly<Record<string, string | { default: string }>>;
+  bin: Readonly<Record<string, string>>;
+};
+
+/** The source of a file that the package publishes. */
+const sourceOf = (published: string): string =>
+  published.replace(/^(\.\/)?dist\//, "src/").replace(/\.js$/, ".ts");
+
+const published = [
+  ...Object.values(publicEntries).map((entry) => (typeof entry === "string" ? entry : entry.default)),
+  ...Object.values(bin),
+].filter((file) => file.endsWith(".js"));
+
+/** Files and exports that nothing uses: `npm run lint:unused`. */
+const config: KnipConfig = {
+  entry: [
+    ...published.map(sourceOf),
+    // started by their paths
+    "src/**/*-worker.ts",
+    "scripts/*.ts",
+    "scripts/compare/runner.mjs",
+    "bench/*.ts",
+    "test/fixtures/**/*.ts",
+  ],
+  project: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts", "scripts/**/*.{ts,mjs}"],
+  // a type that only its own file names is part of what that file's functions take and give
+  ignoreExportsUsedInFile: { interface: true, type: true },
+  // tests call programs of the system
+  exclude: ["binaries"],
+};
+
+export default config;

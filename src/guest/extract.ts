@@ -1,0 +1,99 @@
+import { UsageError } from "../findings/errors.js";
+import type { AtomicSink } from "../io/byte-sink.js";
+import { isDamage, withoutDamage } from "./damage.js";
+import type { GuestImage } from "./image.js";
+import type { MemoryRange } from "./memory.js";
+import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
+import { selectMemory } from "./selection.js";
+
+/** How a guest is extracted, and what is told on the way. */
+export interface ExtractOptions extends Omit<WriteOptions, "progress"> {
+  /** Write what is there when the input lacks some of the guest's memory. */
+  readonly partial?: boolean;
+  /** The output can't be taken back once it is written: with `partial`, damage is looked for first. */
+  readonly irrevocable?: boolean;
+  /** Called with the bytes of guest memory done, of how many, and what is being done. */
+  readonly progress?: (done: number, total: number, phase: "writing" | "looking for damage") => void;
+  /** Called before anything is written, with the memory that will be missing; again for damage met later. */
+  readonly onMissing?: (guest: GuestImage, missing: readonly MemoryRange[]) => void;
+  /** Called with warnings that come up after the guest was opened. */
+  readonly onWarnings?: (warnings: readonly string[]) => void;
+}
+
+/** What came of an extraction. */
+export interface Extraction extends WriteReport {
+  /** False: memory is missing and `partial` was not given, or all of it is. Nothing was written. */
+  readonly written: boolean;
+  /** The guest as it was written: damaged pages are absent in it. */
+  readonly guest: GuestImage;
+}
+
+/**
+ * Writes a guest's memory and vCPUs with `writer`. Memory that the input lacks is refused unless `partial`; pages
+ * whose contents turn out damaged while they are written become absent, and writing begins anew.
+ * @param open opens the output, when it is known that there is something to write
+ * @throws UsageError when there is no memory at all in the range, or the writer needs a regular file
+ */
+export async function extractGuest(
+  guest: GuestImage,
+  writer: VmcoreWriter,
+  open: () => AtomicSink,
+  options: ExtractOptions = {},
+): Promise<Extraction> {
+  const reported = new Set<number>();
+  const extractFrom = async (source: GuestImage): Promise<Extraction> => {
+    const before = selectMemory(source, options.range);
+    const present = before.present + before.zero;
+    if (present === 0 && before.absent === 0) {
+      const where = options.range === undefined ? "at all" : "in that range";
+      throw new UsageError(`the guest has no memory ${where}`, { source: source.facts.source });
+    }
+    const missing = before.missing.filter(({ start }) => !reported.has(start));
+    for (const { start } of missing) reported.add(start);
+    if (missing.length > 0) options.onMissing?.(source, missing);
+    if (present === 0 || (before.absent > 0 && options.partial !== true)) {
+      const { missing: lost, zero, absent } = before;
+      return { written: false, guest: source, present: before.present, zero, absent, missing: lost, size: 0 };
+    }
+    return { written: true, guest: source, ...(await write(source, writer, open, options)) };
+  };
+  const intact = async (): Promise<GuestImage> => {
+    const checked = await withoutDamage(guest, (done, total) =>
+      options.progress?.(done, total, "looking for damage"),
+    );
+    options.onWarnings?.(checked.warnings.slice(guest.warnings.length));
+    return checked;
+  };
+  if (options.partial === true && options.irrevocable === true) return extractFrom(await intact());
+  try {
+    return await extractFrom(guest);
+  } catch (error) {
+    if (options.partial !== true || !isDamage(error)) throw error;
+    const checked = await intact();
+    if (checked === guest) throw error;
+    return extractFrom(checked);
+  }
+}
+
+async function write(
+  guest: GuestImage,
+  writer: VmcoreWriter,
+  open: () => AtomicSink,
+  { progress, ...options }: ExtractOptions,
+): Promise<WriteReport> {
+  const sink = open();
+  try {
+    if (writer.needsRandomAccess && !("writeAt" in sink)) {
+      throw new UsageError(`${writer.title} can't be written to a pipe: name a file`, { source: sink.name });
+    }
+    const report = await writer.write(guest, sink, {
+      ...options,
+      progress: (done, total) => progress?.(done, total, "writing"),
+    });
+    sink.commit();
+    return report;
+  } catch (error) {
+    sink.abandon();
+    throw error;
+  }
+}

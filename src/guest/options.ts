@@ -1,0 +1,65 @@
+import type { DebugFileAccess } from "../elf/debug-file.js";
+import type { ByteSource } from "../io/byte-source.js";
+import type { OpenSpool } from "../io/spool.js";
+
+/** Bytes of an input's head that detection looks at. */
+export const HEAD_SIZE = 4096;
+
+/** Where a block of RAM is in the guest: `address` is guest-physical, in bytes, a multiple of a page. */
+export interface BlockAddress {
+  readonly block: string;
+  readonly address: number;
+}
+
+/** What only inputs of QEMU need: its cores and processes, its migration streams, libvirt's saves. */
+export interface QemuOptions {
+  /** Name of the guest's architecture; default: by the program. */
+  readonly arch?: string | undefined;
+  /** Reaches debug files; without it, `OpenOptions.openFile` opens what is named. */
+  readonly debugFiles?: DebugFileAccess | undefined;
+  /** Path of the program; default: the path that the core names. */
+  readonly exe?: string | undefined;
+  /** Path of the program's separate debug file. */
+  readonly debugFile?: string | undefined;
+  /** Roots of debug file trees. */
+  readonly debugDirs?: readonly string[] | undefined;
+  /** Files of memory backends whose contents a core lacks: paths by the backend's id or the RAM block's name. */
+  readonly backing?: Readonly<Record<string, string>> | undefined;
+  /** Leave out ranges that the flat view marks non-volatile (NVDIMMs), which QEMU's own dumps contain. */
+  readonly excludeNonvolatile?: boolean | undefined;
+  /** Take unplugged blocks of virtio-mem devices as well, as QEMU's gdb script does. */
+  readonly keepUnplugged?: boolean | undefined;
+  /** RAM blocks whose address a saved state doesn't hold. */
+  readonly map?: readonly BlockAddress[] | undefined;
+  /** RAM blocks (all, or those named) one after another from address 0, without the machine's memory map. */
+  readonly blocks?: true | readonly string[] | undefined;
+}
+
+/** What only kdumps need. */
+export interface KdumpOptions {
+  /** Paths of the other parts of a split dump; default: files beside it whose names differ in a number. */
+  readonly parts?: readonly string[] | undefined;
+}
+
+/**
+ * How an input is opened, whatever its format. What concerns one format only is in a member of its own: plain data in
+ * types of this level, so that callers need not know the format beforehand and formats need not know each other.
+ */
+export interface OpenOptions {
+  /** Take what is intact of a damaged or incomplete input. */
+  readonly partial?: boolean;
+  /** Called with the bytes done, of `total` where that is known. */
+  readonly progress?: (done: number, total: number | undefined, phase: string) => void;
+  /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
+  readonly openFile?: (path: string) => Promise<ByteSource>;
+  /** Scratch storage for contents that can't be read from the input again; default: memory. */
+  readonly openSpool?: OpenSpool;
+  readonly qemu?: QemuOptions;
+  readonly kdump?: KdumpOptions;
+}
+
+/** How an input is verified. */
+export interface VerifyOptions {
+  /** Called with the bytes done, of `total` where that is known. */
+  readonly progress?: (done: number, total: number | undefined) => void;
+}

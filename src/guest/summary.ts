@@ -1,0 +1,73 @@
+import { GuestscopeError } from "../findings/errors.js";
+import type { AbsentReason, AbsentSummary } from "./absent.js";
+import type { GuestImage } from "./image.js";
+import type { GuestIdentity, MemorySummary } from "./inspection.js";
+import { type Software, softwareOf } from "./kernel/software.js";
+import { memoryTotals, type PhysicalMemory } from "./memory.js";
+import { summarizeVcpu, type VcpuSummary } from "./vcpu.js";
+
+/** Regions listed at most: a filtered dump may have hundreds of thousands. */
+const MOST_REGIONS = 256;
+const UNTOLD: AbsentReason = { kind: "not-saved", text: "not in the input" };
+
+/** The part of an inspection that every guest has, whatever file it came from. */
+export interface GuestSummary {
+  readonly origin: string;
+  readonly guest: GuestIdentity;
+  readonly memory: MemorySummary;
+  readonly vcpus: readonly VcpuSummary[];
+  readonly software?: Software | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** Summarises a guest: who it is, its memory by regions, its vCPUs and what it was running. */
+export async function summarizeGuest(guest: GuestImage): Promise<GuestSummary> {
+  const { facts, arch } = guest;
+  const warnings = [...guest.warnings];
+  let software: Software | undefined;
+  try {
+    software = await softwareOf(guest);
+  } catch (error) {
+    // damaged pages: the rest is worth showing
+    if (!(error instanceof GuestscopeError)) throw error;
+    warnings.push(error.message);
+  }
+  return {
+    origin: facts.origin,
+    guest: {
+      name: facts.name,
+      uuid: facts.uuid,
+      arch: arch.name,
+      hypervisor: facts.hypervisor,
+      type: facts.guestType,
+    },
+    memory: summarizeMemory(guest.memory),
+    vcpus: guest.vcpus.map(summarizeVcpu),
+    software,
+    warnings,
+  };
+}
+
+/** Memory by regions (as it lies, joined whatever its presence) and what is absent of it by reason. */
+export function summarizeMemory(memory: PhysicalMemory): MemorySummary {
+  const regions: { start: number; end: number }[] = [];
+  let leftOut = 0;
+  let last: { start: number; end: number } | undefined;
+  const missing = new Map<string, AbsentSummary & { bytes: number }>();
+  for (const { start, end, presence, reason = UNTOLD } of memory.ranges()) {
+    if (presence === "absent") {
+      const key = `${reason.kind} ${reason.text}`;
+      const known = missing.get(key);
+      if (known === undefined) missing.set(key, { ...reason, bytes: end - start });
+      else known.bytes += end - start;
+    }
+    if (last?.end === start) {
+      last.end = end;
+      continue;
+    }
+    last = { start, end };
+    if (regions.length < MOST_REGIONS) regions.push(last);
+    else leftOut += 1;
+  }
+  return { ...memoryTotals(memory), regions, regionsLeftOut: leftOut, missing: [...missing.values()] };
+}

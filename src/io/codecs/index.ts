@@ -1,3 +1,0 @@
-export * from "./codec.js";
-export * from "./compressions.js";
-export * from "./streams.js";

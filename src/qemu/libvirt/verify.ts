@@ -1,0 +1,24 @@
+import type { Diagnostics } from "../../findings/diagnostics.js";
+import type { VerifyOptions } from "../../guest/options.js";
+import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { verifyStream } from "../migration/verify.js";
+import { openSave } from "./open.js";
+import { LIBVIRT_SAVE_RULES } from "./rules.js";
+
+/** Checks a save: its envelope and the stream in it. @throws FormatError when the stream can't be found */
+export async function verifySave(
+  input: ByteSource | ByteStream,
+  diagnostics: Diagnostics,
+  options: VerifyOptions,
+): Promise<void> {
+  const opened = await openSave(input, diagnostics);
+  const stream = await verifyStream(opened.stream, diagnostics, options, opened.start);
+  const { machine } = opened.envelope.domain;
+  const saved = stream.configuration.machine;
+  if (machine !== undefined && saved !== undefined && machine !== saved)
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.memory,
+      { offset: opened.envelope.streamOffset },
+      `the XML says machine '${machine}', the stream '${saved}'`,
+    );
+}

@@ -1,0 +1,25 @@
+import { layoutSection } from "../../binary/layout.js";
+import type { InputFormat } from "../../guest/input-format.js";
+import { isVmcore } from "./detect.js";
+
+/** ELF vmcores of QEMU's dump-guest-memory, of the kernel (/proc/vmcore) and of this project. */
+export const elfVmcore: InputFormat = {
+  id: "elf-vmcore",
+  title: "ELF vmcore",
+  matches: isVmcore,
+  rules: async () => [{ title: "ELF vmcores", rules: (await import("./rules.js")).ELF_VMCORE_RULES }],
+  layouts: async () => {
+    const [elf, prstatus, notes] = await Promise.all([
+      import("../../elf/layout.js"),
+      import("../../elf/prstatus.js"),
+      import("../notes.js"),
+    ]);
+    return [layoutSection("elf", elf), layoutSection("vmcore-notes", prstatus, notes)];
+  },
+  reader: {
+    access: "random",
+    verify: async (input, diagnostics) => (await import("./verify.js")).verifyElf(input, diagnostics),
+    inspect: async (input) => (await import("./inspect.js")).inspectElf(input),
+    openGuest: async (input) => (await import("./guest.js")).openElfGuest(input),
+  },
+};

@@ -1,0 +1,47 @@
+import { latin1 } from "../../binary/layout.js";
+import type { ElfNote } from "../../elf/notes.js";
+import type { GuestImage } from "../../guest/image.js";
+import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { decodeVcpus, erasedOf } from "../notes.js";
+import { segmentMemory } from "../segments.js";
+import { architectureOf, openVmcore, type OpenVmcore } from "./read.js";
+import { ELF_VMCORE_RULES } from "./rules.js";
+
+function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
+  const note = notes.find(({ name }) => name === "VMCOREINFO");
+  return note === undefined ? undefined : latin1(note.descriptor).replace(/\0+$/, "");
+}
+
+function originOf(notes: readonly ElfNote[]): string {
+  if (notes.some(({ name }) => name === "QEMU")) return "ELF vmcore with QEMU's processor notes";
+  return notes.some(({ name }) => name === "VMCOREINFO") ? "ELF vmcore of a Linux kernel" : "ELF vmcore";
+}
+
+/** Opens the guest of an ELF vmcore. @throws FormatError */
+export async function openElfGuest(input: ByteSource): Promise<GuestImage> {
+  return guestOf(await openVmcore(input));
+}
+
+/** The model of a vmcore whose headers are read. */
+export function guestOf({ elf, segments, notes, warnings }: OpenVmcore): Promise<GuestImage> {
+  if (segments.length === 0)
+    throw elf.error(ELF_VMCORE_RULES.empty, "no program header describes physical memory", 0);
+  const arch = architectureOf(elf);
+  const memory = segmentMemory(elf.source, segments);
+  const text = vmcoreInfoOf(notes);
+  const erased = erasedOf(notes);
+  return withVmcoreInfo({
+    arch,
+    memory,
+    vcpus: decodeVcpus(notes, arch),
+    facts: {
+      origin: originOf(notes),
+      source: elf.name,
+      ...(text === undefined ? {} : { vmcoreInfo: { text } }),
+      ...(erased.length === 0 ? {} : { erased }),
+      more: { segments: segments.length, elfClass: elf.bits },
+    },
+    warnings,
+  });
+}

@@ -1,0 +1,65 @@
+import { rules } from "../../findings/rule.js";
+
+const SPEC = "gABI, Program Header; Linux kdump, ELF vmcore";
+
+/** What can be wrong with an ELF vmcore. */
+export const ELF_VMCORE_RULES = rules({
+  truncated: {
+    code: "vmcore/elf/truncated",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The file ends before the contents that its program headers announce: that memory is absent.",
+  },
+  notes: {
+    code: "vmcore/elf/notes",
+    severity: "error",
+    spec: "gABI, Note Section",
+    explanation: "The notes are damaged or cut: registers and VMCOREINFO may be missing.",
+  },
+  erased: {
+    code: "vmcore/elf/erased",
+    severity: "note",
+    spec: "makedumpfile -x, --config",
+    explanation:
+      "makedumpfile erased data that its configuration named: those bytes are the eraser's, not the guest's. The message is its own account: what, and how many bytes.",
+  },
+  machine: {
+    code: "vmcore/elf/machine",
+    severity: "error",
+    spec: "gABI, ELF Header, e_machine",
+    explanation: "e_machine must be an architecture that vmcores are read of; docs list them.",
+  },
+  header: {
+    code: "vmcore/elf/header",
+    severity: "error",
+    spec: SPEC,
+    explanation: "The ELF header or the program headers are damaged: nothing else can be found.",
+  },
+  empty: {
+    code: "vmcore/elf/empty",
+    severity: "error",
+    spec: SPEC,
+    explanation: "No program header describes physical memory.",
+  },
+  address: {
+    code: "vmcore/elf/address",
+    severity: "error",
+    spec: SPEC,
+    explanation: "A program header names physical memory beyond any address, or more contents than memory.",
+  },
+  leftOut: {
+    code: "vmcore/elf/left-out",
+    severity: "note",
+    spec: SPEC,
+    explanation:
+      "A program header has less contents than memory (p_filesz below p_memsz): the program that wrote the dump left pages out, or knew them to be zero; the dump can't tell which.",
+  },
+  headerSize: {
+    code: "vmcore/elf/header-size",
+    severity: "note",
+    spec: "gABI, ELF Header",
+    explanation:
+      "e_ehsize is not the size of an ELF header. QEMU from 7.1 on writes 8 there; makedumpfile refuses such a file, others don't look.",
+  },
+});

@@ -1,0 +1,21 @@
+import type { GuestInspection } from "../../guest/inspection.js";
+import { summarizeGuest } from "../../guest/summary.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { guestOf } from "./guest.js";
+import { readRanges } from "./read.js";
+
+/** What `inspect` says of a LiME dump. */
+export type LimeInspection = GuestInspection<"lime", { readonly ranges: number }>;
+
+/** Describes a LiME dump. */
+export async function inspectLime(input: ByteSource): Promise<LimeInspection> {
+  const found = await readRanges(input);
+  return {
+    schemaVersion: 2,
+    kind: "lime",
+    source: input.name,
+    ...(await summarizeGuest(await guestOf(input, found, true))),
+    damage: [],
+    details: { ranges: found.ranges.length },
+  };
+}

@@ -1,0 +1,145 @@
+import { formatError } from "../../findings/diagnostics.js";
+import { type AbsentReason } from "../../guest/absent.js";
+import type { GuestImage } from "../../guest/image.js";
+import { I386, X86_64 } from "../../guest/arch/x86.js";
+import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import type { OpenOptions } from "../../guest/options.js";
+import { PageMap } from "../../guest/page-map.js";
+import { pvContext32, pvContext64 } from "../../guest/pv-context.js";
+import { pvRegisters } from "../../guest/pv-registers.js";
+import type { Vcpu } from "../../guest/vcpu.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { eachFrame, MAX_FRAME, openXenCore, UNUSED, type XenCore } from "./read.js";
+import { XEN_CORE_RULES } from "./rules.js";
+
+/** FXSAVE area at the start of a context. */
+const FPU_SIZE = 512;
+const TRUNCATED: AbsentReason = { kind: "truncated", text: "lost: the file ends before it" };
+
+/** Enters runs of pages whose frames and contents follow one another. */
+class RunJoiner {
+  readonly #add: (first: number, count: number, index: number) => void;
+  #first = 0;
+  #count = 0;
+  #index = 0;
+
+  constructor(add: (first: number, count: number, index: number) => void) {
+    this.#add = add;
+  }
+
+  page(index: number, frame: number): void {
+    if (this.#count > 0 && frame === this.#first + this.#count && index === this.#index + this.#count) {
+      this.#count += 1;
+      return;
+    }
+    this.finish();
+    this.#first = frame;
+    this.#index = index;
+    this.#count = 1;
+  }
+
+  finish(): void {
+    if (this.#count > 0) this.#add(this.#first, this.#count, this.#index);
+    this.#count = 0;
+  }
+}
+
+/** Opens the guest of a Xen core. @throws FormatError */
+export async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  return xenCoreGuest(await openXenCore(input), options.partial === true);
+}
+
+/** The model of a Xen core whose sections are read. @throws FormatError when it is cut, unless `partial` */
+export async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage> {
+  const { contents, pageSize } = core;
+  const input = core.elf.source;
+  const there = Math.floor(Math.max(0, Math.min(contents.size, input.size - contents.offset)) / pageSize);
+  const memory = new PageMap(input, { pageSize });
+  const joiner = new RunJoiner((first, count, index) => {
+    const present = Math.max(0, Math.min(count, there - index));
+    if (present > 0) memory.set(first, present, contents.offset + index * pageSize);
+    if (present < count) memory.absent(first + present, count - present, TRUNCATED);
+  });
+  let strays = 0;
+  const frames = new MachineFrames(core.contexts);
+  // machine frames as "offsets" of a map: a few bytes a run
+  const machines = new PageMap(input, { pageSize });
+  const ofMachines = new RunJoiner((first, count, machine) => machines.set(first, count, machine * pageSize));
+  const { missing, translated } = await eachFrame(core, (index, frame, machine) => {
+    frames.page(frame, machine);
+    if (frame >= MAX_FRAME) strays += 1;
+    else if (frame !== UNUSED) {
+      joiner.page(index, frame);
+      if (core.isPv && machine >= 0 && machine < MAX_FRAME) ofMachines.page(machine, frame);
+    }
+  });
+  joiner.finish();
+  ofMachines.finish();
+  const warnings = [
+    ...(missing > 0 ? [`the file ends before the frame numbers of ${missing} pages`] : []),
+    ...(strays > 0 ? [`${strays} pages belong to no frame`] : []),
+    ...(translated > 0
+      ? ["page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own"]
+      : []),
+  ];
+  if (missing > 0 && !partial)
+    throw formatError(
+      XEN_CORE_RULES.truncated,
+      input.name,
+      { offset: core.frames.offset },
+      `the file ends before the frame numbers of ${missing} pages`,
+    );
+  return withVmcoreInfo({
+    arch: core.contexts[0]?.length === pvContext32.size ? I386 : X86_64,
+    memory,
+    vcpus: await Promise.all(core.contexts.map((context, id) => vcpuOf(id, context, memory, frames))),
+    facts: {
+      origin: "Xen core (xl dump-core)",
+      source: input.name,
+      guestType: core.isPv ? "PV" : "HVM",
+      ...(core.version === undefined ? {} : { hypervisor: `Xen ${core.version}` }),
+    },
+    warnings,
+    ...(translated === 0 ? {} : { machineFrame: (frame) => machineAt(machines, frame) }),
+    ...(core.sharedInfo === undefined ? {} : { raw: { shared_info: core.sharedInfo } }),
+  });
+}
+
+function machineAt(machines: PageMap, frame: number): number | undefined {
+  const place = machines.at(frame);
+  return place.kind === "source" ? place.offset / machines.pageSize : undefined;
+}
+
+/** The guest's own numbers of the machine frames that its processors' contexts name: their GDTs. */
+class MachineFrames {
+  readonly #frames = new Map<number, number>();
+  readonly #wanted = new Set<number>();
+
+  constructor(contexts: readonly Uint8Array[]) {
+    for (const context of contexts) {
+      if (context.length !== pvContext64.size) continue;
+      for (const frame of pvContext64.decode(context, "little").gdtFrames)
+        if (frame > 0n && frame < MAX_FRAME) this.#wanted.add(Number(frame));
+    }
+  }
+
+  page(frame: number, machine: number): void {
+    if (this.#wanted.has(machine)) this.#frames.set(machine, frame);
+  }
+
+  of(machine: number): number | undefined {
+    return this.#frames.get(machine);
+  }
+}
+
+async function vcpuOf(
+  id: number,
+  context: Uint8Array,
+  memory: PageMap,
+  frames: MachineFrames,
+): Promise<Vcpu> {
+  if (context.length !== pvContext64.size && context.length !== pvContext32.size)
+    return { id, raw: { context } };
+  const raw = { context, fpu: context.subarray(0, FPU_SIZE) };
+  return { id, registers: await pvRegisters(context, memory, (frame) => frames.of(frame)), raw };
+}

@@ -1,0 +1,147 @@
+import { type Diagnostics, ShiftedDiagnostics, type FindingPlace } from "../../findings/diagnostics.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
+import type { Rule } from "../../findings/rule.js";
+import type { GuestImage } from "../../guest/image.js";
+import type { GuestInspection } from "../../guest/inspection.js";
+import { HEAD_SIZE, type OpenOptions, type VerifyOptions } from "../../guest/options.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
+import { peekHead } from "../../io/peek-head.js";
+import type { XenFormat } from "../format.js";
+import { xenLegacy } from "../legacy/format.js";
+import { xenStream } from "../stream/format.js";
+import { STREAM_RULES } from "../stream/rules.js";
+import { type Entered, type Envelope, enterLibvirtLibxl, enterXapi, hasEndMark } from "./read.js";
+import { ENVELOPE_RULES } from "./rules.js";
+
+const INNER: readonly XenFormat[] = [xenStream, xenLegacy];
+
+/** What an inspection has besides the details of the stream inside. */
+export interface EnvelopeDetails {
+  readonly envelope: Envelope;
+}
+
+type Input = ByteSource | ByteStream;
+
+/** Enters one kind of envelope. @throws FormatError */
+type Enter = <I extends Input>(input: I) => Promise<Entered<I>>;
+
+/** What an envelope's format does: it enters the envelope and lets the format of the stream inside do the work. */
+class EnvelopeReader {
+  readonly #enter: Enter;
+
+  constructor(enter: Enter) {
+    this.#enter = enter;
+  }
+
+  /** Reports what is wrong with the stream inside, at its place in the whole input, and with the envelope. */
+  async verify(input: Input, diagnostics: Diagnostics, options: VerifyOptions): Promise<void> {
+    const entered = await this.#enter(input);
+    const { envelope } = entered;
+    const { format, stream } = await inside(entered);
+    const shifted = new ShiftedDiagnostics(diagnostics, envelope.streamOffset);
+    // of a pipe the records after the stream come with it
+    const inner = isByteSource(stream) ? shifted : new Without(shifted, STREAM_RULES.trailing);
+    await atOffset(envelope.streamOffset, async () => format.reader.verify?.(stream, inner, options));
+    if (envelope.kind === "xapi" && isByteSource(input) && format === xenStream && !hasEndMark(envelope))
+      diagnostics.report(ENVELOPE_RULES.xapiEnd, { offset: input.size }, "the image has no end mark");
+  }
+
+  /** Describes the stream inside, with the envelope among its details. */
+  async inspect(input: Input, options: OpenOptions): Promise<GuestInspection> {
+    const entered = await this.#enter(input);
+    const { envelope } = entered;
+    const { format, stream } = await inside(entered);
+    const { streamOffset } = envelope;
+    const inner = await atOffset(streamOffset, () => format.reader.inspect(stream, options));
+    const identity = identityOf(envelope);
+    return {
+      ...inner,
+      origin: `${envelope.title}: ${inner.origin}`,
+      guest: {
+        ...inner.guest,
+        name: inner.guest?.name ?? identity.name,
+        uuid: inner.guest?.uuid ?? identity.uuid,
+      },
+      damage: inner.damage.map((finding) => ({ ...finding, offset: finding.offset + streamOffset })),
+      details: { ...inner.details, envelope },
+    };
+  }
+
+  /** Opens the guest of the stream inside, named by the envelope where the stream doesn't name it. */
+  async openGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+    const entered = await this.#enter(input);
+    const { envelope } = entered;
+    const { format, stream } = await inside(entered);
+    const guest = await atOffset(envelope.streamOffset, () => format.reader.openGuest(stream, options));
+    const { name, uuid } = identityOf(envelope);
+    const facts = {
+      ...guest.facts,
+      origin: `${envelope.title}: ${guest.facts.origin}`,
+      ...(guest.facts.name === undefined && name !== undefined ? { name } : {}),
+      ...(guest.facts.uuid === undefined && uuid !== undefined ? { uuid } : {}),
+    };
+    return { ...guest, facts };
+  }
+}
+
+/** Reads XAPI suspend images. */
+export const xapi = new EnvelopeReader(enterXapi);
+
+/** Reads save files of libvirt's libxl driver. */
+export const libvirtLibxl = new EnvelopeReader(enterLibvirtLibxl);
+
+/** Passes everything on but the findings of one rule. */
+class Without implements Diagnostics {
+  readonly source: string;
+  readonly #target: Diagnostics;
+  readonly #rule: Rule;
+
+  constructor(target: Diagnostics, rule: Rule) {
+    this.source = target.source;
+    this.#target = target;
+    this.#rule = rule;
+  }
+
+  report(rule: Rule, place: FindingPlace, message: string): void {
+    if (rule !== this.#rule) this.#target.report(rule, place, message);
+  }
+
+  fatal(rule: Rule, place: FindingPlace, message: string): never {
+    this.#target.fatal(rule, place, message);
+  }
+}
+
+/** Moves an error that is thrown about the stream inside to its place in the whole input. */
+async function atOffset<T>(offset: number, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    if (!(error instanceof FormatError) || error.place.offset === undefined) throw error;
+    const place = { ...error.place, offset: error.place.offset + offset };
+    if (error instanceof TruncatedError)
+      throw new TruncatedError(error.rule, error.message, error.missing, place, error.remedy);
+    throw new FormatError(error.rule, error.message, place, error.remedy);
+  }
+}
+
+/** The format of the stream inside, with the stream at its first byte. @throws FormatError `envelope/no-stream` */
+async function inside<I extends Input>({
+  stream,
+  envelope,
+}: Entered<I>): Promise<{ readonly format: XenFormat; readonly stream: I }> {
+  const { head, input } = await peekHead(stream, HEAD_SIZE);
+  const format = INNER.find((candidate) => candidate.matches(head));
+  if (format !== undefined) return { format, stream: input };
+  throw new FormatError(ENVELOPE_RULES.noStream, `${envelope.title}: no Xen stream starts where it should`, {
+    source: stream.name,
+    offset: envelope.streamOffset,
+  });
+}
+
+/** Name and UUID from libvirt's XML. */
+function identityOf(envelope: Envelope): { name?: string | undefined; uuid?: string | undefined } {
+  if (envelope.kind !== "libvirt-libxl" || envelope.config === undefined) return {};
+  const element = (tag: string): string | undefined =>
+    new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(envelope.config ?? "")?.[1];
+  return { name: element("name"), uuid: element("uuid") };
+}
