@@ -1,0 +1,23 @@
+/**
+ * A saved Linux guest, read from its own memory: symbols from kallsyms, types from BTF, tasks, modules and what the
+ * system was doing. No debug package is needed.
+ * @packageDocumentation
+ */
+export { AddressSpace, type PageTables } from "./address-space.js";
+export { Kernel, type KernelOptions, openKernel } from "./kernel.js";
+export { hlistEntries, listEntries } from "./lists.js";
+export { type MapleEntry, mapleEntries } from "./maple-tree.js";
+export { KernelObject } from "./object.js";
+export { treeEntries } from "./rbtree.js";
+export { LINUX_RULES, type OnTrouble, type Trouble } from "./rules.js";
+export { type KernelSymbol, printPlace, type SymbolPlace, SymbolTable } from "./symbols.js";
+export {
+  findMember,
+  type KernelMember,
+  type KernelType,
+  type KernelTypeKind,
+  type KernelTypes,
+  type MemberPlace,
+  type NamedTypeKind,
+} from "./types.js";
+export { type XarrayEntry, xarrayEntries } from "./xarray.js";
