@@ -122,8 +122,7 @@ export class BtfTypes implements KernelTypes {
     if (head.kind !== BTF_KIND.struct && head.kind !== BTF_KIND.union) return [];
     return Array.from({ length: head.count }, (_, i): KernelMember => {
       const at = head.at + 12 * i;
-      const types = this;
-      const id = head.view.getUint32(at + 4, true);
+      const type = (): KernelType => this.type(head.view.getUint32(at + 4, true));
       const place = head.view.getUint32(at + 8, true);
       const bitSize = head.flag ? place >>> 24 : 0;
       return {
@@ -131,7 +130,7 @@ export class BtfTypes implements KernelTypes {
         bitOffset: head.flag ? place & 0xff_ffff : place,
         ...(bitSize === 0 ? {} : { bitSize }),
         get type() {
-          return types.type(id);
+          return type();
         },
       };
     });

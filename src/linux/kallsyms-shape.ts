@@ -123,7 +123,7 @@ async function markersBefore(
       if (marker === -1 || (next !== undefined && marker >= next)) break;
       values.push(marker);
       if (marker === 0) {
-        if (values.length > 1) return { start: base + BigInt(at), values: values.reverse() };
+        if (values.length > 1) return { start: base + BigInt(at), values: values.toReversed() };
         break;
       }
     }

@@ -46,13 +46,16 @@ export async function* mapleEntries(
 }
 
 class MapleWalk {
+  readonly kernel: Kernel;
+  readonly note: OnTrouble;
+  readonly what: string;
   readonly #visited = new Visited();
 
-  constructor(
-    readonly kernel: Kernel,
-    readonly note: OnTrouble,
-    readonly what: string,
-  ) {}
+  constructor(kernel: Kernel, note: OnTrouble, what: string) {
+    this.kernel = kernel;
+    this.note = note;
+    this.what = what;
+  }
 
   async *node(pointer: bigint, min: bigint, max: bigint, depth: number): AsyncGenerator<MapleEntry> {
     const type = Number((pointer >> 3n) & 0xfn);

@@ -41,16 +41,20 @@ export async function* xarrayEntries(
 }
 
 class XarrayWalk {
+  readonly kernel: Kernel;
+  readonly node: KernelType;
+  readonly internal: bigint;
+  readonly note: OnTrouble;
+  readonly what: string;
   readonly #visited = new Visited();
   readonly #slots: number;
 
-  constructor(
-    readonly kernel: Kernel,
-    readonly node: KernelType,
-    readonly internal: bigint,
-    readonly note: OnTrouble,
-    readonly what: string,
-  ) {
+  constructor(kernel: Kernel, node: KernelType, internal: bigint, note: OnTrouble, what: string) {
+    this.kernel = kernel;
+    this.node = node;
+    this.internal = internal;
+    this.note = note;
+    this.what = what;
     const slots = findMember(node, "slots")?.type.count ?? 0;
     this.#slots = Math.min(slots, 64);
   }
