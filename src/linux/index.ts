@@ -4,13 +4,21 @@
  * @packageDocumentation
  */
 export { AddressSpace, type PageTables } from "./address-space.js";
+export { type KernelClock, kernelClock } from "./clock.js";
+export { cpuList, type KernelCpu } from "./cpus.js";
+export { type HungTask, hungTasks } from "./hung-tasks.js";
 export { Kernel, type KernelOptions, openKernel } from "./kernel.js";
 export { hlistEntries, listEntries } from "./lists.js";
 export { type MapleEntry, mapleEntries } from "./maple-tree.js";
+export { type MemoryUse, memoryUse } from "./memory-use.js";
+export { type KernelModule, listModules, type ModuleRange, useModuleSymbols } from "./modules.js";
 export { KernelObject } from "./object.js";
+export { environment, type ProcessMemory, processMemory } from "./process.js";
 export { treeEntries } from "./rbtree.js";
 export { LINUX_RULES, type OnTrouble, type Trouble } from "./rules.js";
 export { type KernelSymbol, printPlace, type SymbolPlace, SymbolTable } from "./symbols.js";
+export { type CpuActivity, type LinuxSystem, systemOf } from "./system.js";
+export { listTasks, readTask, type Task, type TaskListOptions } from "./tasks.js";
 export {
   findMember,
   type KernelMember,
