@@ -2,6 +2,7 @@ import { viewOf } from "../../binary/layout.js";
 import type { Kernel } from "../kernel.js";
 import { damaged, hex } from "../rules.js";
 import { findMember } from "../types.js";
+import { leafCaller } from "./aarch64-leaf.js";
 import type { FrameRegisters } from "./frame.js";
 import { ARM64_REGISTERS, arm64PtRegs } from "./pt-regs.js";
 import { STACK_RULES } from "./rules.js";
@@ -60,9 +61,14 @@ export async function stepArm64(
   recover: Recover,
 ): Promise<Arm64State | undefined> {
   if (state.registers !== undefined && isUserArm64(state.registers)) return undefined;
-  const { fp } = state;
+  const { fp, registers: own } = state;
+  if (own !== undefined) {
+    const caller = await leafCaller(kernel, state.pc, own.x30 ?? 0n);
+    if (caller !== undefined) return { pc: caller, fp, interrupted: false };
+  }
   if (fp === 0n) return undefined;
-  if ((fp & 7n) !== 0n) throw damaged(STACK_RULES.loop, `the frame pointer ${hex(fp)} is not that of a frame`);
+  if ((fp & 7n) !== 0n)
+    throw damaged(STACK_RULES.loop, `the frame pointer ${hex(fp)} is not that of a frame`);
   const record = viewOf(await stack.bytes(fp, 16));
   const next = record.getBigUint64(0, true);
   const link = record.getBigUint64(8, true);

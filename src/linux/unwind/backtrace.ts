@@ -75,7 +75,8 @@ export class Unwinder {
   /** The stacks that a task may be on; none where its own isn't known. */
   async #walk({ task, cpu }: StackStart): Promise<{ stack: StackWalk; own: StackSpan | undefined }> {
     const kernel = this.#kernel;
-    const own = task === undefined || !kernel.hasStruct("task_struct") ? undefined : await taskStack(kernel, task);
+    const own =
+      task === undefined || !kernel.hasStruct("task_struct") ? undefined : await taskStack(kernel, task);
     const others = cpu === undefined ? [] : await cpuStacks(kernel, cpu);
     return { stack: new StackWalk(kernel.space, own === undefined ? [] : [own, ...others]), own };
   }
@@ -140,7 +141,7 @@ function causeOf(
   registers: StackFrame["registers"],
 ): Pick<StackFrame, "registers" | "cause"> {
   if (registers === undefined) return {};
-  return { registers, cause: before.length === 0 && start.vcpu !== undefined ? "vcpu" : "interrupt" };
+  return { registers, cause: before.length === 0 && start.vcpu !== undefined ? "vcpu" : "saved" };
 }
 
 /** Registers of the vCPU a task was running on; undefined for a task that slept. @throws AbsentError for one that ran elsewhere */
@@ -148,7 +149,10 @@ function runningRegisters(start: StackStart): X86Registers | Aarch64Registers | 
   if (start.cpu === undefined && start.vcpu === undefined) return undefined;
   const registers = start.vcpu?.registers;
   if (registers !== undefined && registers.kind !== "other") return registers;
-  throw absent(STACK_RULES.running, `the task was running on CPU ${start.cpu}, whose registers are not in the input`);
+  throw absent(
+    STACK_RULES.running,
+    `the task was running on CPU ${start.cpu}, whose registers are not in the input`,
+  );
 }
 
 async function x86Start(kernel: Kernel, stack: StackWalk, start: StackStart): Promise<X86State> {
@@ -180,6 +184,7 @@ async function arm64Start(kernel: Kernel, start: StackStart): Promise<Arm64State
   }
   const task = await kernel.load("task_struct", start.task ?? 0n);
   const pc = task.pointer("thread.cpu_context.pc");
-  if (pc === 0n) throw damaged(STACK_RULES.left, `the task at ${hex(task.address)} has no saved place in code`);
+  if (pc === 0n)
+    throw damaged(STACK_RULES.left, `the task at ${hex(task.address)} has no saved place in code`);
   return { pc: kernel.stripPac(pc), fp: task.pointer("thread.cpu_context.fp"), interrupted: false };
 }

@@ -14,14 +14,24 @@ export interface StackFrame {
   readonly mode: "kernel" | "user";
   /** Registers as an interrupt, exception or system call kept them, or as the vCPU had them. */
   readonly registers?: FrameRegisters;
-  /** What `registers` are of: the running vCPU, or what interrupted the code of this frame. */
-  readonly cause?: "vcpu" | "interrupt";
+  /** What `registers` are of: the running vCPU, or what an entry into the kernel saved. */
+  readonly cause?: "vcpu" | "saved";
   /** The stack that the frame is on, where it is known. */
   readonly stack?: StackKind;
 }
 
 /** Stacks of a task and of the CPU it runs on; the names of x86 exception stacks are the kernel's: `NMI`, `#DF` … */
-export type StackKind = "task" | "irq" | "overflow" | "entry" | "#DF" | "NMI" | "#DB" | "#MC" | "#VC" | "#VC2";
+export type StackKind =
+  | "task"
+  | "irq"
+  | "overflow"
+  | "entry"
+  | "#DF"
+  | "NMI"
+  | "#DB"
+  | "#MC"
+  | "#VC"
+  | "#VC2";
 
 /** The frames of one task. */
 export interface Backtrace {

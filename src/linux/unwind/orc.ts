@@ -173,7 +173,8 @@ export function withNumbering(layout: OrcLayout, sample: Uint8Array): OrcLayout 
   const counts = new Uint32Array(16);
   const view = viewOf(sample);
   for (let at = 0; at + layout.size <= sample.length; at += layout.size) {
-    const number = (view.getUint16(at + layout.word, true) >> layout.spRegister.shift) & layout.spRegister.mask;
+    const number =
+      (view.getUint16(at + layout.word, true) >> layout.spRegister.shift) & layout.spRegister.mask;
     counts[number & 15] = (counts[number & 15] ?? 0) + 1;
   }
   const isRenumbered = (counts[RENUMBERED.indexOf("sp")] ?? 0) > (counts[REGISTERS.indexOf("sp")] ?? 0);

@@ -71,5 +71,10 @@ export const STACK_RULES = rules({
     "guestscope",
     "The task was running, and the input has no registers of the CPU it ran on. What its stack held when it last slept says nothing of it.",
   ),
-  architecture: rule("architecture", "error", "guestscope", "Kernel stacks are unwound on x86_64 and aarch64."),
+  architecture: rule(
+    "architecture",
+    "error",
+    "guestscope",
+    "Kernel stacks are unwound on x86_64 and aarch64.",
+  ),
 });

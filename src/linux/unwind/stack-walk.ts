@@ -44,7 +44,10 @@ export class StackWalk {
       throw damaged(STACK_RULES.left, `the next frame at ${hex(address)} is on none of the task's stacks`);
     }
     if (this.#left.has(span)) {
-      throw damaged(STACK_RULES.left, `the next frame at ${hex(address)} is on the ${span.kind} stack, which was left before`);
+      throw damaged(
+        STACK_RULES.left,
+        `the next frame at ${hex(address)} is on the ${span.kind} stack, which was left before`,
+      );
     }
     if (here !== undefined) this.#left.add(here);
     this.#here = span;
@@ -55,7 +58,10 @@ export class StackWalk {
     this.enter(address, 8n);
     const value = await readU64(this.#space, address);
     if (value !== undefined) return value;
-    throw absent(STACK_RULES.memory, `the stack ends at ${hex(address)}: ${await this.#space.whyUnreadable(address)}`);
+    throw absent(
+      STACK_RULES.memory,
+      `the stack ends at ${hex(address)}: ${await this.#space.whyUnreadable(address)}`,
+    );
   }
 
   /** Bytes of the stack. @throws AbsentError, FormatError `linux/stack/…` */

@@ -23,7 +23,11 @@ export async function taskStack(kernel: Kernel, task: bigint): Promise<StackSpan
   if (!object.has("stack")) return undefined;
   const low = object.pointer("stack");
   if (low === 0n) return undefined;
-  return { kind: "task", low, high: low + (await areaSize(kernel, object.has("stack_vm_area") ? object.pointer("stack_vm_area") : 0n)) };
+  return {
+    kind: "task",
+    low,
+    high: low + (await areaSize(kernel, object.has("stack_vm_area") ? object.pointer("stack_vm_area") : 0n)),
+  };
 }
 
 async function areaSize(kernel: Kernel, area: bigint): Promise<bigint> {
@@ -38,7 +42,8 @@ async function areaSize(kernel: Kernel, area: bigint): Promise<bigint> {
 /** Stacks that a CPU switches to in interrupts and exceptions; those not found are left out. */
 export async function cpuStacks(kernel: Kernel, cpu: number): Promise<StackSpan[]> {
   const name = kernel.arch.name;
-  if (name === "x86_64") return [...(await some(() => x86Irq(kernel, cpu))), ...(await some(() => x86Entry(kernel, cpu)))];
+  if (name === "x86_64")
+    return [...(await some(() => x86Irq(kernel, cpu))), ...(await some(() => x86Entry(kernel, cpu)))];
   if (name === "aarch64") return some(() => arm64Stacks(kernel, cpu));
   return [];
 }
@@ -62,11 +67,16 @@ const IRQ_STACK = 16384n;
 
 /** The interrupt stack of x86_64; its pointer is of the last word on it. */
 async function x86Irq(kernel: Kernel, cpu: number): Promise<StackSpan[]> {
-  let top = (await perCpuPointer(kernel, "hardirq_stack_ptr", cpu)) ?? (await perCpuPointer(kernel, "irq_stack_ptr", cpu));
+  let top =
+    (await perCpuPointer(kernel, "hardirq_stack_ptr", cpu)) ??
+    (await perCpuPointer(kernel, "irq_stack_ptr", cpu));
   if (top === undefined && kernel.symbol("pcpu_hot") !== undefined) {
     const member = findMember(kernel.struct("pcpu_hot"), "hardirq_stack_ptr");
     if (member !== undefined)
-      top = await readU64(kernel.space, (await kernel.perCpuAddress("pcpu_hot", cpu)) + BigInt(member.bitOffset >>> 3));
+      top = await readU64(
+        kernel.space,
+        (await kernel.perCpuAddress("pcpu_hot", cpu)) + BigInt(member.bitOffset >>> 3),
+      );
   }
   if (top === undefined || top === 0n) return [];
   const high = ((top + 15n) / PAGE) * PAGE === top + 8n ? top + 8n : top;

@@ -17,10 +17,14 @@ const SHADOW_STACK = 4096;
 
 /** Tells the real return address where a tracer's is on the stack. */
 export function recoverer(kernel: Kernel, task: bigint | undefined): Recover {
-  const starts = (names: readonly string[]): bigint[] =>
-    names.flatMap((name) => kernel.symbol(name) ?? []);
+  const starts = (names: readonly string[]): bigint[] => names.flatMap((name) => kernel.symbol(name) ?? []);
   const isIn = (list: readonly bigint[], address: bigint): boolean =>
-    list.some((start) => address >= start && address < start + TRAMPOLINE && kernel.place(address)?.offset === Number(address - start));
+    list.some(
+      (start) =>
+        address >= start &&
+        address < start + TRAMPOLINE &&
+        kernel.place(address)?.offset === Number(address - start),
+    );
   let graph: readonly bigint[] | undefined;
   let hooks: readonly bigint[] | undefined;
   return async (address, slot) => {
@@ -28,7 +32,10 @@ export function recoverer(kernel: Kernel, task: bigint | undefined): Recover {
     hooks ??= starts(RETHOOK);
     const isGraph = isIn(graph, address);
     if (!isGraph && !isIn(hooks, address)) return address;
-    const real = task === undefined ? undefined : await quietly(() => (isGraph ? graphReturn(kernel, task, slot) : hookReturn(kernel, task, slot)));
+    const real =
+      task === undefined
+        ? undefined
+        : await quietly(() => (isGraph ? graphReturn(kernel, task, slot) : hookReturn(kernel, task, slot)));
     if (real !== undefined) return real;
     throw absent(STACK_RULES.tracer, `the return address at ${hex(slot)} is a tracer's, ${hex(address)}`);
   };

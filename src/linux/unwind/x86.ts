@@ -40,7 +40,14 @@ export function isUser(registers: FrameRegisters): boolean {
 }
 
 /** How code without an own entry at address 0 is left: a call through a null pointer pushed its return address alone. */
-const NULL_CALL: OrcEntry = { sp: "sp", spOffset: 8, bp: "undefined", bpOffset: 0, type: "call", signal: false };
+const NULL_CALL: OrcEntry = {
+  sp: "sp",
+  spOffset: 8,
+  bp: "undefined",
+  bpOffset: 0,
+  type: "call",
+  signal: false,
+};
 
 /**
  * One step of the kernel's own ORC unwinder (Linux, arch/x86/kernel/unwind_orc.c): the caller's frame, or the one
@@ -104,7 +111,10 @@ function register(state: X86State, name: OrcRegister): bigint {
   const full = name.length === 2 ? `r${name}` : name;
   const value = state.known?.[full];
   if (value !== undefined) return value;
-  throw absent(STACK_RULES.registers, `the frame before ${hex(state.pc)} is found through ${full}, which is not known`);
+  throw absent(
+    STACK_RULES.registers,
+    `the frame before ${hex(state.pc)} is found through ${full}, which is not known`,
+  );
 }
 
 /** The frame whose return address or registers are at `sp`. */
@@ -156,6 +166,9 @@ async function previousBp(
     case "bp":
       return at(state.bp);
     default:
-      throw damaged(STACK_RULES.badTables, `the unwind entry for ${hex(state.pc)} finds bp through no known register`);
+      throw damaged(
+        STACK_RULES.badTables,
+        `the unwind entry for ${hex(state.pc)} finds bp through no known register`,
+      );
   }
 }
