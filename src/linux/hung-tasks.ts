@@ -28,7 +28,7 @@ export async function hungTasks(
   const now = (await cpuList(kernel)).reduce((most, cpu) => Math.max(most, cpu.clock ?? 0), 0);
   const found: HungTask[] = [];
   for await (const task of listTasks(kernel, { threads: true })) {
-    if (!mayHang(task.stateNumber) || task.exitState !== 0) continue;
+    if (!mayHang(task.stateNumber) || task.exitState !== 0 || task.frozen) continue;
     const last = lastRun(task);
     if (last === undefined || last === 0) continue;
     const blocked = Math.max(now, clock?.monotonic ?? 0) - last;

@@ -122,7 +122,7 @@ async function decodeTask(kernel: Kernel, object: KernelObject): Promise<Task> {
     state: stateLetter(stateNumber, exitState),
     stateNumber,
     exitState,
-    frozen: isFrozen(stateNumber),
+    frozen: isFrozen(stateNumber) || isFrozenByFlag(kernel, flags),
     kthread: (flags & KERNEL_THREAD) !== 0,
     idle: false,
     cpu: object.numberOf("thread_info.cpu", "cpu"),
@@ -135,6 +135,15 @@ async function decodeTask(kernel: Kernel, object: KernelObject): Promise<Task> {
     stack: object.pointer("stack"),
     object,
   };
+}
+
+/** Before Linux 6.1 a flag, PF_FROZEN, said so. */
+const FROZEN_FLAG = 0x1_0000;
+
+function isFrozenByFlag(kernel: Kernel, flags: number): boolean {
+  if ((flags & FROZEN_FLAG) === 0) return false;
+  const [, major = "", minor = ""] = /^(\d+)\.(\d+)/.exec(kernel.release ?? "") ?? [];
+  return Number(major) * 1000 + Number(minor) < 6001;
 }
 
 async function parentOf(kernel: Kernel, object: KernelObject): Promise<number> {
