@@ -74,7 +74,8 @@ async function hookReturn(kernel: Kernel, task: bigint, slot: bigint): Promise<b
   if (!object.has("rethooks.first")) return undefined;
   const link = findMember(kernel.struct("rethook_node"), "llist");
   let at = object.pointer("rethooks.first");
-  for (let left = MOST_HOOKS; left > 0 && at !== 0n && link !== undefined; left -= 1) {
+  if (link === undefined) return undefined;
+  for (let left = MOST_HOOKS; left > 0 && at !== 0n; left -= 1) {
     const node = await kernel.load("rethook_node", at - BigInt(link.bitOffset >>> 3));
     if (node.pointer("frame") === slot) return node.pointer("ret_addr");
     at = node.pointer("llist.next");
