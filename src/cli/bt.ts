@@ -153,7 +153,7 @@ function frameLines(
   const on = stack === undefined || stack === "task" ? "" : `  <${stack}>`;
   const lines = [` #${String(index).padEnd(2)} ${hex(pc)}  ${where}${on}`];
   // registers of a system call are only worth their room when asked for
-  const shown = registers !== undefined && (verbose || (cause === "interrupt" && mode === "kernel"));
+  const shown = registers !== undefined && (verbose || (cause === "saved" && mode === "kernel"));
   return shown ? [...lines, ...registerLines(registers)] : lines;
 }
 
