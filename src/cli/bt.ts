@@ -1,10 +1,10 @@
 import { UsageError } from "../io/errors.js";
-import { cpuList, type KernelCpu } from "../linux/cpus.js";
 import type { Kernel } from "../linux/kernel.js";
 import { useModuleSymbols } from "../linux/modules.js";
 import { printPlace } from "../linux/symbols.js";
 import { listTasks, readTask, type Task } from "../linux/tasks.js";
 import { Unwinder } from "../linux/unwind/backtrace.js";
+import { runningCpus, stackStart } from "../linux/unwind/task-stack.js";
 import type { Backtrace, StackFrame } from "../linux/unwind/frame.js";
 import { mappingAt, type UserMapping } from "../linux/user-mappings.js";
 import { AbsentError } from "../io/errors.js";
@@ -37,38 +37,30 @@ function parsePids(texts: readonly string[]): ReadonlySet<number> {
   );
 }
 
-/** The tasks asked for, with the CPU that those that ran were on. */
-async function* chosen(kernel: Kernel, args: Arguments): AsyncGenerator<{ task: Task; cpu?: KernelCpu }> {
-  const cpus = await cpuList(kernel);
+/** The tasks asked for. */
+async function* chosen(kernel: Kernel, args: Arguments): AsyncGenerator<Task> {
   const pids = parsePids(args.pids);
   const byCpu = pids.size === 0 && !args.all;
   if (byCpu || args.cpus) {
-    for (const cpu of cpus) {
+    for (const cpu of await runningCpus(kernel)) {
       const task = cpu.current === undefined ? undefined : await readTask(kernel, cpu.current);
-      if (task !== undefined) yield { task: { ...task, idle: cpu.current === cpu.idle }, cpu };
+      if (task !== undefined) yield { ...task, idle: cpu.current === cpu.idle, cpu: cpu.cpu };
     }
     if (byCpu) return;
   }
-  for await (const task of listTasks(kernel, { threads: true, idle: true })) {
-    if (!args.all && !pids.has(task.pid) && !pids.has(task.tgid)) continue;
-    const cpu = cpus.find(({ current }) => current === task.address);
-    yield { task, ...(cpu === undefined ? {} : { cpu }) };
-  }
+  for await (const task of listTasks(kernel, { threads: true, idle: true }))
+    if (args.all || pids.has(task.pid) || pids.has(task.tgid)) yield task;
 }
 
-async function trace(kernel: Kernel, unwinder: Unwinder, task: Task, cpu?: KernelCpu): Promise<Traced> {
-  const { vcpu } = cpu ?? {};
-  const found = await unwinder.backtrace({
-    task: task.address,
-    ...(cpu === undefined ? {} : { cpu: cpu.cpu }),
-    ...(vcpu === undefined ? {} : { vcpu }),
-  });
+async function trace(kernel: Kernel, unwinder: Unwinder, task: Task): Promise<Traced> {
+  const start = await stackStart(kernel, task);
+  const found = await unwinder.backtrace(start);
   const mappings = new Map<bigint, UserMapping>();
   for (const { mode, pc } of found.frames) {
     const mapping = mode === "user" ? await userMapping(kernel, task, pc) : undefined;
     if (mapping !== undefined) mappings.set(pc, mapping);
   }
-  return { task, cpu: cpu?.cpu ?? task.cpu, running: cpu !== undefined, trace: found, mappings };
+  return { task, cpu: start.cpu ?? task.cpu, running: start.cpu !== undefined, trace: found, mappings };
 }
 
 async function userMapping(kernel: Kernel, { mm }: Task, pc: bigint): Promise<UserMapping | undefined> {
@@ -201,8 +193,8 @@ export const command: Command = {
       const documents: Record<string, unknown>[] = [];
       let isWhole = true;
       let count = 0;
-      for await (const { task, cpu } of chosen(kernel, given)) {
-        const traced = await trace(kernel, unwinder, task, cpu);
+      for await (const task of chosen(kernel, given)) {
+        const traced = await trace(kernel, unwinder, task);
         isWhole &&= traced.trace.ended === undefined;
         if (given.json) documents.push(document(traced));
         else if (!given.quiet)

@@ -15,6 +15,7 @@ import { print, printError, printJson } from "./terminal.js";
 interface Arguments extends KernelArguments {
   readonly level?: string;
   readonly since?: string;
+  readonly caller: boolean;
 }
 
 /** Something that was met in the log. */
@@ -73,7 +74,8 @@ function document(record: LogRecord): Record<string, unknown> {
 }
 
 async function showLog(guest: GuestImage, args: Namespace): Promise<number> {
-  const { input, json, quiet, level, since } = args as Arguments;
+  const { input, json, quiet, level, since, caller } = args as Arguments;
+  const style = caller ? { caller } : {};
   const levels = level === undefined ? undefined : parseLevels(level);
   const from = since === undefined ? undefined : await parseSince(since, guest);
   const remarks: Remark[] = [];
@@ -86,7 +88,7 @@ async function showLog(guest: GuestImage, args: Namespace): Promise<number> {
     if (from !== undefined && (record.tsNsec ?? 0n) < from) continue;
     if (json) records.push(document(record));
     else if (!quiet) {
-      const line = formatLogRecord(record);
+      const line = formatLogRecord(record, style);
       if (line !== undefined) print(line);
     }
   }
@@ -113,6 +115,10 @@ export const command: Command = {
     parser.add_argument("--level", {
       metavar: "LIST",
       help: `only these levels, by name (${LOG_LEVELS.join(", ")}) or number; 'err+' for err and worse`,
+    });
+    parser.add_argument("--caller", {
+      action: "store_true",
+      help: "with the task or CPU that logged each line (shown anyway where the kernel keeps its name)",
     });
     parser.add_argument("--since", {
       metavar: "TIME",

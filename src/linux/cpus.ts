@@ -1,8 +1,7 @@
 import type { Vcpu } from "../guest/vcpu.js";
 import { AbsentError } from "../io/errors.js";
 import type { Kernel } from "./kernel.js";
-import { offsetOf } from "./lists.js";
-import { readU64, readUpTo } from "./read.js";
+import { readUpTo } from "./read.js";
 import { LINUX_RULES } from "./rules.js";
 
 /** A CPU of the guest, as its kernel numbers it. */
@@ -66,64 +65,21 @@ async function readCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
   return withVcpus(kernel, cpus, offsets);
 }
 
-async function withVcpus(
+function withVcpus(
   kernel: Kernel,
   cpus: readonly KernelCpu[],
   offsets: ReadonlyMap<bigint, number>,
-): Promise<readonly KernelCpu[]> {
+): readonly KernelCpu[] {
   const matched = new Map<number, Vcpu>();
   for (const vcpu of kernel.guest.vcpus) {
     const base = areaOf(vcpu);
     const cpu = base === undefined ? undefined : offsets.get(base);
     if (cpu !== undefined && !matched.has(cpu)) matched.set(cpu, vcpu);
   }
-  await matchByStack(kernel, cpus, matched);
   return cpus.map((cpu) => {
     const vcpu = matched.get(cpu.cpu);
     return vcpu === undefined ? cpu : { ...cpu, vcpu };
   });
-}
-
-/** Bytes in which a stack pointer counts as one of a task's stack: the smallest stack there is. */
-const STACK = 16384n;
-
-/**
- * Saved processors whose registers lack the base of the area (QEMU's dumps of aarch64): in the kernel they are on the
- * stack of the task that a CPU runs; those in user mode keep their own number, if that CPU is left.
- */
-async function matchByStack(
-  kernel: Kernel,
-  cpus: readonly KernelCpu[],
-  matched: Map<number, Vcpu>,
-): Promise<void> {
-  const taken = new Set([...matched.values()].map(({ id }) => id));
-  const left = kernel.guest.vcpus.filter(({ id }) => !taken.has(id));
-  if (left.length === 0 || left.length > MOST_CPUS) return;
-  const stacks = new Map<number, bigint>();
-  for (const { cpu, current } of cpus) {
-    if (matched.has(cpu) || current === undefined) continue;
-    const stack = await readU64(kernel.space, current + offsetOf(kernel, "task_struct", "stack"));
-    if (stack !== undefined) stacks.set(cpu, stack);
-  }
-  const inUser: Vcpu[] = [];
-  for (const vcpu of left) {
-    const sp = stackPointer(vcpu);
-    if (sp === undefined || sp >> 63n === 0n) {
-      inUser.push(vcpu);
-      continue;
-    }
-    for (const [cpu, stack] of stacks)
-      if (!matched.has(cpu) && sp >= stack && sp <= stack + STACK) matched.set(cpu, vcpu);
-  }
-  const numbers = new Set(cpus.map(({ cpu }) => cpu));
-  for (const vcpu of inUser)
-    if (vcpu.registers !== undefined && numbers.has(vcpu.id) && !matched.has(vcpu.id))
-      matched.set(vcpu.id, vcpu);
-}
-
-function stackPointer({ registers }: Vcpu): bigint | undefined {
-  if (registers?.kind === "aarch64") return registers.sp;
-  return registers?.kind === "x86" ? registers.general.rsp : undefined;
 }
 
 /** Base of the per-CPU area of the CPU that a saved processor is. */

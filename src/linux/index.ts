@@ -9,6 +9,18 @@ export { cpuList, type KernelCpu } from "./cpus.js";
 export { type HungTask, hungTasks } from "./hung-tasks.js";
 export { Kernel, type KernelOptions, openKernel } from "./kernel.js";
 export { hlistEntries, listEntries } from "./lists.js";
+export { callerName, formatLogRecord, type LogStyle } from "./log/format.js";
+export { logSourceOf } from "./log/kernel-log.js";
+export { readLog } from "./log/read.js";
+export {
+  LOG_FACILITIES,
+  LOG_LEVELS,
+  type LogCaller,
+  type LogRecord,
+  type LogReport,
+} from "./log/record.js";
+export { LOG } from "./log/rules.js";
+export type { KernelMemory, LogSource } from "./log/source.js";
 export { type MapleEntry, mapleEntries } from "./maple-tree.js";
 export { type MemoryUse, memoryUse } from "./memory-use.js";
 export { type KernelModule, listModules, type ModuleRange, useModuleSymbols } from "./modules.js";
@@ -29,3 +41,9 @@ export {
   type NamedTypeKind,
 } from "./types.js";
 export { type XarrayEntry, xarrayEntries } from "./xarray.js";
+export { type StackStart, Unwinder } from "./unwind/backtrace.js";
+export type { Backtrace, FrameRegisters, StackFrame, StackKind } from "./unwind/frame.js";
+export { STACK_RULES } from "./unwind/rules.js";
+export { runningCpus, stackStart } from "./unwind/task-stack.js";
+export { listMappings, mappingAt, type UserMapping } from "./user-mappings.js";
+export { readPanicMessage } from "./panic.js";

@@ -1,6 +1,7 @@
 import { AbsentError, FormatError } from "../io/errors.js";
 import { type KernelClock, kernelClock } from "./clock.js";
-import { type KernelCpu, cpuList } from "./cpus.js";
+import type { KernelCpu } from "./cpus.js";
+import { runningCpus } from "./unwind/task-stack.js";
 import { hungTasks, type HungTask } from "./hung-tasks.js";
 import type { Kernel } from "./kernel.js";
 import { type MemoryUse, memoryUse } from "./memory-use.js";
@@ -141,7 +142,7 @@ async function panicCpu(kernel: Kernel): Promise<number | undefined> {
 
 async function activity(kernel: Kernel): Promise<readonly CpuActivity[]> {
   const cpus: CpuActivity[] = [];
-  for (const cpu of await cpuList(kernel)) {
+  for (const cpu of await runningCpus(kernel)) {
     const task = cpu.current === undefined ? undefined : await readTask(kernel, cpu.current);
     cpus.push({
       cpu: cpu.cpu,
