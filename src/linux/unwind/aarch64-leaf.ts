@@ -1,6 +1,9 @@
 import { viewOf } from "../../binary/layout.js";
 import type { Kernel } from "../kernel.js";
 
+/** The code of a kernel, with the names of its functions. */
+export type KernelCode = Pick<Kernel, "place" | "stripPac" | "readVirtual">;
+
 /** Bytes of a function that are looked at from its start. */
 const MOST_CODE = 64 << 10;
 
@@ -29,7 +32,7 @@ const isCall = (word: number): boolean =>
  * where no instruction before `pc` in its function makes a record (or the next one returns), where x30 is in another
  * function, and where it follows a call. Undefined otherwise.
  */
-export async function leafCaller(kernel: Kernel, pc: bigint, link: bigint): Promise<bigint | undefined> {
+export async function leafCaller(kernel: KernelCode, pc: bigint, link: bigint): Promise<bigint | undefined> {
   const place = kernel.place(pc);
   const caller = kernel.stripPac(link);
   if (place === undefined || place.offset > MOST_CODE || caller === 0n) return undefined;
@@ -44,9 +47,9 @@ export async function leafCaller(kernel: Kernel, pc: bigint, link: bigint): Prom
   return isReturn(next) || !code.slice(0, -1).some(isFrameSetup) ? caller : undefined;
 }
 
-async function words(kernel: Kernel, address: bigint, length: number): Promise<number[]> {
+async function words(kernel: KernelCode, address: bigint, length: number): Promise<number[]> {
   const bytes = new Uint8Array(length);
-  const n = await kernel.space.read(address, bytes);
+  const n = await kernel.readVirtual(address, bytes);
   const view = viewOf(bytes);
   return Array.from({ length: Math.floor(n / 4) }, (_, i) => view.getUint32(i * 4, true));
 }

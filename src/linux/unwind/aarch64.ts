@@ -2,7 +2,7 @@ import { viewOf } from "../../binary/layout.js";
 import type { Kernel } from "../kernel.js";
 import { damaged, hex } from "../rules.js";
 import { findMember } from "../types.js";
-import { leafCaller } from "./aarch64-leaf.js";
+import { type KernelCode, leafCaller } from "./aarch64-leaf.js";
 import type { FrameRegisters } from "./frame.js";
 import { ARM64_REGISTERS, arm64PtRegs } from "./pt-regs.js";
 import { STACK_RULES } from "./rules.js";
@@ -53,7 +53,7 @@ export const isUserArm64 = ({ pstate = 0n }: FrameRegisters): boolean => (pstate
  * @throws AbsentError, FormatError `linux/stack/…`
  */
 export async function stepArm64(
-  kernel: Kernel,
+  kernel: KernelCode,
   frames: Arm64Frames | undefined,
   stack: StackWalk,
   state: Arm64State,

@@ -19,11 +19,11 @@ export interface OrcTablePlace {
 
 /** A table of unwind entries in kernel memory, looked into where it is asked. */
 export class OrcTable {
-  readonly #space: AddressSpace;
+  readonly #space: Pick<AddressSpace, "read">;
   readonly #layout: OrcLayout;
   readonly #place: OrcTablePlace;
 
-  constructor(space: AddressSpace, layout: OrcLayout, place: OrcTablePlace) {
+  constructor(space: Pick<AddressSpace, "read">, layout: OrcLayout, place: OrcTablePlace) {
     this.#space = space;
     this.#layout = layout;
     this.#place = { ...place, count: Math.min(place.count, MOST_ENTRIES) };

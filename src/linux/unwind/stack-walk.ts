@@ -1,9 +1,12 @@
+import { viewOf } from "../../binary/layout.js";
 import type { AddressSpace } from "../address-space.js";
-import { readU64 } from "../read.js";
 import { absent, damaged, hex } from "../rules.js";
 import type { StackKind } from "./frame.js";
 import { STACK_RULES } from "./rules.js";
 import type { StackSpan } from "./stacks.js";
+
+/** Virtual memory that stacks are in. */
+export type StackMemory = Pick<AddressSpace, "read" | "whyUnreadable">;
 
 /** Times that a walk may go down: from one stack to another. */
 const MOST_FALLS = 8;
@@ -13,13 +16,13 @@ const MOST_FALLS = 8;
  * With no stacks known, any mapped memory is read and only the way up is held to.
  */
 export class StackWalk {
-  readonly #space: AddressSpace;
+  readonly #space: StackMemory;
   readonly #spans: readonly StackSpan[];
   readonly #left = new Set<StackSpan>();
   #here: StackSpan | undefined;
   #falls = 0;
 
-  constructor(space: AddressSpace, spans: readonly StackSpan[]) {
+  constructor(space: StackMemory, spans: readonly StackSpan[]) {
     this.#space = space;
     this.#spans = spans;
   }
@@ -55,13 +58,7 @@ export class StackWalk {
 
   /** A word of the stack. @throws AbsentError, FormatError `linux/stack/…` */
   async word(address: bigint): Promise<bigint> {
-    this.enter(address, 8n);
-    const value = await readU64(this.#space, address);
-    if (value !== undefined) return value;
-    throw absent(
-      STACK_RULES.memory,
-      `the stack ends at ${hex(address)}: ${await this.#space.whyUnreadable(address)}`,
-    );
+    return viewOf(await this.bytes(address, 8)).getBigUint64(0, true);
   }
 
   /** Bytes of the stack. @throws AbsentError, FormatError `linux/stack/…` */

@@ -2,7 +2,6 @@ import type { Kernel } from "../kernel.js";
 import { damaged, absent, hex } from "../rules.js";
 import type { FrameRegisters, StackFrame } from "./frame.js";
 import type { OrcEntry, OrcRegister } from "./orc.js";
-import type { OrcTables } from "./orc-tables.js";
 import { X86_IRET, X86_PT_REGS, x86PtRegs } from "./pt-regs.js";
 import { STACK_RULES } from "./rules.js";
 import type { StackWalk } from "./stack-walk.js";
@@ -18,6 +17,11 @@ export interface X86State {
   readonly registers?: FrameRegisters;
   /** All registers that were kept last, if nothing has been called since. */
   readonly known?: FrameRegisters;
+}
+
+/** Unwind entries by address of code, see OrcTables. */
+export interface OrcLookUp {
+  find(address: bigint): Promise<OrcEntry | undefined>;
 }
 
 /** Replaces a tracer's address by the return address it took the place of. */
@@ -55,7 +59,7 @@ const NULL_CALL: OrcEntry = {
  * @throws AbsentError, FormatError `linux/stack/…` where it can't be found
  */
 export async function stepX86(
-  tables: OrcTables,
+  tables: OrcLookUp,
   stack: StackWalk,
   state: X86State,
   offsetFirst: boolean,
