@@ -1,6 +1,6 @@
 import type { AddressSpace } from "./address-space.js";
 import { searchImage } from "./image-sweep.js";
-import { readUpTo, readU32 } from "./read.js";
+import { readUpTo } from "./read.js";
 
 /** Virtual addresses of the parts of kallsyms. */
 export interface KallsymsPlaces {
@@ -20,10 +20,15 @@ const DIGITS = Uint8Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 0x30 + i
 const FIRST_DIGIT = 0x30;
 /** Bytes looked at before the digits and after them: tokens are short. */
 const AROUND = 16 << 10;
-/** Bytes of markers: one u32 for 256 symbols. */
-const MOST_MARKERS = 64 << 10;
-/** Compressed names of one marker's 256 symbols. */
-const MOST_CHUNK = 256 * 260;
+/** Bytes before the tokens that may hold the names: as many as most kernels have, then more. */
+const REACHES = [4 << 20, 16 << 20];
+/** Symbols of the smallest kernel, and the bytes a symbol takes on average at most, with all that follows the names. */
+const FEWEST_SYMBOLS = 1000;
+const LONGEST_AVERAGE = 64;
+/** Names between two markers. */
+const MARKED = 256;
+const MOST_TABLES = 8;
+const MOST_STEPS = 1 << 26;
 
 /**
  * Finds kallsyms in the kernel's image by its shape, for kernels whose VMCOREINFO does not name it (before 6.0):
@@ -31,36 +36,54 @@ const MOST_CHUNK = 256 * 260;
  * before them; names and their count before those.
  */
 export async function findByShape(space: AddressSpace, text: bigint): Promise<KallsymsPlaces | undefined> {
+  const budget: Budget = { tables: MOST_TABLES, steps: MOST_STEPS };
   for await (const digits of searchImage(space, text, DIGITS)) {
-    const places = await placesAround(space, digits);
+    const places = await placesAround(space, digits, text, budget);
     if (places !== undefined) return places;
+    if (budget.tables <= 0 || budget.steps <= 0) return undefined;
   }
   return undefined;
 }
 
-async function placesAround(space: AddressSpace, digits: bigint): Promise<KallsymsPlaces | undefined> {
+/** What may still be spent on a search: memory made of look-alikes must not cost minutes. */
+interface Budget {
+  /** Tables of tokens before which names are looked for. */
+  tables: number;
+  /** Names that are passed over. */
+  steps: number;
+}
+
+async function placesAround(
+  space: AddressSpace,
+  digits: bigint,
+  text: bigint,
+  budget: Budget,
+): Promise<KallsymsPlaces | undefined> {
   const tokens = await tokensAround(space, digits);
   if (tokens === undefined) return undefined;
-  const markers = await markersBefore(space, tokens.table);
-  if (markers === undefined) return undefined;
-  const names = await namesBefore(space, markers);
-  if (names === undefined) return undefined;
-  const { count, symbols } = names;
-  const round = (bytes: number): bigint => BigInt(Math.ceil(bytes / 8) * 8);
+  budget.tables -= 1;
+  let found: Found | undefined;
+  for (const most of REACHES) {
+    if (found === undefined && budget.steps > 0)
+      found = await namesBefore(space, tokens.table, text, most, budget);
+  }
+  if (found === undefined) return undefined;
+  const { names, count, symbols } = found;
   const after = tokens.index + 512n;
+  const end = after + BigInt(symbols * 4);
   return {
-    names: names.names,
+    names,
     count,
     tokenTable: tokens.table,
     tokenIndex: tokens.index,
     offsets: [
       // before 6.4: offsets, base, count, names …
-      { table: count - 8n - round(symbols * 4), base: count - 8n },
+      { table: count - 8n - BigInt(Math.ceil(symbols / 2) * 8), base: count - 8n },
       // from 6.4 on: … index, offsets, base
-      { table: after, base: after + round(symbols * 4) },
+      { table: after, base: (end + 7n) & ~7n },
       { table: after },
     ],
-    addresses: [count - round(symbols * 8)],
+    addresses: [count - BigInt(symbols * 8)],
   };
 }
 
@@ -96,73 +119,60 @@ async function tokensAround(
   return undefined;
 }
 
-/** Ascending u32 (u64 before 4.20) from zero on, before the tokens. */
-async function markersBefore(
-  space: AddressSpace,
-  tokens: bigint,
-): Promise<{ readonly start: bigint; readonly values: readonly number[] } | undefined> {
-  const from = tokens - BigInt(MOST_MARKERS);
-  let bytes = await readUpTo(space, from, MOST_MARKERS);
-  let base = from;
-  if (bytes.length < MOST_MARKERS) {
-    base = tokens - 4096n;
-    bytes = await readUpTo(space, base, 4096);
-    if (bytes.length < 4096) return undefined;
-  }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (const size of [4, 8] as const) {
-    const value = (at: number): number =>
-      size === 4 || view.getUint32(at + 4, true) === 0 ? view.getUint32(at, true) : -1;
-    // zeros may pad the table's end
-    let at = bytes.length - size;
-    while (at > bytes.length - 16 && value(at) === 0) at -= size;
-    const values: number[] = [];
-    for (; at >= 0; at -= size) {
-      const marker = value(at);
-      const next = values.at(-1);
-      if (marker === -1 || (next !== undefined && marker >= next)) break;
-      values.push(marker);
-      if (marker === 0) {
-        if (values.length > 1) return { start: base + BigInt(at), values: values.toReversed() };
-        break;
-      }
-    }
-  }
-  return undefined;
+/** Where names and their count are, and how many there are. */
+interface Found {
+  readonly names: bigint;
+  readonly count: bigint;
+  readonly symbols: number;
 }
 
+/**
+ * The names and their count, somewhere before the tokens: a count from which the names lead to a table of markers
+ * that agrees with them. What lies between the markers and the tokens differs from version to version.
+ */
 async function namesBefore(
   space: AddressSpace,
-  markers: { readonly start: bigint; readonly values: readonly number[] },
-): Promise<{ readonly names: bigint; readonly count: bigint; readonly symbols: number } | undefined> {
-  const { values, start } = markers;
-  const last = values.at(-1) ?? 0;
-  const most = values.length * 256;
-  const whole = last + MOST_CHUNK + 16;
-  const bytes = await readUpTo(space, start - BigInt(whole), whole);
-  if (bytes.length < whole) return undefined;
+  tokens: bigint,
+  text: bigint,
+  reach: number,
+  budget: Budget,
+): Promise<Found | undefined> {
+  const most = Number(tokens - text < BigInt(reach) ? tokens - text : BigInt(reach));
+  const origin = (tokens - BigInt(most) + 7n) & ~7n;
+  const bytes = await readUpTo(space, origin, Number(tokens - origin));
+  const whole = bytes.length - (bytes.length % 4);
+  if (origin + BigInt(bytes.length) !== tokens) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const origin = start - BigInt(whole);
-  for (let at = whole - last; at >= 8; at -= 1) {
-    if ((origin + BigInt(at)) % 8n !== 0n) continue;
-    const symbols = view.getUint32(at - 8, true);
-    if (symbols > most || symbols <= most - 256) continue;
-    if (!agrees(bytes, at, values)) continue;
-    const names = origin + BigInt(at);
-    if ((await readU32(space, names - 8n)) === symbols) return { names, count: names - 8n, symbols };
+  for (let at = whole - 4; at >= 0 && budget.steps > 0; at -= 4) {
+    const symbols = view.getUint32(at, true);
+    const room = bytes.length - at;
+    if (symbols < FEWEST_SYMBOLS || symbols * 4 > room || symbols * LONGEST_AVERAGE < room) continue;
+    // the names follow at once, or at a multiple of eight
+    for (const names of (origin + BigInt(at)) % 8n === 0n ? [at + 4, at + 8] : [at + 4]) {
+      budget.steps -= symbols;
+      if (!agrees(view, names, symbols)) continue;
+      return { names: origin + BigInt(names), count: origin + BigInt(at), symbols };
+    }
   }
   return undefined;
 }
 
-/** Whether 256 names at a time end where the first markers say. */
-function agrees(bytes: Uint8Array, names: number, markers: readonly number[]): boolean {
+/** Whether `symbols` names from `names` on are followed by markers that agree with them. */
+function agrees(view: DataView, names: number, symbols: number): boolean {
   let at = names;
-  for (let i = 1; i < Math.min(markers.length, 4); i += 1) {
-    for (let n = 0; n < 256; n += 1) {
-      const first = bytes[at] ?? 0;
-      at += first < 0x80 ? 1 + first : 2 + ((first & 0x7f) | ((bytes[at + 1] ?? 0) << 7));
-    }
-    if (at - names !== markers[i]) return false;
+  let second = 0;
+  for (let i = 0; i < symbols; i += 1) {
+    if (at + 2 > view.byteLength) return false;
+    if (i === MARKED) second = at - names;
+    const first = view.getUint8(at);
+    if (first === 0) return false;
+    at += first < 0x80 ? 1 + first : 2 + ((first & 0x7f) | (view.getUint8(at + 1) << 7));
   }
-  return true;
+  for (let markers = at; markers < at + 16 && markers + 16 <= view.byteLength; markers += 1) {
+    if (view.getUint32(markers, true) !== 0) continue;
+    // u32 each, u64 before 4.20
+    if (view.getUint32(markers + 4, true) === second) return true;
+    if (view.getUint32(markers + 4, true) === 0 && view.getUint32(markers + 8, true) === second) return true;
+  }
+  return false;
 }
