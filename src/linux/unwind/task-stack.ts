@@ -23,8 +23,9 @@ export async function stackStart(
 const RUNNING = new WeakMap<Kernel, Promise<readonly KernelCpu[]>>();
 
 /**
- * The CPUs with the vCPUs they are: by the base of their per-CPU areas, and where an input doesn't have it (an ELF
- * core of aarch64), by stacks: the vCPU whose stack pointer is on one of the stacks of a CPU or of its task.
+ * The CPUs with the vCPUs they are: by the base of their per-CPU areas; where an input doesn't have it (an ELF core of
+ * aarch64), a vCPU in the kernel by the stack that its stack pointer is on, one in user mode by its own number, if the
+ * process that this CPU ran maps the code it is in.
  */
 export function runningCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
   let known = RUNNING.get(kernel);
@@ -42,28 +43,44 @@ async function matchByStacks(kernel: Kernel): Promise<readonly KernelCpu[]> {
   if (free.length === 0) return cpus;
   const result: KernelCpu[] = [];
   for (const cpu of cpus) {
-    const vcpu = cpu.vcpu ?? (await onStacks(kernel, cpu, free));
+    const vcpu = cpu.vcpu ?? (await attempt(() => vcpuOf(kernel, cpu, free)));
     result.push(vcpu === undefined ? cpu : { ...cpu, vcpu });
   }
   return result;
 }
 
-async function onStacks(kernel: Kernel, cpu: KernelCpu, vcpus: readonly Vcpu[]): Promise<Vcpu | undefined> {
-  if (cpu.current === undefined) return undefined;
+async function attempt(get: () => Promise<Vcpu | undefined>): Promise<Vcpu | undefined> {
   try {
-    const own = await taskStack(kernel, cpu.current);
-    const spans = [...(own === undefined ? [] : [own]), ...(await cpuStacks(kernel, cpu.cpu))];
-    return vcpus.find((vcpu) => {
-      const sp = stackPointer(vcpu);
-      return sp !== undefined && spans.some(({ low, high }) => sp >= low && sp < high);
-    });
+    return await get();
   } catch (error) {
     if (error instanceof AbsentError || error instanceof FormatError) return undefined;
     throw error;
   }
 }
 
-function stackPointer({ registers }: Vcpu): bigint | undefined {
-  if (registers?.kind === "x86") return registers.general.rsp;
-  return registers?.kind === "aarch64" ? registers.sp : undefined;
+async function vcpuOf(
+  kernel: Kernel,
+  { cpu, current }: KernelCpu,
+  vcpus: readonly Vcpu[],
+): Promise<Vcpu | undefined> {
+  if (current === undefined) return undefined;
+  const own = await taskStack(kernel, current);
+  const spans = [...(own === undefined ? [] : [own]), ...(await cpuStacks(kernel, cpu))];
+  const inKernel = vcpus.find((vcpu) => {
+    const { sp = 0n } = placeOf(vcpu) ?? {};
+    return spans.some(({ low, high }) => sp >= low && sp < high);
+  });
+  if (inKernel !== undefined) return inKernel;
+  const named = vcpus.find(({ id }) => id === cpu);
+  const place = named === undefined ? undefined : placeOf(named);
+  if (place === undefined || place.pc >> 63n !== 0n) return undefined;
+  const mm = (await kernel.load("task_struct", current)).pointer("mm");
+  if (mm === 0n) return undefined;
+  const space = await kernel.processSpace((await kernel.load("mm_struct", mm)).pointer("pgd"));
+  return (await space.translate(place.pc)) === undefined ? undefined : named;
+}
+
+function placeOf({ registers }: Vcpu): { readonly pc: bigint; readonly sp: bigint } | undefined {
+  if (registers?.kind === "x86") return { pc: registers.general.rip, sp: registers.general.rsp };
+  return registers?.kind === "aarch64" ? registers : undefined;
 }

@@ -8,7 +8,7 @@ import { printPlace } from "../../../src/linux/symbols.js";
 import { listTasks, type Task } from "../../../src/linux/tasks.js";
 import { Unwinder } from "../../../src/linux/unwind/backtrace.js";
 import type { Backtrace } from "../../../src/linux/unwind/frame.js";
-import { stackStart } from "../../../src/linux/unwind/task-stack.js";
+import { runningCpus, stackStart } from "../../../src/linux/unwind/task-stack.js";
 import { openGuest } from "../../../src/open/index.js";
 import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
@@ -97,6 +97,24 @@ describe.skipIf(noData)("kernel stacks of real guests", () => {
       expect(last?.place).toBeUndefined();
       // clock_nanosleep, from the 64-bit code segment of user mode
       expect(last?.registers).toMatchObject({ orig_rax: 230n, cs: 0x33n, ss: 0x2bn, rip: 0x4bfde3n });
+    });
+  });
+
+  it("a vCPU whose per-CPU base is not in the input is known by the stack that it is on", async () => {
+    await withKernel("xen420/pvl.save.zst", async (kernel) => {
+      const vcpus = kernel.guest.vcpus.map((vcpu) => {
+        const { registers } = vcpu;
+        if (registers?.kind !== "x86") throw new Error("an x86 guest is expected");
+        const { gs: _gs, ...segments } = registers.segments;
+        const { kernel_gs_base: _base, ...msrs } = registers.msrs;
+        return { ...vcpu, registers: { ...registers, segments, msrs } };
+      });
+      // in another order, so that numbers don't tell
+      const bare = await openKernel({ ...kernel.guest, vcpus: vcpus.toReversed() });
+      const numbers = (cpus: Awaited<ReturnType<typeof runningCpus>>): unknown =>
+        cpus.map(({ cpu, vcpu, current }) => [cpu, vcpu?.id, current]);
+      expect(numbers(await runningCpus(bare))).toEqual(numbers(await runningCpus(kernel)));
+      expect(kernel.guest.vcpus.length).toBe(2);
     });
   });
 
