@@ -28,6 +28,7 @@ import {
 } from "./rules.js";
 import { type SymbolPlace, type SymbolTable } from "./symbols.js";
 import type { KernelType, KernelTypes } from "./types.js";
+import { findUnnamedVariables } from "./unnamed-variables.js";
 import { VARIABLE_TYPES } from "./variables.js";
 
 /** How a kernel is opened. */
@@ -51,6 +52,8 @@ interface Parts {
   readonly whyNoSymbols: AbsentError | FormatError | undefined;
   readonly types: KernelTypes | undefined;
   readonly whyNoTypes: AbsentError | FormatError | undefined;
+  /** Variables that were found by what they hold. */
+  readonly unnamed: ReadonlyMap<string, bigint>;
 }
 
 /** The kernel of a saved Linux guest, read from the guest's own memory. */
@@ -128,7 +131,7 @@ export class Kernel implements ObjectHome {
 
   /** Address of a variable or function; undefined when neither kallsyms nor VMCOREINFO names it. */
   symbol(name: string): bigint | undefined {
-    return this.symbols?.address(name) ?? symbolEntry(this.info, name);
+    return this.symbols?.address(name) ?? symbolEntry(this.info, name) ?? this.#parts.unnamed.get(name);
   }
 
   /** As `symbol`. @throws AbsentError `linux/symbol/absent`, or why there are no symbols at all. */
@@ -337,5 +340,9 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
     whyNoSymbols: symbols.error,
     types: types.value,
     whyNoTypes: "error" in types ? types.error : undefined,
+    unnamed:
+      types.value === undefined || symbols.value?.table.address("init_task") !== undefined
+        ? new Map()
+        : await findUnnamedVariables(space, types.value, text),
   });
 }
