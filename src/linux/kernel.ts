@@ -343,6 +343,6 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
     unnamed:
       types.value === undefined || symbols.value?.table.address("init_task") !== undefined
         ? new Map()
-        : await findUnnamedVariables(space, types.value, text),
+        : await findUnnamedVariables(space, types.value, info, text),
   });
 }

@@ -2,13 +2,14 @@ import { latin1Bytes, viewOf } from "../binary/layout.js";
 import { breathe } from "../io/breathe.js";
 import type { AddressSpace } from "./address-space.js";
 import { searchImage } from "./image-sweep.js";
+import { hexEntry, type VmcoreInfoMap } from "./kernel-tables.js";
 import { readU32, readU64 } from "./read.js";
 import { findMember, type KernelType, type KernelTypes } from "./types.js";
 
-/** Bytes of data that are looked through at a time, in all, and missing in a row before the image counts as over. */
+/** Bytes that are looked through at a time; bytes of an image, and of its data after the last variable that is known. */
 const WINDOW = 256 << 10;
-const MOST_IMAGE = 192 << 20;
-const MOST_GAP = 8 << 20;
+const MOST_IMAGE = 192n << 20n;
+const AFTER_LAST = 4n << 20n;
 const PAGE = 4096;
 /** Hits that are checked: an image made of them must not cost hours. */
 const MOST_CHECKED = 4096;
@@ -25,6 +26,7 @@ const LARGEST_MODULE = 256 << 20;
 export async function findUnnamedVariables(
   space: AddressSpace,
   types: KernelTypes,
+  info: VmcoreInfoMap,
   start: bigint,
 ): Promise<ReadonlyMap<string, bigint>> {
   const found = new Map<string, bigint>();
@@ -32,7 +34,8 @@ export async function findUnnamedVariables(
   const init = task === undefined ? undefined : await findInitTask(space, task, start);
   if (init !== undefined) found.set("init_task", init);
   const module = types.find("struct", "module");
-  const modules = module === undefined ? undefined : await findModules(space, module, start);
+  const modules =
+    module === undefined ? undefined : await findModules(space, module, start, imageEnd(info, start));
   if (modules !== undefined) found.set("modules", modules);
   return found;
 }
@@ -77,6 +80,7 @@ async function findModules(
   space: AddressSpace,
   module: KernelType,
   start: bigint,
+  end: bigint,
 ): Promise<bigint | undefined> {
   const list = offsetIn(module, "list");
   const name = offsetIn(module, "name");
@@ -105,7 +109,7 @@ async function findModules(
     return false;
   };
   let left = MOST_CHECKED;
-  for await (const { at, value } of pointers(space, start)) {
+  for await (const { at, value } of pointers(space, start, end)) {
     if ((await readU64(space, value + 8n)) !== at) continue;
     left -= 1;
     if (left < 0) return undefined;
@@ -122,24 +126,34 @@ const isNameByte = (byte: number): boolean =>
   byte === 0x5f ||
   byte === 0x2d;
 
-/** Aligned words of the image that are addresses of aligned words near it. */
+/** Aligned words of the image that are addresses of aligned words near it, not in it. */
 async function* pointers(
   space: AddressSpace,
   start: bigint,
+  end: bigint,
 ): AsyncGenerator<{ readonly at: bigint; readonly value: bigint }> {
   const buffer = new Uint8Array(WINDOW);
   const view = viewOf(buffer);
   const high = Number(start >> 32n);
-  let gap = 0;
-  for (let done = 0; done < MOST_IMAGE && gap < MOST_GAP; ) {
+  for (let done = 0; start + BigInt(done) < end; ) {
     const base = start + BigInt(done);
     const n = await space.read(base, buffer);
     for (let word = 0; word + 8 <= n; word += 8) {
       if (Math.abs(view.getUint32(word + 4, true) - high) > NEAR || (view.getUint8(word) & 7) !== 0) continue;
-      yield { at: base + BigInt(word), value: view.getBigUint64(word, true) };
+      const value = view.getBigUint64(word, true);
+      if (value < start || value >= end) yield { at: base + BigInt(word), value };
     }
     done += n === WINDOW ? WINDOW : n - (n % PAGE) + PAGE;
-    gap = n === 0 ? gap + PAGE : 0;
     await breathe();
   }
+}
+
+/** Where the image's data may end: some way after the last of its variables that VMCOREINFO names. */
+function imageEnd(info: VmcoreInfoMap, start: bigint): bigint {
+  let last = start;
+  for (const key of info.keys()) {
+    const address = key.startsWith("SYMBOL(") ? hexEntry(info, key) : undefined;
+    if (address !== undefined && address > last && address < start + MOST_IMAGE) last = address;
+  }
+  return last + AFTER_LAST;
 }

@@ -2,7 +2,7 @@ import type { Vcpu } from "../../guest/vcpu.js";
 import { AbsentError, FormatError } from "../../io/errors.js";
 import { cpuList, type KernelCpu } from "../cpus.js";
 import type { Kernel } from "../kernel.js";
-import type { Task } from "../tasks.js";
+import { listTasks, type Task } from "../tasks.js";
 import type { StackStart } from "./backtrace.js";
 import { cpuStacks, taskStack } from "./stacks.js";
 
@@ -37,7 +37,7 @@ export function runningCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
 }
 
 async function matchByStacks(kernel: Kernel): Promise<readonly KernelCpu[]> {
-  const cpus = await cpuList(kernel);
+  const cpus = await withTasks(kernel, await cpuList(kernel));
   const matched = new Set(cpus.flatMap(({ vcpu }) => (vcpu === undefined ? [] : [vcpu.id])));
   const free = kernel.guest.vcpus.filter(({ id }) => !matched.has(id));
   if (free.length === 0) return cpus;
@@ -47,6 +47,22 @@ async function matchByStacks(kernel: Kernel): Promise<readonly KernelCpu[]> {
     result.push(vcpu === undefined ? cpu : { ...cpu, vcpu });
   }
   return result;
+}
+
+/** Tasks that say themselves that they are on a CPU, for CPUs whose run queue isn't known. */
+async function withTasks(kernel: Kernel, cpus: readonly KernelCpu[]): Promise<readonly KernelCpu[]> {
+  if (cpus.every(({ current }) => current !== undefined)) return cpus;
+  const running = new Map<number, bigint>();
+  try {
+    for await (const { address, onCpu, cpu } of listTasks(kernel, { threads: true }))
+      if (onCpu && cpu !== undefined) running.set(cpu, address);
+  } catch (error) {
+    if (!(error instanceof AbsentError || error instanceof FormatError)) throw error;
+  }
+  return cpus.map((cpu) => {
+    const current = cpu.current ?? running.get(cpu.cpu);
+    return current === undefined ? cpu : { ...cpu, current };
+  });
 }
 
 async function attempt(get: () => Promise<Vcpu | undefined>): Promise<Vcpu | undefined> {
