@@ -1,4 +1,5 @@
 import { latin1, latin1Bytes, layout, u8, u16, u32 } from "../binary/layout.js";
+import { NameTable } from "./name-table.js";
 import { damaged, LINUX_RULES } from "./rules.js";
 
 /** Head of BTF, the kernel's description of its types. */
@@ -79,7 +80,7 @@ export class Btf {
   readonly #view: DataView;
   /** Offset of each type's head in the type section. */
   readonly #offsets: Uint32Array;
-  #names: Uint32Array | undefined;
+  #names: NameTable | undefined;
 
   /**
    * Indexes the types. `bytes` begins with the header and may be longer than what it announces.
@@ -139,15 +140,9 @@ export class Btf {
   /** Number of the type of that name and one of those kinds; undefined when there is none. */
   find(kinds: readonly number[], name: string): number | undefined {
     const wanted = latin1Bytes(name);
-    const buckets = (this.#names ??= this.#indexNames());
-    const mask = buckets.length - 1;
-    for (
-      let slot = hashOf(wanted, 0) & mask, left = buckets.length;
-      left > 0;
-      slot = (slot + 1) & mask, left -= 1
-    ) {
-      const id = buckets[slot] ?? 0;
-      if (id === 0) break;
+    const table = (this.#names ??= this.#indexNames());
+    for (const entry of table.candidates(hashOf(wanted, 0))) {
+      const id = this.firstId + entry;
       const head = this.head(id);
       if (head !== undefined && kinds.includes(head.kind) && this.#isNamed(head.name, wanted)) return id;
     }
@@ -168,21 +163,13 @@ export class Btf {
     return hashOf(this.#strings, offset - this.#firstString);
   }
 
-  /** Open addressing by name: numbers of types that are looked up by name. */
-  #indexNames(): Uint32Array {
-    const buckets = new Uint32Array(2 ** Math.ceil(Math.log2(this.#offsets.length * 2 + 2)));
-    const mask = buckets.length - 1;
-    for (let i = 0; i < this.#offsets.length; i += 1) {
-      const at = this.#offsets[i] ?? 0;
+  #indexNames(): NameTable {
+    return new NameTable(this.#offsets.length, (entry) => {
+      const at = this.#offsets[entry] ?? 0;
       const name = this.#view.getUint32(at, true);
       const kind = (this.#view.getUint32(at + 4, true) >>> 24) & 0x1f;
-      if (name === 0 || !BY_NAME.has(kind)) continue;
-      let slot = this.#hashAt(name) & mask;
-      // one name for all types must not cost a step for each
-      for (let left = 4096; buckets[slot] !== 0 && left > 0; left -= 1) slot = (slot + 1) & mask;
-      if (buckets[slot] === 0) buckets[slot] = this.firstId + i;
-    }
-    return buckets;
+      return name === 0 || !BY_NAME.has(kind) ? undefined : this.#hashAt(name);
+    });
   }
 }
 

@@ -1,4 +1,5 @@
 import { latin1, latin1Bytes } from "../binary/layout.js";
+import { NameTable } from "./name-table.js";
 import { hashName, type SymbolNames } from "./kallsyms.js";
 
 /** A symbol of the kernel. */
@@ -33,8 +34,7 @@ export class SymbolTable {
   readonly #addresses: BigUint64Array;
   /** Symbols by ascending address; undefined when the table is in that order itself. */
   readonly #order: Uint32Array | undefined;
-  /** Open addressing: index of a symbol + 1. */
-  #buckets: Uint32Array | undefined;
+  #byName: NameTable | undefined;
 
   constructor(names: SymbolNames, addresses: BigUint64Array) {
     this.size = Math.min(names.count, addresses.length);
@@ -71,15 +71,11 @@ export class SymbolTable {
   }
 
   *#indexes(name: string): Iterable<number> {
-    const buckets = (this.#buckets ??= this.#makeBuckets());
+    const table = (this.#byName ??= this.#indexNames());
     const bytes = latin1Bytes(name);
     const hash = hashName(bytes);
-    const mask = buckets.length - 1;
-    for (let slot = hash & mask, left = buckets.length; left > 0; slot = (slot + 1) & mask, left -= 1) {
-      const index = (buckets[slot] ?? 0) - 1;
-      if (index < 0) return;
+    for (const index of table.candidates(hash))
       if (this.#names.hashes[index] === hash && this.#isName(index, bytes)) yield index;
-    }
   }
 
   #isName(index: number, bytes: Uint8Array): boolean {
@@ -90,16 +86,9 @@ export class SymbolTable {
     return true;
   }
 
-  #makeBuckets(): Uint32Array {
-    const buckets = new Uint32Array(2 ** Math.ceil(Math.log2(this.size * 2 + 2)));
-    const mask = buckets.length - 1;
-    for (let i = 0; i < this.size; i += 1) {
-      let slot = (this.#names.hashes[i] ?? 0) & mask;
-      // a table made of one name a million times must not cost a million steps for each
-      for (let left = 4096; buckets[slot] !== 0 && left > 0; left -= 1) slot = (slot + 1) & mask;
-      if (buckets[slot] === 0) buckets[slot] = i + 1;
-    }
-    return buckets;
+  #indexNames(): NameTable {
+    const { hashes, starts } = this.#names;
+    return new NameTable(this.size, (i) => (starts[i] === starts[i + 1] ? undefined : hashes[i]));
   }
 
   /** The symbol that holds `address`, the first of those with the same address, as the kernel chooses. */
