@@ -99,39 +99,43 @@ class RecordedMemory implements PhysicalMemory {
 /** What the reading asked of the tables of symbols and types. */
 const used = { names: new Set<string>(), types: new Set<number>(), strings: new Set<number>() };
 
+/** Puts `around` around a method of all objects of a class. */
+function wrap(
+  holder: object,
+  method: string,
+  around: (args: readonly unknown[], result: unknown) => unknown,
+): void {
+  const original = Reflect.get(holder, method) as (...args: readonly unknown[]) => unknown;
+  Reflect.set(holder, method, function wrapped(this: unknown, ...args: readonly unknown[]): unknown {
+    return around(args, Reflect.apply(original, this, args));
+  });
+}
+
 function watch(recorder: Recorder): void {
-  const { read } = CachedMemory.prototype;
-  CachedMemory.prototype.read = function watched(gpa, into) {
+  wrap(CachedMemory.prototype, "read", ([gpa, into], result) => {
     const keep = (n: number): number => {
-      recorder.add(gpa, into.subarray(0, n));
+      recorder.add(gpa as number, (into as Uint8Array).subarray(0, n));
       return n;
     };
-    const result = read.call(this, gpa, into);
-    return result instanceof Promise ? result.then(keep) : keep(result);
-  };
-  const { address, addresses, place } = SymbolTable.prototype;
-  SymbolTable.prototype.address = function watched(name) {
-    used.names.add(name);
-    return address.call(this, name);
-  };
-  SymbolTable.prototype.addresses = function watched(name) {
-    used.names.add(name);
-    return addresses.call(this, name);
-  };
-  SymbolTable.prototype.place = function watched(at) {
-    const found = place.call(this, at);
-    if (found !== undefined) used.names.add(found.name);
-    return found;
-  };
-  const { head, string } = Btf.prototype;
-  Btf.prototype.head = function watched(id) {
-    used.types.add(id);
-    return head.call(this, id);
-  };
-  Btf.prototype.string = function watched(offset) {
-    used.strings.add(offset);
-    return string.call(this, offset);
-  };
+    return result instanceof Promise ? result.then(keep) : keep(result as number);
+  });
+  for (const method of ["address", "addresses"])
+    wrap(SymbolTable.prototype, method, ([name], result) => {
+      used.names.add(name as string);
+      return result;
+    });
+  wrap(SymbolTable.prototype, "place", (_, result) => {
+    if (result !== undefined) used.names.add((result as { name: string }).name);
+    return result;
+  });
+  wrap(Btf.prototype, "head", ([id], result) => {
+    used.types.add(id as number);
+    return result;
+  });
+  wrap(Btf.prototype, "string", ([offset], result) => {
+    used.strings.add(offset as number);
+    return result;
+  });
 }
 
 /** Reads everything that the commands read. */
