@@ -13,7 +13,8 @@ const RETHOOK = ["arch_rethook_trampoline", "__kretprobe_trampoline", "kretprobe
 const TRAMPOLINE = 512n;
 /** Return addresses that a task can have replaced at once, and bytes of the array they are in. */
 const MOST_HOOKS = 512;
-const SHADOW_STACK = 4096;
+const MOST_RETURNS = 16384;
+const MOST_TRACERS = 4;
 
 /** Tells the real return address where a tracer's is on the stack. */
 export function recoverer(kernel: Kernel, task: bigint | undefined): Recover {
@@ -30,14 +31,17 @@ export function recoverer(kernel: Kernel, task: bigint | undefined): Recover {
   return async (address, slot) => {
     graph ??= starts(GRAPH);
     hooks ??= starts(RETHOOK);
-    const isGraph = isIn(graph, address);
-    if (!isGraph && !isIn(hooks, address)) return address;
-    const real =
-      task === undefined
-        ? undefined
-        : await quietly(() => (isGraph ? graphReturn(kernel, task, slot) : hookReturn(kernel, task, slot)));
-    if (real !== undefined) return real;
-    throw absent(STACK_RULES.tracer, `the return address at ${hex(slot)} is a tracer's, ${hex(address)}`);
+    let here = address;
+    // both may have been at work on one place, in either order
+    for (let left = MOST_TRACERS; left > 0; left -= 1) {
+      const find = isIn(graph, here) ? graphReturn : isIn(hooks, here) ? hookReturn : undefined;
+      if (find === undefined) return here;
+      const at = here;
+      const real = task === undefined ? undefined : await quietly(() => find(kernel, task, slot, at));
+      if (real === undefined) break;
+      here = real;
+    }
+    throw absent(STACK_RULES.tracer, `the return address at ${hex(slot)} is a tracer's, ${hex(here)}`);
   };
 }
 
@@ -50,20 +54,33 @@ async function quietly(get: () => Promise<bigint | undefined>): Promise<bigint |
   }
 }
 
-/** Out of the function graph tracer's array, whose entries say which place on the stack they are of. */
-async function graphReturn(kernel: Kernel, task: bigint, slot: bigint): Promise<bigint | undefined> {
+/**
+ * Out of the function graph tracer's array, whose entries say which place on the stack they are of. Where a function
+ * was left by a jump to another one, both have the place, and the later entry has the tracer's own address.
+ */
+async function graphReturn(
+  kernel: Kernel,
+  task: bigint,
+  slot: bigint,
+  handler: bigint,
+): Promise<bigint | undefined> {
   const object = await kernel.load("task_struct", task);
   const entry = kernel.struct("ftrace_ret_stack");
   const ret = findMember(entry, "ret");
   const place = findMember(entry, "retp");
-  if (!object.has("ret_stack") || ret === undefined || place === undefined) return undefined;
-  const bytes = new Uint8Array(SHADOW_STACK);
+  const array = findMember(object.type, "ret_stack");
+  if (array === undefined || ret === undefined || place === undefined) return undefined;
+  // entries of one size until 6.10, of several kinds after that: each word is looked at, up to the last one in use
+  const top = object.number("curr_ret_stack");
+  const used = array.type.target()?.kind === "struct" ? (top + 1) * entry.size : top * 8;
+  const bytes = new Uint8Array(Math.max(0, Math.min(used, MOST_RETURNS)));
   const n = await kernel.space.read(object.pointer("ret_stack"), bytes);
   const view = viewOf(bytes);
-  // entries are of one size until 6.10 and have others between them after that: each word is looked at
   const back = (place.bitOffset - ret.bitOffset) / 8;
   for (let at = Math.max(0, back); at + 8 <= n; at += 8) {
-    if (view.getBigUint64(at, true) === slot && at - back + 8 <= n) return view.getBigUint64(at - back, true);
+    if (view.getBigUint64(at, true) !== slot || at - back + 8 > n) continue;
+    const real = view.getBigUint64(at - back, true);
+    if (real !== handler) return real;
   }
   return undefined;
 }
