@@ -2,6 +2,7 @@ import { UsageError } from "../io/errors.js";
 import type { Kernel } from "../linux/kernel.js";
 import { useModuleSymbols } from "../linux/modules.js";
 import { printPlace } from "../linux/symbols.js";
+import { LINUX_RULES } from "../linux/rules.js";
 import { listTasks, readTask, type Task } from "../linux/tasks.js";
 import { Unwinder } from "../linux/unwind/backtrace.js";
 import { runningCpus, stackStart } from "../linux/unwind/task-stack.js";
@@ -115,6 +116,27 @@ function document({
   };
 }
 
+/** A processor whose task isn't known: what its own registers lead to. */
+interface TracedVcpu {
+  readonly vcpu: number;
+  readonly trace: Backtrace;
+}
+
+/** Processors that no CPU with a known task is: kernels without types or names of variables don't tell their tasks. */
+async function* otherVcpus(kernel: Kernel, unwinder: Unwinder): AsyncGenerator<TracedVcpu> {
+  const known = new Set<number>();
+  try {
+    for (const { vcpu, current } of kernel.types === undefined ? [] : await runningCpus(kernel))
+      if (vcpu !== undefined && current !== undefined) known.add(vcpu.id);
+  } catch (error) {
+    if (!(error instanceof AbsentError)) throw error;
+    kernel.note(LINUX_RULES.noSymbol, `the tasks that CPUs ran are not known: ${error.message}`);
+  }
+  for (const vcpu of kernel.guest.vcpus)
+    if (!known.has(vcpu.id) && vcpu.registers !== undefined)
+      yield { vcpu: vcpu.id, trace: await unwinder.backtrace({ vcpu }) };
+}
+
 const REGISTERS_IN_ROW = 3;
 
 function registerLines(registers: NonNullable<StackFrame["registers"]>): string[] {
@@ -144,8 +166,8 @@ function frameLines(
         : printable(printPlace(place));
   const on = stack === undefined || stack === "task" ? "" : `  <${stack}>`;
   const lines = [` #${String(index).padEnd(2)} ${hex(pc)}  ${where}${on}`];
-  // registers of a system call are only worth their room when asked for
-  const shown = registers !== undefined && (verbose || (cause === "saved" && mode === "kernel"));
+  // registers of a system call, and of a kernel that ran, are only worth their room when asked for
+  const shown = registers !== undefined && (verbose || (cause === "saved") === (mode === "kernel"));
   return shown ? [...lines, ...registerLines(registers)] : lines;
 }
 
@@ -153,14 +175,23 @@ function lines(traced: Traced, verbose: boolean): string[] {
   const { task, cpu, running, trace: found, mappings } = traced;
   const state = `${task.state}${task.frozen ? " frozen" : ""}${running ? ", running" : ""}`;
   const head = `PID ${task.pid}  TASK ${hex(task.address)}  CPU ${cpu ?? "?"}  ${state}  ${printable(task.kthread ? `[${task.comm}]` : task.comm)}`;
+  return traceLines(head, found, mappings, verbose);
+}
+
+function traceLines(
+  head: string,
+  { frames, ended }: Backtrace,
+  mappings: Traced["mappings"],
+  verbose: boolean,
+): string[] {
   return [
     paint("bold", head),
-    ...found.frames.flatMap((frame, i) => frameLines(frame, i, mappings, verbose)),
-    ...(found.ended === undefined
-      ? []
-      : [`     ends here: ${printable(found.ended.message)} [${found.ended.code}]`]),
+    ...frames.flatMap((frame, i) => frameLines(frame, i, mappings, verbose)),
+    ...(ended === undefined ? [] : [`     ends here: ${printable(ended.message)} [${ended.code}]`]),
   ];
 }
+
+const NO_MAPPINGS: Traced["mappings"] = new Map();
 
 export const command: Command = {
   name: "bt",
@@ -187,19 +218,36 @@ export const command: Command = {
     const given = args as Arguments;
     parsePids(given.pids);
     return withKernel(args, async (kernel) => {
-      kernel.needTypes();
+      const byCpu = !given.all && given.pids.length === 0;
+      if (!byCpu) kernel.needTypes();
       await useModuleSymbols(kernel);
       const unwinder = new Unwinder(kernel);
+      const vcpus: Record<string, unknown>[] = [];
       const documents: Record<string, unknown>[] = [];
       let isWhole = true;
       let count = 0;
-      for await (const task of chosen(kernel, given)) {
+      for await (const task of kernel.types === undefined ? [] : chosen(kernel, given)) {
         const traced = await trace(kernel, unwinder, task);
         isWhole &&= traced.trace.ended === undefined;
         if (given.json) documents.push(document(traced));
         else if (!given.quiet)
           for (const line of [...(count === 0 ? [] : [""]), ...lines(traced, given.verbose)]) print(line);
         count += 1;
+      }
+      if (byCpu || given.cpus) {
+        for await (const { vcpu, trace: found } of otherVcpus(kernel, unwinder)) {
+          isWhole = false;
+          const { frames, ended } = found;
+          if (given.json) {
+            const shown = frames.map((frame) => frameDocument(frame, NO_MAPPINGS));
+            vcpus.push({ vcpu, frames: shown, ...(ended === undefined ? {} : { ended }) });
+          } else if (!given.quiet) {
+            const head = `VCPU ${vcpu}  its task is not known`;
+            const part = traceLines(head, found, NO_MAPPINGS, given.verbose);
+            for (const line of [...(count === 0 ? [] : [""]), ...part]) print(line);
+          }
+          count += 1;
+        }
       }
       if (count === 0 && given.pids.length > 0)
         throw new UsageError(`no task has PID ${given.pids.join(" or ")}`, { source: given.input });
@@ -209,6 +257,7 @@ export const command: Command = {
           kind: "linux-stacks",
           source: given.input,
           tasks: documents,
+          ...(vcpus.length === 0 ? {} : { vcpus }),
           troubles: kernel.troubles,
         });
       return isWhole ? EXIT.good : EXIT.badInput;

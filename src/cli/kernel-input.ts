@@ -1,7 +1,9 @@
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
 import { type Kernel, openKernel } from "../linux/kernel.js";
+import { openFile } from "../io/node/files.js";
 import type { Trouble } from "../linux/rules.js";
+import { openVmlinux } from "../linux/vmlinux.js";
 import { type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, withGuest } from "./guest-input.js";
 import { Progress } from "./progress.js";
@@ -20,6 +22,10 @@ export function addKernelOptions(parser: ArgumentParser): void {
     help: "a file, - for standard input, or pid:N for a running QEMU",
   });
   addGuestOptions(parser);
+  parser.add_argument("--vmlinux", {
+    metavar: "FILE",
+    help: "the kernel's file with BTF or debug information, for kernels whose memory lacks symbols or types",
+  });
 }
 
 /** Opens INPUT as a guest, whole or not, and tells its warnings. */
@@ -37,10 +43,19 @@ export async function withAnyGuest<T>(args: Namespace, use: (guest: GuestImage) 
 /** Opens the Linux kernel of INPUT; `use` gives the exit status if nothing is missing. */
 export async function withKernel(args: Namespace, use: (kernel: Kernel) => Promise<number>): Promise<number> {
   return withAnyGuest(args, async (guest) => {
-    const kernel = await openKernel(guest);
+    const kernel = await openKernelOf(guest, args);
     const status = await use(kernel);
     return tellTroubles(args as KernelArguments, kernel.troubles, status);
   });
+}
+
+/** The kernel of a guest, with what `--vmlinux` names. */
+export async function openKernelOf(guest: GuestImage, args: Namespace): Promise<Kernel> {
+  const { vmlinux } = args as KernelArguments;
+  return openKernel(
+    guest,
+    vmlinux === undefined ? {} : { vmlinux: async () => openVmlinux(openFile(vmlinux)) },
+  );
 }
 
 /** Prints what was missing or damaged; the exit status with that in mind. */

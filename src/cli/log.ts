@@ -3,13 +3,18 @@ import type { Severity } from "../findings/finding.js";
 import type { GuestImage } from "../guest/image.js";
 import { UsageError } from "../io/errors.js";
 import { kernelClock } from "../linux/clock.js";
-import { openKernel } from "../linux/kernel.js";
 import { callerName, formatLogRecord } from "../linux/log/format.js";
 import { logSourceOf } from "../linux/log/kernel-log.js";
 import { readLog } from "../linux/log/read.js";
 import { LOG_FACILITIES, LOG_LEVELS, type LogRecord } from "../linux/log/record.js";
 import { type Command, EXIT } from "./command.js";
-import { addKernelOptions, type KernelArguments, printable, withAnyGuest } from "./kernel-input.js";
+import {
+  addKernelOptions,
+  type KernelArguments,
+  openKernelOf,
+  printable,
+  withAnyGuest,
+} from "./kernel-input.js";
 import { print, printError, printJson } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
@@ -44,7 +49,7 @@ function parseLevels(text: string): ReadonlySet<number> {
 }
 
 /** Nanoseconds since boot of `12.5` (seconds since boot) or of a date. */
-async function parseSince(text: string, guest: GuestImage): Promise<bigint> {
+async function parseSince(text: string, guest: GuestImage, args: Namespace): Promise<bigint> {
   if (/^\d{1,12}(\.\d{1,9})?$/.test(text)) {
     const [whole = "0", fraction = ""] = text.split(".");
     return BigInt(whole) * 1_000_000_000n + BigInt(fraction.padEnd(9, "0"));
@@ -52,7 +57,7 @@ async function parseSince(text: string, guest: GuestImage): Promise<bigint> {
   const date = Date.parse(text);
   if (Number.isNaN(date))
     throw new UsageError(`--since ${text}: give seconds since boot, or a date such as 2026-11-29T06:00:00Z`);
-  const { wall, monotonic } = await kernelClock(await openKernel(guest));
+  const { wall, monotonic } = await kernelClock(await openKernelOf(guest, args));
   const since = date * 1e6 - (wall - monotonic);
   return since <= 0 ? 0n : BigInt(Math.round(since));
 }
@@ -77,7 +82,7 @@ async function showLog(guest: GuestImage, args: Namespace): Promise<number> {
   const { input, json, quiet, level, since, caller } = args as Arguments;
   const style = caller ? { caller } : {};
   const levels = level === undefined ? undefined : parseLevels(level);
-  const from = since === undefined ? undefined : await parseSince(since, guest);
+  const from = since === undefined ? undefined : await parseSince(since, guest, args);
   const remarks: Remark[] = [];
   const records: Record<string, unknown>[] = [];
   const report = (rule: Omit<Remark, "message">, message: string): void => {

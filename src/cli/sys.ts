@@ -82,6 +82,13 @@ export function systemRows(system: LinuxSystem, panic: string | undefined): [str
   );
 }
 
+/** Parts that are missing, by why. */
+function byReason(missing: LinuxSystem["missing"]): ReadonlyMap<string, readonly string[]> {
+  const reasons = new Map<string, string[]>();
+  for (const [part, why] of Object.entries(missing)) reasons.set(why, [...(reasons.get(why) ?? []), part]);
+  return reasons;
+}
+
 export const command: Command = {
   name: "sys",
   summary: "show what a Linux guest was and was doing: kernel, host, load, memory, CPUs, panic",
@@ -113,8 +120,8 @@ export const command: Command = {
       } else if (!quiet) {
         const rows = systemRows(system, panic);
         for (const [name, value] of rows) print(`${name.padEnd(13)} ${value}`);
-        for (const [part, why] of Object.entries(system.missing))
-          print(`${part.padEnd(13)} not known: ${printable(why)}`);
+        for (const [why, parts] of byReason(system.missing))
+          print(`${"not known".padEnd(13)} ${parts.join(", ")}: ${printable(why)}`);
       }
       return isWhole ? EXIT.good : EXIT.badInput;
     });

@@ -1,5 +1,4 @@
 import type { Kernel } from "./kernel.js";
-import { absent, LINUX_RULES } from "./rules.js";
 import { findMember } from "./types.js";
 
 /** A kernel's clocks at its last timer tick. */
@@ -22,8 +21,7 @@ const SECOND = 1e9;
  * @throws AbsentError when symbols or types are missing.
  */
 export async function kernelClock(kernel: Kernel): Promise<KernelClock> {
-  const address = kernel.symbol("tk_core") ?? kernel.symbol("timekeeper_data");
-  if (address === undefined) throw absent(LINUX_RULES.noSymbol, "the kernel's symbols have no tk_core");
+  const address = kernel.symbol("timekeeper_data") ?? kernel.needSymbol("tk_core");
   const tkData = kernel.types?.find("struct", "tk_data");
   const place = tkData === undefined ? undefined : findMember(tkData, "timekeeper");
   // struct { seqcount_t seq; struct timekeeper timekeeper; }, which has no name before 6.13

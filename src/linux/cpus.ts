@@ -38,6 +38,8 @@ export async function cpuList(kernel: Kernel): Promise<readonly KernelCpu[]> {
 const CPUS = new WeakMap<Kernel, readonly KernelCpu[]>();
 
 async function readCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
+  kernel.needSymbol("runqueues");
+  kernel.struct("rq");
   const online = await cpuMask(kernel, "online");
   const possible = (await cpuMask(kernel, "possible")) ?? online ?? kernel.guest.vcpus.map(({ id }) => id);
   const isOnline = new Set(online ?? possible);

@@ -47,3 +47,4 @@ export { STACK_RULES } from "./unwind/rules.js";
 export { runningCpus, stackStart } from "./unwind/task-stack.js";
 export { listMappings, mappingAt, type UserMapping } from "./user-mappings.js";
 export { readPanicMessage } from "./panic.js";
+export { openVmlinux, type Vmlinux } from "./vmlinux.js";

@@ -29,12 +29,13 @@ import {
 import { type SymbolPlace, type SymbolTable } from "./symbols.js";
 import type { KernelType, KernelTypes } from "./types.js";
 import { findUnnamedVariables } from "./unnamed-variables.js";
+import { checkBuild, type Vmlinux } from "./vmlinux.js";
 import { VARIABLE_TYPES } from "./variables.js";
 
 /** How a kernel is opened. */
 export interface KernelOptions {
-  /** Types to be used in place of the kernel's own BTF. */
-  readonly types?: KernelTypes;
+  /** Opens the kernel's vmlinux file, for types or symbols that its memory lacks; asked for only then. */
+  readonly vmlinux?: () => Promise<Vmlinux>;
 }
 
 /** Bytes of the largest structure that is read at once. */
@@ -288,6 +289,12 @@ export class Kernel implements ObjectHome {
   }
 }
 
+/** Symbols from kallsyms, or from a file, which has no form of its own. */
+interface FoundSymbols {
+  readonly table: SymbolTable;
+  readonly form?: AddressForm;
+}
+
 /** The result, or the error that says what is missing or wrong. */
 async function attempt<T>(get: () => Promise<T>): Promise<{ value?: T; error?: AbsentError | FormatError }> {
   try {
@@ -325,11 +332,19 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
       source,
     });
   }
-  const symbols = await attempt(async () => readKallsyms(space, info));
-  const types =
-    options.types === undefined
-      ? await attempt(async () => new BtfTypes(await readKernelBtf(space, info, symbols.value?.table), 8))
-      : { value: options.types };
+  let symbols = await attempt<FoundSymbols>(async () => readKallsyms(space, info));
+  let types = await attempt<KernelTypes>(
+    async () => new BtfTypes(await readKernelBtf(space, info, symbols.value?.table), 8),
+  );
+  if (options.vmlinux !== undefined && (symbols.value === undefined || types.value === undefined)) {
+    const vmlinux = await options.vmlinux();
+    checkBuild(vmlinux, info.get("BUILD-ID"));
+    if (types.value === undefined) types = { value: vmlinux.types };
+    if (symbols.value === undefined) {
+      const table = await vmlinux.symbols(hexEntry(info, "KERNELOFFSET") ?? 0n);
+      if (table !== undefined) symbols = { value: { table } };
+    }
+  }
   return new Kernel({
     guest,
     info,
@@ -339,7 +354,7 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
     addressForm: symbols.value?.form,
     whyNoSymbols: symbols.error,
     types: types.value,
-    whyNoTypes: "error" in types ? types.error : undefined,
+    whyNoTypes: types.error,
     unnamed:
       types.value === undefined || symbols.value?.table.address("init_task") !== undefined
         ? new Map()

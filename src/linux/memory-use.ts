@@ -28,6 +28,7 @@ export async function memoryUse(kernel: Kernel): Promise<MemoryUse> {
     const value = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigInt64(0, true);
     return Math.max(0, Number(value)) * page;
   };
+  if (kernel.symbol("totalram_pages") === undefined) kernel.needSymbol("_totalram_pages");
   const node = (name: string): number => indexOf(kernel, "node_stat_item", name);
   const total = (await counter("_totalram_pages")) ?? (await counter("totalram_pages"));
   const free = await counter("vm_zone_stat", Math.max(0, indexOf(kernel, "zone_stat_item", "NR_FREE_PAGES")));

@@ -51,6 +51,13 @@ export const LINUX_RULES = rules({
     explanation:
       "The memory holds no BTF, the kernel's description of its types: the kernel was built without CONFIG_DEBUG_INFO_BTF, or the pages are not in the input. The matching vmlinux file with debug information can stand in for it.",
   },
+  otherVmlinux: {
+    code: "linux/vmlinux/mismatch",
+    severity: "error",
+    spec: "Linux, Documentation/admin-guide/kdump/vmcoreinfo.rst: BUILD-ID",
+    explanation:
+      "The vmlinux file was built from another kernel than the guest ran. Its types and symbols would be wrong; the matching file has the build id that VMCOREINFO names.",
+  },
   badBtf: {
     code: "linux/btf/damaged",
     severity: "error",

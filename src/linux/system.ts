@@ -1,4 +1,5 @@
 import { AbsentError, FormatError } from "../io/errors.js";
+import { kernelBanner } from "../guest/linux.js";
 import { type KernelClock, kernelClock } from "./clock.js";
 import type { KernelCpu } from "./cpus.js";
 import { runningCpus } from "./unwind/task-stack.js";
@@ -73,7 +74,7 @@ export async function systemOf(kernel: Kernel): Promise<LinuxSystem> {
   const found = {
     release: kernel.release,
     ...names,
-    banner: await ask("banner", async () => textOf(kernel, "linux_banner")),
+    banner: await ask("banner", async () => banner(kernel)),
     commandLine: await ask("commandLine", async () => commandLine(kernel)),
     clock,
     load: await ask("load", async () => loadAverages(kernel)),
@@ -105,8 +106,11 @@ async function utsNames(
   return { hostName: text(1), version: text(3), machine: text(4), domainName: text(5) };
 }
 
-async function textOf(kernel: Kernel, symbol: string): Promise<string> {
-  return (await kernel.string(kernel.needSymbol(symbol), 1024)).trimEnd();
+async function banner(kernel: Kernel): Promise<string | undefined> {
+  const address = kernel.symbol("linux_banner");
+  if (address !== undefined) return (await kernel.string(address, 1024)).trimEnd();
+  const { memory, arch, facts, vcpus } = kernel.guest;
+  return kernelBanner(memory, arch, facts.vmcoreInfo, vcpus);
 }
 
 async function commandLine(kernel: Kernel): Promise<string> {
