@@ -2,7 +2,7 @@ import { AbsentError } from "../io/errors.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries, offsetOf } from "./lists.js";
 import type { KernelObject } from "./object.js";
-import { cpuList } from "./cpus.js";
+import { cpuList, type KernelCpu } from "./cpus.js";
 import { readU32 } from "./read.js";
 import { isFrozen, stateLetter } from "./task-state.js";
 import { LINUX_RULES } from "./rules.js";
@@ -88,11 +88,22 @@ async function* otherThreads(kernel: Kernel, leader: Task): AsyncGenerator<Task>
 }
 
 async function* idleTasks(kernel: Kernel): AsyncGenerator<Task> {
-  for (const { cpu, idle } of await cpuList(kernel)) {
+  for (const { cpu, idle } of await knownCpus(kernel)) {
     if (idle === undefined) continue;
     const task = await readTask(kernel, idle);
     // an idle task's own number of its CPU says what it ran on last
     if (task !== undefined) yield { ...task, cpu, idle: true };
+  }
+}
+
+/** The CPUs; none, which is noted, where the kernel's symbols don't name their run queues. */
+async function knownCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
+  try {
+    return await cpuList(kernel);
+  } catch (error) {
+    if (!(error instanceof AbsentError)) throw error;
+    kernel.note(LINUX_RULES.noSymbol, `idle tasks are left out: ${error.message}`);
+    return [];
   }
 }
 

@@ -2,6 +2,7 @@ import type { Vcpu } from "../../guest/vcpu.js";
 import { AbsentError, FormatError } from "../../io/errors.js";
 import { cpuList, type KernelCpu } from "../cpus.js";
 import type { Kernel } from "../kernel.js";
+import { LINUX_RULES } from "../rules.js";
 import { listTasks, type Task } from "../tasks.js";
 import type { StackStart } from "./backtrace.js";
 import { cpuStacks, taskStack } from "./stacks.js";
@@ -37,7 +38,7 @@ export function runningCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
 }
 
 async function matchByStacks(kernel: Kernel): Promise<readonly KernelCpu[]> {
-  const cpus = await withTasks(kernel, await cpuList(kernel));
+  const cpus = await withTasks(kernel, await knownCpus(kernel));
   const matched = new Set(cpus.flatMap(({ vcpu }) => (vcpu === undefined ? [] : [vcpu.id])));
   const free = kernel.guest.vcpus.filter(({ id }) => !matched.has(id));
   if (free.length === 0) return cpus;
@@ -49,9 +50,19 @@ async function matchByStacks(kernel: Kernel): Promise<readonly KernelCpu[]> {
   return result;
 }
 
+async function knownCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
+  try {
+    return await cpuList(kernel);
+  } catch (error) {
+    if (!(error instanceof AbsentError)) throw error;
+    kernel.note(LINUX_RULES.noSymbol, `what CPUs ran is told by tasks alone: ${error.message}`);
+    return [];
+  }
+}
+
 /** Tasks that say themselves that they are on a CPU, for CPUs whose run queue isn't known. */
 async function withTasks(kernel: Kernel, cpus: readonly KernelCpu[]): Promise<readonly KernelCpu[]> {
-  if (cpus.every(({ current }) => current !== undefined)) return cpus;
+  if (cpus.length > 0 && cpus.every(({ current }) => current !== undefined)) return cpus;
   const running = new Map<number, bigint>();
   try {
     for await (const { address, onCpu, cpu } of listTasks(kernel, { threads: true }))
@@ -59,10 +70,12 @@ async function withTasks(kernel: Kernel, cpus: readonly KernelCpu[]): Promise<re
   } catch (error) {
     if (!(error instanceof AbsentError || error instanceof FormatError)) throw error;
   }
-  return cpus.map((cpu) => {
+  const found = cpus.map((cpu) => {
     const current = cpu.current ?? running.get(cpu.cpu);
+    running.delete(cpu.cpu);
     return current === undefined ? cpu : { ...cpu, current };
   });
+  return [...found, ...Array.from(running, ([cpu, current]): KernelCpu => ({ cpu, online: true, current }))];
 }
 
 async function attempt(get: () => Promise<Vcpu | undefined>): Promise<Vcpu | undefined> {
