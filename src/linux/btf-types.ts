@@ -37,31 +37,32 @@ const NAMES: ReadonlyMap<number, KernelTypeKind> = new Map<number, KernelTypeKin
 /** Types out of BTF, decoded one by one when they are asked for. */
 export class BtfTypes implements KernelTypes {
   readonly origin: string;
-  readonly #btf: Btf;
+  /** The block that they are from. */
+  readonly btf: Btf;
   readonly #pointerSize: number;
   readonly #types = new Map<number, KernelType>();
 
   constructor(btf: Btf, pointerSize: number, origin = "BTF") {
     this.origin = origin;
-    this.#btf = btf;
+    this.btf = btf;
     this.#pointerSize = pointerSize;
   }
 
   find(kind: NamedTypeKind, name: string): KernelType | undefined {
-    const id = this.#btf.find(KINDS[kind], name);
+    const id = this.btf.find(KINDS[kind], name);
     return id === undefined ? undefined : this.type(id);
   }
 
   variable(name: string): KernelType | undefined {
-    const id = this.#btf.find([BTF_KIND.variable], name);
-    return id === undefined ? undefined : this.type(this.#btf.head(id)?.sizeOrType ?? 0);
+    const id = this.btf.find([BTF_KIND.variable], name);
+    return id === undefined ? undefined : this.type(this.btf.head(id)?.sizeOrType ?? 0);
   }
 
   /** Type number `id` without typedefs and qualifiers. */
   type(id: number): KernelType {
     let here = id;
     for (let left = DEEPEST; left > 0; left -= 1) {
-      const head = this.#btf.head(here);
+      const head = this.btf.head(here);
       if (head === undefined || !LOOKED_THROUGH.has(head.kind)) break;
       here = head.sizeOrType;
     }
@@ -73,9 +74,9 @@ export class BtfTypes implements KernelTypes {
   }
 
   #make(id: number): KernelType {
-    const head = this.#btf.head(id);
+    const head = this.btf.head(id);
     const kind = head === undefined ? "void" : (NAMES.get(head.kind) ?? "void");
-    const btf = this.#btf;
+    const btf = this.btf;
     let members: readonly KernelMember[] | undefined;
     const encoding = head?.kind === BTF_KIND.int ? head.view.getUint32(head.at, true) : 0;
     return {
@@ -96,7 +97,7 @@ export class BtfTypes implements KernelTypes {
   }
 
   #sizeOf(id: number, depth: number): number {
-    const head = this.#btf.head(id);
+    const head = this.btf.head(id);
     if (head === undefined || depth > DEEPEST) return 0;
     switch (head.kind) {
       case BTF_KIND.int:
@@ -126,7 +127,7 @@ export class BtfTypes implements KernelTypes {
       const place = head.view.getUint32(at + 8, true);
       const bitSize = head.flag ? place >>> 24 : 0;
       return {
-        name: this.#btf.string(head.view.getUint32(at, true)),
+        name: this.btf.string(head.view.getUint32(at, true)),
         bitOffset: head.flag ? place & 0xff_ffff : place,
         ...(bitSize === 0 ? {} : { bitSize }),
         get type() {
@@ -144,7 +145,7 @@ export class BtfTypes implements KernelTypes {
       const low = head.view.getUint32(at + 4, true);
       const raw = isWide ? (BigInt(head.view.getUint32(at + 8, true)) << 32n) | BigInt(low) : BigInt(low);
       const value = head.flag ? BigInt.asIntN(isWide ? 64 : 32, raw) : raw;
-      return { name: this.#btf.string(head.view.getUint32(at, true)), value };
+      return { name: this.btf.string(head.view.getUint32(at, true)), value };
     });
   }
 }

@@ -30,7 +30,8 @@ export async function pathOf(kernel: Kernel, path: KernelObject): Promise<string
     const parent = entry.pointer("d_parent");
     const name = await dentryName(kernel, entry);
     // files without a place in a tree: pipes, sockets, memory
-    if (parent === dentry) return names.length === 0 ? name : `/${names.join("/")}`;
+    if (parent === dentry)
+      return names.length > 0 ? `/${names.join("/")}` : name.startsWith("/") ? name : `/${name}`;
     names.unshift(name);
     dentry = parent;
   }

@@ -24,6 +24,7 @@ export type { KernelMemory, LogSource } from "./log/source.js";
 export { type MapleEntry, mapleEntries } from "./maple-tree.js";
 export { type MemoryUse, memoryUse } from "./memory-use.js";
 export { type KernelModule, listModules, type ModuleRange, useModuleSymbols } from "./modules.js";
+export { moduleTypes } from "./module-types.js";
 export { KernelObject } from "./object.js";
 export { environment, type ProcessMemory, processMemory } from "./process.js";
 export { treeEntries } from "./rbtree.js";

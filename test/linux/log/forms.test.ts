@@ -2,39 +2,9 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GuestscopeError } from "../../../src/io/errors.js";
 import { formatLogRecord } from "../../../src/linux/log/format.js";
-import { readLog } from "../../../src/linux/log/read.js";
 import { type LogRecord, logText } from "../../../src/linux/log/record.js";
-import type { LogSource } from "../../../src/linux/log/source.js";
+import { all, machine, message, ringOptions } from "./arbitraries.js";
 import { MadeKernel, makeIndexed, makeRing, type Message } from "./synthetic.js";
-
-async function all(source: LogSource): Promise<{ records: LogRecord[]; remarks: string[] }> {
-  const records: LogRecord[] = [];
-  const remarks: string[] = [];
-  for await (const record of readLog(source, (rule, message) => {
-    remarks.push(`${rule.code}: ${message}`);
-  }))
-    records.push(record);
-  return { records, remarks };
-}
-
-const word = fc.stringMatching(/^[a-z0-9:.]{1,12}$/);
-const message: fc.Arbitrary<Message> = fc.record({
-  text: fc.string({ unit: fc.constantFrom("a", "b", "c", " ", "é", "\n", "\t", "[", "]"), maxLength: 60 }),
-  tsNsec: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
-  level: fc.nat(7),
-  facility: fc.nat(23),
-  flags: fc.nat(15),
-  caller: fc.oneof(
-    fc.nat(40000),
-    fc.nat(64).map((cpu) => 0x8000_0000 + cpu),
-  ),
-  subsystem: fc.oneof(fc.constant(""), word),
-  device: word,
-});
-const machine = fc.record({
-  bits: fc.constantFrom<32 | 64>(32, 64),
-  order: fc.constantFrom<"little" | "big">("little", "big"),
-});
 
 function expected(m: Message, { seq = true, caller = true }): Partial<LogRecord> {
   const isCpu = m.caller >= 0x8000_0000;
@@ -51,11 +21,6 @@ function expected(m: Message, { seq = true, caller = true }): Partial<LogRecord>
     ...(seq && m.text === "" ? { empty: true } : {}),
   };
 }
-
-const ringOptions = fc.record({
-  countBits: fc.integer({ min: 2, max: 6 }),
-  sizeBits: fc.integer({ min: 9, max: 12 }),
-});
 
 describe("the ring buffer of Linux 5.10 and later", () => {
   it("gives the messages it still holds, in order, whatever the word size and byte order", async () => {
@@ -300,72 +265,6 @@ describe("the plain text of kernels before 3.5", () => {
     expect(records).toHaveLength(lines.length);
     expect(records[0]).toEqual({ text: lines[0] });
     expect(records.slice(1).map((r) => `<6>${formatLogRecord(r)}`)).toEqual(lines.slice(1));
-  });
-});
-
-describe("damaged logs", () => {
-  it("any damage ends in records, remarks and at most a GuestscopeError", async () => {
-    const some = fc.array(message, { minLength: 1, maxLength: 60 });
-    const changes = fc.array(fc.record({ at: fc.nat(), value: fc.nat(255) }), {
-      minLength: 1,
-      maxLength: 12,
-    });
-    await fc.assert(
-      fc.asyncProperty(
-        some,
-        machine,
-        ringOptions,
-        fc.boolean(),
-        changes,
-        async (list, cpu, o, isRing, wrong) => {
-          const kernel = isRing
-            ? makeRing(list, { ...cpu, ...o }).kernel
-            : makeIndexed(list, { ...cpu, size: 4096, caller: true }).kernel;
-          const { bytes } = kernel.memory;
-          for (const { at, value } of wrong) bytes[at % (isRing ? 0x2100 : 0x2400)] = value;
-          try {
-            const { records } = await all(kernel.source());
-            expect(records.length).toBeLessThan(5000);
-          } catch (error) {
-            expect(error).toBeInstanceOf(GuestscopeError);
-          }
-        },
-      ),
-      { numRuns: 200 },
-    );
-  });
-
-  it("a VMCOREINFO that lies is answered the same way", async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(message, { minLength: 1, maxLength: 30 }),
-        machine,
-        fc.nat(),
-        fc.nat(200),
-        async (list, cpu, which, value) => {
-          const { kernel } = makeRing(list, { ...cpu, countBits: 4, sizeBits: 10 });
-          const keys = Array.from(kernel.info.keys()).filter((key) => /^(SIZE|OFFSET|LENGTH)/.test(key));
-          kernel.info.set(keys[which % keys.length] ?? "", String(value));
-          try {
-            await all(kernel.source());
-          } catch (error) {
-            expect(error).toBeInstanceOf(GuestscopeError);
-          }
-        },
-      ),
-      { numRuns: 200 },
-    );
-  });
-
-  it("a large ring of which nothing is there costs one read a page", async () => {
-    const { kernel } = makeRing([], { countBits: 15, sizeBits: 12, bits: 64, order: "little" });
-    for (let page = 2; page < 4000; page += 1) kernel.memory.missing.add(page);
-    kernel.long(0x1000 + 24, 40_000n);
-    kernel.long(0x1000 + 32, 40_000n - 32_767n);
-    const { records, remarks } = await all(kernel.source());
-    expect(records).toEqual([]);
-    expect(remarks).toEqual(["linux/log/unreadable: 32768 records lie in memory that is not in the input"]);
-    expect(kernel.memory.reads).toBeLessThan(1000);
   });
 });
 
