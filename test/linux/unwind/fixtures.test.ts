@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { GuestscopeError } from "../../../src/io/errors.js";
 import { openKernel } from "../../../src/linux/kernel.js";
 import { printPlace } from "../../../src/linux/symbols.js";
 import { listTasks, type Task } from "../../../src/linux/tasks.js";
@@ -106,5 +107,45 @@ describe("kernel stacks of guests cut down", () => {
     const frames = running[0]?.frames ?? [];
     expect(frames.slice(0, 5).map(({ stack }) => stack)).toEqual(["irq", "irq", "irq", "task", "task"]);
     expect(frames[4]).toMatchObject({ cause: "saved", registers: { rip: frames[4]?.pc, cs: 0x10n } });
+  });
+
+  it("with words of the kernel's memory changed, end with a sentence, soon", async () => {
+    const guest = await openFixture("arm64-6.12");
+    try {
+      for (let seed = 1; seed <= 6; seed += 1) {
+        let state = seed;
+        const random = (below: number): number => {
+          state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+          return (state >>> 8) % below;
+        };
+        const kernel = await openKernel(guest);
+        const real = kernel.space.read.bind(kernel.space);
+        kernel.space.read = (va, into) => {
+          const n = real(va, into);
+          if (n instanceof Promise || into.length < 8 || random(40) !== 0) return n;
+          const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
+          const at = random(into.length / 8) * 8;
+          const value = random(2) === 0 ? va : view.getBigUint64(at, true) ^ (1n << BigInt(random(48)));
+          view.setBigUint64(at, value, true);
+          return n;
+        };
+        const began = performance.now();
+        const unwinder = new Unwinder(kernel);
+        let count = 0;
+        try {
+          for await (const task of listTasks(kernel, { threads: true })) {
+            const { frames } = await unwinder.backtrace(await stackStart(kernel, task));
+            expect(frames.length).toBeLessThanOrEqual(1024);
+            count += 1;
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(GuestscopeError);
+        }
+        expect(count).toBeLessThan(10_000);
+        expect(performance.now() - began).toBeLessThan(10_000);
+      }
+    } finally {
+      await guest.close?.();
+    }
   });
 });
