@@ -6,6 +6,10 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   verify: async () => (await import("./verify.js")).command,
   extract: async () => (await import("./extract.js")).command,
   convert: async () => (await import("./convert.js")).command,
+  log: async () => (await import("./log.js")).command,
+  ps: async () => (await import("./ps.js")).command,
+  bt: async () => (await import("./bt.js")).command,
+  sys: async () => (await import("./sys.js")).command,
   explain: async () => (await import("./explain.js")).command,
   formats: async () => (await import("./formats.js")).command,
 };

@@ -4,9 +4,12 @@ import { FORMATS } from "./formats.js";
 
 /** Every rule there is, by the part that checks it: those of any input, of the formats, of the libraries below them. */
 export async function ruleSections(): Promise<readonly RuleSection[]> {
-  const [open, formats, guest, io, binary, elf, dwarf] = await Promise.all([
+  const [open, formats, linux, linuxLog, linuxStacks, guest, io, binary, elf, dwarf] = await Promise.all([
     import("./rules.js"),
     Promise.all(FORMATS.map((format) => format.rules())),
+    import("../linux/rules.js"),
+    import("../linux/log/rules.js"),
+    import("../linux/unwind/rules.js"),
     import("../guest/rules.js"),
     import("../io/rules.js"),
     import("../binary/rules.js"),
@@ -16,6 +19,9 @@ export async function ruleSections(): Promise<readonly RuleSection[]> {
   const sections: RuleSection[] = [
     { title: "Any input", rules: open.OPEN_RULES },
     ...formats.flat(),
+    { title: "Linux guests", rules: linux.LINUX_RULES },
+    { title: "Linux kernel logs", rules: linuxLog.LINUX_LOG_RULES },
+    { title: "Linux stacks", rules: linuxStacks.LINUX_STACK_RULES },
     { title: "Guest memory", rules: guest.GUEST_RULES },
     { title: "Compressed data", rules: io.CODEC_RULES },
     { title: "Fields", rules: binary.BINARY_RULES },
