@@ -14,7 +14,7 @@ export const QEMU_CORE_RULES = rules({
   missing: {
     code: "qemu/core/missing",
     severity: "error",
-    spec: SPEC,
+    spec: "scripts/dump-guest-memory.py of QEMU",
     explanation:
       "All of the guest's memory must be in the core: this drop-in writes no partial dump, as the original.",
   },

@@ -1,26 +1,14 @@
-import { type Segment, type X86General, type X86Registers, type X86SegmentName } from "../../guest/vcpu.js";
+import {
+  type Segment,
+  X86_GENERAL,
+  type X86General,
+  type X86Registers,
+  type X86SegmentName,
+} from "../../guest/vcpu.js";
 import { type CpuFields, namedRegisters } from "./fields.js";
 
-/** Order of `regs`, the processor's own numbering; a 32-bit emulator has the first eight. */
-const GENERAL = [
-  "rax",
-  "rcx",
-  "rdx",
-  "rbx",
-  "rsp",
-  "rbp",
-  "rsi",
-  "rdi",
-  "r8",
-  "r9",
-  "r10",
-  "r11",
-  "r12",
-  "r13",
-  "r14",
-  "r15",
-] as const;
-const LEAST_GENERAL = 8;
+/** The first eight of `regs`, in the encoding's order; a 32-bit emulator has no more, `r8` … have their numbers. */
+const ENCODED = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
 /** Order of `segs`. */
 const SEGMENTS: readonly X86SegmentName[] = ["es", "cs", "ss", "ds", "fs", "gs"];
 /** Control registers that `cr` has under their numbers; 1 doesn't exist, 8 is the local APIC's. */
@@ -45,12 +33,17 @@ const MSRS = {
 export function x86Registers(env: CpuFields): X86Registers | undefined {
   const regs = env.bigints("regs");
   const [rip, rflags] = [env.bigint("eip"), env.bigint("eflags")];
-  if (regs.length < LEAST_GENERAL || rip === undefined || rflags === undefined) return undefined;
-  const general = Object.fromEntries([
-    ...GENERAL.map((name, i) => [name, regs[i] ?? 0n]),
-    ["rip", rip],
-    ["rflags", rflags],
-  ]) as Record<X86General, bigint>;
+  if (regs.length < ENCODED.length || rip === undefined || rflags === undefined) return undefined;
+  const valueOf = (name: X86General): bigint => {
+    if (name === "rip") return rip;
+    if (name === "rflags") return rflags;
+    const index = ENCODED.indexOf(name);
+    return regs[index === -1 ? Number(name.slice(1)) : index] ?? 0n;
+  };
+  const general = Object.fromEntries(X86_GENERAL.map((name) => [name, valueOf(name)])) as Record<
+    X86General,
+    bigint
+  >;
   const [gdt, idt] = [tableOf(env, "gdt"), tableOf(env, "idt")];
   return {
     kind: "x86",
