@@ -25,6 +25,7 @@ ul { margin: .2rem 0 0; padding-left: 1.1rem; font-size: .92em; }
 /** Script of the report's page: sorts and filters the rows, and shows a part of them. */
 export const PAGE_SCRIPT = `
 "use strict";
+{
 const rows = JSON.parse(document.getElementById("rows").textContent);
 const titles = ["source", "action", "status", "verdict", "codes", "format", "size", "seconds", "output"];
 const numeric = new Set([6, 7]);
@@ -92,4 +93,5 @@ text.addEventListener("input", () => { shown = PART; update(); });
 status.addEventListener("input", () => { shown = PART; update(); });
 more.addEventListener("click", () => { shown += PART; draw(); });
 update();
+}
 `;
