@@ -32,12 +32,30 @@ try {
     const common = ["--reports", path.join(folder, `reports-${pair}`), "--quiet"];
     const queue = ["--redis", redis.url, "--queue", `bench-${pair}`];
     const xargs = timed("xargs", ["-P2", "-n50", process.execPath, core, "verify", "--quiet"], list);
-    const submit = timed(process.execPath, [fleet, "submit", "verify", "--list", "-", "--quiet", ...queue], list);
+    const submit = timed(
+      process.execPath,
+      [fleet, "submit", "verify", "--list", "-", "--quiet", ...queue],
+      list,
+    );
     const work = timed(process.execPath, [fleet, "work", "--drain", "-c2", ...queue, ...common]);
-    const local = timed(process.execPath, [fleet, "submit", "verify", "--local", "--list", "-", "-c2", ...common.with(1, path.join(folder, `local-${pair}`))], list);
+    const local = timed(
+      process.execPath,
+      [
+        fleet,
+        "submit",
+        "verify",
+        "--local",
+        "--list",
+        "-",
+        "-c2",
+        ...common.with(1, path.join(folder, `local-${pair}`)),
+      ],
+      list,
+    );
     ratios.queue.push(xargs / work);
     ratios.local.push(xargs / local);
-    const figure = (seconds: number): string => `${seconds.toFixed(2)} s (${Math.round(INPUTS / seconds)} inputs/s)`;
+    const figure = (seconds: number): string =>
+      `${seconds.toFixed(2)} s (${Math.round(INPUTS / seconds)} inputs/s)`;
     process.stdout.write(
       `xargs ${figure(xargs)}, submit ${submit.toFixed(2)} s, work ${figure(work)}, --local ${figure(local)}; ` +
         `xargs/work ${(xargs / work).toFixed(2)}, xargs/--local ${(xargs / local).toFixed(2)}\n`,
@@ -46,7 +64,9 @@ try {
   const median = (list: readonly number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1] ?? 0;
   for (const [name, list] of Object.entries(ratios)) {
     const value = median(list);
-    process.stdout.write(`${name}: ${value.toFixed(2)} of xargs' throughput, at least ${BAR} wanted: ${value >= BAR ? "met" : "MISSED"}\n`);
+    process.stdout.write(
+      `${name}: ${value.toFixed(2)} of xargs' throughput, at least ${BAR} wanted: ${value >= BAR ? "met" : "MISSED"}\n`,
+    );
     if (value < BAR) process.exitCode = 1;
   }
 } finally {

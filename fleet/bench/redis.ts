@@ -39,11 +39,21 @@ export class RedisServer {
     const listen =
       tls === undefined
         ? ["--port", String(this.port)]
-        : ["--port", "0", "--tls-port", String(this.port), "--tls-cert-file", tls.cert, "--tls-key-file", tls.key]
-            .concat("--tls-ca-cert-file", tls.ca, "--tls-auth-clients", "no");
+        : [
+            "--port",
+            "0",
+            "--tls-port",
+            String(this.port),
+            "--tls-cert-file",
+            tls.cert,
+            "--tls-key-file",
+            tls.key,
+          ].concat("--tls-ca-cert-file", tls.ca, "--tls-auth-clients", "no");
     const secret = password === undefined ? [] : ["--requirepass", password];
     const stay = ["--bind", "127.0.0.1", "--dir", this.#folder, "--appendonly", "yes", "--save", ""];
-    const child = spawn("redis-server", [...listen, ...secret, ...stay], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn("redis-server", [...listen, ...secret, ...stay], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     this.#child = child;
     await new Promise<void>((resolve, reject) => {
       child.once("exit", () => reject(new Error("redis-server ended")));

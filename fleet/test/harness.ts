@@ -45,7 +45,11 @@ export interface Running {
 const DEADLINE_MS = 120_000;
 
 /** Starts a program of Node's. */
-export function start(program: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {}): Running {
+export function start(
+  program: string,
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+): Running {
   const child = spawn(process.execPath, [program, ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, ...options.env },
@@ -66,7 +70,10 @@ export function start(program: string, args: readonly string[], options: { env?:
 }
 
 /** Runs `guestscope-fleet`. */
-export function fleet(args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {}): Promise<Run> {
+export function fleet(
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+): Promise<Run> {
   return start(fleetProgram, args, options).ended;
 }
 
@@ -118,4 +125,5 @@ export async function until<T>(look: () => T | undefined, seconds = 30): Promise
   throw new Error(`not seen within ${seconds} s`);
 }
 
-export const pause = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+export const pause = (seconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, seconds * 1000));

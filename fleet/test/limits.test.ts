@@ -19,10 +19,13 @@ it("a process that hangs in its event loop is killed", async () => {
   expect(await runWithin("for (;;);", { ...NO_LIMIT, time: 1 })).toEqual(["time", "SIGKILL"]);
 });
 
-it.skipIf(!fs.existsSync("/proc/self/status") && lacks("/proc"))("a process that takes memory outside its heap is killed", async () => {
-  const hog = "const kept = []; setInterval(() => kept.push(Buffer.alloc(8 << 20, 1)), 10);";
-  expect(await runWithin(hog, { ...NO_LIMIT, memory: 300 })).toEqual(["memory", "SIGKILL"]);
-});
+it.skipIf(!fs.existsSync("/proc/self/status") && lacks("/proc"))(
+  "a process that takes memory outside its heap is killed",
+  async () => {
+    const hog = "const kept = []; setInterval(() => kept.push(Buffer.alloc(8 << 20, 1)), 10);";
+    expect(await runWithin(hog, { ...NO_LIMIT, memory: 300 })).toEqual(["memory", "SIGKILL"]);
+  },
+);
 
 it("a process that keeps to its limits is left alone", async () => {
   expect(await runWithin("setTimeout(() => undefined, 600)", NO_LIMIT)).toEqual([undefined, null]);

@@ -3,7 +3,17 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { fixtureSaves, writeSaves } from "../bench/saves.js";
-import { childrenOf, core, filesIn, fleet, fleetProgram, resultsIn, scratch, start, until } from "./harness.js";
+import {
+  childrenOf,
+  core,
+  filesIn,
+  fleet,
+  fleetProgram,
+  resultsIn,
+  scratch,
+  start,
+  until,
+} from "./harness.js";
 
 const SMALL = 1 << 20;
 
@@ -23,7 +33,10 @@ interface RunDocument {
   readonly bad: number;
   readonly failed: number;
 }
-const here = async (args: string[], cwd = folder): Promise<RunDocument & { status: number | null; stderr: string }> => {
+const here = async (
+  args: string[],
+  cwd = folder,
+): Promise<RunDocument & { status: number | null; stderr: string }> => {
   const { stdout, status, stderr } = await fleet(["submit", ...args, "--local", "--json"], { cwd });
   return { ...(JSON.parse(stdout) as RunDocument), status, stderr };
 };
@@ -35,13 +48,28 @@ describe("--local", () => {
     fs.writeFileSync(junk, "no saved guest");
     const cut = path.join(saves, "cut.save");
     fs.writeFileSync(cut, fs.readFileSync(all[0] ?? "").subarray(0, 4000));
-    expect(await here(["verify", "saves"])).toMatchObject({ status: 1, inputs: all.length + 2, bad: 2, failed: 0 });
+    expect(await here(["verify", "saves"])).toMatchObject({
+      status: 1,
+      inputs: all.length + 2,
+      bad: 2,
+      failed: 0,
+    });
     const { inputs } = JSON.parse((await core(["verify", "--json", ...all, junk, cut])).stdout) as {
       inputs: { source: string; verdict: string; findings: { code: string; message: string }[] }[];
     };
-    const expected = new Map(inputs.map(({ source, verdict, findings }) => [source, [verdict, findings.map(({ code, message }) => [code, message])]]));
+    const expected = new Map(
+      inputs.map(({ source, verdict, findings }) => [
+        source,
+        [verdict, findings.map(({ code, message }) => [code, message])],
+      ]),
+    );
     const results = await resultsIn(path.join(folder, "guestscope-reports"));
-    const found = new Map(results.map(({ source, verdict, findings }) => [source, [verdict, findings.map(({ code, message }) => [code, message])]]));
+    const found = new Map(
+      results.map(({ source, verdict, findings }) => [
+        source,
+        [verdict, findings.map(({ code, message }) => [code, message])],
+      ]),
+    );
     expect(found).toEqual(expected);
   });
 
@@ -53,7 +81,9 @@ describe("--local", () => {
       return found.length === 2 ? found : undefined;
     });
     const reports = path.join(folder, "guestscope-reports");
-    await until(() => (filesIn(reports).filter((name) => name.endsWith(".json")).length > 20 ? true : undefined));
+    await until(() =>
+      filesIn(reports).filter((name) => name.endsWith(".json")).length > 20 ? true : undefined,
+    );
     process.kill(first.pid, "SIGKILL");
     await first.ended;
     const before = (await resultsIn(reports)).length;
@@ -81,14 +111,32 @@ describe("--local", () => {
     const all = writeSaves(saves, 30, SMALL);
     const parts = [];
     for (let index = 0; index < 3; index += 1) {
-      const args = ["submit", "verify", "--local", "--json", "--shard", "/3", "--reports", `part-${index}`, "saves"];
+      const args = [
+        "submit",
+        "verify",
+        "--local",
+        "--json",
+        "--shard",
+        "/3",
+        "--reports",
+        `part-${index}`,
+        "saves",
+      ];
       const { stdout } = await fleet(args, { cwd: folder, env: { JOB_COMPLETION_INDEX: String(index) } });
       parts.push((JSON.parse(stdout) as RunDocument).inputs);
     }
     expect(parts.reduce((sum, count) => sum + count, 0)).toBe(all.length);
     expect(Math.min(...parts)).toBeGreaterThan(0);
-    const { stdout } = await fleet(["report", "--format", "csv", "part-0", "part-1", "part-2"], { cwd: folder });
-    expect(stdout.split("\r\n").slice(1, -1).map((line) => line.split(",")[0]).sort()).toEqual(all);
+    const { stdout } = await fleet(["report", "--format", "csv", "part-0", "part-1", "part-2"], {
+      cwd: folder,
+    });
+    expect(
+      stdout
+        .split("\r\n")
+        .slice(1, -1)
+        .map((line) => line.split(",", 1).join())
+        .sort(),
+    ).toEqual(all);
   });
 
   it("takes files, folders, patterns and lists; says what it can't take, and does the rest", async () => {
@@ -100,7 +148,9 @@ describe("--local", () => {
     expect(list.stderr).toContain("/nowhere/at/all.save: no such file [os/ENOENT]");
     expect(await here(["verify", "sav*/00002-*.save"])).toMatchObject({ status: 0, inputs: 1, known: 0 });
     expect(await here(["verify", "saves", three])).toMatchObject({ status: 0, inputs: 3, known: 3 });
-    expect((await here(["verify", "none/*.save"])).stderr).toContain("none/*.save: no file matches the pattern");
+    expect((await here(["verify", "none/*.save"])).stderr).toContain(
+      "none/*.save: no file matches the pattern",
+    );
     expect((await here(["verify", "--list", "saves"])).stderr).toContain("saves: is a directory");
     execFileSync("mkfifo", [path.join(folder, "pipe")]);
     expect((await here(["verify", "pipe"])).stderr).toContain("is neither a file nor a block device");
@@ -117,7 +167,11 @@ describe("--local", () => {
     const results = await resultsIn(path.join(folder, "guestscope-reports"));
     const outputs = results.map(({ output }) => output?.path ?? "");
     expect(new Set(outputs).size).toBe(5);
-    expect(filesIn(path.join(folder, "out")).map((name) => path.join(folder, "out", name)).sort()).toEqual(outputs.toSorted());
+    expect(
+      filesIn(path.join(folder, "out"))
+        .map((name) => path.join(folder, "out", name))
+        .sort(),
+    ).toEqual(outputs.toSorted());
     for (const { source, output } of results) {
       const alone = path.join(folder, "alone");
       expect((await core(["extract", "--force", "--to", "raw", "--partial", source, alone])).status).toBe(0);
@@ -133,9 +187,15 @@ describe("--local", () => {
     const [save = ""] = writeSaves(saves, 1, SMALL);
     fs.writeFileSync(path.join(saves, "junk"), "no saved guest");
     fs.mkdirSync(path.join(folder, "out"));
-    expect(await here(["convert", "--output", "out", "saves"])).toMatchObject({ status: 1, good: 1, failed: 1 });
+    expect(await here(["convert", "--output", "out", "saves"])).toMatchObject({
+      status: 1,
+      good: 1,
+      failed: 1,
+    });
     const { stderr } = await core(["convert", path.join(saves, "junk"), path.join(folder, "x")]);
-    const [failed] = (await resultsIn(path.join(folder, "guestscope-reports"))).filter(({ status }) => status === "failed");
+    const [failed] = (await resultsIn(path.join(folder, "guestscope-reports"))).filter(
+      ({ status }) => status === "failed",
+    );
     const code = failed?.findings[0]?.code ?? "";
     expect(code).not.toBe("");
     expect(stderr).toContain(`[${code}]`);
@@ -163,4 +223,3 @@ describe("--local", () => {
     expect(stderr.trim().split("\n").length).toBe(1);
   });
 });
-

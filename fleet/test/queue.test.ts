@@ -4,7 +4,19 @@ import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { RedisServer } from "../bench/redis.js";
 import { fixtureSaves, writeSaves } from "../bench/saves.js";
-import { childrenOf, core, filesIn, fleet, fleetProgram, lacks, pause, resultsIn, type Running, scratch, start } from "./harness.js";
+import {
+  childrenOf,
+  core,
+  filesIn,
+  fleet,
+  fleetProgram,
+  lacks,
+  pause,
+  resultsIn,
+  type Running,
+  scratch,
+  start,
+} from "./harness.js";
 
 const SMALL = 1 << 20;
 
@@ -32,11 +44,30 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
     fs.writeFileSync(damaged, fs.readFileSync(saves[0] ?? "").subarray(0, 5000));
     const converted = saves.slice(0, 60);
     expect((await fleet(["submit", "verify", ...queue, path.join(folder, "saves")])).status).toBe(0);
-    const convert = ["submit", "convert", "--pass=--allow-loss", "--output", outputs, ...queue, "--list", "-"];
+    const convert = [
+      "submit",
+      "convert",
+      "--pass=--allow-loss",
+      "--output",
+      outputs,
+      ...queue,
+      "--list",
+      "-",
+    ];
     fs.mkdirSync(outputs);
     expect((await fleet(convert, { input: converted.join("\n") })).status).toBe(0);
 
-    const work = ["work", "--drain", "--lost-after", "2", "--concurrency", "1", "--reports", reports, ...queue];
+    const work = [
+      "work",
+      "--drain",
+      "--lost-after",
+      "2",
+      "--concurrency",
+      "1",
+      "--reports",
+      reports,
+      ...queue,
+    ];
     const startWorker = (): Running => start(fleetProgram, work);
     const workers = Array.from({ length: 4 }, startWorker);
     const orphans: number[] = [];
@@ -74,18 +105,29 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
     // the kills did hit: jobs came back from lost workers
     const client = new Redis(redis.port);
     const keys = await client.keys("guestscope-fleet:guests:*");
-    const returned = await Promise.all(keys.filter((key) => /:[0-9a-f]{32}$/.test(key)).map((key) => client.hget(key, "stc")));
+    const returned = await Promise.all(
+      keys.filter((key) => /:[0-9a-f]{32}$/.test(key)).map((key) => client.hget(key, "stc")),
+    );
     client.disconnect();
     expect(returned.filter((count) => Number(count ?? 0) > 0).length).toBeGreaterThan(0);
 
     const results = await resultsIn(reports);
-    const named = (action: string): string[] => results.filter((result) => result.action === action).map(({ source }) => source).sort();
+    const named = (action: string): string[] =>
+      results
+        .filter((result) => result.action === action)
+        .map(({ source }) => source)
+        .sort();
     expect(named("verify")).toEqual([...saves, damaged].sort());
     expect(named("convert")).toEqual(converted.toSorted());
     expect(results.filter(({ status }) => status !== "good").map(({ source }) => source)).toEqual([damaged]);
     // every output is whole: it is what the program writes by itself
     const files = results.flatMap(({ output }) => (output === undefined ? [] : [output.path])).sort();
-    expect(filesIn(outputs).map((name) => path.join(outputs, name)).filter((name) => !name.includes("/.")).sort()).toEqual(files);
+    expect(
+      filesIn(outputs)
+        .map((name) => path.join(outputs, name))
+        .filter((name) => !name.includes("/."))
+        .sort(),
+    ).toEqual(files);
     const expected = new Map<string, Buffer>();
     for (const { action, source, output } of results) {
       if (action !== "convert" || output === undefined) continue;
@@ -107,7 +149,8 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
     const saves = writeSaves(path.join(folder, "saves"), 6, SMALL);
     const submit = ["submit", "verify", "--json", ...queue, path.join(folder, "saves")];
     const work = ["work", "--drain", "--json", "--reports", reports, ...queue];
-    const json = async (args: string[]): Promise<Record<string, unknown>> => JSON.parse((await fleet(args)).stdout) as Record<string, unknown>;
+    const json = async (args: string[]): Promise<Record<string, unknown>> =>
+      JSON.parse((await fleet(args)).stdout) as Record<string, unknown>;
     expect(await json(submit)).toMatchObject({ sources: 6, submitted: 6, known: 0 });
     expect(await json(submit)).toMatchObject({ sources: 6, submitted: 0, known: 6 });
     expect(await json(work)).toMatchObject({ inputs: 6, good: 6 });
@@ -127,7 +170,14 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
 
   it("waits while the queue is full", async () => {
     writeSaves(path.join(folder, "saves"), 25, SMALL);
-    const submit = start(fleetProgram, ["submit", "verify", "--max-waiting", "10", ...queue, path.join(folder, "saves")]);
+    const submit = start(fleetProgram, [
+      "submit",
+      "verify",
+      "--max-waiting",
+      "10",
+      ...queue,
+      path.join(folder, "saves"),
+    ]);
     const waiting = async (): Promise<number> =>
       (JSON.parse((await fleet(["status", "--json", ...queue])).stdout) as { waiting: number }).waiting;
     await pause(3);
@@ -154,7 +204,9 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
     expect((await worker.ended).status).toBe(0);
     const results = await resultsIn(reports);
     expect(results.length).toBe(301);
-    expect(results.filter(({ status }) => status !== "good").map(({ verdict }) => verdict)).toEqual(["invalid: 1 error"]);
+    expect(results.filter(({ status }) => status !== "good").map(({ verdict }) => verdict)).toEqual([
+      "invalid: 1 error",
+    ]);
     const status = await fleet(["status", ...queue]);
     expect(status.stdout).toContain("301 of 301 inputs");
     expect(status.stdout).toMatch(/300 good, 1 bad, 0 failed\n +1 {2}open\/unknown/);

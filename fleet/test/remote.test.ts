@@ -32,7 +32,9 @@ beforeEach(async () => {
     }
     const etag = `"${bytes.length}-${bytes.at(-1)}"`;
     if (request.headers.range === "bytes=0-0")
-      response.writeHead(206, { "content-range": `bytes 0-0/${bytes.length}`, "content-length": 1, etag }).end(bytes.subarray(0, 1));
+      response
+        .writeHead(206, { "content-range": `bytes 0-0/${bytes.length}`, "content-length": 1, etag })
+        .end(bytes.subarray(0, 1));
     else response.writeHead(200, { "content-length": bytes.length, etag }).end(bytes);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -44,7 +46,8 @@ afterEach(async () => {
   cleanup();
 });
 
-const signed = (name: string, date = "1"): string => `${origin}${name}?X-Amz-Date=${date}&X-Amz-Signature=secret`;
+const signed = (name: string, date = "1"): string =>
+  `${origin}${name}?X-Amz-Date=${date}&X-Amz-Signature=secret`;
 const verify = async (list: string[]): Promise<{ status: number | null; stdout: string; stderr: string }> =>
   fleet(["submit", "verify", "--local", "--json", "--list", "-"], { cwd: folder, input: list.join("\n") });
 
@@ -59,14 +62,23 @@ describe("sources behind URLs", () => {
     const again = await verify([signed("/saves/a.save", "2"), signed("/saves/b.save", "2")]);
     expect(JSON.parse(again.stdout)).toMatchObject({ inputs: 2, known: 2 });
     objects.set("/saves/b.save", Buffer.from("something else"));
-    expect(JSON.parse((await verify([signed("/saves/b.save")])).stdout)).toMatchObject({ inputs: 1, known: 0 });
+    expect(JSON.parse((await verify([signed("/saves/b.save")])).stdout)).toMatchObject({
+      inputs: 1,
+      known: 0,
+    });
     const results = await resultsIn(path.join(folder, "guestscope-reports"));
-    expect(results.map(({ source }) => source).sort()).toEqual([`${origin}/saves/a.save`, `${origin}/saves/b.save`, `${origin}/saves/b.save`]);
+    expect(results.map(({ source }) => source).sort()).toEqual([
+      `${origin}/saves/a.save`,
+      `${origin}/saves/b.save`,
+      `${origin}/saves/b.save`,
+    ]);
     expect(JSON.stringify(results)).not.toContain("secret");
     expect(requests.every(({ method }) => method === "GET")).toBe(true);
     const file = path.join(folder, "a.save");
     fs.writeFileSync(file, save?.bytes ?? "");
-    const { inputs } = JSON.parse((await core(["verify", "--json", file])).stdout) as { inputs: { verdict: string }[] };
+    const { inputs } = JSON.parse((await core(["verify", "--json", file])).stdout) as {
+      inputs: { verdict: string }[];
+    };
     expect(results.find(({ source }) => source.endsWith("a.save"))?.verdict).toBe(inputs[0]?.verdict);
   });
 
@@ -81,28 +93,50 @@ describe("sources behind URLs", () => {
     expect(status).toBe(2);
     expect(stderr).toContain(`${origin}/missing: the server answers 404`);
     expect(stderr).toContain(`${origin}/there: the server answers 403`);
-    expect(stderr).toMatch(/http:\/\/127\.0\.0\.1:9\/unreachable: can't be reached: .* \[http\/unreachable\]/);
+    expect(stderr).toMatch(
+      /http:\/\/127\.0\.0\.1:9\/unreachable: can't be reached: .* \[http\/unreachable\]/,
+    );
     expect(stderr).not.toMatch(/secret|guess/);
     expect(JSON.parse(stdout)).toMatchObject({ inputs: 1, bad: 1 });
   });
 
   it.each<[string, (response: ServerResponse, bytes: Buffer) => void, string]>([
-    ["change meanwhile", (response, bytes) => response.writeHead(200, { etag: '"new"' }).end(bytes), "fleet/source-changed"],
-    ["are cut off", (response, bytes) => response.writeHead(200, { etag: '"old"', "content-length": bytes.length }).write(bytes.subarray(0, 9), () => response.destroy()), "http/broken"],
-    ["are shorter than was said", (response, bytes) => response.writeHead(200, { etag: '"old"' }).end(bytes.subarray(0, 9)), "http/broken"],
+    [
+      "change meanwhile",
+      (response, bytes) => response.writeHead(200, { etag: '"new"' }).end(bytes),
+      "fleet/source-changed",
+    ],
+    [
+      "are cut off",
+      (response, bytes) =>
+        response
+          .writeHead(200, { etag: '"old"', "content-length": bytes.length })
+          .write(bytes.subarray(0, 9), () => response.destroy()),
+      "http/broken",
+    ],
+    [
+      "are shorter than was said",
+      (response, bytes) => response.writeHead(200, { etag: '"old"' }).end(bytes.subarray(0, 9)),
+      "http/broken",
+    ],
     ["never end", (response) => flood(response.writeHead(200, { etag: '"old"' })), "http/broken"],
     ["are refused", (response) => response.writeHead(503).end(), "http/503"],
   ])("that %s end as failed", async (_, respond, code) => {
     const bytes = Buffer.alloc(5000, 1);
     answer = (request, response) => {
       if (request.headers.range !== undefined)
-        response.writeHead(206, { "content-range": `bytes 0-0/${bytes.length}`, etag: '"old"' }).end(bytes.subarray(0, 1));
+        response
+          .writeHead(206, { "content-range": `bytes 0-0/${bytes.length}`, etag: '"old"' })
+          .end(bytes.subarray(0, 1));
       else respond(response, bytes);
       return true;
     };
     const spool = path.join(folder, "spool");
     fs.mkdirSync(spool);
-    const { status } = await fleet(["submit", "verify", "--local", "--quiet", "--spool-dir", spool, `${origin}/x`], { cwd: folder });
+    const { status } = await fleet(
+      ["submit", "verify", "--local", "--quiet", "--spool-dir", spool, `${origin}/x`],
+      { cwd: folder },
+    );
     expect(status).toBe(2);
     const [result] = await resultsIn(path.join(folder, "guestscope-reports"));
     expect(result).toMatchObject({ status: "failed", fault: "system", findings: [{ code }] });

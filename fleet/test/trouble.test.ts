@@ -17,13 +17,18 @@ beforeEach(() => {
 afterEach(() => cleanup());
 
 describe("without Redis", () => {
-  it.each(["submit verify /etc/hostname", "work", "status"])("%s says that none can be reached", async (line) => {
-    const args = [...line.split(" "), "--redis", "redis://:hunter2@127.0.0.1:9"];
-    const { status, stderr } = await fleet(args, { cwd: folder });
-    expect(status).toBe(2);
-    expect(stderr).toMatch(/^guestscope-fleet: redis:\/\/127\.0\.0\.1:9: no Redis can be reached: .*ECONNREFUSED.* \[redis\/unreachable\]\n$/);
-    expect(stderr).not.toContain("hunter2");
-  });
+  it.each(["submit verify /etc/hostname", "work", "status"])(
+    "%s says that none can be reached",
+    async (line) => {
+      const args = [...line.split(" "), "--redis", "redis://:hunter2@127.0.0.1:9"];
+      const { status, stderr } = await fleet(args, { cwd: folder });
+      expect(status).toBe(2);
+      expect(stderr).toMatch(
+        /^guestscope-fleet: redis:\/\/127\.0\.0\.1:9: no Redis can be reached: .*ECONNREFUSED.* \[redis\/unreachable\]\n$/,
+      );
+      expect(stderr).not.toContain("hunter2");
+    },
+  );
 
   it("refuses what is no address of Redis", async () => {
     const { status, stderr } = await fleet(["status", "--redis", "http://queue"]);
@@ -60,14 +65,35 @@ describe.skipIf(lacks("redis-server"))("with Redis", () => {
       expect(stderr).not.toContain("guess");
     }
     fs.writeFileSync(path.join(folder, "password"), "open sesame\n");
-    expect((await fleet(["status", ...plain, "--redis-password-file", path.join(folder, "password")])).status).toBe(0);
-    expect((await fleet(["status", ...plain], { env: { GUESTSCOPE_REDIS_PASSWORD: "open sesame" } })).status).toBe(0);
+    expect(
+      (await fleet(["status", ...plain, "--redis-password-file", path.join(folder, "password")])).status,
+    ).toBe(0);
+    expect(
+      (await fleet(["status", ...plain], { env: { GUESTSCOPE_REDIS_PASSWORD: "open sesame" } })).status,
+    ).toBe(0);
   });
 
   it.skipIf(lacks("openssl"))("speaks TLS, and checks the server's certificate", async () => {
     const [cert, key] = [path.join(folder, "cert.pem"), path.join(folder, "key.pem")];
     const subject = ["-subj", "/CN=queue", "-addext", "subjectAltName=IP:127.0.0.1"];
-    execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert, ...subject], { stdio: "ignore" });
+    execFileSync(
+      "openssl",
+      [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+        ...subject,
+      ],
+      { stdio: "ignore" },
+    );
     const queue = await serve({ tls: { cert, key, ca: cert }, password: "secret" });
     writeSaves(path.join(folder, "saves"), 3, SMALL);
     const trusted = [...queue, "--redis-ca", cert];
@@ -126,7 +152,11 @@ describe.skipIf(lacks("redis-server"))("with Redis", () => {
 
   it("ends sources that vanish, change or become folders as failed; the others are done", async () => {
     const queue = await serve();
-    const [gone = "", changed = "", replaced = "", kept = ""] = writeSaves(path.join(folder, "saves"), 4, SMALL);
+    const [gone = "", changed = "", replaced = "", kept = ""] = writeSaves(
+      path.join(folder, "saves"),
+      4,
+      SMALL,
+    );
     await fleet(["submit", "verify", ...queue, path.join(folder, "saves")]);
     fs.rmSync(gone);
     fs.rmSync(changed);
@@ -134,7 +164,9 @@ describe.skipIf(lacks("redis-server"))("with Redis", () => {
     fs.rmSync(replaced);
     fs.mkdirSync(replaced);
     expect((await fleet(["work", "--drain", "--reports", reports, ...queue])).status).toBe(0);
-    const codes = new Map((await resultsIn(reports)).map(({ source, findings }) => [source, findings[0]?.code]));
+    const codes = new Map(
+      (await resultsIn(reports)).map(({ source, findings }) => [source, findings[0]?.code]),
+    );
     expect(codes).toEqual(
       new Map([
         [gone, "fleet/source-gone"],
@@ -175,7 +207,11 @@ describe.skipIf(lacks("redis-server"))("with Redis", () => {
     const client = new Redis(redis.port);
     await client.hset("guestscope-fleet:guests:fleet-queue", "version", JSON.stringify(["2", "9.0.0"]));
     const before = await client.lrange("guestscope-fleet:guests:wait", 0, -1);
-    for (const command of [["submit", "verify", save], ["work", "--drain", "--reports", reports], ["status"]]) {
+    for (const command of [
+      ["submit", "verify", save],
+      ["work", "--drain", "--reports", reports],
+      ["status"],
+    ]) {
       const { status, stderr } = await fleet([...command, ...queue]);
       expect(status).toBe(2);
       expect(stderr).toContain("queue 'guests' belongs to guestscope 9.0.0");
@@ -189,13 +225,24 @@ describe.skipIf(lacks("redis-server"))("with Redis", () => {
     const queue = await serve();
     const saves = writeSaves(path.join(folder, "saves"), 200, SMALL);
     await fleet(["submit", "verify", ...queue, path.join(folder, "saves")]);
-    const worker = start(fleetProgram, ["work", "--drain", "-c1", "--time", "2", "--reports", reports, ...queue]);
+    const worker = start(fleetProgram, [
+      "work",
+      "--drain",
+      "-c1",
+      "--time",
+      "2",
+      "--reports",
+      reports,
+      ...queue,
+    ]);
     await stopOneChild(worker.pid);
     expect((await worker.ended).status).toBe(0);
     const results = await resultsIn(reports);
     expect(results.length).toBe(saves.length);
     const failed = results.filter(({ status }) => status !== "good");
-    expect(failed.map(({ findings, fault }) => [findings[0]?.code, fault])).toEqual([["fleet/time-limit", "input"]]);
+    expect(failed.map(({ findings, fault }) => [findings[0]?.code, fault])).toEqual([
+      ["fleet/time-limit", "input"],
+    ]);
   });
 });
 

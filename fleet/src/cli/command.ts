@@ -60,8 +60,15 @@ export function addQueueOptions(parser: ArgumentParser): void {
     metavar: "FILE",
     help: "file with the password (or set the variable GUESTSCOPE_REDIS_PASSWORD)",
   });
-  group.add_argument("--redis-ca", { metavar: "FILE", help: "certificates (PEM) to check the server's against" });
-  group.add_argument("--queue", { metavar: "NAME", default: "guests", help: "name of the queue (default guests)" });
+  group.add_argument("--redis-ca", {
+    metavar: "FILE",
+    help: "certificates (PEM) to check the server's against",
+  });
+  group.add_argument("--queue", {
+    metavar: "NAME",
+    default: "guests",
+    help: "name of the queue (default guests)",
+  });
 }
 
 /** Where the queue is. @throws SystemError when the file of the password can't be read */

@@ -6,7 +6,10 @@ import { onStopSignal, prepareRunner } from "./run-setup.js";
 import { counted, duration, print, printError, printJson, resultLine, size, StatusLine } from "./terminal.js";
 
 /** Runs tasks on this machine. @returns the exit status: 1 when an input is bad, 2 when the system stood in the way */
-export async function runHere(tasks: AsyncIterable<Task>, args: CommonArguments & RunArguments): Promise<number> {
+export async function runHere(
+  tasks: AsyncIterable<Task>,
+  args: CommonArguments & RunArguments,
+): Promise<number> {
   const runner = await prepareRunner(args);
   const began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;
@@ -30,7 +33,9 @@ export async function runHere(tasks: AsyncIterable<Task>, args: CommonArguments 
           print(resultLine(result));
         }
         const done = summary.total - known;
-        line.update(`${summary.total} inputs, ${(done / seconds()).toFixed(1)} a second, ${size(summary.bytes)}`);
+        line.update(
+          `${summary.total} inputs, ${(done / seconds()).toFixed(1)} a second, ${size(summary.bytes)}`,
+        );
       },
     });
   } finally {

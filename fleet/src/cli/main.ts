@@ -25,7 +25,9 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
   const asked = name === "--help" || name === "-h" || name === "help";
   if (!asked && name !== undefined) printError(`guestscope-fleet: no command '${name}'`);
   const write = asked ? print : printError;
-  write("usage: guestscope-fleet COMMAND [OPTION...]\n\nChecks, extracts and converts many saved guests, on one machine or many.\n");
+  write(
+    "usage: guestscope-fleet COMMAND [OPTION...]\n\nChecks, extracts and converts many saved guests, on one machine or many.\n",
+  );
   for (const loadCommand of Object.values(COMMANDS)) {
     const command = await loadCommand();
     write(`  ${command.name.padEnd(8)}${command.summary}`);
@@ -47,6 +49,8 @@ process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
     printError(`guestscope-fleet: ${describeError(error)}`);
     return error instanceof FormatError ? EXIT.badInput : EXIT.failure;
   }
-  printError(`guestscope-fleet: internal error, please report it\n${(error as Error).stack ?? String(error)}`);
+  printError(
+    `guestscope-fleet: internal error, please report it\n${(error as Error).stack ?? String(error)}`,
+  );
   return EXIT.failure;
 });

@@ -39,15 +39,25 @@ export const command: Command = {
       help: "folders of results, in place of --reports; of an input with several results one is reported",
     });
     addReportsOption(parser);
-    parser.add_argument("--format", { choices: FORMATS, help: "kind of report (default text; json with --json)" });
-    parser.add_argument("-o", "--output", { metavar: "FILE", default: "-", help: "where it goes (default standard output)" });
+    parser.add_argument("--format", {
+      choices: FORMATS,
+      help: "kind of report (default text; json with --json)",
+    });
+    parser.add_argument("-o", "--output", {
+      metavar: "FILE",
+      default: "-",
+      help: "where it goes (default standard output)",
+    });
     parser.add_argument("--force", { action: "store_true", help: "replace an existing file" });
   },
   async run(namespace: Namespace): Promise<number> {
     const args = namespace as Arguments;
     const format = args.format ?? (args.json ? "json" : "text");
-    if (args.json && format !== "json") throw new UsageError(`--json and --format ${format} don't go together`);
-    const stores = (args.folders.length === 0 ? [args.reports] : args.folders).map((folder) => new ResultStore(folder));
+    if (args.json && format !== "json")
+      throw new UsageError(`--json and --format ${format} don't go together`);
+    const stores = (args.folders.length === 0 ? [args.reports] : args.folders).map(
+      (folder) => new ResultStore(folder),
+    );
     const summary = new Summary();
     for await (const result of merged(stores)) summary.add(result);
     if (!args.quiet || args.output !== "-") await write(args, pieces(format, stores, summary));
@@ -99,7 +109,11 @@ async function write(args: Arguments, text: AsyncIterable<string>): Promise<void
   }
 }
 
-async function* pieces(format: string, stores: readonly ResultStore[], summary: Summary): AsyncGenerator<string> {
+async function* pieces(
+  format: string,
+  stores: readonly ResultStore[],
+  summary: Summary,
+): AsyncGenerator<string> {
   const { counts, total, codes, bytes, seconds } = summary;
   if (format === "html") {
     yield htmlHead(summary, VERSION, new Date());
@@ -115,7 +129,14 @@ async function* pieces(format: string, stores: readonly ResultStore[], summary: 
   } else if (format === "jsonl") {
     for await (const result of merged(stores)) yield `${JSON.stringify(result)}\n`;
   } else if (format === "json") {
-    const head = { schemaVersion: 1, kind: "fleet-report", inputs: total, ...counts, bytes, codes: Object.fromEntries(codes) };
+    const head = {
+      schemaVersion: 1,
+      kind: "fleet-report",
+      inputs: total,
+      ...counts,
+      bytes,
+      codes: Object.fromEntries(codes),
+    };
     yield `${JSON.stringify(head, undefined, 2).slice(0, -2)},\n  "results": [`;
     let separator = "\n";
     for await (const result of merged(stores)) {

@@ -2,7 +2,14 @@ import type { ArgumentParser, Namespace } from "argparse";
 import { checkRedis } from "../queue/connection.js";
 import { type Totals } from "../queue/counters.js";
 import { FleetQueue, type JobCounts } from "../queue/fleet-queue.js";
-import { addQueueOptions, type Command, type CommonArguments, EXIT, type QueueArguments, redisAddress } from "./command.js";
+import {
+  addQueueOptions,
+  type Command,
+  type CommonArguments,
+  EXIT,
+  type QueueArguments,
+  redisAddress,
+} from "./command.js";
 import { bar, counted, duration, print, printJson, size } from "./terminal.js";
 
 interface Arguments extends CommonArguments, QueueArguments {
@@ -17,9 +24,16 @@ const CODES = 20;
 export const command: Command = {
   name: "status",
   summary: "show how far a queue is: progress, rates, time left, inputs by finding",
-  examples: ["guestscope-fleet status --redis redis://queue", "guestscope-fleet status --follow", "guestscope-fleet status --json"],
+  examples: [
+    "guestscope-fleet status --redis redis://queue",
+    "guestscope-fleet status --follow",
+    "guestscope-fleet status --json",
+  ],
   configure(parser: ArgumentParser): void {
-    parser.add_argument("-f", "--follow", { action: "store_true", help: "show it each second until the queue is empty" });
+    parser.add_argument("-f", "--follow", {
+      action: "store_true",
+      help: "show it each second until the queue is empty",
+    });
     addQueueOptions(parser);
   },
   async run(namespace: Namespace): Promise<number> {
@@ -29,7 +43,11 @@ export const command: Command = {
     const queue = await FleetQueue.open(address, args.queue);
     try {
       for (;;) {
-        const [jobs, totals, workers] = await Promise.all([queue.counts(), queue.counters.totals(), queue.workers()]);
+        const [jobs, totals, workers] = await Promise.all([
+          queue.counts(),
+          queue.counters.totals(),
+          queue.workers(),
+        ]);
         const left = jobs.waiting + jobs.active + jobs.delayed;
         if (args.json) printJson(documentOf(args.queue, jobs, totals, workers));
         else if (!args.quiet) for (const line of lines(jobs, totals, workers)) print(line);
@@ -44,7 +62,10 @@ export const command: Command = {
 };
 
 /** Counters miss what a worker ended when it was killed: what is left is what the queue holds. */
-function progress(jobs: JobCounts, totals: Totals): { left: number; all: number; done: number; eta: number | undefined } {
+function progress(
+  jobs: JobCounts,
+  totals: Totals,
+): { left: number; all: number; done: number; eta: number | undefined } {
   const left = jobs.waiting + jobs.active + jobs.delayed;
   const all = Math.max(totals.submitted, left);
   const eta = left === 0 ? 0 : totals.rate.inputs > 0 ? left / totals.rate.inputs : undefined;

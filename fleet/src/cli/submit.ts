@@ -61,10 +61,20 @@ export const command: Command = {
       nargs: "*",
       help: "a file, a folder (with all below it), a glob pattern, an http(s) URL",
     });
-    parser.add_argument("--list", { metavar: "FILE", action: "append", help: "sources, one a line; - is standard input" });
-    parser.add_argument("--strict", { action: "store_true", help: "verify, convert: warnings count as errors" });
+    parser.add_argument("--list", {
+      metavar: "FILE",
+      action: "append",
+      help: "sources, one a line; - is standard input",
+    });
+    parser.add_argument("--strict", {
+      action: "store_true",
+      help: "verify, convert: warnings count as errors",
+    });
     parser.add_argument("--output", { metavar: "FOLDER", help: "extract, convert: where outputs go" });
-    parser.add_argument("--to", { metavar: "KIND", help: "extract, convert: kind of output, as guestscope takes it" });
+    parser.add_argument("--to", {
+      metavar: "KIND",
+      help: "extract, convert: kind of output, as guestscope takes it",
+    });
     parser.add_argument("--pass", {
       metavar: "OPTION",
       action: "append",
@@ -77,7 +87,10 @@ export const command: Command = {
       default: 100_000,
       help: "wait while so many jobs are in the queue (default 100000): Redis holds them in memory",
     });
-    parser.add_argument("--local", { action: "store_true", help: "run the jobs here and now, without Redis" });
+    parser.add_argument("--local", {
+      action: "store_true",
+      help: "run the jobs here and now, without Redis",
+    });
     parser.add_argument("--shard", {
       metavar: "I/N",
       help: "only part I (from 0) of N equal parts; /N takes I from the variable JOB_COMPLETION_INDEX",
@@ -106,7 +119,8 @@ async function* tasksOf(
   refuse: (error: GuestscopeError) => void,
 ): AsyncGenerator<Task> {
   const shard = args.shard === undefined ? undefined : parseShard(args.shard, process.env);
-  const wanted = shard === undefined ? undefined : (name: string): boolean => inShard(shard, path.resolve(name));
+  const wanted =
+    shard === undefined ? undefined : (name: string): boolean => inShard(shard, path.resolve(name));
   for await (const source of expand({ names: args.sources, lists: args.list ?? [] }, wanted)) {
     if (source instanceof GuestscopeError) refuse(source);
     else yield taskOf(order, source, VERSION, args.retry_failed);
@@ -120,16 +134,25 @@ function orderOf({ action, strict, to, output, pass }: SubmitArguments): Order {
     throw new UsageError(`${action} has no output: --output and --to don't go with it`);
   const takesStrict = action === "verify" || action === "convert";
   if (strict && !takesStrict) throw new UsageError(`--strict doesn't go with ${action}`);
-  const options = [...(strict ? ["--strict"] : []), ...(to === undefined ? [] : ["--to", to]), ...(pass ?? [])];
+  const options = [
+    ...(strict ? ["--strict"] : []),
+    ...(to === undefined ? [] : ["--to", to]),
+    ...(pass ?? []),
+  ];
   if (action === "verify" && pass !== undefined) throw new UsageError("--pass doesn't go with verify");
   if (kinds === undefined) return { action, options };
   if (output === undefined) throw new UsageError(`${action} needs --output FOLDER`);
   const extension = to === undefined ? Object.values(kinds)[0] : kinds[to];
-  if (extension === undefined) throw new UsageError(`--to ${to}: one of ${Object.keys(kinds).join(", ")} is expected`);
+  if (extension === undefined)
+    throw new UsageError(`--to ${to}: one of ${Object.keys(kinds).join(", ")} is expected`);
   return { action, options, output: { folder: path.resolve(output), extension } };
 }
 
-async function enqueue(tasks: AsyncIterable<Task>, args: SubmitArguments, unusable: () => number): Promise<number> {
+async function enqueue(
+  tasks: AsyncIterable<Task>,
+  args: SubmitArguments,
+  unusable: () => number,
+): Promise<number> {
   const address = redisAddress(args);
   for (const line of await checkRedis(address)) printError(`guestscope-fleet: warning: ${line}`);
   const queue = await FleetQueue.open(address, args.queue);
@@ -155,7 +178,11 @@ async function enqueue(tasks: AsyncIterable<Task>, args: SubmitArguments, unusab
   } catch (error) {
     if (error instanceof GuestscopeError) throw error;
     const { code, message, place } = redisError(error, address);
-    throw new SystemError(code, `${message}; ${sum.fresh} were submitted, the same call submits the rest`, place);
+    throw new SystemError(
+      code,
+      `${message}; ${sum.fresh} were submitted, the same call submits the rest`,
+      place,
+    );
   } finally {
     line.clear();
     await queue.close();
@@ -172,6 +199,8 @@ async function enqueue(tasks: AsyncIterable<Task>, args: SubmitArguments, unusab
       unusable: unusable(),
     });
   else if (!args.quiet)
-    print(`${counted(sum.found, "source")}: ${sum.fresh} submitted${known === 0 ? "" : `, ${known} known already`}`);
+    print(
+      `${counted(sum.found, "source")}: ${sum.fresh} submitted${known === 0 ? "" : `, ${known} known already`}`,
+    );
   return EXIT.good;
 }

@@ -17,7 +17,11 @@ export function printJson(document: unknown): void {
   print(JSON.stringify(document, undefined, 2));
 }
 
-const COLOURS: Readonly<Record<Status, "green" | "red" | "yellow">> = { good: "green", bad: "red", failed: "yellow" };
+const COLOURS: Readonly<Record<Status, "green" | "red" | "yellow">> = {
+  good: "green",
+  bad: "red",
+  failed: "yellow",
+};
 
 /** A status in its colour where standard output is a terminal and NO_COLOR is not set. */
 export function paintStatus(status: Status, text: string = status): string {
@@ -58,7 +62,8 @@ export function counted(count: number, noun: string): string {
 
 /** One line on what became of an input. */
 export function resultLine(result: Result): string {
-  const code = result.status === "good" ? undefined : result.findings.find(({ severity }) => severity === "error")?.code;
+  const code =
+    result.status === "good" ? undefined : result.findings.find(({ severity }) => severity === "error")?.code;
   return `${paintStatus(result.status, result.status.padEnd(6))}  ${result.source}: ${result.verdict}${code === undefined ? "" : ` [${code}]`}`;
 }
 

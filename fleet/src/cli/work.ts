@@ -72,7 +72,8 @@ export const command: Command = {
       await queue.close();
     }
     const { counts, total } = summary;
-    if (args.json) printJson({ schemaVersion: 1, kind: "fleet-work", host: os.hostname(), inputs: total, ...counts });
+    if (args.json)
+      printJson({ schemaVersion: 1, kind: "fleet-work", host: os.hostname(), inputs: total, ...counts });
     else if (!args.quiet)
       print(`${counted(total, "input")}: ${counts.good} good, ${counts.bad} bad, ${counts.failed} failed`);
     return EXIT.good;

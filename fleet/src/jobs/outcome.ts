@@ -9,7 +9,8 @@ import type { Action, Task } from "./task.js";
 export type Status = "good" | "bad" | "failed";
 
 /** A finding as results keep it. */
-export type KeptFinding = Pick<Finding, "code" | "severity" | "message"> & Partial<Pick<Finding, "offset" | "spec">>;
+export type KeptFinding = Pick<Finding, "code" | "severity" | "message"> &
+  Partial<Pick<Finding, "offset" | "spec">>;
 
 /** What became of a task, before it is known to which one it belongs. */
 export interface Outcome {
@@ -69,7 +70,11 @@ export function failure(code: string, message: string, fault: "input" | "system"
 }
 
 /** The result of a task. @param seconds how long it took */
-export function resultOf(task: Task, outcome: Outcome, run: { host: string; began: Date; seconds: number }): Result {
+export function resultOf(
+  task: Task,
+  outcome: Outcome,
+  run: { host: string; began: Date; seconds: number },
+): Result {
   const { source } = task;
   return {
     schemaVersion: 1,

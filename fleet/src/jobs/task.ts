@@ -71,6 +71,7 @@ export function parseTask(data: unknown): Task {
     ((source.kind === "file" && typeof source.path === "string") ||
       (source.kind === "url" && typeof source.url === "string")) &&
     (output === undefined || (typeof output.folder === "string" && typeof output.extension === "string"));
-  if (!isTask) throw new UsageError("the queue holds a job that is not of guestscope-fleet, or of another version");
+  if (!isTask)
+    throw new UsageError("the queue holds a job that is not of guestscope-fleet, or of another version");
   return task as Task;
 }

@@ -19,7 +19,11 @@ export interface LocalOptions {
  * again by the same call.
  * @throws SystemError when the report or an output can't be written
  */
-export async function runLocally(tasks: AsyncIterable<Task>, runner: TaskRunner, options: LocalOptions): Promise<void> {
+export async function runLocally(
+  tasks: AsyncIterable<Task>,
+  runner: TaskRunner,
+  options: LocalOptions,
+): Promise<void> {
   const active = new Map<string, Promise<void>>();
   let failed: unknown;
   const run = async (task: Task): Promise<void> => {

@@ -41,7 +41,8 @@ export function watch(child: ChildProcess, limits: Limits): () => Excess | undef
 function residentMiB(pid: number): number {
   try {
     const status = fs.readFileSync(`/proc/${pid}/status`, "latin1");
-    const kib = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
+    const kib = (field: string): number =>
+      Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
     return (kib("RssAnon") + kib("RssShmem")) / 1024;
   } catch {
     return 0;

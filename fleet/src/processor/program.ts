@@ -28,7 +28,11 @@ export interface ProgramRun {
  * Runs `guestscope ACTION` in a process of its own, within the limits.
  * @throws ProcessorLost when the program was killed by something else
  */
-export async function runProgram(run: ProgramRun, limits: Limits, children: Set<{ kill(signal: "SIGKILL"): unknown }>): Promise<Outcome> {
+export async function runProgram(
+  run: ProgramRun,
+  limits: Limits,
+  children: Set<{ kill(signal: "SIGKILL"): unknown }>,
+): Promise<Outcome> {
   const output = run.output === undefined ? [] : [run.output];
   const args = [run.action, "--json", ...run.options, run.input, ...output];
   const child = spawn(process.execPath, [...heapOptions(limits), "--import", LIFELINE, PROGRAM, ...args], {
@@ -77,17 +81,39 @@ function outcomeOf(status: number, stdout: string, stderr: string): Outcome {
       severity: "warning" as const,
       message: line.replace("guestscope: warning: ", ""),
     }));
-    const verdict = warnings.length === 0 ? "done" : `done with ${warnings.length} warning${warnings.length === 1 ? "" : "s"}`;
-    return { status: "good", verdict, errors: 0, warnings: warnings.length, notes: 0, findings, omitted: {}, ...extra };
+    const verdict =
+      warnings.length === 0
+        ? "done"
+        : `done with ${warnings.length} warning${warnings.length === 1 ? "" : "s"}`;
+    return {
+      status: "good",
+      verdict,
+      errors: 0,
+      warnings: warnings.length,
+      notes: 0,
+      findings,
+      omitted: {},
+      ...extra,
+    };
   }
   const { code, message } = errorOf(stderr);
-  return { ...failure(code ?? (status === 1 ? "fleet/incomplete" : "fleet/refused"), message, status === 1 || code === undefined ? "input" : "system"), ...extra };
+  return {
+    ...failure(
+      code ?? (status === 1 ? "fleet/incomplete" : "fleet/refused"),
+      message,
+      status === 1 || code === undefined ? "input" : "system",
+    ),
+    ...extra,
+  };
 }
 
 /** The last error the program printed: `guestscope: file: message [code]`. */
 function errorOf(stderr: string): { code: string | undefined; message: string } {
   const lines = stderr.split("\n").filter((line) => line.trim() !== "");
-  const line = lines.findLast((text) => text.startsWith("guestscope: ") && !text.startsWith("guestscope: warning: ")) ?? lines.at(-1) ?? "no error was printed";
+  const line =
+    lines.findLast((text) => text.startsWith("guestscope: ") && !text.startsWith("guestscope: warning: ")) ??
+    lines.at(-1) ??
+    "no error was printed";
   const match = /^(?:guestscope: )?(.*?)(?: \[([\w/-]{1,80})\])?$/s.exec(line.slice(0, 2000));
   return { code: match?.[2], message: match?.[1] ?? line };
 }

@@ -15,7 +15,10 @@ export async function verifyOne(request: VerifyRequest): Promise<Outcome> {
   try {
     const file = openFile(request.path);
     try {
-      const access = await openRandomAccess(file, request.spool === undefined ? {} : { directory: request.spool });
+      const access = await openRandomAccess(
+        file,
+        request.spool === undefined ? {} : { directory: request.spool },
+      );
       try {
         const { report, format } = await verify(access.source, { strict: request.strict });
         return outcomeOf(report, format);
@@ -38,7 +41,8 @@ export async function verifyOne(request: VerifyRequest): Promise<Outcome> {
 
 function outcomeOf(report: Report, format: string | undefined): Outcome {
   const omitted = new Map(report.omitted);
-  for (const { code } of report.findings.slice(KEPT_FINDINGS)) omitted.set(code, (omitted.get(code) ?? 0) + 1);
+  for (const { code } of report.findings.slice(KEPT_FINDINGS))
+    omitted.set(code, (omitted.get(code) ?? 0) + 1);
   return {
     status: report.valid ? "good" : "bad",
     verdict: report.verdict,
@@ -46,9 +50,17 @@ function outcomeOf(report: Report, format: string | undefined): Outcome {
     errors: report.count("error"),
     warnings: report.count("warning"),
     notes: report.count("note"),
-    findings: report.findings.slice(0, KEPT_FINDINGS).map(
-      ({ code, severity, message, offset, spec }): KeptFinding => ({ code, severity, message, offset, spec }),
-    ),
+    findings: report.findings
+      .slice(0, KEPT_FINDINGS)
+      .map(
+        ({ code, severity, message, offset, spec }): KeptFinding => ({
+          code,
+          severity,
+          message,
+          offset,
+          spec,
+        }),
+      ),
     omitted: Object.fromEntries(omitted),
   };
 }

@@ -35,7 +35,9 @@ export interface ClientSettings {
 export function redisOptions(address: RedisAddress): ClientSettings {
   const url = URL.canParse(address.url) ? new URL(address.url) : undefined;
   if (url === undefined || !["redis:", "rediss:"].includes(url.protocol))
-    throw new UsageError("a URL such as redis://host:6379 or rediss://user:password@host:6380/0 is expected for Redis");
+    throw new UsageError(
+      "a URL such as redis://host:6379 or rediss://user:password@host:6380/0 is expected for Redis",
+    );
   const password = address.password ?? decodeURIComponent(url.password);
   const db = /^\/(\d+)$/.exec(url.pathname)?.[1];
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
@@ -94,8 +96,11 @@ export function redisError(error: unknown, address: RedisAddress): SystemError {
   const { message, code } = error as NodeJS.ErrnoException;
   const source = describeAddress(address);
   if (/^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password)/.test(message))
-    return new SystemError("redis/refused", `Redis doesn't accept the user or password: ${message}`, { source });
-  if (/^OOM /.test(message)) return new SystemError("redis/full", `Redis has no memory left: ${message}`, { source });
+    return new SystemError("redis/refused", `Redis doesn't accept the user or password: ${message}`, {
+      source,
+    });
+  if (/^OOM /.test(message))
+    return new SystemError("redis/full", `Redis has no memory left: ${message}`, { source });
   const why = message === "" ? (code ?? "no answer") : message;
   return new SystemError("redis/unreachable", `no Redis can be reached: ${why}`, { source });
 }

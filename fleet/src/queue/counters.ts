@@ -42,8 +42,8 @@ export class Counters {
   async claim(schema: number, version: string): Promise<{ schema: string; version: string }> {
     const key = this.#key("queue");
     await this.#redis.hsetnx(key, "version", JSON.stringify([String(schema), version]));
-    const stored = JSON.parse((await this.#redis.hget(key, "version")) ?? "[]") as unknown[];
-    return { schema: String(stored[0] ?? "unknown"), version: String(stored[1] ?? "unknown") };
+    const stored = JSON.parse((await this.#redis.hget(key, "version")) ?? "[]") as string[];
+    return { schema: stored[0] ?? "unknown", version: stored[1] ?? "unknown" };
   }
 
   async submitted(count: number): Promise<void> {
@@ -59,7 +59,10 @@ export class Counters {
     batch.hincrby(this.#key("totals"), result.status, 1).hincrby(this.#key("totals"), "bytes", bytes);
     for (const code of errorCodes(result))
       batch.hincrby(this.#key("codes"), known < CODES ? code.slice(0, 100) : OTHER_CODES, 1);
-    batch.hincrby(slot, "inputs", 1).hincrby(slot, "bytes", bytes).expire(slot, SLOT_SECONDS * (SLOTS + 2));
+    batch
+      .hincrby(slot, "inputs", 1)
+      .hincrby(slot, "bytes", bytes)
+      .expire(slot, SLOT_SECONDS * (SLOTS + 2));
     await batch.exec();
   }
 

@@ -1,4 +1,4 @@
-import { type ConnectionOptions, type JobsOptions, Queue } from "bullmq";
+import { type JobsOptions, Queue } from "bullmq";
 import { SystemError, UsageError, VERSION } from "guestscope";
 import { Redis } from "ioredis";
 import type { Task } from "../jobs/task.js";
@@ -43,7 +43,7 @@ export class FleetQueue {
     this.#redis.on("error", quiet);
     this.counters = new Counters(this.#redis, `${PREFIX}:${name}`);
     this.#queue = new Queue(name, {
-      connection: { ...redisOptions(address), maxRetriesPerRequest: 20 } as ConnectionOptions,
+      connection: { ...redisOptions(address), maxRetriesPerRequest: 20 },
       prefix: PREFIX,
       streams: { events: { maxLen: 100 } },
     });
@@ -55,7 +55,8 @@ export class FleetQueue {
    * @throws SystemError when Redis fails; `fleet/queue-version` when the queue is of another version; UsageError
    */
   static async open(address: RedisAddress, name: string): Promise<FleetQueue> {
-    if (!NAME.test(name)) throw new UsageError(`queue '${name}': letters, digits, '.', '_' and '-' are expected`);
+    if (!NAME.test(name))
+      throw new UsageError(`queue '${name}': letters, digits, '.', '_' and '-' are expected`);
     const queue = new FleetQueue(address, name);
     try {
       const { schema, version } = await queue.counters.claim(QUEUE_SCHEMA, VERSION);

@@ -1,4 +1,4 @@
-import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import { GuestscopeError, SystemError } from "guestscope";
 import { failure, type Result } from "../jobs/outcome.js";
 import { parseTask, type Task } from "../jobs/task.js";
@@ -39,7 +39,7 @@ export class QueueWorker {
     this.#runner = runner;
     this.#options = options;
     this.#worker = new Worker(queue.name, (job, token) => this.#handle(job, token), {
-      connection: { ...redisOptions(queue.address), maxRetriesPerRequest: null } as ConnectionOptions,
+      connection: { ...redisOptions(queue.address), maxRetriesPerRequest: null },
       prefix: PREFIX,
       autorun: false,
       concurrency: options.concurrency,
@@ -93,7 +93,11 @@ export class QueueWorker {
     } catch (error) {
       if (!(error instanceof GuestscopeError)) throw error;
       // the report or an output can't be written here: no other job can be ended either
-      this.#fatal = new SystemError(error.code, `${error.message}; the job went back into the queue`, error.place);
+      this.#fatal = new SystemError(
+        error.code,
+        `${error.message}; the job went back into the queue`,
+        error.place,
+      );
       this.stop();
       return this.#putBack(job, token);
     }

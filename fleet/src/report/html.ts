@@ -6,8 +6,7 @@ import type { Summary } from "./summary.js";
 const FINDINGS = 5;
 const FINDING_LENGTH = 300;
 
-const escapeHtml = (text: string): string =>
-  text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
 /** JSON for a script element: nothing in it may end the element. */
 const embedded = (value: unknown): string => JSON.stringify(value).replaceAll("<", "\\u003c");
@@ -21,7 +20,10 @@ export function htmlHead(summary: Summary, version: string, made: Date): string 
   const legend = (status: keyof typeof counts): string =>
     `<span><i class="${status}"></i>${counts[status]} ${status}</span>`;
   const codes = summary.codes
-    .map(([code, count]) => `<tr><td><button data-code="${escapeHtml(code)}">${escapeHtml(code)}</button></td><td class="n">${count}</td></tr>`)
+    .map(
+      ([code, count]) =>
+        `<tr><td><button data-code="${escapeHtml(code)}">${escapeHtml(code)}</button></td><td class="n">${count}</td></tr>`,
+    )
     .join("\n");
   return `<!doctype html>
 <html lang="en">
@@ -53,8 +55,9 @@ export function htmlRow(result: Result): string {
   const findings = result.findings
     .filter(({ severity }) => severity !== "note")
     .slice(0, FINDINGS)
-    .map(({ severity, message, offset }) =>
-      `${severity}${offset === undefined ? "" : ` at 0x${offset.toString(16)}`}: ${message.slice(0, FINDING_LENGTH)}`,
+    .map(
+      ({ severity, message, offset }) =>
+        `${severity}${offset === undefined ? "" : ` at 0x${offset.toString(16)}`}: ${message.slice(0, FINDING_LENGTH)}`,
     );
   return embedded([
     result.source,

@@ -81,7 +81,12 @@ export class ResultStore {
       const folder = path.join(root, part);
       for (const name of (await listed(folder)).filter((entry) => /^[0-9a-f]{32}\.json$/.test(entry))) {
         const file = path.join(folder, name);
-        yield parseResult(await fs.readFile(file, "utf8").catch((error: unknown) => { throw systemError(error, file); }), file);
+        yield parseResult(
+          await fs.readFile(file, "utf8").catch((error: unknown) => {
+            throw systemError(error, file);
+          }),
+          file,
+        );
       }
     }
   }
@@ -113,5 +118,9 @@ function parseResult(text: string, file: string): Result {
     // told below
   }
   if (result?.kind === "fleet-result" && result.schemaVersion === 1) return result as Result;
-  throw new SystemError("fleet/result-unreadable", "is no result of guestscope-fleet, or of another version", { source: file });
+  throw new SystemError(
+    "fleet/result-unreadable",
+    "is no result of guestscope-fleet, or of another version",
+    { source: file },
+  );
 }

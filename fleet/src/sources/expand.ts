@@ -58,7 +58,12 @@ async function* expandName(name: string): AsyncGenerator<string> {
   else if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() === true) yield* filesBelow(name);
   else if (fs.existsSync(name) || !isDynamicPattern(name)) yield name;
   else {
-    const found = await glob(name, { absolute: true, onlyFiles: true, followSymbolicLinks: false, dot: false });
+    const found = await glob(name, {
+      absolute: true,
+      onlyFiles: true,
+      followSymbolicLinks: false,
+      dot: false,
+    });
     if (found.length === 0) throw new UsageError("no file matches the pattern", { source: name });
     yield* found.sort();
   }
@@ -76,7 +81,8 @@ async function* linesOf(list: string): AsyncGenerator<string> {
     for await (const piece of input as AsyncIterable<string>) {
       const lines = (rest + piece).split("\n");
       rest = lines.pop() ?? "";
-      if (rest.length > LONGEST_LINE) throw new UsageError("is no list of sources: a line has no end", { source: list });
+      if (rest.length > LONGEST_LINE)
+        throw new UsageError("is no list of sources: a line has no end", { source: list });
       yield* lines.map((line) => line.trim()).filter(isEntry);
     }
   } catch (error) {

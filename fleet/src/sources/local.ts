@@ -21,7 +21,9 @@ export async function fileSource(name: string): Promise<FileInput> {
     throw new SystemError("fleet/source-is-directory", "is a directory, not a saved guest", { source: full });
   // reading a pipe or a terminal would wait for ever
   if (!stat.isFile() && !stat.isBlockDevice())
-    throw new SystemError("fleet/source-not-regular", "is neither a file nor a block device", { source: full });
+    throw new SystemError("fleet/source-not-regular", "is neither a file nor a block device", {
+      source: full,
+    });
   return { kind: "file", path: full, size: Number(stat.size), mtime: String(stat.mtimeNs) };
 }
 

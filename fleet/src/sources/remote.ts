@@ -16,7 +16,8 @@ export async function urlSource(url: string): Promise<UrlInput> {
   const { headers, status } = response;
   // an empty object has no first byte: 416 with its size
   if (status !== 416 && !response.ok) throw refused(url, response);
-  const total = status === 200 ? headers.get("content-length") : /\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1];
+  const total =
+    status === 200 ? headers.get("content-length") : /\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1];
   const size = total === null || total === undefined ? Number.NaN : Number(total);
   const [etag, modified] = [headers.get("etag"), headers.get("last-modified")];
   return {
@@ -54,19 +55,30 @@ export async function download(source: UrlInput, file: string, signal: AbortSign
     },
   });
   try {
-    await pipeline(Readable.fromWeb(response.body as never), counted, fs.createWriteStream(file, { flags: "wx", mode: 0o600 }), {
-      signal,
-    });
+    await pipeline(
+      Readable.fromWeb(response.body as never),
+      counted,
+      fs.createWriteStream(file, { flags: "wx", mode: 0o600 }),
+      {
+        signal,
+      },
+    );
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (signal.aborted) throw error;
-    throw new SystemError(code === "ENOSPC" ? "os/ENOSPC" : "http/broken", message, { source: code === "ENOSPC" ? file : name });
+    throw new SystemError(code === "ENOSPC" ? "os/ENOSPC" : "http/broken", message, {
+      source: code === "ENOSPC" ? file : name,
+    });
   }
   if (size !== undefined && done !== size)
     throw new SystemError("http/broken", `sent ${done} of ${size} bytes`, { source: name });
 }
 
-async function request(url: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+async function request(
+  url: string,
+  headers: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<Response> {
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), ANSWER_MS);
   try {
@@ -77,7 +89,9 @@ async function request(url: string, headers: Record<string, string>, signal?: Ab
   } catch (error) {
     if (signal?.aborted === true) throw error;
     const cause = (error as Error).cause as Error | undefined;
-    const why = late.signal.aborted ? `no answer within ${ANSWER_MS / 1000} s` : (cause?.message ?? String(error));
+    const why = late.signal.aborted
+      ? `no answer within ${ANSWER_MS / 1000} s`
+      : (cause?.message ?? String(error));
     throw new SystemError("http/unreachable", `can't be reached: ${why}`, { source: publicUrl(url) });
   } finally {
     clearTimeout(timer);
@@ -85,7 +99,11 @@ async function request(url: string, headers: Record<string, string>, signal?: Ab
 }
 
 function refused(url: string, response: Response): SystemError {
-  return new SystemError(`http/${response.status}`, `the server answers ${response.status} ${response.statusText}`.trim(), {
-    source: publicUrl(url),
-  });
+  return new SystemError(
+    `http/${response.status}`,
+    `the server answers ${response.status} ${response.statusText}`.trim(),
+    {
+      source: publicUrl(url),
+    },
+  );
 }

@@ -25,7 +25,7 @@ export interface RunnerOptions {
 
 /** How a task ended: with a result that stands in the report, or a reason to try again. */
 export type Ending =
-  | { readonly result: Result; /** False: the result was there already. */ readonly fresh: boolean }
+  | { readonly result: Result /** False: the result was there already. */; readonly fresh: boolean }
   | { readonly again: Outcome };
 
 /** Runs tasks in processes of their own and puts their results into the report. */
@@ -59,7 +59,11 @@ export class TaskRunner {
   async record(
     task: Task,
     outcome: Outcome,
-    run: { began: Date; seconds: number; replace: boolean } = { began: new Date(), seconds: 0, replace: false },
+    run: { began: Date; seconds: number; replace: boolean } = {
+      began: new Date(),
+      seconds: 0,
+      replace: false,
+    },
   ): Promise<{ result: Result; fresh: boolean }> {
     const { store } = this.#options;
     const result = resultOf(task, outcome, { host: os.hostname(), ...run });
@@ -100,7 +104,8 @@ export class TaskRunner {
       try {
         await download(source, file, late);
       } catch (error) {
-        if (late.aborted) return failure("fleet/time-limit", `not downloaded within ${limits.time} s`, "system");
+        if (late.aborted)
+          return failure("fleet/time-limit", `not downloaded within ${limits.time} s`, "system");
         throw error;
       }
       return await this.#process(task, file);
@@ -112,13 +117,19 @@ export class TaskRunner {
   async #process(task: Task, input: string): Promise<Outcome> {
     const { limits, spool } = this.#options;
     if (task.action === "verify")
-      return noSpace(await this.#pool.verify({ path: input, strict: task.options.includes("--strict"), spool }), input);
+      return noSpace(
+        await this.#pool.verify({ path: input, strict: task.options.includes("--strict"), spool }),
+        input,
+      );
     const final = outputPath(task);
     const run = { action: task.action, options: task.options, input };
     if (final === undefined) return noSpace(await runProgram(run, limits, this.#programs), input);
     const staging = await Staging.open(final, task.key, limits.time);
     try {
-      const outcome = noSpace(await runProgram({ ...run, output: staging.partial }, limits, this.#programs), final);
+      const outcome = noSpace(
+        await runProgram({ ...run, output: staging.partial }, limits, this.#programs),
+        final,
+      );
       if (outcome.status !== "good") return outcome;
       return { ...outcome, output: { path: final, size: await staging.commit() } };
     } finally {
@@ -140,7 +151,9 @@ function noSpace(outcome: Outcome, source: string): Outcome {
 }
 
 function changed(source: string): SystemError {
-  return new SystemError("fleet/source-changed", "has changed since it was submitted: submit it again", { source });
+  return new SystemError("fleet/source-changed", "has changed since it was submitted: submit it again", {
+    source,
+  });
 }
 
 /** A file that was there when it was submitted is gone. */

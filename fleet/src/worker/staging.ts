@@ -46,7 +46,11 @@ export class Staging {
   async commit(): Promise<number> {
     try {
       const handle = await fs.open(this.partial, "r");
-      await handle.datasync().finally(() => handle.close());
+      try {
+        await handle.datasync();
+      } finally {
+        await handle.close();
+      }
       await fs.link(this.partial, this.#final).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== "EEXIST") throw error;
       });
