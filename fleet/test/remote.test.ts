@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import * as path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { fixtureSaves } from "../bench/saves.js";
-import { core, fleet, resultsIn, scratch } from "./harness.js";
+import { core, filesIn, fleet, fleetProgram, resultsIn, scratch, start, until } from "./harness.js";
 
 /** An object store: GET with Range and ETag, and only for who knows the signature of GET. */
 let server: Server;
@@ -142,6 +142,23 @@ describe("sources behind URLs", () => {
     expect(result).toMatchObject({ status: "failed", fault: "system", findings: [{ code }] });
     expect(fs.readdirSync(spool)).toEqual([]);
   });
+});
+
+it("what a killed run had downloaded is removed by the next one", async () => {
+  answer = (_, response) => {
+    response.writeHead(206, { "content-range": "bytes 0-0/5000", etag: '"x"' }).write("x");
+    return true;
+  };
+  const spool = path.join(folder, "spool");
+  fs.mkdirSync(spool);
+  const args = ["submit", "verify", "--local", "--quiet", "--spool-dir", spool];
+  const run = start(fleetProgram, [...args, `${origin}/x`], { cwd: folder });
+  await until(() => (filesIn(spool).length === 1 ? true : undefined));
+  process.kill(run.pid, "SIGKILL");
+  await run.ended;
+  expect(filesIn(spool).length).toBe(1);
+  await fleet([...args, path.join(folder, "nothing")], { cwd: folder });
+  expect(fs.readdirSync(spool)).toEqual([]);
 });
 
 function flood(response: ServerResponse): void {

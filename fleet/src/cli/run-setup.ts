@@ -1,5 +1,5 @@
 import { ResultStore } from "../report/store.js";
-import { TaskRunner } from "../worker/run-task.js";
+import { removeAbandonedDownloads, TaskRunner } from "../worker/run-task.js";
 import { checkRunArguments, type RunArguments } from "./command.js";
 
 /** A runner of jobs as the arguments ask for, with a report that can be written. @throws UsageError, SystemError */
@@ -7,6 +7,7 @@ export async function prepareRunner(args: RunArguments): Promise<TaskRunner> {
   checkRunArguments(args);
   const store = new ResultStore(args.reports);
   await store.prepare();
+  await removeAbandonedDownloads(args.spool_dir);
   return new TaskRunner({
     store,
     concurrency: args.concurrency,

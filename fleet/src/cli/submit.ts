@@ -1,9 +1,7 @@
 import * as path from "node:path";
 import type { ArgumentParser, Namespace } from "argparse";
-import { describeError, GuestscopeError, SystemError, UsageError, VERSION } from "guestscope";
+import { describeError, GuestscopeError, UsageError, VERSION } from "guestscope";
 import { type Action, ACTIONS, type Order, type Task, taskOf } from "../jobs/task.js";
-import { checkRedis, redisError } from "../queue/connection.js";
-import { FleetQueue } from "../queue/fleet-queue.js";
 import { expand } from "../sources/expand.js";
 import { inShard, parseShard } from "../sources/shard.js";
 import {
@@ -13,11 +11,9 @@ import {
   type CommonArguments,
   EXIT,
   type QueueArguments,
-  redisAddress,
   type RunArguments,
 } from "./command.js";
-import { runHere } from "./local.js";
-import { counted, print, printError, printJson, StatusLine } from "./terminal.js";
+import { printError } from "./terminal.js";
 
 /** Arguments of `submit`. */
 export interface SubmitArguments extends CommonArguments, QueueArguments, RunArguments {
@@ -39,9 +35,6 @@ const EXTENSIONS: Readonly<Partial<Record<Action, Readonly<Record<string, string
   extract: { elf: ".vmcore", kdump: ".kdump", raw: ".raw", lime: ".lime", "xen-core": ".xen-core" },
   convert: { v3: ".save", v2: ".save" },
 };
-/** Jobs sent to Redis together. */
-const BATCH = 500;
-const FULL_LOOK_MS = 500;
 
 /** `guestscope-fleet submit`. */
 export const command: Command = {
@@ -108,7 +101,10 @@ export const command: Command = {
       printError(`guestscope-fleet: not submitted: ${describeError(error)}`);
     };
     const tasks = tasksOf(args, order, refuse);
-    const status = args.local ? await runHere(tasks, args) : await enqueue(tasks, args, () => unusable);
+    // loaded when needed: what runs here needs no client of Redis
+    const status = args.local
+      ? await (await import("./local.js")).runHere(tasks, args)
+      : await (await import("./enqueue.js")).enqueue(tasks, args, () => unusable);
     return unusable > 0 ? EXIT.failure : status;
   },
 };
@@ -146,61 +142,4 @@ function orderOf({ action, strict, to, output, pass }: SubmitArguments): Order {
   if (extension === undefined)
     throw new UsageError(`--to ${to}: one of ${Object.keys(kinds).join(", ")} is expected`);
   return { action, options, output: { folder: path.resolve(output), extension } };
-}
-
-async function enqueue(
-  tasks: AsyncIterable<Task>,
-  args: SubmitArguments,
-  unusable: () => number,
-): Promise<number> {
-  const address = redisAddress(args);
-  for (const line of await checkRedis(address)) printError(`guestscope-fleet: warning: ${line}`);
-  const queue = await FleetQueue.open(address, args.queue);
-  const line = new StatusLine(!args.quiet);
-  const sum = { found: 0, fresh: 0 };
-  const batch: Task[] = [];
-  const send = async (): Promise<void> => {
-    while ((await queue.counts()).waiting >= args.max_waiting) {
-      line.update(`${sum.found} sources; the queue is full, waiting`);
-      await new Promise((resolve) => setTimeout(resolve, FULL_LOOK_MS));
-    }
-    sum.fresh += await queue.add(batch);
-    sum.found += batch.length;
-    batch.length = 0;
-    line.update(`${sum.found} sources, ${sum.fresh} submitted`);
-  };
-  try {
-    for await (const task of tasks) {
-      batch.push(task);
-      if (batch.length >= Math.min(BATCH, args.max_waiting)) await send();
-    }
-    if (batch.length > 0) await send();
-  } catch (error) {
-    if (error instanceof GuestscopeError) throw error;
-    const { code, message, place } = redisError(error, address);
-    throw new SystemError(
-      code,
-      `${message}; ${sum.fresh} were submitted, the same call submits the rest`,
-      place,
-    );
-  } finally {
-    line.clear();
-    await queue.close();
-  }
-  const known = sum.found - sum.fresh;
-  if (args.json)
-    printJson({
-      schemaVersion: 1,
-      kind: "fleet-submission",
-      queue: args.queue,
-      sources: sum.found,
-      submitted: sum.fresh,
-      known,
-      unusable: unusable(),
-    });
-  else if (!args.quiet)
-    print(
-      `${counted(sum.found, "source")}: ${sum.fresh} submitted${known === 0 ? "" : `, ${known} known already`}`,
-    );
-  return EXIT.good;
 }

@@ -59,7 +59,7 @@ export const command: Command = {
         summary.add(result);
         if (!args.quiet && !args.json && result.status !== "good") print(resultLine(result));
       },
-      onTrouble: (message) => printError(`guestscope-fleet: queue: ${message}; trying again`),
+      onTrouble: (message) => printError(`guestscope-fleet: queue: ${message}`),
     });
     onStopSignal(() => {
       printError("guestscope-fleet: no more jobs are taken; those under way are ended");

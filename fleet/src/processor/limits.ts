@@ -38,7 +38,7 @@ export function watch(child: ChildProcess, limits: Limits): () => Excess | undef
 }
 
 /** Memory of a process in MiB, without pages of files that it only maps; 0 when it can't be told. */
-function residentMiB(pid: number): number {
+export function residentMiB(pid: number): number {
   try {
     const status = fs.readFileSync(`/proc/${pid}/status`, "latin1");
     const kib = (field: string): number =>

@@ -50,17 +50,15 @@ function outcomeOf(report: Report, format: string | undefined): Outcome {
     errors: report.count("error"),
     warnings: report.count("warning"),
     notes: report.count("note"),
-    findings: report.findings
-      .slice(0, KEPT_FINDINGS)
-      .map(
-        ({ code, severity, message, offset, spec }): KeptFinding => ({
-          code,
-          severity,
-          message,
-          offset,
-          spec,
-        }),
-      ),
+    findings: report.findings.slice(0, KEPT_FINDINGS).map(
+      ({ code, severity, message, offset, spec }): KeptFinding => ({
+        code,
+        severity,
+        message,
+        offset,
+        spec,
+      }),
+    ),
     omitted: Object.fromEntries(omitted),
   };
 }

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { failure, type Outcome } from "../jobs/outcome.js";
 import { exceeded } from "./exceeded.js";
-import { heapOptions, type Limits, watch } from "./limits.js";
+import { heapOptions, type Limits, residentMiB, watch } from "./limits.js";
 import type { VerifyRequest } from "./verify-one.js";
 
 const PROGRAM = fileURLToPath(new URL("./verify-process.js", import.meta.url));
@@ -81,7 +81,7 @@ export class VerifyPool {
       const [outcome, signal] = first as [Outcome | number | null, string | null | undefined];
       if (typeof outcome === "object" && outcome !== null) {
         member.done += 1;
-        if (member.done < INPUTS_PER_PROCESS && !this.#closed) this.#idle.push(member);
+        if (this.#isFit(member)) this.#idle.push(member);
         else child.disconnect();
         return outcome;
       }
@@ -92,6 +92,12 @@ export class VerifyPool {
       stop();
       answer.abort();
     }
+  }
+
+  /** What an input left in a process must not count against the next one. */
+  #isFit({ child, done }: Member): boolean {
+    const grown = child.pid !== undefined && residentMiB(child.pid) > this.#limits.memory / 2;
+    return done < INPUTS_PER_PROCESS && !grown && !this.#closed;
   }
 
   /** Ends the processes; those at work are killed. */

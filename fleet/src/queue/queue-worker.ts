@@ -80,7 +80,7 @@ export class QueueWorker {
   }
 
   async #handle(job: Job<unknown>, token: string | undefined): Promise<string> {
-    const task = parseTask(job.data);
+    const task = this.#parse(job);
     if (this.#fatal !== undefined) return this.#putBack(job, token);
     try {
       const ending = await this.#end(task, job);
@@ -100,6 +100,16 @@ export class QueueWorker {
       );
       this.stop();
       return this.#putBack(job, token);
+    }
+  }
+
+  /** What is no job of ours fails in Redis: there is no input to report on. */
+  #parse(job: Job<unknown>): Task {
+    try {
+      return parseTask(job.data);
+    } catch (error) {
+      this.#options.onTrouble(`job ${job.id ?? ""}: ${(error as Error).message}`);
+      throw new UnrecoverableError((error as Error).message);
     }
   }
 

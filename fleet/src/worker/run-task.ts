@@ -11,7 +11,11 @@ import { ProcessorLost, VerifyPool } from "../processor/verify-pool.js";
 import type { ResultStore } from "../report/store.js";
 import { fileSource, isUnchanged } from "../sources/local.js";
 import { download } from "../sources/remote.js";
+import { isAbandoned, ownedName } from "./owned-name.js";
 import { Staging } from "./staging.js";
+
+/** Start of the names of folders for downloads. */
+const DOWNLOADS = "guestscope-fleet-";
 
 /** What a runner of tasks needs. */
 export interface RunnerOptions {
@@ -86,16 +90,17 @@ export class TaskRunner {
     const { source } = task;
     if (source.kind === "url") return this.#workOnDownload(task);
     if (!isUnchanged(source, await fileSource(source.path))) throw changed(source.path);
-    const outcome = await this.#process(task, source.path);
-    if (!isUnchanged(source, await fileSource(source.path))) throw changed(source.path);
-    return outcome;
+    return this.#process(task, source.path, async () => {
+      if (!isUnchanged(source, await fileSource(source.path))) throw changed(source.path);
+    });
   }
 
   async #workOnDownload(task: Task): Promise<Outcome> {
     const { source } = task;
     if (source.kind !== "url") throw new TypeError("not a URL");
     const { limits, spool } = this.#options;
-    const folder = await fs.mkdtemp(path.join(spool, "guestscope-fleet-")).catch((error: unknown) => {
+    const folder = path.join(spool, `${DOWNLOADS}${ownedName()}`);
+    await fs.mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
       throw systemError(error, spool);
     });
     try {
@@ -108,29 +113,33 @@ export class TaskRunner {
           return failure("fleet/time-limit", `not downloaded within ${limits.time} s`, "system");
         throw error;
       }
-      return await this.#process(task, file);
+      return await this.#process(task, file, () => Promise.resolve());
     } finally {
       await fs.rm(folder, { recursive: true, force: true });
     }
   }
 
-  async #process(task: Task, input: string): Promise<Outcome> {
+  /** @param check throws when the source is no longer what it was: nothing that was made of it counts then */
+  async #process(task: Task, input: string, check: () => Promise<void>): Promise<Outcome> {
     const { limits, spool } = this.#options;
-    if (task.action === "verify")
-      return noSpace(
-        await this.#pool.verify({ path: input, strict: task.options.includes("--strict"), spool }),
-        input,
-      );
+    if (task.action === "verify") {
+      const strict = task.options.includes("--strict");
+      const outcome = await this.#pool.verify({ path: input, strict, spool });
+      await check();
+      return noSpace(outcome, input);
+    }
     const final = outputPath(task);
     const run = { action: task.action, options: task.options, input };
-    if (final === undefined) return noSpace(await runProgram(run, limits, this.#programs), input);
+    if (final === undefined) {
+      const outcome = await runProgram(run, limits, this.#programs);
+      await check();
+      return noSpace(outcome, input);
+    }
     const staging = await Staging.open(final, task.key, limits.time);
     try {
-      const outcome = noSpace(
-        await runProgram({ ...run, output: staging.partial }, limits, this.#programs),
-        final,
-      );
-      if (outcome.status !== "good") return outcome;
+      const outcome = await runProgram({ ...run, output: staging.partial }, limits, this.#programs);
+      await check();
+      if (noSpace(outcome, final).status !== "good") return outcome;
       return { ...outcome, output: { path: final, size: await staging.commit() } };
     } finally {
       await staging.close();
@@ -141,6 +150,14 @@ export class TaskRunner {
   close(): void {
     this.#pool.close();
     for (const child of this.#programs) child.kill("SIGKILL");
+  }
+}
+
+/** Removes downloads that killed processes of this host left in a folder for temporary files. */
+export async function removeAbandonedDownloads(spool: string): Promise<void> {
+  for (const name of await fs.readdir(spool).catch(() => [])) {
+    if (name.startsWith(DOWNLOADS) && isAbandoned(name.slice(DOWNLOADS.length)))
+      await fs.rm(path.join(spool, name), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

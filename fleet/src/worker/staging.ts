@@ -1,7 +1,7 @@
-import { randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import { systemError } from "guestscope/node";
+import { isAbandoned, ownedName } from "./owned-name.js";
 
 /**
  * The place where an output is written before it gets its name. Each attempt has a folder of its own beside the final
@@ -21,19 +21,19 @@ export class Staging {
 
   /**
    * @param key the job's
-   * @param longest seconds an attempt may take: what older ones left is removed
+   * @param longest seconds an attempt may take: what older ones left is removed, and what killed ones of this host left
    * @throws SystemError
    */
   static async open(final: string, key: string, longest: number): Promise<Staging> {
     const home = path.join(path.dirname(final), ".guestscope-fleet", key);
-    const folder = path.join(home, randomUUID());
+    const folder = path.join(home, ownedName());
     try {
       await fs.mkdir(home, { recursive: true, mode: 0o700 });
       for (const name of await fs.readdir(home)) {
         const other = path.join(home, name);
         const stat = await fs.stat(other).catch(() => undefined);
-        if (stat !== undefined && Date.now() - stat.mtimeMs > longest * 2000)
-          await fs.rm(other, { recursive: true, force: true });
+        const isOld = stat !== undefined && Date.now() - stat.mtimeMs > longest * 2000;
+        if (isOld || isAbandoned(name)) await fs.rm(other, { recursive: true, force: true });
       }
       await fs.mkdir(folder, { mode: 0o700 });
     } catch (error) {
