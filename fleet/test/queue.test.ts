@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { RedisServer } from "../bench/redis.js";
@@ -166,6 +167,41 @@ describe.skipIf(lacks("redis-server"))("a queue on Redis", () => {
     expect(await json(submit)).toMatchObject({ submitted: 1, known: 5 });
     expect(await json(work)).toMatchObject({ inputs: 1 });
     expect((await resultsIn(reports)).length).toBe(7);
+  });
+
+  it("ends an input with which worker after worker was lost", async () => {
+    const reports = path.join(folder, "reports");
+    writeSaves(path.join(folder, "saves"), 2, SMALL);
+    await fleet(["submit", "verify", ...queue, path.join(folder, "saves")]);
+    const client = new Redis(redis.port);
+    const [poison = "", other = ""] = await client.lrange("guestscope-fleet:guests:wait", 0, -1);
+    await client.hset(`guestscope-fleet:guests:${poison}`, "stc", 6);
+    await client.hset(`guestscope-fleet:guests:${other}`, "stc", 5);
+    client.disconnect();
+    await fleet(["work", "--drain", "--reports", reports, ...queue]);
+    const codes = new Map((await resultsIn(reports)).map(({ key, findings }) => [key, findings[0]?.code]));
+    expect(codes).toEqual(
+      new Map([
+        [poison, "fleet/worker-lost"],
+        [other, undefined],
+      ]),
+    );
+  });
+
+  it("fails what is no job of the fleet, and says so", async () => {
+    const foreign = new Queue("guests", { connection: { port: redis.port }, prefix: "guestscope-fleet" });
+    await foreign.add("verify", { source: "x" }, { jobId: "foreign" });
+    const { status, stderr } = await fleet([
+      "work",
+      "--drain",
+      "--reports",
+      path.join(folder, "reports"),
+      ...queue,
+    ]);
+    expect(status).toBe(0);
+    expect(stderr).toContain("job foreign: the queue holds a job that is not of guestscope-fleet");
+    expect(await foreign.getJobState("foreign")).toBe("failed");
+    await foreign.close();
   });
 
   it("waits while the queue is full", async () => {

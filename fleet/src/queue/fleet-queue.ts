@@ -25,6 +25,8 @@ const JOB_OPTIONS: JobsOptions = {
   backoff: { type: "exponential", delay: 1000 },
   removeOnComplete: { count: REMEMBERED },
   removeOnFail: { count: REMEMBERED },
+  // the result on disk tells why
+  stackTraceLimit: 1,
 };
 
 /** The jobs of a fleet in Redis, and counters beside them. */

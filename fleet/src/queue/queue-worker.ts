@@ -11,6 +11,8 @@ const LOST_WORKERS = 5;
 /** Between looks whether a queue is empty. */
 const DRAIN_LOOK_MS = 500;
 const PUT_BACK_MS = 2000;
+/** Characters of a message that Redis keeps of a job. */
+const MESSAGE_LENGTH = 500;
 
 /** How a worker goes about it. */
 export interface WorkOptions {
@@ -84,11 +86,11 @@ export class QueueWorker {
     if (this.#fatal !== undefined) return this.#putBack(job, token);
     try {
       const ending = await this.#end(task, job);
-      if ("again" in ending) throw new Error(ending.again.verdict);
+      if ("again" in ending) throw new Error(ending.again.verdict.slice(0, MESSAGE_LENGTH));
       const { result, fresh } = ending;
       if (fresh) await this.#queue.counters.ended(result).catch(() => undefined);
       this.#options.onResult(result, fresh);
-      if (result.status === "failed") throw new UnrecoverableError(result.verdict.slice(0, 500));
+      if (result.status === "failed") throw new UnrecoverableError(result.verdict.slice(0, MESSAGE_LENGTH));
       return result.status;
     } catch (error) {
       if (!(error instanceof GuestscopeError)) throw error;
