@@ -262,10 +262,10 @@ def open_files(prog):
 
 
 def idle(prog):
-    from drgn.helpers.linux.cpumask import for_each_online_cpu
+    from drgn.helpers.linux.cpumask import for_each_possible_cpu
     from drgn.helpers.linux.sched import idle_task
 
-    return [{"cpu": cpu, **task_facts(prog, idle_task(prog, cpu))} for cpu in for_each_online_cpu(prog)]
+    return [{"cpu": cpu, **task_facts(prog, idle_task(prog, cpu))} for cpu in for_each_possible_cpu(prog)]
 
 
 def main():

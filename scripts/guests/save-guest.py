@@ -9,6 +9,7 @@ they hold the same guest. NAME.console.txt is all that the guest printed, NAME.j
 Needs no package beyond Python's own library. QEMU is run with TCG unless --accel says otherwise.
 """
 import argparse
+import atexit
 import json
 import os
 import random
@@ -78,8 +79,11 @@ class Stub:
 
     def run_to(self, address, timeout):
         self.ask("?")
-        if self.ask(f"Z0,{address:x},1") != "OK":
-            raise RuntimeError("no breakpoint")
+        said = self.ask(f"Z1,{address:x},1")
+        while said[:1] in "TS":  # the stop of the connection itself may be told twice
+            said = self.answer(10)
+        if said != "OK":
+            raise RuntimeError(f"no breakpoint: {said}")
         self.send("c")
         return self.answer(timeout)
 
@@ -141,6 +145,7 @@ def main():
 
     began = time.time()
     qemu = subprocess.Popen(command)
+    atexit.register(lambda: qemu.poll() is None and qemu.kill())
     qmp = Qmp(monitor)
     def text():
         with open(console, "rb") as f:
