@@ -88,6 +88,31 @@ class Stub:
         return self.answer(timeout)
 
 
+def save(a, qmp, base, qemu, facts):
+    """Writes what the stopped guest is saved as."""
+    for word, human in (("registers", "info registers -a"), ("mtree", "info mtree -f"), ("ramblock", "info ramblock")):
+        with open(f"{base}.{word}.txt", "w") as f:
+            f.write(qmp.human(human).replace("\r", ""))
+    qmp("dump-guest-memory", paging=False, protocol=f"file:{base}.elf")
+    if a.kdump:
+        qmp("dump-guest-memory", paging=False, protocol=f"file:{base}.kdump", format="kdump-zlib")
+    if a.core:
+        subprocess.run(a.core.split() + ["-o", base + ".core", str(qemu.pid)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.rename(f"{base}.core.{qemu.pid}", base + ".core")
+    if a.savevm:
+        said = qmp.human("savevm saved")
+        if said.strip():
+            print(f"{a.name}: savevm: {said}")
+    if not a.no_stream:
+        qmp("migrate", uri=f"exec:cat > {base}.qevm")
+        while True:
+            state = qmp("query-migrate")["status"]
+            if state in ("completed", "failed", "cancelled"):
+                break
+            time.sleep(0.2)
+        facts["migration"] = state
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--name", required=True)
@@ -102,7 +127,7 @@ def main():
     p.add_argument("--kernel", required=True)
     p.add_argument("--initrd", required=True)
     p.add_argument("--append", default="", help="more of the kernel's command line")
-    p.add_argument("--case", default="base", help="what the guest does: base, spin, panic, sysrq, busy, virtio-mem")
+    p.add_argument("--case", default="base", help="what the guest does: base, spin, panic, sysrq, busy, pair, virtio-mem")
     p.add_argument("--wait-for", default="GUEST-READY")
     p.add_argument("--timeout", type=float, default=400)
     p.add_argument("--settle", type=float, default=3, help="seconds from the wait's end to the stop")
@@ -111,6 +136,8 @@ def main():
     p.add_argument("--kdump", action="store_true")
     p.add_argument("--savevm", action="store_true")
     p.add_argument("--virtio-mem", help="MiB to plug of a 256 MiB virtio-mem device; with a second number (96,40) it is shrunk to that when the guest is ready, which leaves holes")
+    p.add_argument("--core", help="gcore and what stands before it: also a core of the QEMU process, NAME.core")
+    p.add_argument("--again", help="let the guest go on till it prints this, and save it a second time as NAME-later")
     p.add_argument("--no-stream", action="store_true")
     p.add_argument("--extra", action="append", default=[], help="one more option for QEMU (repeatable, split at spaces)")
     a = p.parse_args()
@@ -124,7 +151,8 @@ def main():
         if os.path.exists(old):
             os.remove(old)
     tty = "ttyAMA0" if arm else "ttyS0"
-    append = f"console={tty} panic=0 memhp_default_state=online guestcase={a.case} {a.append}".strip()
+    # no_timer_check: on a loaded machine the kernel's test of its timer may find none
+    append = f"console={tty} panic=0 no_timer_check memhp_default_state=online guestcase={a.case} {a.append}".strip()
     memory = a.memory + (",slots=4,maxmem=1G" if a.virtio_mem else "")
     command = a.prefix.split() + [
         a.qemu, "-accel", a.accel, "-M", a.machine, "-cpu", a.cpu, "-m", memory, "-smp", a.smp, "-display", "none", "-nodefaults",
@@ -153,7 +181,8 @@ def main():
 
     def wait(word):
         while word not in text():
-            if qemu.poll() is not None or time.time() - began > a.timeout:
+            dead = a.case != "panic" and "end Kernel panic" in text()
+            if dead or qemu.poll() is not None or time.time() - began > a.timeout:
                 qemu.kill()
                 sys.exit(f"{a.name}: no {word!r} on the console")
             time.sleep(0.5)
@@ -192,30 +221,19 @@ def main():
     facts["status"] = qmp("query-status")
     facts["version"] = qmp("query-version")["qemu"]
     facts["boot_seconds"] = round(boot, 1)
-    for word, human in (("registers", "info registers -a"), ("mtree", "info mtree -f"), ("ramblock", "info ramblock")):
-        with open(f"{base}.{word}.txt", "w") as f:
-            f.write(qmp.human(human).replace("\r", ""))
-    qmp("dump-guest-memory", paging=False, protocol=f"file:{base}.elf")
-    if a.kdump:
-        qmp("dump-guest-memory", paging=False, protocol=f"file:{base}.kdump", format="kdump-zlib")
-    if a.savevm:
-        said = qmp.human("savevm saved")
-        if said.strip():
-            print(f"{a.name}: savevm: {said}")
-    if not a.no_stream:
-        qmp("migrate", uri=f"exec:cat > {base}.qevm")
-        while True:
-            state = qmp("query-migrate")["status"]
-            if state in ("completed", "failed", "cancelled"):
-                break
-            time.sleep(0.2)
-        facts["migration"] = state
+    save(a, qmp, base, qemu, facts)
+    if a.again:
+        qmp("cont")
+        wait(a.again)
+        time.sleep(2)
+        qmp("stop")
+        save(a, qmp, base + "-later", qemu, facts)
     qmp("quit")
     qemu.wait(30)
     for old in (monitor, stub):
         if os.path.exists(old):
             os.remove(old)
-    facts["files"] = {n: os.path.getsize(os.path.join(os.path.dirname(base), n)) for n in sorted(os.listdir(os.path.dirname(base))) if n.startswith(a.name + ".")}
+    facts["files"] = {n: os.path.getsize(os.path.join(os.path.dirname(base), n)) for n in sorted(os.listdir(os.path.dirname(base))) if n.startswith(a.name)}
     with open(base + ".json", "w") as f:
         json.dump(facts, f, indent=1)
     print(f"{a.name}: ready after {boot:.0f} s, {facts.get('migration')}, {facts['status']}")
