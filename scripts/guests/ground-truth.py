@@ -62,7 +62,8 @@ def with_virtual_addresses(dump, vmlinux, keep):
     if file[:4] != b"\x7fELF":
         return dump
     at = file.find(b"OSRELEASE=", 0, 1 << 20)
-    note = file[at : file.find(b"\0", at)].decode()
+    # the note's head: 12 bytes, then "VMCOREINFO" padded to 12; its text need not end with NUL
+    note = file[at : at + struct.unpack_from("<I", file, at - 20)[0]].decode()
     number = {k: int(v, 0) for k, v in re.findall(r"^NUMBER\((\w+)\)=(-?\w+)$", note, re.M)}
     slide = int(re.search(r"^KERNELOFFSET=(\w+)", note, re.M).group(1), 16)
     static = symbols(vmlinux, {"_text", "_end", "page_offset_base"})
