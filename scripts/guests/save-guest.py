@@ -127,7 +127,7 @@ def main():
     p.add_argument("--kernel", required=True)
     p.add_argument("--initrd", required=True)
     p.add_argument("--append", default="", help="more of the kernel's command line")
-    p.add_argument("--case", default="base", help="what the guest does: base, spin, panic, sysrq, busy, pair, virtio-mem")
+    p.add_argument("--case", default="base", help="what the guest does: base, spin, panic, sysrq, busy, pair, many, virtio-mem")
     p.add_argument("--wait-for", default="GUEST-READY")
     p.add_argument("--timeout", type=float, default=400)
     p.add_argument("--settle", type=float, default=3, help="seconds from the wait's end to the stop")
