@@ -7,16 +7,21 @@ import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { UsageError } from "../findings/errors.js";
 import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
-import { openFile, openInput } from "../io/node/files.js";
+import { openFile } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
 import { parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import { inspectProcess, openProcess } from "../open/node/process.js";
 import { parseBackings } from "./backing.js";
 import { parseBlockMap } from "./block-map.js";
-import { readableInput } from "./readable-input.js";
+import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
+import { type ReadableInput, readableInput } from "./readable-input.js";
+import { openNamed } from "./web-input.js";
 
-interface Arguments {
+interface Arguments extends RawArguments {
+  readonly quiet: boolean;
+  readonly json: boolean;
+  readonly snapshot?: string;
   readonly exe?: string;
   readonly debug_file?: string;
   readonly debug_dir?: readonly string[];
@@ -64,6 +69,8 @@ export function addGuestOptions(parser: ArgumentParser): void {
     const: true,
     help: "RAM blocks (all, or those named) one after another, without the machine's memory map",
   });
+  addSnapshotOption(parser);
+  addRawOptions(parser);
   group.add_argument("--stop", {
     action: "store_true",
     help: "with pid:N: stop the process meanwhile (it is resumed whatever happens)",
@@ -71,6 +78,14 @@ export function addGuestOptions(parser: ArgumentParser): void {
   parser.add_argument("--spool-dir", {
     metavar: "FOLDER",
     help: "where a compressed or piped input is unpacked (default: the system's directory for temporary files)",
+  });
+}
+
+/** The option of every command that may be given a disk image. */
+export function addSnapshotOption(parser: ArgumentParser): void {
+  parser.add_argument("--snapshot", {
+    metavar: "ID|NAME",
+    help: "which snapshot's guest of a qcow2 disk image (default: the only one saved with its guest)",
   });
 }
 
@@ -86,8 +101,11 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     map: args.map && parseBlockMap(args.map),
     blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
+  const raw = rawOptions(args);
   return {
     ...rest,
+    ...(raw === undefined ? {} : { raw }),
+    qcow2: { snapshot: args.snapshot },
     openFile: async (path) => openFile(path),
     openSpool: () => new SpoolFile(args.spool_dir),
     qemu,
@@ -105,16 +123,48 @@ function pidOf(name: string, { stop }: Arguments): number | undefined {
   return undefined;
 }
 
-function access<Access>(
+async function access<Access extends { close(): void }>(
   name: string,
-  { spool_dir }: Arguments,
+  { spool_dir, quiet, json }: Arguments,
   { progress }: Common,
   open: (input: ByteSource | ByteStream, options: DecompressOptions) => Promise<Access>,
-): Promise<Access> {
-  return open(openInput(name), {
-    ...(spool_dir === undefined ? {} : { directory: spool_dir }),
-    ...(progress === undefined ? {} : { progress: (done: number) => progress(done, undefined, "unpacking") }),
-  });
+): Promise<{ readonly access: Access; close(): void }> {
+  const named = await openNamed(name, !quiet && !json);
+  try {
+    const opened = await open(named.input, {
+      ...(spool_dir === undefined ? {} : { directory: spool_dir }),
+      ...(progress === undefined
+        ? {}
+        : { progress: (done: number) => progress(done, undefined, "unpacking") }),
+    });
+    const close = (): void => {
+      opened.close();
+      named.close();
+    };
+    return { access: opened, close };
+  } catch (error) {
+    named.close();
+    throw error;
+  }
+}
+
+/** What opens and inspects: the format that the input begins like, or raw memory where that is said. */
+async function reader({ format }: Arguments): Promise<{
+  openGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage>;
+  inspect(input: ByteSource | ByteStream, options: OpenOptions): Promise<GuestInspection>;
+}> {
+  if (format !== "raw") return { openGuest, inspect };
+  const { inspectRaw, openRawGuest } = await import("../vmcore/raw/guest.js");
+  return { openGuest: openRawGuest, inspect: inspectRaw };
+}
+
+/** An input that is read at any offset, as ReadableInput. */
+async function randomInput(
+  input: ByteSource | ByteStream,
+  options: DecompressOptions,
+): Promise<ReadableInput> {
+  const opened = await openRandomAccess(input, options);
+  return { input: opened.source, close: () => opened.close() };
 }
 
 /** Opens INPUT (a file, `-`, `pid:N`; compressed or not) as a guest and hands it to `use`. */
@@ -132,7 +182,7 @@ export async function withGuest<T>(
     const guest =
       opened === undefined
         ? await openProcess(pid ?? 0, { ...options, stop: given.stop })
-        : await openGuest(opened.source, options);
+        : await (await reader(given)).openGuest(opened.access.source, options);
     try {
       return await use(guest);
     } finally {
@@ -153,9 +203,9 @@ export async function inspectInput(
   const options = openOptions(given, rest);
   const pid = pidOf(name, given);
   if (pid !== undefined) return inspectProcess(pid, { ...options, stop: given.stop });
-  const opened = await access(name, given, rest, readableInput);
+  const opened = await access(name, given, rest, given.format === "raw" ? randomInput : readableInput);
   try {
-    return await inspect(opened.input, options);
+    return await (await reader(given)).inspect(opened.access.input, options);
   } finally {
     opened.close();
   }

@@ -11,8 +11,11 @@ const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Pres
   "xen-legacy": () => import("./present/xen-legacy.js"),
   "qemu-core": () => import("./present/qemu-core.js"),
   "qemu-migration": () => import("./present/qemu-migration.js"),
+  qcow2: () => import("./present/qcow2.js"),
   kdump: () => import("./present/vmcore.js"),
   lime: () => import("./present/vmcore.js"),
+  avml: () => import("./present/vmcore.js"),
+  raw: () => import("./present/vmcore.js"),
   "elf-vmcore": () => import("./present/vmcore.js"),
   "xen-core": () => import("./present/vmcore.js"),
 };

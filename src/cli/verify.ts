@@ -3,17 +3,19 @@ import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/options.js";
 import { describeError, FormatError, GuestscopeError } from "../findings/errors.js";
-import { FileSource, openInput } from "../io/node/files.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { addSnapshotOption } from "./guest-input.js";
 import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
 import { readableInput } from "./readable-input.js";
+import { openNamed } from "./web-input.js";
 import { hex, paint, print, printError, printJson } from "./terminal.js";
 
 interface Arguments extends CommonArguments {
   readonly inputs: readonly string[];
   readonly strict: boolean;
+  readonly snapshot?: string;
 }
 
 const COLOURS = { error: "red", warning: "yellow", note: "cyan" } as const;
@@ -44,10 +46,11 @@ function verdictOf({ report }: Verification): string {
 async function verifyInput(
   name: string,
   options: VerifyOptions & { strict: boolean },
+  say: boolean,
 ): Promise<Verification> {
-  const opened = openInput(name);
+  const opened = await openNamed(name, say);
   try {
-    const readable = await readableInput(opened, {
+    const readable = await readableInput(opened.input, {
       progress: (bytes) => options.progress?.(bytes, undefined),
     });
     try {
@@ -56,7 +59,7 @@ async function verifyInput(
       readable.close();
     }
   } finally {
-    if (opened instanceof FileSource) opened.close();
+    opened.close();
   }
 }
 
@@ -90,18 +93,18 @@ export const command: Command = {
       help: "files, or - for standard input",
     });
     parser.add_argument("--strict", { action: "store_true", help: "count warnings as errors" });
+    addSnapshotOption(parser);
   },
   async run(args) {
-    const { inputs, strict, json, quiet, verbose } = args as Arguments;
+    const { inputs, strict, snapshot, json, quiet, verbose } = args as Arguments;
     const done: Verification[] = [];
     let failed = false;
     let damaged = false;
     for (const name of inputs) {
       const progress = new Progress(!quiet);
       try {
-        const result = await verifyInput(name, { strict, progress: progress.update }).finally(() =>
-          progress.done(),
-        );
+        const how = { strict, qcow2: { snapshot }, progress: progress.update };
+        const result = await verifyInput(name, how, !quiet && !json).finally(() => progress.done());
         done.push(result);
         if (json || quiet) continue;
         const { title } = result;

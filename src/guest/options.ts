@@ -41,6 +41,36 @@ export interface KdumpOptions {
   readonly parts?: readonly string[] | undefined;
 }
 
+/** What only qcow2 disk images need. */
+export interface Qcow2Options {
+  /** Id or name of the snapshot whose guest is meant; default: the only one with a guest's state (verify: all). */
+  readonly snapshot?: string | undefined;
+}
+
+/** A part of guest memory that a file holds as it is. */
+export interface RawPiece {
+  readonly path: string;
+  /** Guest-physical address of its first byte: a multiple of a page. */
+  readonly address: number;
+  /** Offset in the file of its first byte; default 0. */
+  readonly offset?: number | undefined;
+  /** Bytes; default: up to the end of the file. */
+  readonly length?: number | undefined;
+}
+
+/** What only raw memory needs. */
+export interface RawOptions {
+  /** Guest-physical address of the input's first byte that counts; default 0. */
+  readonly base?: number | undefined;
+  /** Offset in the input of that byte, and bytes; default: all of it. */
+  readonly offset?: number | undefined;
+  readonly length?: number | undefined;
+  /** Memory in other files. */
+  readonly pieces?: readonly RawPiece[] | undefined;
+  /** Name of the guest's architecture; default: by the kernel in memory. */
+  readonly arch?: string | undefined;
+}
+
 /**
  * How an input is opened, whatever its format. What concerns one format only is in a member of its own: plain data in
  * types of this level, so that callers need not know the format beforehand and formats need not know each other.
@@ -56,10 +86,13 @@ export interface OpenOptions {
   readonly openSpool?: OpenSpool;
   readonly qemu?: QemuOptions;
   readonly kdump?: KdumpOptions;
+  readonly qcow2?: Qcow2Options;
+  readonly raw?: RawOptions;
 }
 
 /** How an input is verified. */
 export interface VerifyOptions {
+  readonly qcow2?: Qcow2Options;
   /** Called with the bytes done, of `total` where that is known. */
   readonly progress?: (done: number, total: number | undefined) => void;
 }

@@ -24,8 +24,8 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   const format = await findFormat(head, formats);
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
-    const { rule, message } = describeUnreadable(head, input.name);
-    throw new FormatError(rule, message, { source: input.name });
+    const { rule, message, remedy } = describeUnreadable(head, input.name);
+    throw new FormatError(rule, message, { source: input.name }, remedy);
   }
   return { format, input: whole };
 }

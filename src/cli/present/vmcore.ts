@@ -1,4 +1,6 @@
 import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
+import type { AvmlInspection } from "../../vmcore/avml/inspect.js";
+import type { RawInspection } from "../../vmcore/raw/guest.js";
 import type { ElfVmcoreDetails, ElfVmcoreInspection } from "../../vmcore/elf/inspect.js";
 import type { GuestSummary } from "../../guest/summary.js";
 import type { KdumpDetails, KdumpInspection } from "../../vmcore/kdump/inspect.js";
@@ -10,7 +12,15 @@ import { count, counted, factLines, indented, type PresentOptions } from "./pres
 import { vcpuLines } from "./vcpu.js";
 
 type Fact = readonly [name: string, value: string | undefined];
-type Vmcore = GuestSummary & (KdumpInspection | ElfVmcoreInspection | LimeInspection | XenCoreInspection);
+type Vmcore = GuestSummary &
+  (
+    | KdumpInspection
+    | ElfVmcoreInspection
+    | LimeInspection
+    | AvmlInspection
+    | RawInspection
+    | XenCoreInspection
+  );
 
 /** Lines of a map shown without `verbose`. */
 const FEW = 16;
@@ -43,6 +53,15 @@ function formFacts(found: Vmcore): Fact[] {
       return xenFacts(found.details);
     case "lime":
       return [["ranges", count(found.details.ranges)]];
+    case "raw":
+      return found.details.pieces.map(
+        ({ source, start, end }): Fact => [`${hex(start)}-${hex(end)}`, source],
+      );
+    case "avml":
+      return [
+        ["ranges", count(found.details.ranges)],
+        ["chunks", count(found.details.chunks)],
+      ];
     case "elf-vmcore":
       return elfFacts(found.details);
   }

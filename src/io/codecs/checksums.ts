@@ -27,10 +27,10 @@ export function crc32Forward(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** Adler-32 of zlib and lzop (RFC 1950). */
-export function adler32(bytes: Uint8Array): number {
-  let a = 1;
-  let b = 0;
+/** Adler-32 of zlib and lzop (RFC 1950); `start` continues an earlier one. */
+export function adler32(bytes: Uint8Array, start = 1): number {
+  let a = start & 0xffff;
+  let b = start >>> 16;
   for (let at = 0; at < bytes.length; ) {
     // the sums can't overflow 32 bits within so many bytes
     const end = Math.min(at + 3800, bytes.length);

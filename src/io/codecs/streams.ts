@@ -22,6 +22,7 @@ const unpackers: Record<CompressionName, Unpacker> = {
   zstd: loaded(async () => (await import("./zstd-frames.js")).unzstd),
   lz4: loaded(async () => (await import("./lz4.js")).unlz4),
   bzip2: loaded(async () => (await import("./bzip2.js")).bunzip2),
+  zlib: loaded(async () => (await import("./zlib-stream.js")).unzlib),
   lzop: loaded(async () => (await import("./lzop.js")).unlzop),
 };
 

@@ -29,6 +29,10 @@ export function installNodeCodecs(): void {
     "gzip",
     through(() => zlib.createGunzip({ chunkSize: CHUNK })),
   );
+  installUnpacker(
+    "zlib",
+    through(() => zlib.createInflate({ chunkSize: CHUNK })),
+  );
   const { zstdCompressSync, zstdDecompressSync, createZstdDecompress } = native;
   if (zstdCompressSync !== undefined && zstdDecompressSync !== undefined) {
     installCodec("zstd", {

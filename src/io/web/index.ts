@@ -1,1 +1,2 @@
 export * from "./blob.js";
+export * from "./http.js";

@@ -1,0 +1,40 @@
+import type { ByteSource, ByteStream } from "../io/byte-source.js";
+import { isByteSource } from "../io/byte-source.js";
+import { FileSource, openInput } from "../io/node/files.js";
+import { isWebAddress, openHttp } from "../io/web/http.js";
+import { counted } from "./present/presenter.js";
+import { printError, size } from "./terminal.js";
+
+/** An input by the name it has on the command line, and what must be given back. */
+export interface NamedInput {
+  readonly input: ByteSource | ByteStream;
+  close(): void;
+}
+
+/**
+ * Opens a file, `-` or a web address. For an address it is said, once it is closed, what was asked of the server.
+ * @param say whether such things are said, on standard error
+ */
+export async function openNamed(name: string, say: boolean): Promise<NamedInput> {
+  if (!isWebAddress(name)) {
+    const input = openInput(name);
+    return { input, close: () => (input instanceof FileSource ? input.close() : undefined) };
+  }
+  const opened = await openHttp(name);
+  const { input, statistics } = opened;
+  if (say && !isByteSource(input))
+    printError(`guestscope: ${input.name}: the server gives no ranges: it is read from start to end`);
+  return {
+    input,
+    close() {
+      opened.close();
+      if (!say) return;
+      const { requests, retries, bytes } = statistics;
+      const whole = isByteSource(input) ? ` of ${size(input.size)}` : "";
+      const again = retries === 0 ? "" : `, ${counted(retries, "request")} made again`;
+      printError(
+        `guestscope: ${input.name}: ${counted(requests, "request")}, ${size(bytes)}${whole}${again}`,
+      );
+    },
+  };
+}

@@ -1,0 +1,65 @@
+import type { Architecture } from "../../guest/arch/architecture.js";
+import { ARCHITECTURES } from "../../guest/arch/architectures.js";
+import type { GuestImage } from "../../guest/image.js";
+import type { GuestInspection } from "../../guest/inspection.js";
+import type { OpenOptions } from "../../guest/options.js";
+import { summarizeGuest } from "../../guest/summary.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
+import { UsageError } from "../../findings/errors.js";
+import { unlabelledGuest } from "../unlabelled.js";
+import { readRaw } from "./read.js";
+
+const WHAT = "a raw image";
+
+/** What `inspect` says of raw memory. */
+export type RawInspection = GuestInspection<
+  "raw",
+  { readonly pieces: readonly { readonly source: string; readonly start: number; readonly end: number }[] }
+>;
+
+/** @throws UsageError for a name that is no architecture's */
+function architectureOf(name: string | undefined): Architecture | undefined {
+  if (name === undefined) return undefined;
+  const found = ARCHITECTURES.find((arch) => arch.name === name);
+  if (found !== undefined) return found;
+  const names = [...new Set(ARCHITECTURES.map((arch) => arch.name))].join(", ");
+  throw new UsageError(`no architecture '${name}': there are ${names}`);
+}
+
+async function openRaw(
+  input: ByteSource,
+  options: OpenOptions,
+): Promise<{ readonly guest: GuestImage; readonly pieces: RawInspection["details"]["pieces"] }> {
+  const settings = options.raw ?? {};
+  const { memory, pieces, warnings } = await readRaw(input, settings, options);
+  const facts = { origin: "raw memory", source: input.name, more: { pieces } };
+  const guest = await unlabelledGuest({ memory, facts, warnings }, WHAT, architectureOf(settings.arch));
+  return { guest, pieces };
+}
+
+/**
+ * Opens raw memory: a guest without vCPUs. Nothing tells raw memory from other data, so it is never detected: who calls
+ * must say so. `OpenOptions.raw` says where it is.
+ * @throws UsageError for pieces that can't be
+ */
+export async function openRawGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  return (await openRaw(input, options)).guest;
+}
+
+/** Describes raw memory. */
+export async function inspectRaw(
+  input: ByteSource | ByteStream,
+  options: OpenOptions,
+): Promise<RawInspection> {
+  if (!isByteSource(input))
+    throw new UsageError("raw memory must be a file that can be read at any offset", { source: input.name });
+  const { guest, pieces } = await openRaw(input, options);
+  return {
+    schemaVersion: 2,
+    kind: "raw",
+    source: input.name,
+    ...(await summarizeGuest(guest)),
+    damage: [],
+    details: { pieces },
+  };
+}

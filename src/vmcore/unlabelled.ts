@@ -1,0 +1,43 @@
+import { AARCH64 } from "../guest/arch/arm.js";
+import type { Architecture } from "../guest/arch/architecture.js";
+import { RISCV64 } from "../guest/arch/riscv64.js";
+import { I386, X86_64 } from "../guest/arch/x86.js";
+import type { GuestImage } from "../guest/image.js";
+import { withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
+
+/** Lines of VMCOREINFO that kernels of one architecture alone write (Linux, arch/<name>/kernel/vmcore_info.c). */
+const SIGNS: readonly (readonly [sign: RegExp, arch: Architecture])[] = [
+  [/^NUMBER\(kimage_voffset\)=/m, AARCH64],
+  [/^NUMBER\(va_kernel_pa_offset\)=/m, RISCV64],
+  [/^SYMBOL\((?:init_top_pgt|init_level4_pgt)\)=/m, X86_64],
+  [/^SYMBOL\(_stext\)=ffffffff[89a-f]/m, X86_64],
+  [/^SYMBOL\(_stext\)=[0-9a-f]{8}$/m, I386],
+];
+
+/** The architecture that a kernel's VMCOREINFO is of; undefined: it doesn't say. */
+function architectureOfVmcoreInfo(text: string): Architecture | undefined {
+  return SIGNS.find(([sign]) => sign.test(text))?.[1];
+}
+
+/**
+ * A guest of a file that holds memory alone: its kernel's VMCOREINFO is looked for in memory and says which
+ * architecture it is of. `what` the file is (`a LiME dump`), for the warning when nothing says.
+ * @param arch the architecture if it is known
+ */
+export async function unlabelledGuest(
+  guest: Omit<GuestImage, "arch" | "vcpus">,
+  what: string,
+  arch?: Architecture,
+): Promise<GuestImage> {
+  const found = await withVmcoreInfo({ ...guest, vcpus: [], arch: arch ?? X86_64 });
+  const { vmcoreInfo } = found.facts;
+  const said = vmcoreInfo === undefined ? undefined : architectureOfVmcoreInfo(vmcoreInfo.text);
+  if (arch !== undefined) {
+    if (said === undefined || said.name === arch.name) return found;
+    const warning = `the kernel in memory says that it is of ${said.name}, not ${arch.name}`;
+    return { ...found, warnings: [...found.warnings, warning] };
+  }
+  if (said !== undefined) return { ...found, arch: said };
+  const guess = `${what} doesn't tell what processor it is of: taken for x86_64`;
+  return { ...found, warnings: [...found.warnings, guess] };
+}
