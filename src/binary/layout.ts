@@ -26,10 +26,12 @@ type Fields = Record<
   | Field<readonly number[]>
   | Field<readonly bigint[]>
 >;
+/** The value that a field reads. */
 export type FieldValue<F> = F extends Field<infer T> ? T : never;
 /** The record a layout reads: one property a field. */
 export type Decoded<F> = { -readonly [K in keyof F]: FieldValue<F[K]> };
 
+/** A field of a structure as documentation shows it; offset and size in bytes. */
 export interface FieldPlace {
   readonly name: string;
   readonly offset: number;
@@ -134,11 +136,13 @@ export function readU64(view: DataView, at: number, littleEndian: boolean): numb
   return high * TWO_32 + low;
 }
 
+/** Writes an unsigned 64-bit value below 2^53. */
 export function writeU64(view: DataView, at: number, value: number, littleEndian: boolean): void {
   view.setUint32(littleEndian ? at : at + 4, value % TWO_32, littleEndian);
   view.setUint32(littleEndian ? at + 4 : at, Math.floor(value / TWO_32), littleEndian);
 }
 
+/** One byte. */
 export const u8 = (meaning: string): Field<number> => ({
   size: 1,
   type: "u8",
@@ -147,6 +151,7 @@ export const u8 = (meaning: string): Field<number> => ({
   write: (view, at, value) => view.setUint8(at, value),
 });
 
+/** An unsigned 16-bit number. */
 export const u16 = (meaning: string): Field<number> => ({
   size: 2,
   type: "u16",
@@ -155,6 +160,7 @@ export const u16 = (meaning: string): Field<number> => ({
   write: (view, at, value, little) => view.setUint16(at, value, little),
 });
 
+/** An unsigned 32-bit number. */
 export const u32 = (meaning: string): Field<number> => ({
   size: 4,
   type: "u32",
@@ -163,6 +169,7 @@ export const u32 = (meaning: string): Field<number> => ({
   write: (view, at, value, little) => view.setUint32(at, value, little),
 });
 
+/** A signed 32-bit number. */
 export const i32 = (meaning: string): Field<number> => ({
   size: 4,
   type: "i32",

@@ -19,6 +19,7 @@ import { confirm, type PlacedDie } from "./walk.js";
 const ORIGIN_ROUNDS = 4;
 const VARIABLE: readonly number[] = [dw.DW_TAG_variable];
 
+/** The other files that debugging information may be spread over. */
 export interface DebugInfoOptions extends SplitOptions {
   /** The file that `.gnu_debugaltlink` or `.debug_sup` names (made by `dwz -m`). */
   readonly alternate?: ElfFile;

@@ -5,6 +5,7 @@ import * as dw from "./constants.js";
 import { DwarfFile } from "./file.js";
 import type { Unit } from "./unit.js";
 
+/** Where split units (.dwo, .dwp) are found. */
 export interface SplitOptions {
   /** The package with all split units (`PROGRAM.dwp`). */
   readonly package?: ElfFile;

@@ -50,6 +50,7 @@ export const NAMED_KINDS = {
   typedef: [dw.DW_TAG_typedef],
   base: [dw.DW_TAG_base_type],
 } as const;
+/** Kinds of types that are looked up by name. */
 export type NamedKind = keyof typeof NAMED_KINDS;
 
 /** Typedefs, qualifiers, members in members: no program nests them this deep. */

@@ -143,9 +143,13 @@ export const chdr32 = layout("Elf32_Chdr", `${GABI}, Section Compression`, {
   ch_addralign: u32big("alignment when unpacked"),
 });
 
+/** An ELF header of either class. */
 export type Ehdr = RecordOf<typeof ehdr64>;
+/** A program header of either class. */
 export type Phdr = RecordOf<typeof phdr64>;
+/** A section header of either class. */
 export type Shdr = RecordOf<typeof shdr64>;
+/** A symbol of either class. */
 export type Sym = RecordOf<typeof sym64>;
 
 /** Width of addresses. */

@@ -14,6 +14,7 @@ export interface ElfNote {
   readonly offset: number;
 }
 
+/** Where notes are in a file, for errors. */
 export interface NotesPlace {
   readonly source: string;
   /** Offset in the file of the first byte of `bytes`. */

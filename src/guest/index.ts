@@ -1,10 +1,57 @@
-export * from "./code.js";
-export * from "./damage.js";
-export * from "./image.js";
-export * from "./input-format.js";
-export * from "./kernel/vmcoreinfo.js";
-export * from "./memory.js";
-export * from "./page-map.js";
-export * from "./paging/walk.js";
-export * from "./kernel/software.js";
-export * from "./vcpu.js";
+export { codeAround, type CodeWindow } from "./code.js";
+export { isDamage, withoutDamage } from "./damage.js";
+export {
+  type Facts,
+  type GuestImage,
+  type HypervisorFacts,
+  type NamedBlock,
+  type VmcoreInfo,
+} from "./image.js";
+export { type FormatReader, type InputFormat, type InputReader } from "./input-format.js";
+export {
+  findVmcoreInfo,
+  isVmcoreInfo,
+  kernelBanner,
+  kernelTextMapping,
+  parseVmcoreInfo,
+  withVmcoreInfo,
+} from "./kernel/vmcoreinfo.js";
+export {
+  isUnpopulated,
+  type MemoryPiece,
+  type MemoryRange,
+  memoryTotals,
+  type MemoryTotals,
+  PAGE_SIZE,
+  type PhysicalMemory,
+  type Presence,
+  type SourcePiece,
+} from "./memory.js";
+export { type PageDecoder, PageMap, type PageMapOptions, type PagePlace } from "./page-map.js";
+export {
+  longMode,
+  lookUp,
+  type Mapping,
+  mappings,
+  type Paging,
+  type PagingMode,
+  pagingOf,
+  readVirtual,
+  translate,
+  type Translation,
+} from "./paging/walk.js";
+export { inspectSoftware, type RunningGuest, type Software, softwareOf } from "./kernel/software.js";
+export {
+  type Aarch64Registers,
+  completeGeneral,
+  type OtherRegisters,
+  type Segment,
+  summarizeVcpu,
+  type Vcpu,
+  type VcpuNote,
+  type VcpuSummary,
+  X86_GENERAL,
+  type X86General,
+  type X86Registers,
+  type X86SegmentName,
+} from "./vcpu.js";

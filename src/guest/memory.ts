@@ -58,6 +58,7 @@ export interface MemoryTotals {
   readonly absent: number;
 }
 
+/** Adds up a memory's ranges by presence. */
 export function memoryTotals(memory: PhysicalMemory): MemoryTotals {
   const totals = { present: 0, zero: 0, absent: 0 };
   for (const range of memory.ranges()) {

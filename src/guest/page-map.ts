@@ -33,6 +33,7 @@ export type PagePlace =
   | { readonly kind: "zero" | "absent"; readonly reason: AbsentReason | undefined }
   | { readonly kind: "nowhere" };
 
+/** How pages of a map are read. */
 export interface PageMapOptions {
   /** Bytes of a page; default 4096. */
   readonly pageSize?: number;

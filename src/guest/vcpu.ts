@@ -8,8 +8,10 @@ export interface Segment {
   readonly flags: number;
 }
 
+/** Segment registers, and the task and local descriptor table registers. */
 export type X86SegmentName = "cs" | "ds" | "es" | "fs" | "gs" | "ss" | "tr" | "ldt";
 
+/** General registers, instruction pointer and flags, by their 64-bit names. */
 export const X86_GENERAL = [
   "rax",
   "rbx",
@@ -30,6 +32,7 @@ export const X86_GENERAL = [
   "rip",
   "rflags",
 ] as const;
+/** Name of a general register. */
 export type X86General = (typeof X86_GENERAL)[number];
 
 /** All general registers; those not given are zero. */
@@ -53,6 +56,7 @@ export interface X86Registers {
   readonly msrs: Readonly<Record<string, bigint>>;
 }
 
+/** Registers of an aarch64 vCPU. */
 export interface Aarch64Registers {
   readonly kind: "aarch64";
   /** x0 … x30. */

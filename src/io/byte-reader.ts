@@ -1,6 +1,7 @@
 import type { ByteSink } from "./byte-sink.js";
 import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } from "./byte-source.js";
 
+/** How a ByteReader reads. */
 export interface ByteReaderOptions {
   /** Bytes of the window kept in memory; default 1 MiB. It grows to the largest `need`, as data really arrive. */
   readonly window?: number;

@@ -1,7 +1,16 @@
-export * from "./byte-reader.js";
-export * from "./byte-sink.js";
-export * from "./byte-source.js";
-export * from "../findings/errors.js";
-export * from "./byte-search.js";
-export * from "./peek-head.js";
-export * from "./spool.js";
+export { ByteReader, type ByteReaderOptions } from "./byte-reader.js";
+export { type AtomicSink, type ByteSink, isRandomSink, MemorySink, type RandomSink } from "./byte-sink.js";
+export {
+  type ByteSource,
+  bytesSource,
+  type ByteStream,
+  type FilePlace,
+  isByteSource,
+  type MaybePromise,
+  readFully,
+  sliceSource,
+  streamOf,
+} from "./byte-source.js";
+export { type ByteSearch, indexOfBytes, installByteSearch } from "./byte-search.js";
+export { type PeekedInput, peekHead } from "./peek-head.js";
+export { MemorySpool, type OpenSpool, type Spool, SpoolWriter } from "./spool.js";

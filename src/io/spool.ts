@@ -6,6 +6,7 @@ export interface Spool extends ByteSource, RandomSink {
   close(): void;
 }
 
+/** Opens a scratch store. */
 export type OpenSpool = () => Spool;
 
 const PART = 1 << 20;

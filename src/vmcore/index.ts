@@ -1,13 +1,15 @@
-/** vmcores: writers of every form, and readers of the same. */
-export * from "./elf/read.js";
-export * from "./elf/write.js";
-export * from "./kdump/format.js";
-export * from "./kdump/write.js";
-export * from "./lime/read.js";
-export * from "./lime/write.js";
-export * from "./notes.js";
-export * from "./prstatus.js";
-export * from "./raw/write.js";
-export * from "../guest/selection.js";
-export * from "./xen-core/read.js";
-export * from "./xen-core/write.js";
+/** vmcores: input formats, and writers of every output format. */
+export { avml } from "./avml/format.js";
+export { elfVmcore } from "./elf/format.js";
+export type { ElfVmcoreDetails, ElfVmcoreInspection } from "./elf/inspect.js";
+export { elfWriter } from "./elf/write.js";
+export { kdump } from "./kdump/format.js";
+export type { KdumpDetails, KdumpInspection } from "./kdump/inspect.js";
+export { createKdumpWriter, kdumpPacking } from "./kdump/write.js";
+export { lime } from "./lime/format.js";
+export type { LimeInspection } from "./lime/inspect.js";
+export { limeWriter } from "./lime/write.js";
+export { rawWriter } from "./raw/write.js";
+export { xenCore } from "./xen-core/format.js";
+export type { XenCoreDetails, XenCoreInspection } from "./xen-core/inspect.js";
+export { xenCoreWriter } from "./xen-core/write.js";

@@ -22,6 +22,7 @@ export type RunningGuest = Pick<GuestImage, "memory" | "arch" | "vcpus"> & {
   readonly facts: Pick<GuestImage["facts"], "vmcoreInfo">;
 };
 
+/** Finds out what a guest was running: the kernel banner, VMCOREINFO, the code at the instruction pointers. */
 export async function softwareOf(guest: RunningGuest): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
   const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus);

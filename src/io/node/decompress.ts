@@ -8,6 +8,7 @@ import { SpoolFile } from "./output.js";
 const PIECE = 1 << 20;
 const HEAD = 64;
 
+/** How a compressed or piped input is unpacked. */
 export interface DecompressOptions {
   /** Folder of the temporary file; default the system's. */
   readonly directory?: string;

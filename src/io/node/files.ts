@@ -144,6 +144,7 @@ export class DescriptorStream implements ByteStream {
   }
 }
 
+/** How an input named on a command line is opened. */
 export interface OpenInputOptions {
   readonly waiting?: Waiting;
   /** Treat a decimal name as a descriptor number (the drop-in programs do). */

@@ -1,6 +1,15 @@
-export * from "./files.js";
-export * from "./output.js";
-export * from "./debug-files.js";
-export * from "./decompress.js";
-export * from "./process-memory.js";
+export {
+  descriptorPosition,
+  DescriptorStream,
+  FileSource,
+  openFile,
+  openInput,
+  type OpenInputOptions,
+  systemError,
+  type Waiting,
+} from "./files.js";
+export { DescriptorSink, FileSink, openOutput, SpoolFile } from "./output.js";
+export { nodeDebugFiles, type NodeDebugFiles } from "./debug-files.js";
+export { type DecompressOptions, openRandomAccess, type RandomAccess } from "./decompress.js";
+export { LiveProcess, parsePid } from "./process-memory.js";
 export { installNodeCodecs } from "./codecs.js";

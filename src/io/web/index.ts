@@ -1,2 +1,9 @@
-export * from "./blob.js";
-export * from "./http.js";
+export { blobSource, webStream } from "./blob.js";
+export {
+  type HttpInput,
+  type HttpOptions,
+  HttpSource,
+  type HttpStatistics,
+  isWebAddress,
+  openHttp,
+} from "./http.js";
