@@ -2,6 +2,7 @@ import type { Architecture, GuestImage } from "../guest/image.js";
 import { parseVmcoreInfo, withVmcoreInfo } from "../guest/linux.js";
 import { AbsentError, FormatError } from "../io/errors.js";
 import { AddressSpace } from "./address-space.js";
+import { attempt } from "./attempt.js";
 import { readKernelBtf } from "./btf-find.js";
 import { BtfTypes } from "./btf-types.js";
 import { CachedMemory } from "./cached-memory.js";
@@ -295,16 +296,6 @@ interface FoundSymbols {
   readonly form?: AddressForm;
 }
 
-/** The result, or the error that says what is missing or wrong. */
-async function attempt<T>(get: () => Promise<T>): Promise<{ value?: T; error?: AbsentError | FormatError }> {
-  try {
-    return { value: await get() };
-  } catch (error) {
-    if (error instanceof AbsentError || error instanceof FormatError) return { error };
-    throw error;
-  }
-}
-
 /**
  * Opens the kernel of a saved Linux guest: VMCOREINFO, page tables, symbols (kallsyms) and types (BTF), all from the
  * guest's memory. A kernel without symbols or types is opened too and says why when they are asked for.
@@ -314,13 +305,9 @@ async function attempt<T>(get: () => Promise<T>): Promise<{ value?: T; error?: A
 export async function openKernel(guest: GuestImage, options: KernelOptions = {}): Promise<Kernel> {
   const { vmcoreInfo, source } = { ...(await withVmcoreInfo(guest)).facts };
   if (vmcoreInfo === undefined)
-    throw absent(
-      LINUX_RULES.noVmcoreInfo,
-      "the guest's memory holds no VMCOREINFO: no Linux kernel is known",
-      {
-        source,
-      },
-    );
+    throw absent(LINUX_RULES.noVmcoreInfo, "the guest's memory holds no VMCOREINFO: no kernel is known", {
+      source,
+    });
   const info = parseVmcoreInfo(vmcoreInfo.text);
   const memory = new CachedMemory(guest.memory);
   const paging = kernelPaging(guest, memory, info);
