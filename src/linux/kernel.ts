@@ -118,7 +118,7 @@ export class Kernel implements ObjectHome {
     throw this.#parts.whyNoTypes ?? absent(LINUX_RULES.noTypes, "the kernel's types can't be had");
   }
 
-  /** A structure of the kernel by name. @throws AbsentError `linux/type/absent`, `linux/types/absent` */
+  /** A structure of the kernel by name. @throws AbsentError */
   struct(name: string): KernelType {
     const types = this.needTypes();
     const type = types.find("struct", name) ?? types.find("union", name) ?? types.find("typedef", name);
@@ -323,11 +323,12 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
   let types = await attempt<KernelTypes>(
     async () => new BtfTypes(await readKernelBtf(space, info, symbols.value?.table), 8),
   );
-  if (options.vmlinux !== undefined && (symbols.value === undefined || types.value === undefined)) {
+  const lacksSymbols = symbols.value?.table.address("init_task") === undefined; // kallsyms may name functions alone
+  if (options.vmlinux !== undefined && (lacksSymbols || types.value === undefined)) {
     const vmlinux = await options.vmlinux();
     checkBuild(vmlinux, info.get("BUILD-ID"));
     if (types.value === undefined) types = { value: vmlinux.types };
-    if (symbols.value === undefined) {
+    if (lacksSymbols) {
       const table = await vmlinux.symbols(hexEntry(info, "KERNELOFFSET") ?? 0n);
       if (table !== undefined) symbols = { value: { table } };
     }
