@@ -1,5 +1,6 @@
 import { AbsentError } from "../findings/errors.js";
 import { readPanicMessage } from "../linux/panic.js";
+import { isoDate } from "../linux/summary.js";
 import { type LinuxSystem, systemOf } from "../linux/system.js";
 import { useModuleSymbols } from "../linux/modules.js";
 import { type Command, EXIT } from "./command.js";
@@ -18,20 +19,14 @@ function duration(nanoseconds: number): string {
   return days === 0 ? clock : `${days} ${days === 1 ? "day" : "days"} ${clock}`;
 }
 
-/** Nanoseconds since 1970 as `2026-11-21T10:18:46Z`; undefined for no possible date. */
-function date(nanoseconds: number): string | undefined {
-  const at = new Date(nanoseconds / 1e6);
-  return Number.isNaN(at.getTime()) ? undefined : at.toISOString().replace(/\.\d+Z$/, "Z");
-}
-
 function times({ clock }: LinuxSystem): {
   readonly savedAt?: string;
   readonly bootTime?: string;
   readonly uptime?: number;
 } {
   if (clock === undefined) return {};
-  const savedAt = date(clock.wall);
-  const bootTime = date(clock.wall - clock.uptime);
+  const savedAt = isoDate(clock.wall);
+  const bootTime = isoDate(clock.wall - clock.uptime);
   return {
     ...(savedAt === undefined ? {} : { savedAt }),
     ...(bootTime === undefined ? {} : { bootTime }),

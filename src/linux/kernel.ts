@@ -3,6 +3,7 @@ import type { GuestImage } from "../guest/image.js";
 import { parseVmcoreInfo, withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
 import { AbsentError, FormatError } from "../findings/errors.js";
 import { AddressSpace } from "./address-space.js";
+import { attempt } from "./attempt.js";
 import { readKernelBtf } from "./btf-find.js";
 import { BtfTypes } from "./btf-types.js";
 import { CachedMemory } from "./cached-memory.js";
@@ -118,7 +119,7 @@ export class Kernel implements ObjectHome {
     throw this.#parts.whyNoTypes ?? absent(LINUX_RULES.noTypes, "the kernel's types can't be had");
   }
 
-  /** A structure of the kernel by name. @throws AbsentError `linux/type/absent`, `linux/types/absent` */
+  /** A structure of the kernel by name. @throws AbsentError */
   struct(name: string): KernelType {
     const types = this.needTypes();
     const type = types.find("struct", name) ?? types.find("union", name) ?? types.find("typedef", name);
@@ -296,16 +297,6 @@ interface FoundSymbols {
   readonly form?: AddressForm;
 }
 
-/** The result, or the error that says what is missing or wrong. */
-async function attempt<T>(get: () => Promise<T>): Promise<{ value?: T; error?: AbsentError | FormatError }> {
-  try {
-    return { value: await get() };
-  } catch (error) {
-    if (error instanceof AbsentError || error instanceof FormatError) return { error };
-    throw error;
-  }
-}
-
 /**
  * Opens the kernel of a saved Linux guest: VMCOREINFO, page tables, symbols (kallsyms) and types (BTF), all from the
  * guest's memory. A kernel without symbols or types is opened too and says why when they are asked for.
@@ -315,13 +306,9 @@ async function attempt<T>(get: () => Promise<T>): Promise<{ value?: T; error?: A
 export async function openKernel(guest: GuestImage, options: KernelOptions = {}): Promise<Kernel> {
   const { vmcoreInfo, source } = { ...(await withVmcoreInfo(guest)).facts };
   if (vmcoreInfo === undefined)
-    throw absent(
-      LINUX_RULES.noVmcoreInfo,
-      "the guest's memory holds no VMCOREINFO: no Linux kernel is known",
-      {
-        source,
-      },
-    );
+    throw absent(LINUX_RULES.noVmcoreInfo, "the guest's memory holds no VMCOREINFO: no kernel is known", {
+      source,
+    });
   const info = parseVmcoreInfo(vmcoreInfo.text);
   const memory = new CachedMemory(guest.memory);
   const paging = kernelPaging(guest, memory, info);
@@ -337,11 +324,12 @@ export async function openKernel(guest: GuestImage, options: KernelOptions = {})
   let types = await attempt<KernelTypes>(
     async () => new BtfTypes(await readKernelBtf(space, info, symbols.value?.table), 8),
   );
-  if (options.vmlinux !== undefined && (symbols.value === undefined || types.value === undefined)) {
+  const lacksSymbols = symbols.value?.table.address("init_task") === undefined; // kallsyms may name functions alone
+  if (options.vmlinux !== undefined && (lacksSymbols || types.value === undefined)) {
     const vmlinux = await options.vmlinux();
     checkBuild(vmlinux, info.get("BUILD-ID"));
     if (types.value === undefined) types = { value: vmlinux.types };
-    if (symbols.value === undefined) {
+    if (lacksSymbols) {
       const table = await vmlinux.symbols(hexEntry(info, "KERNELOFFSET") ?? 0n);
       if (table !== undefined) symbols = { value: { table } };
     }

@@ -12,6 +12,7 @@ import { readU32, readUpTo } from "./read.js";
 import { absent, LINUX_RULES } from "./rules.js";
 import { printPlace } from "./symbols.js";
 import { readTask } from "./tasks.js";
+import { findMember } from "./types.js";
 
 /** What a CPU was doing when the guest was saved. */
 export interface CpuActivity {
@@ -95,7 +96,11 @@ async function utsNames(
 ): Promise<Pick<LinuxSystem, "version" | "machine" | "hostName" | "domainName">> {
   const address = kernel.needSymbol("init_uts_ns");
   const given = kernel.info.get("OFFSET(uts_namespace.name)");
-  const offset = given !== undefined && /^\d{1,4}$/.test(given) ? Number(given) : 0;
+  const type = kernel.types?.find("struct", "uts_namespace");
+  const member = type === undefined ? undefined : findMember(type, "name");
+  // VMCOREINFO tells since 5.11, where a reference count no longer comes first
+  const offset =
+    given !== undefined && /^\d{1,4}$/.test(given) ? Number(given) : (member?.bitOffset ?? 32) / 8;
   const bytes = await readUpTo(kernel.space, address + BigInt(offset), 6 * UTS_TEXT);
   if (bytes.length < 6 * UTS_TEXT)
     throw absent(

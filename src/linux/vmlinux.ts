@@ -25,6 +25,7 @@ const UNDEFINED = 0;
 const ABSOLUTE = 0xfff1;
 /** STT_OBJECT and STT_FUNC, and STT_NOTYPE, of assembly. */
 const KINDS: ReadonlySet<number> = new Set([0, 1, 2]);
+const DOLLAR = 0x24;
 /** Addresses of the kernel's half: smaller ones are per-CPU offsets, which do not move. */
 const UPPER_HALF = 1n << 63n;
 
@@ -75,7 +76,8 @@ async function symbolsOf(elf: ElfFile, slide: bigint): Promise<SymbolTable | und
     const end = text.indexOf(0, name);
     const value = view.getBigUint64(at + 8, true);
     const address = value >= UPPER_HALF ? BigInt.asUintN(64, value + slide) : value;
-    if (end > name) names.push({ at: name, end, address });
+    // mapping symbols of aarch64 ($x, $d) name no code
+    if (end > name && text[name] !== DOLLAR) names.push({ at: name, end, address });
   }
   names.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
   const starts = new Uint32Array(names.length + 1);
