@@ -1,4 +1,4 @@
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 
 /** The result, or the error that says what is missing or wrong. */
 export async function attempt<T>(

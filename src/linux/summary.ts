@@ -1,5 +1,5 @@
 import type { GuestImage } from "../guest/image.js";
-import { AbsentError, FormatError } from "../io/errors.js";
+import { AbsentError, FormatError } from "../findings/errors.js";
 import { openKernel } from "./kernel.js";
 import { readPanicMessage } from "./panic.js";
 import { systemOf } from "./system.js";
