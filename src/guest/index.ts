@@ -40,7 +40,7 @@ export {
   translate,
   type Translation,
 } from "./paging/walk.js";
-export { inspectSoftware, type RunningGuest, type Software, softwareOf } from "./kernel/software.js";
+export { type Software, softwareOf } from "./kernel/software.js";
 export {
   type Aarch64Registers,
   completeGeneral,

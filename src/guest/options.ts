@@ -1,3 +1,5 @@
+import type { GuestImage } from "./image.js";
+import type { SystemSummary } from "./kernel/system-summary.js";
 import type { DebugFileAccess } from "../elf/debug-file.js";
 import type { ByteSource } from "../io/byte-source.js";
 import type { OpenSpool } from "../io/spool.js";
@@ -82,6 +84,8 @@ export interface OpenOptions {
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
   /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
+  /** Describes the system that a guest ran, for inspections: `summarizeLinux`. Without it they leave that out. */
+  readonly describeSystem?: (guest: GuestImage) => Promise<SystemSummary | undefined>;
   /** Scratch storage for contents that can't be read from the input again; default: memory. */
   readonly openSpool?: OpenSpool;
   readonly qemu?: QemuOptions;

@@ -3,6 +3,7 @@ import type { AbsentReason, AbsentSummary } from "./absent.js";
 import type { GuestImage } from "./image.js";
 import type { GuestIdentity, MemorySummary } from "./inspection.js";
 import { type Software, softwareOf } from "./kernel/software.js";
+import type { OpenOptions } from "./options.js";
 import { memoryTotals, type PhysicalMemory } from "./memory.js";
 import { summarizeVcpu, type VcpuSummary } from "./vcpu.js";
 
@@ -21,12 +22,12 @@ export interface GuestSummary {
 }
 
 /** Summarises a guest: who it is, its memory by regions, its vCPUs and what it was running. */
-export async function summarizeGuest(guest: GuestImage): Promise<GuestSummary> {
+export async function summarizeGuest(guest: GuestImage, options: OpenOptions = {}): Promise<GuestSummary> {
   const { facts, arch } = guest;
   const warnings = [...guest.warnings];
   let software: Software | undefined;
   try {
-    software = await softwareOf(guest);
+    software = await softwareOf(guest, options);
   } catch (error) {
     // damaged pages: the rest is worth showing
     if (!(error instanceof GuestscopeError)) throw error;

@@ -30,7 +30,7 @@ export { environment, type ProcessMemory, processMemory } from "./process.js";
 export { treeEntries } from "./rbtree.js";
 export { LINUX_RULES, type OnTrouble, type Trouble } from "./rules.js";
 export { type KernelSymbol, printPlace, type SymbolPlace, SymbolTable } from "./symbols.js";
-export { type LinuxSummary, summarizeLinux } from "./summary.js";
+export { summarizeLinux } from "./summary.js";
 export { type CpuActivity, type LinuxSystem, systemOf } from "./system.js";
 export { listTasks, readTask, type Task, type TaskListOptions } from "./tasks.js";
 export {

@@ -1,30 +1,9 @@
 import type { GuestImage } from "../guest/image.js";
+import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import { AbsentError, FormatError } from "../findings/errors.js";
 import { openKernel } from "./kernel.js";
 import { readPanicMessage } from "./panic.js";
 import { systemOf } from "./system.js";
-
-/** A Linux guest in a few words, JSON-able: for a first look at an input. Dates in ISO 8601, sizes in bytes. */
-export interface LinuxSummary {
-  readonly release?: string;
-  readonly hostName?: string;
-  readonly commandLine?: string;
-  /** When it booted and when it was saved, by its own clock. */
-  readonly bootTime?: string;
-  readonly savedAt?: string;
-  /** Seconds. */
-  readonly uptime?: number;
-  readonly load?: readonly number[];
-  readonly cpus: number;
-  readonly memory?: { readonly total: number; readonly free: number };
-  /** Letters; empty for a kernel that isn't tainted. */
-  readonly taint?: string;
-  /** The message of a panic. */
-  readonly panic?: string;
-  readonly hungTasks?: number;
-  /** What can't be had, and why. */
-  readonly missing?: Readonly<Record<string, string>>;
-}
 
 /** Nanoseconds since 1970 as `2026-11-21T10:18:46Z`; undefined for no possible date. */
 export function isoDate(nanoseconds: number): string | undefined {
@@ -33,7 +12,7 @@ export function isoDate(nanoseconds: number): string | undefined {
 }
 
 /** Tells in short what a guest was, from its own memory; undefined when it ran no Linux that is known here. */
-export async function summarizeLinux(guest: GuestImage): Promise<LinuxSummary | undefined> {
+export async function summarizeLinux(guest: GuestImage): Promise<SystemSummary | undefined> {
   try {
     const kernel = await openKernel(guest);
     const { release, hostName, commandLine, clock, load, cpus, memory, taint, hung, missing } =

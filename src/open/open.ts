@@ -3,6 +3,7 @@ import { Report } from "../findings/report.js";
 import type { GuestImage } from "../guest/image.js";
 import type { InputFormat } from "../guest/input-format.js";
 import type { GuestInspection } from "../guest/inspection.js";
+import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { detectFormat } from "./detect.js";
@@ -52,11 +53,21 @@ async function verifyAs(
   return reader.verify(input, report, options);
 }
 
-/** Describes an input: its format and contents. @throws GuestscopeError */
+/** Describes an input: its format and contents, and the system of a Linux guest in short. @throws GuestscopeError */
 export async function inspect(
   input: ByteSource | ByteStream,
   options: OpenOptions = {},
 ): Promise<GuestInspection> {
+  const { describeSystem = summarizeSystem } = options;
+  return inspectWith(input, { ...options, describeSystem });
+}
+
+/** What a Linux guest was; its room is loaded when there is a guest to ask. */
+async function summarizeSystem(guest: GuestImage): Promise<SystemSummary | undefined> {
+  return (await import("../linux/summary.js")).summarizeLinux(guest);
+}
+
+async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<GuestInspection> {
   const { format, input: whole } = await detectFormat(input);
   const { reader, title } = format;
   if (reader.access === "random") return reader.inspect(requireRandomAccess(whole, title), options);

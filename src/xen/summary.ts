@@ -17,7 +17,7 @@ export async function summarizeInput(
   let guest: GuestImage | undefined;
   try {
     guest = await open(input, { ...options, partial: true });
-    return await summarizeGuest(guest);
+    return await summarizeGuest(guest, options);
   } catch (error) {
     if (error instanceof GuestscopeError) return undefined;
     throw error;

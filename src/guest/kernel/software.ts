@@ -1,8 +1,7 @@
 import { type CodeWindow, codeAround } from "../code.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
-import { GuestscopeError } from "../../findings/errors.js";
 import type { GuestImage } from "../image.js";
 import type { OpenOptions } from "../options.js";
+import type { SystemSummary } from "./system-summary.js";
 import { kernelBanner, parseVmcoreInfo } from "./vmcoreinfo.js";
 
 /** What a guest was running, as far as its memory tells; addresses and bytes as text, for documents. */
@@ -10,6 +9,8 @@ export interface Software {
   /** `Linux version …`, as the kernel prints it. */
   readonly banner?: string;
   readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string; readonly text: string };
+  /** The system in short, where its kernel's memory tells. */
+  readonly system?: SystemSummary | undefined;
   /** The code around each processor's instruction pointer, where it can be read. */
   readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly bytes: string }[];
 }
@@ -17,13 +18,8 @@ export interface Software {
 /** Processors whose code is shown. */
 const MOST_VCPUS = 64;
 
-/** As much of a guest as tells what it was running. */
-export type RunningGuest = Pick<GuestImage, "memory" | "arch" | "vcpus"> & {
-  readonly facts: Pick<GuestImage["facts"], "vmcoreInfo">;
-};
-
 /** Finds out what a guest was running: the kernel banner, VMCOREINFO, the code at the instruction pointers. */
-export async function softwareOf(guest: RunningGuest): Promise<Software> {
+export async function softwareOf(guest: GuestImage, { describeSystem }: OpenOptions = {}): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
   const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus);
   const code: Software["code"][number][] = [];
@@ -46,6 +42,7 @@ export async function softwareOf(guest: RunningGuest): Promise<Software> {
           },
         }),
     code,
+    system: await describeSystem?.(guest),
   };
 }
 
@@ -56,24 +53,4 @@ function printCode({ bytes, at }: CodeWindow): string {
     return i === at ? `<${hex}>` : hex;
   });
   return digits.join(" ");
-}
-
-/** `software` for an inspection of `input`, if it can be read at any offset and holds a guest that opens. */
-export async function inspectSoftware(
-  input: ByteSource | ByteStream,
-  options: OpenOptions,
-  open: (input: ByteSource, options: OpenOptions) => Promise<GuestImage>,
-): Promise<{ readonly software?: Software }> {
-  if (!isByteSource(input)) return {};
-  let guest: GuestImage | undefined;
-  try {
-    guest = await open(input, { ...options, partial: true });
-    return { software: await softwareOf(guest) };
-  } catch (error) {
-    // what is wrong with the input is told by the inspection itself
-    if (error instanceof GuestscopeError) return {};
-    throw error;
-  } finally {
-    await guest?.close?.();
-  }
 }

@@ -1,3 +1,4 @@
+import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { MemoryRange } from "../../guest/memory.js";
 import { summarizeGuest } from "../../guest/summary.js";
@@ -46,7 +47,11 @@ function typeOf(range: FlatRange): string {
 }
 
 /** Describes the guest in a QEMU process. */
-export async function inspectQemu(state: OpenedQemu, what: "core" | "process"): Promise<QemuCoreInspection> {
+export async function inspectQemu(
+  state: OpenedQemu,
+  what: "core" | "process",
+  options: OpenOptions = {},
+): Promise<QemuCoreInspection> {
   const guest = await guestOfQemu(state, what === "core" ? "QEMU process core" : "running QEMU process");
   const { machine, view, image, program } = state;
   const dumped = new Set(state.selected);
@@ -54,7 +59,7 @@ export async function inspectQemu(state: OpenedQemu, what: "core" | "process"): 
     schemaVersion: 2,
     kind: "qemu-core",
     source: program.memory.name,
-    ...(await summarizeGuest(guest)),
+    ...(await summarizeGuest(guest, options)),
     damage: [],
     details: {
       what,

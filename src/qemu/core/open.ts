@@ -25,7 +25,7 @@ export async function inspectProcess(
   what: "core" | "process",
   options: OpenOptions,
 ): Promise<QemuCoreInspection> {
-  return inspectQemu(await openState(process, options), what);
+  return inspectQemu(await openState(process, options), what, options);
 }
 
 /** Finds the program's debug information and reads QEMU's state with it. */

@@ -81,7 +81,8 @@ async function describe(
   const state = runState(stream);
   const warnings = [...(envelope.warnings ?? [])];
   const guest = await guestIn(stream, options, envelope, warnings);
-  const software = guest !== undefined && envelope.readable ? await softwareIn(guest, warnings) : undefined;
+  const software =
+    guest !== undefined && envelope.readable ? await softwareIn(guest, options, warnings) : undefined;
   const { machine, uuid } = stream.configuration;
   return {
     schemaVersion: 2,
@@ -146,10 +147,15 @@ async function guestIn(
   }
 }
 
-async function softwareIn(guest: StreamGuest, warnings: string[]): Promise<Software | undefined> {
+async function softwareIn(
+  guest: StreamGuest,
+  options: OpenOptions,
+  warnings: string[],
+): Promise<Software | undefined> {
   try {
     const { arch, memory, vcpus, vmcoreInfo } = guest;
-    return await softwareOf({ arch, memory, vcpus, facts: vmcoreInfo === undefined ? {} : { vmcoreInfo } });
+    const facts = { origin: "", source: "", ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }) };
+    return await softwareOf({ arch, memory, vcpus, facts, warnings: [] }, options);
   } catch (error) {
     // a damaged page: what is wrong with it is among the findings of verify
     if (!(error instanceof GuestscopeError)) throw error;

@@ -12,7 +12,7 @@ export const avml: InputFormat = {
   reader: {
     access: "random",
     verify: async (input, diagnostics) => (await import("./verify.js")).verifyDump(input, diagnostics),
-    inspect: async (input) => (await import("./inspect.js")).inspectDump(input),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectDump(input, options),
     openGuest: async (input, options) => (await import("./guest.js")).openDump(input, options),
   },
 };

@@ -19,7 +19,7 @@ export const elfVmcore: InputFormat = {
   reader: {
     access: "random",
     verify: async (input, diagnostics) => (await import("./verify.js")).verifyElf(input, diagnostics),
-    inspect: async (input) => (await import("./inspect.js")).inspectElf(input),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectElf(input, options),
     openGuest: async (input) => (await import("./guest.js")).openElfGuest(input),
   },
 };

@@ -1,3 +1,4 @@
+import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -17,14 +18,14 @@ export interface ElfVmcoreDetails {
 export type ElfVmcoreInspection = GuestInspection<"elf-vmcore", ElfVmcoreDetails>;
 
 /** Describes an ELF vmcore. @throws FormatError when its headers can't be read */
-export async function inspectElf(input: ByteSource): Promise<ElfVmcoreInspection> {
+export async function inspectElf(input: ByteSource, options: OpenOptions = {}): Promise<ElfVmcoreInspection> {
   const opened = await openVmcore(input);
   const { elf, segments, notes } = opened;
   return {
     schemaVersion: 2,
     kind: "elf-vmcore",
     source: input.name,
-    ...(await summarizeGuest(await guestOf(opened))),
+    ...(await summarizeGuest(await guestOf(opened), options)),
     damage: [],
     details: {
       bits: elf.bits,

@@ -44,7 +44,7 @@ export async function inspectKdump(input: ByteSource, options: OpenOptions): Pro
   const { header, subHeader, flattened } = file;
   const { sysname, nodename, release, version, machine, domainname } = header;
   const guest = await kdumpGuest(opened, input, { partial: true });
-  const summary = await summarizeGuest(guest);
+  const summary = await summarizeGuest(guest, options);
   await guest.close?.();
   const told = file.vmcorePhysBase;
   return {

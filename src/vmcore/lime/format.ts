@@ -12,7 +12,7 @@ export const lime: InputFormat = {
   reader: {
     access: "random",
     verify: async (input, diagnostics) => (await import("./verify.js")).verifyLime(input, diagnostics),
-    inspect: async (input) => (await import("./inspect.js")).inspectLime(input),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectLime(input, options),
     openGuest: async (input, options) => (await import("./guest.js")).openLimeGuest(input, options),
   },
 };

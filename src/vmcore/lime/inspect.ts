@@ -1,3 +1,4 @@
+import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -8,13 +9,13 @@ import { readRanges } from "./read.js";
 export type LimeInspection = GuestInspection<"lime", { readonly ranges: number }>;
 
 /** Describes a LiME dump. */
-export async function inspectLime(input: ByteSource): Promise<LimeInspection> {
+export async function inspectLime(input: ByteSource, options: OpenOptions = {}): Promise<LimeInspection> {
   const found = await readRanges(input);
   return {
     schemaVersion: 2,
     kind: "lime",
     source: input.name,
-    ...(await summarizeGuest(await guestOf(input, found, true))),
+    ...(await summarizeGuest(await guestOf(input, found, true), options)),
     damage: [],
     details: { ranges: found.ranges.length },
   };

@@ -58,7 +58,7 @@ export async function inspectRaw(
     schemaVersion: 2,
     kind: "raw",
     source: input.name,
-    ...(await summarizeGuest(guest)),
+    ...(await summarizeGuest(guest, options)),
     damage: [],
     details: { pieces },
   };

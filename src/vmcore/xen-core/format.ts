@@ -15,7 +15,7 @@ export const xenCore: InputFormat = {
   reader: {
     access: "random",
     verify: async (input, diagnostics) => (await import("./verify.js")).verifyXenCore(input, diagnostics),
-    inspect: async (input) => (await import("./inspect.js")).inspectXenCore(input),
+    inspect: async (input, options) => (await import("./inspect.js")).inspectXenCore(input, options),
     openGuest: async (input, options) => (await import("./guest.js")).openXenCoreGuest(input, options),
   },
 };

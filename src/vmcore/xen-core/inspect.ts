@@ -1,3 +1,4 @@
+import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -18,14 +19,17 @@ export interface XenCoreDetails {
 export type XenCoreInspection = GuestInspection<"xen-core", XenCoreDetails>;
 
 /** Describes a Xen core. @throws FormatError when its sections can't be read */
-export async function inspectXenCore(input: ByteSource): Promise<XenCoreInspection> {
+export async function inspectXenCore(
+  input: ByteSource,
+  options: OpenOptions = {},
+): Promise<XenCoreInspection> {
   const core = await openXenCore(input);
   const sections = await core.elf.sections();
   return {
     schemaVersion: 2,
     kind: "xen-core",
     source: input.name,
-    ...(await summarizeGuest(await xenCoreGuest(core, true))),
+    ...(await summarizeGuest(await xenCoreGuest(core, true), options)),
     damage: [],
     details: {
       guestType: core.isPv ? "PV" : "HVM",
