@@ -1,0 +1,120 @@
+import { type Signal, signal } from "@preact/signals";
+import type {
+  FileParts,
+  Findings,
+  Identity,
+  MemoryTable,
+  Overview,
+  Problem,
+  Processor,
+} from "../../../src/open/session/protocol.js";
+import { asProblem, type Client } from "../session/client.js";
+import { HttpClient } from "../session/http-client.js";
+import { WorkerClient, type WorkerInput } from "../session/worker-client.js";
+
+/** Something that is asked for once and kept. */
+export type Load<T> =
+  | { readonly state: "idle" }
+  | { readonly state: "loading"; readonly done?: number; readonly total?: number | undefined }
+  | { readonly state: "ready"; readonly value: T }
+  | { readonly state: "failed"; readonly problem: Problem };
+
+/** What is known of a file, by the method that tells it. */
+export interface Known {
+  open: Identity;
+  overview: Overview;
+  memory: MemoryTable;
+  processors: readonly Processor[];
+  parts: FileParts;
+  verify: Findings;
+  document: string;
+}
+
+/** An open file: one tab. */
+export interface OpenFile {
+  readonly id: number;
+  readonly name: string;
+  readonly client: Client;
+  readonly known: { readonly [K in keyof Known]: Signal<Load<Known[K]>> };
+  /** Times that the worker died; the last reason. */
+  readonly deaths: Signal<{ readonly count: number; readonly message: string } | undefined>;
+  /** Guest-physical addresses where a search found something, ascending. */
+  readonly hits: Signal<Float64Array>;
+}
+
+export const files: Signal<readonly OpenFile[]> = signal<readonly OpenFile[]>([]);
+let nextId = 1;
+
+const idle = (): Signal<Load<never>> => signal<Load<never>>({ state: "idle" });
+
+function add(name: string, makeClient: (onDeath: (message: string) => void) => Client): OpenFile {
+  const deaths: OpenFile["deaths"] = signal<{ count: number; message: string } | undefined>(undefined);
+  const file: OpenFile = {
+    id: nextId,
+    name,
+    client: makeClient((message) => {
+      deaths.value = { count: (deaths.peek()?.count ?? 0) + 1, message };
+    }),
+    known: {
+      open: idle() as OpenFile["known"]["open"],
+      overview: idle() as OpenFile["known"]["overview"],
+      memory: idle() as OpenFile["known"]["memory"],
+      processors: idle() as OpenFile["known"]["processors"],
+      parts: idle() as OpenFile["known"]["parts"],
+      verify: idle() as OpenFile["known"]["verify"],
+      document: idle() as OpenFile["known"]["document"],
+    },
+    deaths,
+    hits: signal(new Float64Array(0)),
+  };
+  nextId += 1;
+  files.value = [...files.value, file];
+  void begin(file);
+  return file;
+}
+
+/** The order in which a file's first screen fills: what it is, what is in it, then whether it is sound. */
+async function begin(file: OpenFile): Promise<void> {
+  await load(file, "open");
+  if (file.known.open.value.state !== "ready") return;
+  await load(file, "overview");
+  await load(file, "memory");
+  await load(file, "verify");
+}
+
+/** Asks for something unless it is known or on its way. */
+export async function load<K extends keyof Known>(file: OpenFile, what: K): Promise<void> {
+  const target = file.known[what] as Signal<Load<Known[K]>>;
+  const { state } = target.peek();
+  if (state === "loading" || state === "ready") return;
+  target.value = { state: "loading" };
+  try {
+    const value = await file.client.call(what, undefined, {
+      onProgress(done, total) {
+        if (target.peek().state === "loading") target.value = { state: "loading", done, total };
+      },
+    });
+    target.value = { state: "ready", value: value as Known[K] };
+  } catch (error) {
+    target.value = { state: "failed", problem: asProblem(error) };
+  }
+}
+
+/** Asks again for all that failed. */
+export function retry(file: OpenFile): void {
+  file.deaths.value = undefined;
+  for (const target of Object.values(file.known)) {
+    if (target.peek().state === "failed") target.value = { state: "idle" };
+  }
+  void begin(file);
+}
+
+export const openWorker = (input: WorkerInput): OpenFile =>
+  add(input.name, (onDeath) => new WorkerClient(input, onDeath));
+
+export const openServer = (url: string, name: string): OpenFile => add(name, () => new HttpClient(url));
+
+export function closeFile(file: OpenFile): void {
+  file.client.close();
+  files.value = files.value.filter((one) => one !== file);
+}
