@@ -1,4 +1,3 @@
-import { blobSource } from "../../../src/io/web/blob.js";
 import { cachedSource } from "../../../src/open/session/cached-source.js";
 import { sourceInput } from "../../../src/open/session/input.js";
 import type { Call } from "../../../src/open/session/protocol.js";
@@ -6,12 +5,13 @@ import { rangeSource } from "../../../src/open/session/range-source.js";
 import { answer } from "../../../src/open/session/serve.js";
 import { Session } from "../../../src/open/session/session.js";
 import type { ByteSource } from "../../../src/io/byte-source.js";
+import { syncBlobSource } from "./blob-source.js";
 import { unpacked } from "./unpack.js";
 import type { WorkerInput } from "./worker-client.js";
 
 /** Blocks of files on this computer and of those that each cost a journey. */
-const LOCAL = { block: 256 << 10, blocks: 64 };
-const REMOTE = { block: 512 << 10, blocks: 32 };
+const LOCAL = { block: 64 << 10, blocks: 512, ahead: 32 };
+const REMOTE = { block: 128 << 10, blocks: 128, ahead: 16 };
 
 type Message = { readonly start: WorkerInput } | Call;
 
@@ -20,10 +20,10 @@ let session: Session | undefined;
 async function open(input: WorkerInput): ReturnType<typeof sourceInput> {
   const plain: ByteSource =
     input.kind === "blob"
-      ? cachedSource(blobSource(input.blob, input.name), LOCAL)
+      ? cachedSource(syncBlobSource(input.blob, input.name), LOCAL)
       : cachedSource(await rangeSource(input.url, input.name), REMOTE);
   const { blob, compression } = await unpacked(plain);
-  const source = blob === undefined ? plain : cachedSource(blobSource(blob, input.name), LOCAL);
+  const source = blob === undefined ? plain : cachedSource(syncBlobSource(blob, input.name), LOCAL);
   return sourceInput(source, { compression });
 }
 
