@@ -1,3 +1,4 @@
+import * as fs from "node:fs";
 import * as path from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
@@ -25,13 +26,42 @@ const policy: Plugin = {
   ],
 };
 
+const PACKAGE = /^(.*\/node_modules\/((?:@[^/]+\/)?[^/]+))\//;
+
+/** Licences of the packages that are joined in. */
+const licenses: Plugin = {
+  name: "licenses",
+  apply: "build",
+  generateBundle() {
+    const homes = new Map<string, string>();
+    for (const id of this.getModuleIds()) {
+      const [, home, name] = PACKAGE.exec(id) ?? [];
+      if (home !== undefined && name !== undefined) homes.set(name, home);
+    }
+    const texts = Array.from(homes, ([name, home]) => {
+      const { version, license } = JSON.parse(fs.readFileSync(path.join(home, "package.json"), "utf8")) as {
+        version: string;
+        license: string;
+      };
+      const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
+      const text = file === undefined ? "" : `\n${fs.readFileSync(path.join(home, file), "utf8").trim()}\n`;
+      return `${name} ${version}, ${license}\n${text}`;
+    });
+    this.emitFile({
+      type: "asset",
+      fileName: "LICENSES.txt",
+      source: texts.sort().join(`\n${"-".repeat(72)}\n\n`),
+    });
+  },
+};
+
 export default defineConfig({
   root: import.meta.dirname,
   // works in any folder of any web server
   base: "./",
-  plugins: [policy],
+  plugins: [policy, licenses],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
-  worker: { format: "es" },
+  worker: { format: "es", rolldownOptions: { checks: { ineffectiveDynamicImport: false } } },
   build: {
     outDir: path.resolve(import.meta.dirname, "../dist/viewer"),
     emptyOutDir: true,
@@ -39,5 +69,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     reportCompressedSize: false,
+    rolldownOptions: { checks: { ineffectiveDynamicImport: false } },
   },
 });

@@ -7,5 +7,6 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   extract: async () => (await import("./extract.js")).command,
   convert: async () => (await import("./convert.js")).command,
   explain: async () => (await import("./explain.js")).command,
+  view: async () => (await import("./view.js")).command,
   formats: async () => (await import("./formats.js")).command,
 };

@@ -12,6 +12,8 @@ import { LiveProcess, parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import type { QemuCoreSettings } from "../qemu/core/open.js";
 import type { Process } from "../qemu/core/guest-image.js";
+import type { SessionInput } from "../open/session/input.js";
+import { sourceInput } from "../open/session/input.js";
 import { parseBackings } from "./backing.js";
 import { readableInput } from "./readable-input.js";
 
@@ -170,4 +172,35 @@ export async function inspectInput(
   } finally {
     opened.close();
   }
+}
+
+/** Whether options say how to open an input, other than the defaults. */
+export function hasGuestOptions(args: Namespace): boolean {
+  const { exe, debug_file, debug_dir, backing, exclude_nonvolatile, arch, stop, spool_dir, map, blocks } =
+    args as Arguments;
+  const given = [exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks];
+  return exclude_nonvolatile || stop || given.some((value) => value !== undefined);
+}
+
+/** Opens INPUT (a file, `-`, `pid:N`; compressed or not) for a session that looks at it for long. */
+export async function openSession(name: string, args: Namespace): Promise<SessionInput> {
+  const opened = await openInputs(name, args, {}, openRandomAccess);
+  if ("access" in opened) {
+    const { source, compression } = opened.access;
+    const { openFile: beside, openSpool, settings } = opened.options;
+    const open = {
+      ...(beside === undefined ? {} : { openFile: beside }),
+      ...(openSpool === undefined ? {} : { openSpool }),
+      ...(settings === undefined ? {} : { settings }),
+    };
+    return sourceInput(source, { open, compression, close: () => opened.close() });
+  }
+  const { openQemuGuest, inspectProcess } = await qemu();
+  const process = processOf(opened.process);
+  return {
+    identity: { name, format: "qemu-process", title: "running QEMU process" },
+    openGuest: (options) => openQemuGuest(process, "running QEMU process", { ...opened.options, ...options }),
+    inspect: (options) => inspectProcess(process, "process", { ...opened.options, ...options }),
+    close: () => opened.close(),
+  };
 }

@@ -54,9 +54,7 @@ export function App(): JSX.Element {
       }),
       bindKey("[", () => step(-1)),
       bindKey("]", () => step(1)),
-      ...VIEWS.map((name, i) =>
-        bindKey(String(i + 1), () => route.peek().file > 0 && go({ view: name })),
-      ),
+      ...VIEWS.map((name, i) => bindKey(String(i + 1), () => route.peek().file > 0 && go({ view: name }))),
     ];
     return () => give.forEach((back) => back());
   }, []);
@@ -92,10 +90,14 @@ export function App(): JSX.Element {
 
   return (
     <div class={file === undefined ? "app" : "app with-file"}>
-      <a class="skip" href="#content" onClick={(event) => {
-        event.preventDefault();
-        document.getElementById("content")?.focus();
-      }}>
+      <a
+        class="skip"
+        href="#content"
+        onClick={(event) => {
+          event.preventDefault();
+          document.getElementById("content")?.focus();
+        }}
+      >
         {texts.shell.skip}
       </a>
       <header class="bar">
@@ -104,10 +106,21 @@ export function App(): JSX.Element {
         </a>
         <Tabs current={number} />
         <div class="bar-actions">
-          <button type="button" class="bar-button" title={texts.shell.openHint} onClick={() => picker.current?.click()}>
+          <button
+            type="button"
+            class="bar-button"
+            title={texts.shell.openHint}
+            onClick={() => picker.current?.click()}
+          >
             <Icon name="open" /> <span>{texts.shell.open}</span>
           </button>
-          <button type="button" class="bar-button" title={texts.shell.theme} aria-label={texts.shell.theme} onClick={toggleTheme}>
+          <button
+            type="button"
+            class="bar-button"
+            title={texts.shell.theme}
+            aria-label={texts.shell.theme}
+            onClick={toggleTheme}
+          >
             <Icon name={theme.value === "dark" ? "sun" : "moon"} />
           </button>
           <button
@@ -183,7 +196,7 @@ class Guard extends Component<{ readonly children: ComponentChildren }, { readon
   override render(): ComponentChildren {
     const { error } = this.state;
     if (error === undefined) return this.props.children;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : "not an Error";
     return <ProblemBox problem={{ severity: "error", code: "viewer/internal", message }} />;
   }
 }
@@ -210,13 +223,18 @@ function Tabs({ current }: { readonly current: number }): JSX.Element {
     <nav class="tabs" aria-label={texts.shell.files}>
       {files.value.map((file, i) => {
         const { verify, open } = file.known;
-        const bad = open.value.state === "failed" || (verify.value.state === "ready" && verify.value.value.errors > 0);
+        const bad =
+          open.value.state === "failed" || (verify.value.state === "ready" && verify.value.value.errors > 0);
         const busy = open.value.state === "loading" || file.known.overview.value.state === "loading";
         const short = file.name.slice(file.name.lastIndexOf("/") + 1);
         return (
           <span key={file.id} class={i + 1 === current ? "tab current" : "tab"}>
             <a
-              href={printRoute({ file: i + 1, view: route.value.file === i + 1 ? route.value.view : "overview", params: {} })}
+              href={printRoute({
+                file: i + 1,
+                view: route.value.file === i + 1 ? route.value.view : "overview",
+                params: {},
+              })}
               aria-current={i + 1 === current ? "page" : undefined}
               title={visible(file.name)}
             >

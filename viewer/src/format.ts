@@ -35,11 +35,17 @@ export const grouped = (digits: string): string => digits.replace(/\B(?=(?:[0-9a
 
 /** An address that a person typed: `0x…`, or hexadecimal without it. Undefined for anything else. */
 export function parseAddress(text: string): bigint | undefined {
-  const digits = text.trim().replaceAll(/[_\s`]/g, "").replace(/^0x/i, "");
+  const digits = text
+    .trim()
+    .replaceAll(/[_\s`]/g, "")
+    .replace(/^0x/i, "");
   return /^[0-9a-f]{1,16}$/i.test(digits) ? BigInt(`0x${digits}`) : undefined;
 }
 
 /** Characters that don't move the cursor or change direction; anything else shows as it is. */
 export function visible(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
+  return text.replaceAll(
+    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    "\ufffd",
+  );
 }

@@ -48,8 +48,14 @@ export const texts = {
     recent: "Opened before",
     reads: "Reads",
     formats: [
-      ["Xen", "xl and xapi saves, migration streams version 2 and 3, legacy streams of Xen 4.1 to 4.5, cores"],
-      ["QEMU and KVM", "migration streams, libvirt saves; process cores and running processes with guestscope view"],
+      [
+        "Xen",
+        "xl and xapi saves, migration streams version 2 and 3, legacy streams of Xen 4.1 to 4.5, cores",
+      ],
+      [
+        "QEMU and KVM",
+        "migration streams, libvirt saves; process cores and running processes with guestscope view",
+      ],
       ["Dumps", "ELF vmcores, kdump (zlib, lzo, snappy, zstd), LiME"],
       ["Packed", "any of them in zstd, xz, gzip, lz4, bzip2 or lzop"],
     ],
@@ -57,8 +63,10 @@ export const texts = {
   overview: {
     sound: "The file is sound",
     soundText: "Checked against its specification: no errors.",
-    soundWarnings: (n: number) => `Checked against its specification: no errors, ${n === 1 ? "one warning" : `${n} warnings`}.`,
-    unsound: (n: number) => (n === 1 ? "One error in this file" : `${n.toLocaleString("en-US")} errors in this file`),
+    soundWarnings: (n: number) =>
+      `Checked against its specification: no errors, ${n === 1 ? "one warning" : `${n} warnings`}.`,
+    unsound: (n: number) =>
+      n === 1 ? "One error in this file" : `${n.toLocaleString("en-US")} errors in this file`,
     checking: "Checking the file…",
     unchecked: "Not checked",
     unverifiable: (title: string) => `There is no verifier for ${title}.`,
@@ -127,6 +135,9 @@ export const texts = {
     zoomOut: "Zoom out (-)",
     whole: "Show all (0)",
     contents: "Contents",
+    byContents: "By contents",
+    byPresence: "By presence",
+    contentSteps: ["zeros", "code and data", "compressed or random", "text"],
     entropy: "Entropy",
     hits: "Found",
     legend: "Legend: click to hide",
@@ -134,7 +145,8 @@ export const texts = {
     squareHint: "Scroll or + to zoom, click to see the bytes",
     break: (from: string, to: string) => `no memory from ${from} to ${to}`,
     entropyOf: (bits: string, text: string) => `${bits} bits a byte, ${text} text`,
-    describe: (parts: string) => `Map of guest-physical memory: ${parts}. Arrow keys move, plus and minus zoom, Enter shows the bytes.`,
+    describe: (parts: string) =>
+      `Map of guest-physical memory: ${parts}. Arrow keys move, plus and minus zoom, Enter shows the bytes.`,
     at: (address: string, what: string) => `${address}: ${what}`,
   },
   hex: {
@@ -262,7 +274,8 @@ export const texts = {
   },
   export: {
     vmcore: "Memory as an ELF vmcore",
-    vmcoreText: "For crash, drgn, gdb and volatility. What isn’t in the file is left out, never written as zeros.",
+    vmcoreText:
+      "For crash, drgn, gdb and volatility. What isn’t in the file is left out, never written as zeros.",
     raw: "Memory as a raw image",
     rawText: "Byte n of the file is guest-physical address n.",
     json: "Everything as JSON",

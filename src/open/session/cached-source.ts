@@ -49,9 +49,7 @@ export function cachedSource(source: ByteSource, { block, blocks, ahead }: Cache
     const bytes = new Uint8Array(Math.max(0, Math.min(run * block, source.size - start)));
     const read = fill(source, start, bytes, 0);
     if (!(read instanceof Promise)) return keep(index, bytes.subarray(0, read));
-    const promise = read
-      .then((n) => keep(index, bytes.subarray(0, n)))
-      .finally(() => loading.delete(index));
+    const promise = read.then((n) => keep(index, bytes.subarray(0, n))).finally(() => loading.delete(index));
     loading.set(index, promise);
     return promise;
   };

@@ -67,7 +67,7 @@ export class Session {
     context: CallContext,
   ): Promise<Methods[M]["result"]> {
     const handler = Object.hasOwn(this.#handlers, method) ? this.#handlers[method] : undefined;
-    if (handler === undefined) throw new UsageError(`no method '${String(method)}'`);
+    if (handler === undefined) throw new UsageError(`no method '${method}'`);
     return handler(argument, context);
   }
 

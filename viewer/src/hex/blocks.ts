@@ -17,7 +17,15 @@ export interface Block {
   readonly physical: readonly { readonly offset: number; readonly length: number; readonly gpa: number }[];
 }
 
-export const STATES: readonly ByteState[] = ["present", "zero", "absent", "hole", "unmapped", "damaged", "end"];
+export const STATES: readonly ByteState[] = [
+  "present",
+  "zero",
+  "absent",
+  "hole",
+  "unmapped",
+  "damaged",
+  "end",
+];
 
 /** Blocks of one space, asked for as they are looked at; the latest wish is served first. */
 export class Blocks {

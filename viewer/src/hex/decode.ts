@@ -44,7 +44,9 @@ export function pointerAt(bytes: Uint8Array, little: boolean): bigint | undefine
 export function decodeText(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   const part = bytes.subarray(0, end === -1 ? bytes.length : end);
-  return new TextDecoder().decode(part).replaceAll(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069]/g, "·");
+  return new TextDecoder()
+    .decode(part)
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069]/g, "·");
 }
 
 export const decodeBits = (bytes: Uint8Array): string =>
@@ -52,7 +54,9 @@ export const decodeBits = (bytes: Uint8Array): string =>
 
 /** What is searched for: bytes where the text is pairs of hexadecimal digits with spaces (or after 0x), else its characters. */
 export function parsePattern(text: string): Uint8Array | undefined {
-  const pairs = /^0x([0-9a-f]+)$/i.exec(text.trim())?.[1] ?? (/^[0-9a-f]{2}(\s+[0-9a-f]{2})+$/i.test(text.trim()) ? text.replaceAll(/\s/g, "") : undefined);
+  const pairs =
+    /^0x([0-9a-f]+)$/i.exec(text.trim())?.[1] ??
+    (/^[0-9a-f]{2}(\s+[0-9a-f]{2})+$/i.test(text.trim()) ? text.replaceAll(/\s/g, "") : undefined);
   if (pairs === undefined) return new TextEncoder().encode(text);
   if (pairs.length % 2 === 1) return undefined;
   return Uint8Array.from(pairs.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));

@@ -47,7 +47,8 @@ export function Inspector({ blocks, space, selection, virtual, hasMemory }: Insp
   const at = Number(start % BigInt(BLOCK));
   const physical = block?.physical.find(({ offset, length: size }) => at >= offset && at < offset + size);
   const gpa = physical === undefined ? undefined : physical.gpa + at - physical.offset;
-  const follow = (to: Space, address: bigint): void => go({ view: "hex", params: { space: to, at: hex(address) } });
+  const follow = (to: Space, address: bigint): void =>
+    go({ view: "hex", params: { space: to, at: hex(address) } });
   return (
     <>
       <dl class="readings">
@@ -95,7 +96,12 @@ export function Inspector({ blocks, space, selection, virtual, hasMemory }: Insp
       </dl>
       <div class="segmented" role="group">
         {[true, false].map((one) => (
-          <button key={String(one)} type="button" aria-pressed={little === one} onClick={() => setLittle(one)}>
+          <button
+            key={String(one)}
+            type="button"
+            aria-pressed={little === one}
+            onClick={() => setLittle(one)}
+          >
             {one ? texts.hex.little : texts.hex.big}
           </button>
         ))}

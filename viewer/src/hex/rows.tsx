@@ -54,7 +54,9 @@ export function Row({ address, columns, digits, blocks, selection, isHit }: RowP
     } else parts.push({ kind, hex: hex + space, text });
   }
   const state = gone ? STATES[block?.states[at] ?? 0] : undefined;
-  const reason = gone ? block?.reasons.find(({ offset, length }) => at >= offset && at < offset + length)?.reason : undefined;
+  const reason = gone
+    ? block?.reasons.find(({ offset, length }) => at >= offset && at < offset + length)?.reason
+    : undefined;
   const marks: JSX.Element[] = [];
   if (selection !== undefined) {
     const from = Number(bounded(selectionStart(selection) - address, columns));
@@ -107,7 +109,15 @@ function boxes(kind: string, from: number, to: number): readonly JSX.Element[] {
   const left = columnAt(from);
   const right = columnAt(to - 1) + 2;
   return [
-    <i key={`${kind}${from}`} class={`mark ${kind}`} style={{ left: `${left}ch`, width: `${right - left}ch` }} />,
-    <i key={`${kind}${from}`} class={`mark ${kind}`} style={{ left: `${from}ch`, width: `${to - from}ch` }} />,
+    <i
+      key={`${kind}${from}`}
+      class={`mark ${kind}`}
+      style={{ left: `${left}ch`, width: `${right - left}ch` }}
+    />,
+    <i
+      key={`${kind}${from}`}
+      class={`mark ${kind}`}
+      style={{ left: `${from}ch`, width: `${to - from}ch` }}
+    />,
   ];
 }

@@ -71,13 +71,16 @@ export function Search({ file, table, current, onHit }: SearchProps): JSX.Elemen
     file.hits.value = new Float64Array(0);
     try {
       while (next !== undefined && found.length < MOST_HITS) {
-        const result: Awaited<ReturnType<typeof file.client.call<"search">>> = await file.client.call("search", {
-          pattern,
-          ignoreCase,
-          from: next,
-          budget: BUDGET,
-          mostHits: MOST_HITS - found.length,
-        });
+        const result: Awaited<ReturnType<typeof file.client.call<"search">>> = await file.client.call(
+          "search",
+          {
+            pattern,
+            ignoreCase,
+            from: next,
+            budget: BUDGET,
+            mostHits: MOST_HITS - found.length,
+          },
+        );
         if (turn !== running.current) return;
         const first = found.length === 0 ? result.hits[0] : undefined;
         for (const hit of result.hits) found.push(hit);
@@ -141,7 +144,12 @@ export function Search({ file, table, current, onHit }: SearchProps): JSX.Elemen
       )}
       {hits.length > 0 && (
         <span class="segmented">
-          <button type="button" title={texts.hex.previous} aria-label={texts.hex.previous} onClick={() => step(-1)}>
+          <button
+            type="button"
+            title={texts.hex.previous}
+            aria-label={texts.hex.previous}
+            onClick={() => step(-1)}
+          >
             <Icon name="back" size={14} />
           </button>
           <button type="button" title={texts.hex.next} aria-label={texts.hex.next} onClick={() => step(1)}>

@@ -46,7 +46,8 @@ export function bucketize(
     const end = stretch.at + stretch.width;
     if (end <= from || stretch.at >= to) continue;
     const toBucket = (address: number): number =>
-      (stretch.at + ((address - stretch.start) / (stretch.end - stretch.start)) * stretch.width - from) * scale;
+      (stretch.at + ((address - stretch.start) / (stretch.end - stretch.start)) * stretch.width - from) *
+      scale;
     if (stretch.gap) {
       fill((stretch.at - from) * scale, (end - from) * scale, hole);
       continue;

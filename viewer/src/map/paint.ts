@@ -120,6 +120,7 @@ export function paintRuler(
   { from, to }: Window,
   { x, y, width, height }: Box,
   theme: Theme,
+  side: "above" | "below" = "above",
 ): void {
   const scale = width / (to - from);
   context.save();
@@ -132,7 +133,7 @@ export function paintRuler(
     const end = stretch.at + stretch.width;
     if (stretch.gap || end < from || stretch.at > to) continue;
     const perUnit = (stretch.end - stretch.start) / stretch.width;
-    const distance = tickDistance((to - from) * perUnit / width);
+    const distance = tickDistance(((to - from) * perUnit) / width);
     const low = stretch.start + Math.max(0, from - stretch.at) * perUnit;
     const high = Math.min(stretch.end, stretch.start + (to - stretch.at) * perUnit);
     const first = Math.ceil(low / distance) * distance;
@@ -142,13 +143,13 @@ export function paintRuler(
       if (address >= high) continue;
       const left = x + (stretch.at + (address - stretch.start) / perUnit - from) * scale;
       context.beginPath();
-      context.moveTo(Math.round(left) + 0.5, y + height - 5);
-      context.lineTo(Math.round(left) + 0.5, y + height);
+      context.moveTo(Math.round(left) + 0.5, side === "above" ? y + height - 5 : y);
+      context.lineTo(Math.round(left) + 0.5, side === "above" ? y + height : y + 5);
       context.stroke();
       const label = hex(address);
       const wide = context.measureText(label).width;
       if (left < free || left + wide > x + width) continue;
-      context.fillText(label, Math.round(left) + 1, y + height / 2 - 2);
+      context.fillText(label, Math.round(left) + 1, y + height / 2 + (side === "above" ? -2 : 3));
       free = left + wide + 12;
     }
   }
@@ -180,7 +181,6 @@ export function paintMarks(
 /** Addresses in the middle of each of `count` columns, NaN where the axis leaves out. */
 export function columnAddresses(axis: Axis, { from, to }: Window, count: number): Float64Array {
   const addresses = new Float64Array(count);
-  for (let i = 0; i < count; i += 1)
-    addresses[i] = addressAt(axis, from + ((i + 0.5) / count) * (to - from));
+  for (let i = 0; i < count; i += 1) addresses[i] = addressAt(axis, from + ((i + 0.5) / count) * (to - from));
   return addresses;
 }

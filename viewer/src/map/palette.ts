@@ -72,7 +72,8 @@ export function kindColours(legend: readonly MemoryKind[], theme: Theme): readon
 export function stackOrder(legend: readonly MemoryKind[]): readonly number[] {
   const rank = ({ presence, unpopulated }: MemoryKind): number =>
     unpopulated === true ? 3 : presence === "present" ? 0 : presence === "zero" ? 1 : 2;
-  return legend.map((kind, index) => ({ index, rank: rank(kind) }))
+  return legend
+    .map((kind, index) => ({ index, rank: rank(kind) }))
     .sort((a, b) => a.rank - b.rank)
     .map(({ index }) => index);
 }

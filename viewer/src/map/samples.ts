@@ -21,7 +21,7 @@ export class PageSamples {
   readonly #table: MemoryTable;
   /** Page number → entropy * 256 + text; -1: not known. */
   readonly #known = new Map<number, number>();
-  #turn = 0;
+  readonly #turns = new Map<string, number>();
 
   constructor(client: Client, table: MemoryTable) {
     this.#client = client;
@@ -33,10 +33,13 @@ export class PageSamples {
     return value === undefined || value < 0 ? undefined : { entropy: value >> 8, text: value & 255 };
   }
 
-  /** Asks for pages that are not known yet; a later call ends an earlier one. @param arrived told after each batch */
-  async want(addresses: Float64Array, arrived: () => void): Promise<void> {
-    this.#turn += 1;
-    const turn = this.#turn;
+  /**
+   * Asks for pages that are not known yet. @param who asks: its later call ends an earlier one
+   * @param arrived told after each batch
+   */
+  async want(who: string, addresses: Float64Array, arrived: () => void): Promise<void> {
+    const turn = (this.#turns.get(who) ?? 0) + 1;
+    this.#turns.set(who, turn);
     if (this.#known.size > MOST) this.#known.clear();
     const missing = spread(Array.from(addresses)).filter((address) => {
       if (this.#known.has(Math.floor(address / PAGE))) return false;
@@ -50,7 +53,7 @@ export class PageSamples {
         const value = there[j] === 1 ? ((entropy[j] ?? 0) << 8) | (text[j] ?? 0) : -1;
         this.#known.set(Math.floor(address / PAGE), value);
       }
-      if (turn !== this.#turn) return;
+      if (turn !== this.#turns.get(who)) return;
       arrived();
     }
   }
@@ -58,6 +61,9 @@ export class PageSamples {
 
 /** The same in an order that covers the whole first: every 16th, then those between. */
 function spread(addresses: readonly number[]): readonly number[] {
-  const steps = Array.from({ length: 16 }, (_, i) => ((i & 1) << 3) | ((i & 2) << 1) | ((i & 4) >> 1) | (i >> 3));
+  const steps = Array.from(
+    { length: 16 },
+    (_, i) => ((i & 1) << 3) | ((i & 2) << 1) | ((i & 4) >> 1) | (i >> 3),
+  );
   return steps.flatMap((step) => addresses.filter((_, i) => i % 16 === step));
 }

@@ -11,6 +11,8 @@ import { bucketize } from "./buckets.js";
 import { describeAddress, describeTable } from "./describe.js";
 import { hilbertPoint, hilbertStep } from "./hilbert.js";
 import { css, kindColours, paletteOf } from "./palette.js";
+import { columnAddresses } from "./paint.js";
+import { shade } from "./shade.js";
 import type { MapProps } from "./strip.js";
 
 /** The square has 2^ORDER cells a side. */
@@ -18,6 +20,8 @@ const ORDER = 8;
 const SIDE = 2 ** ORDER;
 const CELLS = SIDE * SIDE;
 const DEEPEST = 18;
+/** Pages whose contents are looked at for one picture. */
+const LOOKS = 2 ** 13;
 const PAGE = 4096;
 
 /** A square of the whole: the `index`th of 4^depth along the curve. */
@@ -48,8 +52,8 @@ function cellPlaces({ depth, index }: Quarter): Uint32Array {
   return places;
 }
 
-export function Square(props: MapProps): JSX.Element {
-  const { table, axis, hidden, hits, window: view, onWindow } = props;
+export function Square(props: MapProps & { readonly contents: boolean }): JSX.Element {
+  const { table, axis, hidden, hits, samples, contents, window: view, onWindow } = props;
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const size = useSize(box);
@@ -59,10 +63,19 @@ export function Square(props: MapProps): JSX.Element {
   const from = quarter.index * part;
   const places = useMemo(() => cellPlaces(quarter), [quarter]);
 
+  const [arrived, setArrived] = useState(0);
+  const wanted = useMemo(() => columnAddresses(axis, { from, to: from + part }, LOOKS), [axis, from, part]);
+  useEffect(() => {
+    if (!contents) return;
+    samples.want("square", wanted, () => setArrived((n) => n + 1)).catch(() => undefined);
+  }, [contents, samples, wanted]);
+
   const picture = useMemo(() => {
     const colours = kindColours(table.legend, theme.value);
     const hole = colours[colours.length - 1] ?? [0, 0, 0];
     const { shares, kinds } = bucketize(table, axis, from, from + part, CELLS);
+    const found = table.legend.findIndex(({ presence }) => presence === "present");
+    const present = found === -1 || hidden.has(found) ? undefined : found;
     const image = new ImageData(SIDE, SIDE);
     for (let i = 0; i < CELLS; i += 1) {
       let red = 0;
@@ -76,7 +89,11 @@ export function Square(props: MapProps): JSX.Element {
         green += share * colour[1];
         blue += share * colour[2];
       }
-      image.data.set([red, green, blue, 255], (places[i] ?? 0) * 4);
+      const sample = contents ? samples.at(wanted[Math.floor((i / CELLS) * LOOKS)] ?? 0) : undefined;
+      const there = present === undefined ? 0 : (shares[i * kinds + present] ?? 0);
+      // contents only where there are any in most of the cell
+      const colour = sample === undefined || there < 0.5 ? [red, green, blue] : shade(sample, theme.value);
+      image.data.set([...colour, 255], (places[i] ?? 0) * 4);
     }
     const [red, green, blue] = paletteOf(theme.value).hit;
     for (const address of hits) {
@@ -88,7 +105,7 @@ export function Square(props: MapProps): JSX.Element {
     copy.height = SIDE;
     copy.getContext("2d")?.putImageData(image, 0, 0);
     return copy;
-  }, [table, axis, from, part, places, hidden, hits, theme.value]);
+  }, [table, axis, from, part, places, hidden, hits, contents, arrived, theme.value]);
 
   useDrawing(canvas, size, (context, { width, height }) => {
     context.imageSmoothingEnabled = false;

@@ -12,11 +12,13 @@ import { describeAddress, describeTable } from "./describe.js";
 import { columnAddresses, paintContents, paintMarks, paintRuler, type Window } from "./paint.js";
 import { css, paletteOf } from "./palette.js";
 import type { PageSamples } from "./samples.js";
+import { shade } from "./shade.js";
 
 const PAGE = 4096;
 const WHOLE = 22;
 const RULER = 26;
-const ENTROPY = 64;
+/** Share of the height that the picture of entropy has. */
+const ENTROPY = 0.42;
 const GAP = 10;
 /** CSS pixels that one sampled page is wide in the picture of entropy. */
 const BAR = 3;
@@ -70,15 +72,12 @@ export function Strip(props: MapProps): JSX.Element {
     if (width === 0) return undefined;
     // not while the picture still moves
     const timer = setTimeout(() => {
-      samples.want(wanted, () => setArrived((n) => n + 1)).catch(() => undefined);
+      samples.want("strip", wanted, () => setArrived((n) => n + 1)).catch(() => undefined);
     }, 120);
     return () => clearTimeout(timer);
   }, [wanted, samples]);
 
-  const main = (height: number): { readonly y: number; readonly height: number } => ({
-    y: WHOLE + RULER,
-    height: height - WHOLE - RULER - ENTROPY - GAP,
-  });
+  const laneOf = (height: number): number => Math.round((height - WHOLE - RULER - GAP) * ENTROPY);
 
   useDrawing(canvas, size, (context, { width: wide, height }) => {
     const look = { table, axis, theme: theme.value, hidden };
@@ -96,30 +95,29 @@ export function Strip(props: MapProps): JSX.Element {
     context.strokeStyle = dark ? "#e6eaf0" : "#1c2430";
     context.strokeRect(Math.round(left) + 0.5, 0.5, Math.max(2, Math.round(right - left) - 1), WHOLE - 7);
     paintRuler(context, axis, view, { x: 0, y: WHOLE, width: wide, height: RULER - 4 }, theme.value);
-    const { y, height: tall } = main(height);
+    const lane = laneOf(height);
+    const y = WHOLE + RULER;
+    const tall = height - y - lane - GAP;
     paintContents(context, look, view, { x: 0, y, width: wide, height: tall });
     if (hits.length > 0) {
       paintMarks(context, axis, view, { x: 0, y, width: wide, height: tall }, hits, palette.hit);
     }
     const bottom = y + tall + GAP;
     context.fillStyle = css(palette.hole);
-    context.fillRect(0, bottom, wide, ENTROPY);
+    context.fillRect(0, bottom, wide, lane);
     for (const [i, address] of wanted.entries()) {
       const sample = samples.at(address);
       if (sample === undefined) continue;
-      const text = sample.text / 255;
-      const bar = Math.max(1, (sample.entropy / 255) * (ENTROPY - 2));
-      // text in green, everything else in violet: as far apart for any eye as their lightness
-      context.fillStyle = dark
-        ? `hsl(${262 - 110 * text} 45% ${58 + 8 * text}%)`
-        : `hsl(${262 - 110 * text} 42% ${56 - 14 * text}%)`;
-      context.fillRect(i * BAR, bottom + ENTROPY - bar, BAR, bar);
+      const bar = Math.max(1, (sample.entropy / 255) * (lane - 2));
+      context.fillStyle = css(shade(sample, theme.value));
+      context.fillRect(i * BAR, bottom + lane - bar, BAR, bar);
     }
-    const mark = cursor === undefined ? undefined : ((unitOf(axis, cursor) - view.from) / (view.to - view.from)) * wide;
+    const mark =
+      cursor === undefined ? undefined : ((unitOf(axis, cursor) - view.from) / (view.to - view.from)) * wide;
     const at = pointer?.x ?? mark;
     if (at !== undefined && at >= 0 && at <= wide) {
       context.fillStyle = dark ? "rgb(255 255 255 / 70%)" : "rgb(20 26 34 / 70%)";
-      context.fillRect(Math.round(at), y, 1, tall + GAP + ENTROPY);
+      context.fillRect(Math.round(at), y, 1, tall + GAP + lane);
     }
   });
 
@@ -215,7 +213,10 @@ export function Strip(props: MapProps): JSX.Element {
 
   const under = pointer === undefined ? cursor : addressAt(axis, unitAt(pointer.x));
   const sample = under === undefined ? undefined : samples.at(under);
-  const stretch = under === undefined ? undefined : axis.stretches.find((one) => one.gap && under >= one.start && under < one.end);
+  const stretch =
+    under === undefined
+      ? undefined
+      : axis.stretches.find((one) => one.gap && under >= one.start && under < one.end);
   const what =
     under === undefined
       ? ""
@@ -237,7 +238,7 @@ export function Strip(props: MapProps): JSX.Element {
           onKeyDown={onKey}
         />
         {size !== undefined && (
-          <span class="lane-name" style={{ top: `${size.height - ENTROPY + 4}px` }}>
+          <span class="lane-name" style={{ top: `${size.height - laneOf(size.height) + 5}px` }}>
             {texts.map.entropy}
           </span>
         )}

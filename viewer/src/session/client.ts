@@ -72,7 +72,10 @@ export class Pending {
       }
       case "result":
         this.#waiting.delete(reply.id);
-        waiting.tail.then(() => waiting.resolve(reply.result), waiting.reject);
+        waiting.tail.then(
+          () => waiting.resolve(reply.result),
+          (error: unknown) => waiting.reject(error),
+        );
         return;
       default:
         this.#waiting.delete(reply.id);

@@ -23,7 +23,7 @@ export class HttpClient implements Client {
       () => this.#lost(id),
       () => this.#lost(id),
     );
-    return result as Promise<Methods[M]["result"]>;
+    return result;
   }
 
   close(): void {

@@ -29,7 +29,7 @@ export class WorkerClient implements Client {
     const worker = (this.#worker ??= this.#start());
     const { id, result } = this.#pending.begin(options);
     worker.postMessage({ id, method, argument });
-    return result as Promise<Methods[M]["result"]>;
+    return result;
   }
 
   close(): void {
@@ -50,7 +50,9 @@ export class WorkerClient implements Client {
     worker.addEventListener("message", ({ data }: MessageEvent<Reply>) => this.#pending.reply(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      died(event.message === "" ? "the part that reads the file could not be loaded or ended" : event.message);
+      died(
+        event.message === "" ? "the part that reads the file could not be loaded or ended" : event.message,
+      );
     });
     worker.addEventListener("messageerror", () => died("an answer could not be taken over"));
     worker.postMessage({ start: this.#input });

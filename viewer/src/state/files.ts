@@ -8,6 +8,7 @@ import type {
   Problem,
   Processor,
 } from "../../../src/open/session/protocol.js";
+import { PageSamples } from "../map/samples.js";
 import { asProblem, type Client } from "../session/client.js";
 import { HttpClient } from "../session/http-client.js";
 import { WorkerClient, type WorkerInput } from "../session/worker-client.js";
@@ -38,6 +39,8 @@ export interface OpenFile {
   readonly known: { readonly [K in keyof Known]: Signal<Load<Known[K]>> };
   /** Times that the worker died; the last reason. */
   readonly deaths: Signal<{ readonly count: number; readonly message: string } | undefined>;
+  /** What pages hold, as far as it was looked at; made with the memory's table. */
+  samples: PageSamples | undefined;
   /** Guest-physical addresses where a search found something, ascending. */
   readonly hits: Signal<Float64Array>;
 }
@@ -56,15 +59,16 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
       deaths.value = { count: (deaths.peek()?.count ?? 0) + 1, message };
     }),
     known: {
-      open: idle() as OpenFile["known"]["open"],
-      overview: idle() as OpenFile["known"]["overview"],
-      memory: idle() as OpenFile["known"]["memory"],
-      processors: idle() as OpenFile["known"]["processors"],
-      parts: idle() as OpenFile["known"]["parts"],
-      verify: idle() as OpenFile["known"]["verify"],
-      document: idle() as OpenFile["known"]["document"],
+      open: idle(),
+      overview: idle(),
+      memory: idle(),
+      processors: idle(),
+      parts: idle(),
+      verify: idle(),
+      document: idle(),
     },
     deaths,
+    samples: undefined,
     hits: signal(new Float64Array(0)),
   };
   nextId += 1;
@@ -117,4 +121,9 @@ export const openServer = (url: string, name: string): OpenFile => add(name, () 
 export function closeFile(file: OpenFile): void {
   file.client.close();
   files.value = files.value.filter((one) => one !== file);
+}
+
+/** What is known of the contents of pages, one for all views of a file. */
+export function samplesOf(file: OpenFile, table: MemoryTable): PageSamples {
+  return (file.samples ??= new PageSamples(file.client, table));
 }

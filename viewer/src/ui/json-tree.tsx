@@ -16,7 +16,15 @@ function leaf(value: unknown): JSX.Element {
 }
 
 /** A document as a tree; branches are made when they are opened. */
-export function JsonTree({ name, value, open = false }: { readonly name: string; readonly value: unknown; readonly open?: boolean }): JSX.Element {
+export function JsonTree({
+  name,
+  value,
+  open = false,
+}: {
+  readonly name: string;
+  readonly value: unknown;
+  readonly open?: boolean;
+}): JSX.Element {
   const [isOpen, setOpen] = useState(open);
   const [most, setMost] = useState(STEP);
   if (typeof value !== "object" || value === null) {

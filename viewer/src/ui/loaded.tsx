@@ -2,12 +2,18 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Problem } from "../../../src/open/session/protocol.js";
 import { hex, percent, visible } from "../format.js";
-import { type Known, load, type Load, type OpenFile, retry } from "../state/files.js";
+import { type Known, load, type OpenFile, retry } from "../state/files.js";
 import { texts } from "../texts.js";
 import { Icon } from "./icons.js";
 
 /** An error in place of what it kept from being shown. */
-export function ProblemBox({ problem, file }: { readonly problem: Problem; readonly file?: OpenFile }): JSX.Element {
+export function ProblemBox({
+  problem,
+  file,
+}: {
+  readonly problem: Problem;
+  readonly file?: OpenFile;
+}): JSX.Element {
   const isOurs = problem.code === "internal" || problem.code === "viewer/internal";
   return (
     <div class="problem" role="alert">
@@ -30,8 +36,15 @@ export function ProblemBox({ problem, file }: { readonly problem: Problem; reado
   );
 }
 
-export function Waiting({ done, total }: { readonly done?: number | undefined; readonly total?: number | undefined }): JSX.Element {
-  const share = done === undefined || total === undefined || total === 0 ? undefined : Math.min(1, done / total);
+export function Waiting({
+  done,
+  total,
+}: {
+  readonly done?: number | undefined;
+  readonly total?: number | undefined;
+}): JSX.Element {
+  const share =
+    done === undefined || total === undefined || total === 0 ? undefined : Math.min(1, done / total);
   return (
     <div class="waiting" role="status">
       <progress {...(share === undefined ? {} : { value: share })} />
@@ -48,7 +61,7 @@ interface LoadedProps<K extends keyof Known> {
 
 /** Shows something of a file once it is known; asks for it, and shows what goes wrong. */
 export function Loaded<K extends keyof Known>({ file, what, children }: LoadedProps<K>): JSX.Element {
-  const known = file.known[what].value as Load<Known[K]>;
+  const known = file.known[what].value;
   const opened = file.known.open.value.state;
   useEffect(() => {
     if (known.state === "idle" && opened === "ready") void load(file, what);

@@ -18,7 +18,9 @@ const ROW = 32;
 export function FileView({ file }: { readonly file: OpenFile }): JSX.Element {
   return (
     <Loaded file={file} what="parts">
-      {(parts) => (parts.parts.length === 0 ? <p class="quiet">{t.noFile}</p> : <Page file={file} parts={parts} />)}
+      {(parts) =>
+        parts.parts.length === 0 ? <p class="quiet">{t.noFile}</p> : <Page file={file} parts={parts} />
+      }
     </Loaded>
   );
 }
@@ -42,13 +44,16 @@ function Page({ file, parts }: { readonly file: OpenFile; readonly parts: FilePa
   const shown = useMemo(() => {
     const wanted = filter.trim().toLowerCase();
     const all = parts.parts.map((part, index) => ({ part, index }));
-    return wanted === "" ? all : all.filter(({ part }) => `${part.layer} ${part.name}`.toLowerCase().includes(wanted));
+    return wanted === ""
+      ? all
+      : all.filter(({ part }) => `${part.layer} ${part.name}`.toLowerCase().includes(wanted));
   }, [parts, filter]);
   const asked = Number(route.value.params.part ?? Number.NaN);
   const selected = shown.findIndex(({ index }) => index === asked);
   const chosen = parts.parts[asked];
   const size = parts.parts.at(-1)?.end ?? 0;
-  const showBytes = (part: FilePart): void => go({ view: "hex", params: { space: "file", at: hex(part.start) } });
+  const showBytes = (part: FilePart): void =>
+    go({ view: "hex", params: { space: "file", at: hex(part.start) } });
   return (
     <section class="view file-view" aria-label={texts.views.file}>
       <div class="toolbar">
@@ -64,7 +69,12 @@ function Page({ file, parts }: { readonly file: OpenFile; readonly parts: FilePa
           />
         </label>
       </div>
-      <FilePicture parts={parts.parts} size={size} chosen={chosen} onChoose={(index) => note({ part: String(index) })} />
+      <FilePicture
+        parts={parts.parts}
+        size={size}
+        chosen={chosen}
+        onChoose={(index) => note({ part: String(index) })}
+      />
       <div class="split">
         <div class="split-list">
           <div class="list-head" aria-hidden="true">
@@ -102,7 +112,9 @@ function Page({ file, parts }: { readonly file: OpenFile; readonly parts: FilePa
           />
           {parts.leftOut > 0 && <p class="quiet">{t.leftOut(parts.leftOut)}</p>}
         </div>
-        {chosen !== undefined && <PartDetail key={asked} file={file} part={chosen} onBytes={() => showBytes(chosen)} />}
+        {chosen !== undefined && (
+          <PartDetail key={asked} file={file} part={chosen} onBytes={() => showBytes(chosen)} />
+        )}
       </div>
     </section>
   );
@@ -170,7 +182,15 @@ function FilePicture({ parts, size, chosen, onChoose }: PictureProps): JSX.Eleme
   );
 }
 
-function PartDetail({ file, part, onBytes }: { readonly file: OpenFile; readonly part: FilePart; readonly onBytes: () => void }): JSX.Element {
+function PartDetail({
+  file,
+  part,
+  onBytes,
+}: {
+  readonly file: OpenFile;
+  readonly part: FilePart;
+  readonly onBytes: () => void;
+}): JSX.Element {
   const [fields, setFields] = useState<readonly FieldRow[]>();
   const [over, setOver] = useState<FieldRow>();
   const blocks = useMemo(() => new Blocks(file.client, "file"), [file]);
@@ -182,7 +202,10 @@ function PartDetail({ file, part, onBytes }: { readonly file: OpenFile; readonly
   void blocks.version.value;
   const first = part.start - (part.start % 16);
   const rows = Math.min(12, Math.max(1, Math.ceil((part.end - first) / 16)));
-  const marked = over === undefined ? undefined : { anchor: BigInt(over.offset), focus: BigInt(over.offset + over.size - 1) };
+  const marked =
+    over === undefined
+      ? undefined
+      : { anchor: BigInt(over.offset), focus: BigInt(over.offset + over.size - 1) };
   return (
     <div class="split-detail">
       <div class="card-head">
@@ -228,7 +251,13 @@ function PartDetail({ file, part, onBytes }: { readonly file: OpenFile; readonly
                     </th>
                   </tr>
                 )}
-                <tr key={i} tabIndex={0} onMouseEnter={() => setOver(field)} onMouseLeave={() => setOver(undefined)} onFocus={() => setOver(field)}>
+                <tr
+                  key={i}
+                  tabIndex={0}
+                  onMouseEnter={() => setOver(field)}
+                  onMouseLeave={() => setOver(undefined)}
+                  onFocus={() => setOver(field)}
+                >
                   <td title={field.meaning}>{field.name}</td>
                   <td>
                     <code>{visible(field.value)}</code>

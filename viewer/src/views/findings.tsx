@@ -106,7 +106,12 @@ function Finding({ problem }: { readonly problem: Problem }): JSX.Element {
         </p>
         <p class="finding-where">
           {offset !== undefined && (
-            <button type="button" class="link" title={t.show} onClick={() => go({ view: "hex", params: { space: "file", at: hex(offset) } })}>
+            <button
+              type="button"
+              class="link"
+              title={t.show}
+              onClick={() => go({ view: "hex", params: { space: "file", at: hex(offset) } })}
+            >
               <code>{hex(offset)}</code>
             </button>
           )}

@@ -67,7 +67,9 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
   const firstThere = space === "physical" ? BigInt(table?.starts[0] ?? 0) : 0n;
   const [top, setTop] = useState(fromRoute ?? firstThere);
   const [offset, setOffset] = useState(0);
-  const [selection, setSelection] = useState<Selection | undefined>(() => selectionOf(fromRoute, route.value.params.len));
+  const [selection, setSelection] = useState<Selection | undefined>(() =>
+    selectionOf(fromRoute, route.value.params.len),
+  );
   const [typed, setTyped] = useState("");
   const [bad, setBad] = useState(false);
   const goField = useRef<HTMLInputElement>(null);
@@ -162,7 +164,9 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
     if (address === undefined || event.button !== 0) return;
     dragging.current = true;
     setSelection(
-      event.shiftKey && selection !== undefined ? { anchor: selection.anchor, focus: address } : { anchor: address, focus: address },
+      event.shiftKey && selection !== undefined
+        ? { anchor: selection.anchor, focus: address }
+        : { anchor: address, focus: address },
     );
   };
   const onMove = (event: PointerEvent): void => {
@@ -192,15 +196,24 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
     event.preventDefault();
     const focus = (selection?.focus ?? aligned) + (selection === undefined ? 0n : move);
     const next = focus < 0n ? 0n : focus > LAST ? LAST : focus;
-    setSelection({ anchor: event.shiftKey && selection !== undefined ? selection.anchor : next, focus: next });
+    setSelection({
+      anchor: event.shiftKey && selection !== undefined ? selection.anchor : next,
+      focus: next,
+    });
     const bottom = aligned + BigInt(rows - 2) * wide;
     if (next < aligned) scrollTo(event.key === "PageUp" ? aligned + move : next);
-    else if (next >= bottom) scrollTo(event.key === "PageDown" ? aligned + move : next - BigInt(rows - 3) * wide);
+    else if (next >= bottom)
+      scrollTo(event.key === "PageDown" ? aligned + move : next - BigInt(rows - 3) * wide);
   };
 
   const hits = space === "physical" ? file.hits.value : new Float64Array(0);
   const hitSet = useMemo(() => new Set(hits), [hits]);
-  const digits = space === "physical" || space === "file" ? (top > 0xffff_ffffn || (table?.ends.at(-1) ?? 0) > 2 ** 32 ? 12 : 8) : 16;
+  const digits =
+    space === "physical" || space === "file"
+      ? top > 0xffff_ffffn || (table?.ends.at(-1) ?? 0) > 2 ** 32
+        ? 12
+        : 8
+      : 16;
   const virtual = processors.find(({ translates }) => translates);
   const spaces: readonly (readonly [Space, string])[] = [
     ...(table === undefined ? [] : [["physical", texts.hex.physical] as const]),
@@ -214,7 +227,9 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
     setBad(address === undefined);
     if (address !== undefined) jump(address);
   };
-  const addresses = Array.from({ length: rows }, (_, i) => aligned + BigInt(i) * wide).filter((one) => one <= LAST);
+  const addresses = Array.from({ length: rows }, (_, i) => aligned + BigInt(i) * wide).filter(
+    (one) => one <= LAST,
+  );
   return (
     <section class="view hex-view" aria-label={texts.views.hex}>
       <div class="toolbar">
@@ -222,7 +237,14 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
         <select
           aria-label={texts.hex.space}
           value={space}
-          onChange={(event) => note({ space: event.currentTarget.value, ...(event.currentTarget.value.startsWith("vcpu") ? { at: startOf(processors, event.currentTarget.value) } : {}) })}
+          onChange={(event) =>
+            note({
+              space: event.currentTarget.value,
+              ...(event.currentTarget.value.startsWith("vcpu")
+                ? { at: startOf(processors, event.currentTarget.value) }
+                : {}),
+            })
+          }
         >
           {spaces.some(([one]) => one === space) ? null : <option value={space}>{space}</option>}
           {spaces.map(([one, label]) => (
@@ -297,14 +319,22 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
             ))}
           </div>
         </div>
-        <Slider scale={scale} table={space === "physical" ? table : undefined} top={aligned} hits={hits} onMove={(address) => scrollTo(address)} />
+        <Slider
+          scale={scale}
+          table={space === "physical" ? table : undefined}
+          top={aligned}
+          hits={hits}
+          onMove={(address) => scrollTo(address)}
+        />
         <aside class="hex-inspector" aria-label={texts.hex.selection}>
           <h3>{texts.hex.selection}</h3>
           <Inspector
             blocks={blocks}
             space={space}
             selection={selection}
-            virtual={space.startsWith("vcpu") ? space : virtual === undefined ? undefined : `vcpu:${virtual.id}`}
+            virtual={
+              space.startsWith("vcpu") ? space : virtual === undefined ? undefined : `vcpu:${virtual.id}`
+            }
             hasMemory={table !== undefined}
           />
         </aside>
@@ -316,7 +346,8 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
 
 const never = (): boolean => false;
 
-const spanOf = ({ anchor, focus }: Selection): bigint => (anchor < focus ? focus - anchor : anchor - focus) + 1n;
+const spanOf = ({ anchor, focus }: Selection): bigint =>
+  (anchor < focus ? focus - anchor : anchor - focus) + 1n;
 
 function selectionOf(at: bigint | undefined, length: string | undefined): Selection | undefined {
   if (at === undefined) return undefined;

@@ -5,11 +5,13 @@ import { hex, parseAddress } from "../format.js";
 import { makeAxis, addressAt, unitOf } from "../map/axis.js";
 import { Legend } from "../map/legend.js";
 import type { Window } from "../map/paint.js";
-import { PageSamples } from "../map/samples.js";
+import { css } from "../map/palette.js";
+import { shadeSteps } from "../map/shade.js";
 import { Square } from "../map/square.js";
 import { clampWindow, Strip, zoomWindow } from "../map/strip.js";
-import type { OpenFile } from "../state/files.js";
+import { type OpenFile, samplesOf } from "../state/files.js";
 import { note, route } from "../state/route.js";
+import { theme } from "../state/theme.js";
 import { texts } from "../texts.js";
 import { Icon } from "../ui/icons.js";
 import { Loaded } from "../ui/loaded.js";
@@ -24,7 +26,7 @@ export function MapView({ file }: { readonly file: OpenFile }): JSX.Element {
 
 function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: MemoryTable }): JSX.Element {
   const axis = useMemo(() => makeAxis(table), [table]);
-  const samples = useMemo(() => new PageSamples(file.client, table), [file, table]);
+  const samples = samplesOf(file, table);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const { params } = route.value;
   const form = params.form === "square" ? "square" : "strip";
@@ -61,6 +63,7 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
     if (!next.delete(kind)) next.add(kind);
     setHidden(next);
   };
+  const contents = params.colours !== "presence";
   const props = { table, axis, hidden, samples, hits: file.hits.value, window, onWindow };
   return (
     <section class="view map-view" aria-label={texts.views.map}>
@@ -80,10 +83,20 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
           ))}
         </div>
         <div class="segmented" role="group">
-          <button type="button" title={texts.map.zoomOut} aria-label={texts.map.zoomOut} onClick={() => zoom(form === "square" ? 4 : 2)}>
+          <button
+            type="button"
+            title={texts.map.zoomOut}
+            aria-label={texts.map.zoomOut}
+            onClick={() => zoom(form === "square" ? 4 : 2)}
+          >
             <Icon name="minus" size={16} />
           </button>
-          <button type="button" title={texts.map.zoomIn} aria-label={texts.map.zoomIn} onClick={() => zoom(form === "square" ? 0.24 : 0.5)}>
+          <button
+            type="button"
+            title={texts.map.zoomIn}
+            aria-label={texts.map.zoomIn}
+            onClick={() => zoom(form === "square" ? 0.24 : 0.5)}
+          >
             <Icon name="plus" size={16} />
           </button>
           <button
@@ -95,15 +108,48 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
             <Icon name="fit" size={16} />
           </button>
         </div>
+        {form === "square" && (
+          <div class="segmented" role="group">
+            {[false, true].map((one) => (
+              <button
+                key={String(one)}
+                type="button"
+                aria-pressed={contents === one}
+                onClick={() => {
+                  const { colours: _colours, ...rest } = route.peek().params;
+                  note(one ? rest : { ...rest, colours: "presence" });
+                }}
+              >
+                {one ? texts.map.byContents : texts.map.byPresence}
+              </button>
+            ))}
+          </div>
+        )}
         <p class="window-text">
           <code>
             {hex(addressAt(axis, window.from))} – {hex(Math.max(0, addressAt(axis, window.to) - 1))}
           </code>
         </p>
       </div>
-      {form === "strip" ? <Strip {...props} /> : <Square {...props} />}
+      {form === "strip" ? <Strip {...props} /> : <Square {...props} contents={contents} />}
+      <ContentsLegend />
       <Legend table={table} hidden={hidden} onToggle={toggle} />
       {table.cutAt !== undefined && <p class="quiet">{texts.memory.cut(hex(table.cutAt))}</p>}
     </section>
+  );
+}
+
+/** What the colours of contents mean. */
+function ContentsLegend(): JSX.Element {
+  const colours = shadeSteps(theme.value);
+  return (
+    <ul class="legend" aria-label={texts.map.contents}>
+      {texts.map.contentSteps.map((name, i) => (
+        <li key={name} class="legend-entry">
+          <span class="swatch" style={{ background: css(colours[i] ?? [0, 0, 0]) }} />
+          {name}
+        </li>
+      ))}
+    </ul>
   );
 }

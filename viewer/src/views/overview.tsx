@@ -4,7 +4,7 @@ import type { Layer, Overview, Problem } from "../../../src/open/session/protoco
 import { bytes, hex, percent, visible } from "../format.js";
 import { Legend } from "../map/legend.js";
 import { MiniStrip } from "../map/mini.js";
-import { load, type OpenFile } from "../state/files.js";
+import { load, type OpenFile, samplesOf } from "../state/files.js";
 import { go } from "../state/route.js";
 import { texts } from "../texts.js";
 import { Icon } from "../ui/icons.js";
@@ -30,7 +30,9 @@ function Page({ file, overview }: { readonly file: OpenFile; readonly overview: 
   const chips = ["guestType", "arch", "savedBy", "machine"].flatMap(
     (key) => facts.find((fact) => fact.key === key)?.value ?? [],
   );
-  const rest = facts.filter(({ key }) => !["guestType", "arch", "savedBy", "machine", "origin"].includes(key));
+  const rest = facts.filter(
+    ({ key }) => !["guestType", "arch", "savedBy", "machine", "origin"].includes(key),
+  );
   return (
     <section class="view overview" aria-label={texts.views.overview}>
       <header class="overview-head">
@@ -78,7 +80,11 @@ function Page({ file, overview }: { readonly file: OpenFile; readonly overview: 
                       {pc === undefined ? (
                         "–"
                       ) : (
-                        <button type="button" class="link" onClick={() => go({ view: "processors", params: { cpu: String(id) } })}>
+                        <button
+                          type="button"
+                          class="link"
+                          onClick={() => go({ view: "processors", params: { cpu: String(id) } })}
+                        >
                           <code>{hex(pc)}</code>
                         </button>
                       )}
@@ -114,7 +120,15 @@ function Page({ file, overview }: { readonly file: OpenFile; readonly overview: 
   );
 }
 
-export function Card({ title, action, children }: { readonly title: string; readonly action?: ComponentChildren; readonly children: ComponentChildren }): JSX.Element {
+export function Card({
+  title,
+  action,
+  children,
+}: {
+  readonly title: string;
+  readonly action?: ComponentChildren;
+  readonly children: ComponentChildren;
+}): JSX.Element {
   return (
     <section class="card">
       <div class="card-head">
@@ -126,7 +140,13 @@ export function Card({ title, action, children }: { readonly title: string; read
   );
 }
 
-function Row({ label, children }: { readonly label: string; readonly children: ComponentChildren }): JSX.Element {
+function Row({
+  label,
+  children,
+}: {
+  readonly label: string;
+  readonly children: ComponentChildren;
+}): JSX.Element {
   return (
     <div>
       <dt>{label}</dt>
@@ -142,8 +162,12 @@ function Health({ file, overview }: { readonly file: OpenFile; readonly overview
     if (known.state === "idle") void load(file, "verify");
   }, [file, known.state]);
   const opening = overview.problems.filter(({ severity }) => severity === "error");
-  const found = known.state === "ready" ? known.value.findings.filter(({ severity }) => severity === "error") : [];
-  const problems = [...opening, ...found.filter(({ message }) => !opening.some((one) => one.message === message))];
+  const found =
+    known.state === "ready" ? known.value.findings.filter(({ severity }) => severity === "error") : [];
+  const problems = [
+    ...opening,
+    ...found.filter(({ message }) => !opening.some((one) => one.message === message)),
+  ];
   const errors = known.state === "ready" ? Math.max(known.value.errors, problems.length) : opening.length;
   const action = (
     <button type="button" class="link" onClick={() => go({ view: "findings" })}>
@@ -188,12 +212,19 @@ function Health({ file, overview }: { readonly file: OpenFile; readonly overview
         <Icon name="note" size={24} />
         <div>
           <strong>{t.unchecked}</strong>
-          <p>{known.state === "ready" ? t.unverifiable(overview.identity.title) : visible(known.problem.message)}</p>
+          <p>
+            {known.state === "ready"
+              ? t.unverifiable(overview.identity.title)
+              : visible(known.problem.message)}
+          </p>
         </div>
       </div>
     );
   }
-  const share = known.state === "loading" && known.done !== undefined && known.total ? known.done / known.total : undefined;
+  const share =
+    known.state === "loading" && known.done !== undefined && known.total
+      ? known.done / known.total
+      : undefined;
   return (
     <div class="health">
       <progress {...(share === undefined ? {} : { value: share })} aria-label={t.checking} />
@@ -212,7 +243,11 @@ function ProblemLine({ problem }: { readonly problem: Problem }): JSX.Element {
       {offset !== undefined && (
         <>
           {" "}
-          <button type="button" class="link" onClick={() => go({ view: "hex", params: { space: "file", at: hex(offset) } })}>
+          <button
+            type="button"
+            class="link"
+            onClick={() => go({ view: "hex", params: { space: "file", at: hex(offset) } })}
+          >
             <code>{hex(offset)}</code>
           </button>
         </>
@@ -246,12 +281,24 @@ function Tiles({ overview }: { readonly overview: Overview }): JSX.Element {
         bad={memory !== undefined && memory.absent > 0}
         view="map"
       />
-      <Tile label={t.processors} value={String(processors.length)} note={modes.slice(0, 2).join(", ")} view="processors" />
-      <Tile label={t.kernel} value={version ?? "–"} note={version === undefined ? t.unknownKernel : system} view="linux" />
+      <Tile
+        label={t.processors}
+        value={String(processors.length)}
+        note={modes.slice(0, 2).join(", ")}
+        view="processors"
+      />
+      <Tile
+        label={t.kernel}
+        value={version ?? "–"}
+        note={version === undefined ? t.unknownKernel : system}
+        view="linux"
+      />
       <Tile
         label={t.file}
         value={identity.size === undefined ? "–" : bytes(identity.size)}
-        note={identity.compression === undefined ? identity.title : `${identity.title}, ${identity.compression}`}
+        note={
+          identity.compression === undefined ? identity.title : `${identity.title}, ${identity.compression}`
+        }
         view="file"
       />
     </dl>
@@ -295,7 +342,7 @@ function Memory({ file }: { readonly file: OpenFile }): JSX.Element | null {
         </button>
       }
     >
-      <MiniStrip table={known.value} onOpen={open} />
+      <MiniStrip table={known.value} samples={samplesOf(file, known.value)} onOpen={open} />
       <Legend table={known.value} />
     </Card>
   );
@@ -307,7 +354,11 @@ function Layers({ layers, size }: { readonly layers: readonly Layer[]; readonly 
     <ol class="layers">
       {layers.map(({ name, start, end, version }, i) => (
         <li key={i} style={{ marginInlineStart: `${i * 14}px` }}>
-          <button type="button" class="layer" onClick={() => go({ view: "hex", params: { space: "file", at: hex(start) } })}>
+          <button
+            type="button"
+            class="layer"
+            onClick={() => go({ view: "hex", params: { space: "file", at: hex(start) } })}
+          >
             <strong>{visible(name)}</strong>
             {version !== undefined && <span>{visible(version)}</span>}
             <span class="quiet">
@@ -322,7 +373,10 @@ function Layers({ layers, size }: { readonly layers: readonly Layer[]; readonly 
 
 function Details({ file }: { readonly file: OpenFile }): JSX.Element {
   return (
-    <details class="card details" onToggle={(event) => event.currentTarget.open && void load(file, "document")}>
+    <details
+      class="card details"
+      onToggle={(event) => event.currentTarget.open && void load(file, "document")}
+    >
       <summary>
         {t.document} <span class="quiet">{t.documentHint}</span>
       </summary>

@@ -26,14 +26,24 @@ function Page({ processors }: { readonly processors: readonly Processor[] }): JS
         {processors.length > 1 && processors.length <= 16 && (
           <div class="segmented" role="group">
             {processors.map(({ id }) => (
-              <button key={id} type="button" aria-pressed={id === chosen?.id} aria-label={t.title(id)} onClick={() => note({ cpu: String(id) })}>
+              <button
+                key={id}
+                type="button"
+                aria-pressed={id === chosen?.id}
+                aria-label={t.title(id)}
+                onClick={() => note({ cpu: String(id) })}
+              >
                 {id}
               </button>
             ))}
           </div>
         )}
         {processors.length > 16 && (
-          <select value={String(chosen?.id)} aria-label={texts.views.processors} onChange={(event) => note({ cpu: event.currentTarget.value })}>
+          <select
+            value={String(chosen?.id)}
+            aria-label={texts.views.processors}
+            onChange={(event) => note({ cpu: event.currentTarget.value })}
+          >
             {processors.map(({ id }) => (
               <option key={id} value={String(id)}>
                 {t.title(id)}
@@ -122,7 +132,13 @@ function One({ processor }: { readonly processor: Processor }): JSX.Element {
 /** Registers whose values are addresses as a rule. */
 const NOT_ADDRESSES = /^(rflags|cr[048]|dr[67]|pstate|efer|star|sfmask|pat|tsc|xcr0|cpsr)/;
 
-function Group({ group, follow }: { readonly group: RegisterGroup; readonly follow: ((address: bigint) => void) | undefined }): JSX.Element {
+function Group({
+  group,
+  follow,
+}: {
+  readonly group: RegisterGroup;
+  readonly follow: ((address: bigint) => void) | undefined;
+}): JSX.Element {
   return (
     <section class="card">
       <h3>{t.groups[group.name] ?? group.name}</h3>
@@ -136,7 +152,8 @@ function Group({ group, follow }: { readonly group: RegisterGroup; readonly foll
               {text.slice(zeros)}
             </code>
           );
-          const isAddress = follow !== undefined && group.name === "general" && value > 0xfffn && !NOT_ADDRESSES.test(name);
+          const isAddress =
+            follow !== undefined && group.name === "general" && value > 0xfffn && !NOT_ADDRESSES.test(name);
           return (
             <div key={name}>
               <dt>{visible(name)}</dt>
