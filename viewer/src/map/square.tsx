@@ -12,6 +12,7 @@ import { describeAddress, describeTable } from "./describe.js";
 import { hilbertPoint, hilbertStep } from "./hilbert.js";
 import { css, kindColours, paletteOf } from "./palette.js";
 import { columnAddresses } from "./paint.js";
+import type { Sample } from "./samples.js";
 import { shade } from "./shade.js";
 import type { MapProps } from "./strip.js";
 
@@ -74,6 +75,8 @@ export function Square(props: MapProps & { readonly contents: boolean }): JSX.El
     const colours = kindColours(table.legend, theme.value);
     const hole = colours[colours.length - 1] ?? [0, 0, 0];
     const { shares, kinds } = bucketize(table, axis, from, from + part, CELLS);
+    const waiting = paletteOf(theme.value).unpopulated;
+    const lookAt = (look: number): Sample | undefined => samples.at(wanted[look] ?? 0);
     const found = table.legend.findIndex(({ presence }) => presence === "present");
     const present = found === -1 || hidden.has(found) ? undefined : found;
     const image = new ImageData(SIDE, SIDE);
@@ -89,10 +92,16 @@ export function Square(props: MapProps & { readonly contents: boolean }): JSX.El
         green += share * colour[1];
         blue += share * colour[2];
       }
-      const sample = contents ? samples.at(wanted[Math.floor((i / CELLS) * LOOKS)] ?? 0) : undefined;
+      const look = Math.floor((i / CELLS) * LOOKS);
+      const sample = contents ? (lookAt(look) ?? lookAt(look - (look % 16))) : undefined;
       const there = present === undefined ? 0 : (shares[i * kinds + present] ?? 0);
       // contents only where there are any in most of the cell
-      const colour = sample === undefined || there < 0.5 ? [red, green, blue] : shade(sample, theme.value);
+      const colour =
+        !contents || there < 0.5
+          ? [red, green, blue]
+          : sample === undefined
+            ? waiting
+            : shade(sample, theme.value);
       image.data.set([...colour, 255], (places[i] ?? 0) * 4);
     }
     const [red, green, blue] = paletteOf(theme.value).hit;

@@ -18,7 +18,7 @@ const PAGE = 4096;
 const WHOLE = 22;
 const RULER = 26;
 /** Share of the height that the picture of entropy has. */
-const ENTROPY = 0.42;
+const ENTROPY = 0.58;
 const GAP = 10;
 /** CSS pixels that one sampled page is wide in the picture of entropy. */
 const BAR = 3;

@@ -26,9 +26,9 @@ export function saveBlob(blob: Blob, name: string): void {
 
 /** Asks where to save; streams into the file where the browser can, else gathers a download. */
 export async function openTarget(name: string): Promise<Target> {
-  const { showSaveFilePicker } = window as Picker;
-  if (showSaveFilePicker !== undefined) {
-    const handle = await showSaveFilePicker.call(window, { suggestedName: name });
+  const picked = (window as Picker).showSaveFilePicker?.({ suggestedName: name });
+  if (picked !== undefined) {
+    const handle = await picked;
     const stream = await handle.createWritable();
     return {
       write: (bytes) => stream.write(bytes as Uint8Array<ArrayBuffer>),
