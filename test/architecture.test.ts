@@ -13,8 +13,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   xen: ["io", "binary", "findings", "elf", "dwarf", "guest"],
   qemu: ["io", "binary", "findings", "elf", "dwarf", "guest"],
   vmcore: ["io", "binary", "findings", "elf", "dwarf", "guest"],
-  open: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore"],
-  cli: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore", "open"],
+  linux: ["io", "binary", "findings", "elf", "dwarf", "guest"],
+  open: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore", "linux"],
+  cli: ["io", "binary", "findings", "elf", "dwarf", "guest", "xen", "qemu", "vmcore", "linux", "open"],
 };
 
 const root = path.resolve(import.meta.dirname, "../src");

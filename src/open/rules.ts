@@ -1,5 +1,8 @@
 import { type Rule, rules } from "../findings/finding.js";
 import { SAVE } from "../qemu/libvirt/rules.js";
+import { LOG } from "../linux/log/rules.js";
+import { LINUX_RULES } from "../linux/rules.js";
+import { STACK_RULES } from "../linux/unwind/rules.js";
 import { QEVM } from "../qemu/migration/rules.js";
 import { ELF_VMCORE_RULES } from "../vmcore/elf-reader.js";
 import { KDUMP_RULES } from "../vmcore/kdump-rules.js";
@@ -50,6 +53,7 @@ export const RULE_TABLES: readonly (readonly [title: string, rules: readonly Rul
   ["Xen cores", Object.values(XEN_CORE_RULES)],
   ["kdump", Object.values(KDUMP_RULES)],
   ["LiME dumps", Object.values(LIME_RULES)],
+  ["Linux guests", [...Object.values(LINUX_RULES), ...Object.values(LOG), ...Object.values(STACK_RULES)]],
 ];
 
 /** The rule of a code. */

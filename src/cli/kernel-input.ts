@@ -1,0 +1,64 @@
+import type { ArgumentParser, Namespace } from "argparse";
+import type { GuestImage } from "../guest/image.js";
+import { type Kernel, openKernel } from "../linux/kernel.js";
+import type { Trouble } from "../linux/rules.js";
+import { type CommonArguments, EXIT } from "./command.js";
+import { addGuestOptions, withGuest } from "./guest-input.js";
+import { Progress } from "./progress.js";
+import { printError } from "./terminal.js";
+
+/** Arguments of every command that looks into a Linux guest. */
+export interface KernelArguments extends CommonArguments {
+  readonly input: string;
+  readonly vmlinux?: string;
+}
+
+/** INPUT and the options of every command that looks into a Linux guest. */
+export function addKernelOptions(parser: ArgumentParser): void {
+  parser.add_argument("input", {
+    metavar: "INPUT",
+    help: "a file, - for standard input, or pid:N for a running QEMU",
+  });
+  addGuestOptions(parser);
+}
+
+/** Opens INPUT as a guest, whole or not, and tells its warnings. */
+export async function withAnyGuest<T>(args: Namespace, use: (guest: GuestImage) => Promise<T>): Promise<T> {
+  const { input, quiet, json } = args as KernelArguments;
+  const progress = new Progress(!quiet);
+  const rest = { partial: true, progress: progress.update };
+  return withGuest(input, args, rest, async (guest) => {
+    progress.done();
+    if (!quiet && !json) for (const warning of guest.warnings) printError(`guestscope: warning: ${warning}`);
+    return use(guest);
+  }).finally(() => progress.done());
+}
+
+/** Opens the Linux kernel of INPUT; `use` gives the exit status if nothing is missing. */
+export async function withKernel(args: Namespace, use: (kernel: Kernel) => Promise<number>): Promise<number> {
+  return withAnyGuest(args, async (guest) => {
+    const kernel = await openKernel(guest);
+    const status = await use(kernel);
+    return tellTroubles(args as KernelArguments, kernel.troubles, status);
+  });
+}
+
+/** Prints what was missing or damaged; the exit status with that in mind. */
+export function tellTroubles(
+  { quiet, json }: CommonArguments,
+  troubles: readonly Trouble[],
+  status: number,
+): number {
+  if (!quiet && !json)
+    for (const { code, message } of troubles)
+      printError(`guestscope: warning: ${printable(message)} [${code}]`);
+  return troubles.length === 0 ? status : Math.max(status, EXIT.badInput);
+}
+
+/** Text of the guest's making with control characters as `\x1b`: no terminal obeys it. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\0-\x1f\x7f-\x9f]/g,
+    (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}

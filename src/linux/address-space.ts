@@ -1,0 +1,114 @@
+import { PAGE_SIZE } from "../guest/memory.js";
+import type { Translation } from "../guest/paging.js";
+import type { MaybePromise } from "../io/byte-source.js";
+import type { CachedMemory } from "./cached-memory.js";
+import { hex } from "./rules.js";
+
+/** Page tables of one kernel or process. */
+export interface PageTables {
+  /** Looks an address up; undefined where a table is absent from the input. */
+  lookUp(va: bigint): MaybePromise<Translation | undefined>;
+  /** The address as the tables know it: without tags in unused bits. */
+  canonical(va: bigint): bigint;
+}
+
+/** Translations kept. */
+const MOST_TRANSLATIONS = 1 << 16;
+/** Reads longer than this many bytes are made of whole runs of contiguous pages. */
+const LONG_READ = 64 << 10;
+const UNMAPPED = -1;
+const TABLE_ABSENT = -2;
+const MASK_64 = (1n << 64n) - 1n;
+
+/** Virtual memory behind page tables, with translations kept once found. */
+export class AddressSpace {
+  readonly memory: CachedMemory;
+  readonly #tables: PageTables;
+  /** Virtual page number → guest-physical address of the page, or UNMAPPED, TABLE_ABSENT. */
+  readonly #translations = new Map<number, number>();
+
+  constructor(memory: CachedMemory, tables: PageTables) {
+    this.memory = memory;
+    this.#tables = tables;
+  }
+
+  /** Guest-physical address behind `va`; undefined where nothing is mapped or a table is absent. */
+  translate(va: bigint): MaybePromise<number | undefined> {
+    const address = this.#tables.canonical(va & MASK_64);
+    const page = this.#page(address);
+    const within = Number(address & 0xfffn);
+    const place = (gpa: number): number | undefined => (gpa < 0 ? undefined : gpa + within);
+    return page instanceof Promise ? page.then(place) : place(page);
+  }
+
+  #page(address: bigint): MaybePromise<number> {
+    const number = Number(address >> 12n);
+    const known = this.#translations.get(number);
+    if (known !== undefined) return known;
+    const keep = (found: Translation | undefined): number => {
+      const gpa = found === undefined ? TABLE_ABSENT : "gpa" in found ? found.gpa : UNMAPPED;
+      if (this.#translations.size >= MOST_TRANSLATIONS) this.#translations.clear();
+      this.#translations.set(number, gpa);
+      return gpa;
+    };
+    const found = this.#tables.lookUp((address >> 12n) << 12n);
+    return found instanceof Promise ? found.then(keep) : keep(found);
+  }
+
+  /**
+   * Fills `into` from virtual address `va` on. Returns how many bytes could be read: it stops before the first
+   * byte that is not mapped or not in the input.
+   */
+  read(va: bigint, into: Uint8Array): MaybePromise<number> {
+    if (into.length > LONG_READ) return this.#readLong(va, into);
+    return this.#readOn(va, into, 0);
+  }
+
+  #readOn(va: bigint, into: Uint8Array, start: number): MaybePromise<number> {
+    let done = start;
+    while (done < into.length) {
+      const gpa = this.translate(va + BigInt(done));
+      if (gpa instanceof Promise) return gpa.then(() => this.#readOn(va, into, done));
+      if (gpa === undefined) break;
+      const part = Math.min(PAGE_SIZE - (gpa % PAGE_SIZE), into.length - done);
+      const n = this.memory.read(gpa, part === into.length ? into : into.subarray(done, done + part));
+      if (n instanceof Promise)
+        return n.then((m) => (m < part ? done + m : this.#readOn(va, into, done + part)));
+      done += n;
+      if (n < part) break;
+    }
+    return done;
+  }
+
+  async #readLong(va: bigint, into: Uint8Array): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const gpa = await this.translate(va + BigInt(done));
+      if (gpa === undefined) return done;
+      let run = Math.min(PAGE_SIZE - (gpa % PAGE_SIZE), into.length - done);
+      while (done + run < into.length) {
+        const found = this.translate(va + BigInt(done + run));
+        const next = found instanceof Promise ? await found : found;
+        if (next !== gpa + run) break;
+        run = Math.min(run + PAGE_SIZE, into.length - done);
+      }
+      const n = await this.memory.read(gpa, into.subarray(done, done + run));
+      done += n;
+      if (n < run) return done;
+    }
+    return done;
+  }
+
+  /** Why nothing can be read at `va`, in a phrase. */
+  async whyUnreadable(va: bigint): Promise<string> {
+    const page = await this.#page(this.#tables.canonical(va & MASK_64));
+    if (page === TABLE_ABSENT) return `a page table of ${hex(va)} is not in the input`;
+    if (page === UNMAPPED) return `nothing is mapped at ${hex(va)}`;
+    for (const range of this.memory.ranges()) {
+      if (page < range.start || page >= range.end) continue;
+      const reason = range.reason === undefined ? "" : ` (${range.reason})`;
+      return `the page of ${hex(va)}, guest-physical ${hex(page)}, is ${range.presence}${reason}`;
+    }
+    return `the page of ${hex(va)}, guest-physical ${hex(page)}, is not in the input`;
+  }
+}

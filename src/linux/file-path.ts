@@ -1,0 +1,42 @@
+import type { Kernel } from "./kernel.js";
+import { offsetOf } from "./lists.js";
+import type { KernelObject } from "./object.js";
+
+/** Names of a path that are followed: the kernel itself makes none longer than 4096 bytes. */
+const MOST_NAMES = 256;
+const LONGEST_NAME = 255;
+
+/**
+ * The path of an open file (`struct path`: a dentry and its mount), through the mounts above it, as its own mount
+ * namespace shows it.
+ *
+ * @throws AbsentError when types or memory are missing.
+ */
+export async function pathOf(kernel: Kernel, path: KernelObject): Promise<string> {
+  const names: string[] = [];
+  let dentry = path.pointer("dentry");
+  const mountOffset = offsetOf(kernel, "mount", "mnt");
+  let mount = path.pointer("mnt") === 0n ? 0n : path.pointer("mnt") - mountOffset;
+  for (let left = MOST_NAMES; left > 0 && dentry !== 0n; left -= 1) {
+    const above = mount === 0n ? undefined : await kernel.load("mount", mount);
+    if (above !== undefined && above.pointer("mnt.mnt_root") === dentry) {
+      const parent = above.pointer("mnt_parent");
+      if (parent === mount || parent === 0n) return `/${names.join("/")}`;
+      dentry = above.pointer("mnt_mountpoint");
+      mount = parent;
+      continue;
+    }
+    const entry = await kernel.load("dentry", dentry);
+    const parent = entry.pointer("d_parent");
+    const name = await dentryName(kernel, entry);
+    // files without a place in a tree: pipes, sockets, memory
+    if (parent === dentry) return names.length === 0 ? name : `/${names.join("/")}`;
+    names.unshift(name);
+    dentry = parent;
+  }
+  return `.../${names.join("/")}`;
+}
+
+async function dentryName(kernel: Kernel, entry: KernelObject): Promise<string> {
+  return kernel.string(entry.pointer("d_name.name"), LONGEST_NAME + 1);
+}

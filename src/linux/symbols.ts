@@ -1,0 +1,155 @@
+import { latin1, latin1Bytes } from "../binary/layout.js";
+import { hashName, type SymbolNames } from "./kallsyms.js";
+
+/** A symbol of the kernel. */
+export interface KernelSymbol {
+  readonly name: string;
+  /** Type letter of nm: `T` text, `D` data, `A` absolute …; lower case for symbols of one file. */
+  readonly letter: string;
+  readonly address: bigint;
+}
+
+/** Where an address lies. */
+export interface SymbolPlace {
+  readonly name: string;
+  /** Bytes from the symbol. */
+  readonly offset: number;
+  /** Bytes to the next symbol; 0 when there is none. */
+  readonly size: number;
+  /** The module it belongs to. */
+  readonly module?: string;
+}
+
+/** `do_nanosleep+0x66/0xf0 [module]`, as the kernel prints it. */
+export function printPlace(place: SymbolPlace): string {
+  const text = `${place.name}+0x${place.offset.toString(16)}/0x${place.size.toString(16)}`;
+  return place.module === undefined ? text : `${text} [${place.module}]`;
+}
+
+/** Symbols by name and by address. */
+export class SymbolTable {
+  readonly size: number;
+  readonly #names: SymbolNames;
+  readonly #addresses: BigUint64Array;
+  /** Symbols by ascending address; undefined when the table is in that order itself. */
+  readonly #order: Uint32Array | undefined;
+  /** Open addressing: index of a symbol + 1. */
+  #buckets: Uint32Array | undefined;
+
+  constructor(names: SymbolNames, addresses: BigUint64Array) {
+    this.size = Math.min(names.count, addresses.length);
+    this.#names = names;
+    this.#addresses = addresses;
+    this.#order = isAscending(addresses) ? undefined : orderOf(addresses);
+  }
+
+  /** Name of symbol `index` in the kernel's own order. */
+  name(index: number): string {
+    const { text, starts } = this.#names;
+    return latin1(text.subarray(starts[index] ?? 0, starts[index + 1] ?? 0));
+  }
+
+  at(index: number): KernelSymbol {
+    const letter = String.fromCharCode(this.#names.letters[index] ?? 0);
+    return { name: this.name(index), letter, address: this.#addresses[index] ?? 0n };
+  }
+
+  /** All symbols, in the kernel's own order. */
+  *[Symbol.iterator](): Iterator<KernelSymbol> {
+    for (let i = 0; i < this.size; i += 1) yield this.at(i);
+  }
+
+  /** Address of the first symbol of that name; undefined when there is none. */
+  address(name: string): bigint | undefined {
+    for (const index of this.#indexes(name)) return this.#addresses[index];
+    return undefined;
+  }
+
+  /** Addresses of all symbols of that name: static functions of several files share names. */
+  addresses(name: string): bigint[] {
+    return Array.from(this.#indexes(name), (index) => this.#addresses[index] ?? 0n);
+  }
+
+  *#indexes(name: string): Iterable<number> {
+    const buckets = (this.#buckets ??= this.#makeBuckets());
+    const bytes = latin1Bytes(name);
+    const hash = hashName(bytes);
+    const mask = buckets.length - 1;
+    for (let slot = hash & mask, left = buckets.length; left > 0; slot = (slot + 1) & mask, left -= 1) {
+      const index = (buckets[slot] ?? 0) - 1;
+      if (index < 0) return;
+      if (this.#names.hashes[index] === hash && this.#isName(index, bytes)) yield index;
+    }
+  }
+
+  #isName(index: number, bytes: Uint8Array): boolean {
+    const { text, starts } = this.#names;
+    const start = starts[index] ?? 0;
+    if ((starts[index + 1] ?? 0) - start !== bytes.length) return false;
+    for (let i = 0; i < bytes.length; i += 1) if (text[start + i] !== bytes[i]) return false;
+    return true;
+  }
+
+  #makeBuckets(): Uint32Array {
+    const buckets = new Uint32Array(2 ** Math.ceil(Math.log2(this.size * 2 + 2)));
+    const mask = buckets.length - 1;
+    for (let i = 0; i < this.size; i += 1) {
+      let slot = (this.#names.hashes[i] ?? 0) & mask;
+      // a table made of one name a million times must not cost a million steps for each
+      for (let left = 4096; buckets[slot] !== 0 && left > 0; left -= 1) slot = (slot + 1) & mask;
+      if (buckets[slot] === 0) buckets[slot] = i + 1;
+    }
+    return buckets;
+  }
+
+  /** The symbol that holds `address`, the first of those with the same address, as the kernel chooses. */
+  place(address: bigint): SymbolPlace | undefined {
+    let low = 0;
+    let high = this.size;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#sorted(middle) <= address) low = middle + 1;
+      else high = middle;
+    }
+    if (low === 0) return undefined;
+    let first = low - 1;
+    const start = this.#sorted(first);
+    const next = low < this.size ? this.#sorted(low) : start;
+    while (first > 0 && this.#sorted(first - 1) === start) first -= 1;
+    const offset = address - start;
+    if (offset > 0x7fff_ffffn) return undefined;
+    return { name: this.name(this.#indexAt(first)), offset: Number(offset), size: Number(next - start) };
+  }
+
+  #indexAt(rank: number): number {
+    return this.#order === undefined ? rank : (this.#order[rank] ?? 0);
+  }
+
+  #sorted(rank: number): bigint {
+    return this.#addresses[this.#indexAt(rank)] ?? 0n;
+  }
+}
+
+function isAscending(addresses: BigUint64Array): boolean {
+  const words = new Uint32Array(addresses.buffer, addresses.byteOffset, addresses.length * 2);
+  const little = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+  let lastHigh = 0;
+  let lastLow = 0;
+  for (let i = 0; i < addresses.length; i += 1) {
+    const high = words[2 * i + (little ? 1 : 0)] ?? 0;
+    const low = words[2 * i + (little ? 0 : 1)] ?? 0;
+    if (high < lastHigh || (high === lastHigh && low < lastLow)) return false;
+    lastHigh = high;
+    lastLow = low;
+  }
+  return true;
+}
+
+function orderOf(addresses: BigUint64Array): Uint32Array {
+  const order = Uint32Array.from(addresses, (_, i) => i);
+  return order.sort((a, b) => {
+    const left = addresses[a] ?? 0n;
+    const right = addresses[b] ?? 0n;
+    return left < right ? -1 : left > right ? 1 : a - b;
+  });
+}
