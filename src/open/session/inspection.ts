@@ -1,4 +1,5 @@
-import type { Fact, Layer, Problem } from "./protocol.js";
+import type { Fact } from "./fact.js";
+import type { Layer, Problem } from "./protocol.js";
 
 /**
  * Inspections as the viewer shows them. This is the only file here that knows the documents' members: each format's

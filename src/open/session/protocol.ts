@@ -1,4 +1,6 @@
 import type { Severity } from "../../findings/finding.js";
+import type { Fact } from "./fact.js";
+import type { LinuxMethods } from "./linux-protocol.js";
 
 /**
  * The protocol between a viewer and whoever holds a saved guest: a worker of the browser, or a server on this
@@ -30,12 +32,6 @@ export interface Identity {
   readonly title: string;
   /** What the whole input was packed with. */
   readonly compression?: string;
-}
-
-/** A named value for people. `key` is stable: the viewer has a text for it. */
-export interface Fact {
-  readonly key: string;
-  readonly value: string;
 }
 
 /** A layer of a file: [start, end) in bytes from its start. */
@@ -229,7 +225,7 @@ export interface ExportPiece {
 }
 
 /** Arguments and results by method. */
-export interface Methods {
+export interface Methods extends LinuxMethods {
   open: { argument: undefined; result: Identity };
   overview: { argument: undefined; result: Overview };
   memory: { argument: undefined; result: MemoryTable };
@@ -249,7 +245,6 @@ export interface Methods {
   verify: { argument: undefined; result: Findings };
   /** The inspection as JSON text, as `inspect --json` prints it. */
   document: { argument: undefined; result: string };
-  linux: { argument: LinuxRequest; result: unknown };
   /** Writes a vmcore; its bytes come as `piece` messages, the result says what is missing. */
   extract: {
     argument: { readonly to: "elf" | "raw" };
@@ -262,11 +257,6 @@ export interface Methods {
   };
   close: { argument: undefined; result: undefined };
 }
-
-/** What is asked of a Linux guest. */
-export type LinuxRequest =
-  | { readonly what: "summary" | "log" | "tasks" | "modules" | "mounts" }
-  | { readonly what: "stack"; readonly task: bigint };
 
 export type Method = keyof Methods;
 

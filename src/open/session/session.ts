@@ -6,23 +6,16 @@ import { softwareOf } from "../../guest/software.js";
 import { describeRecord } from "../../findings/finding.js";
 import { GuestscopeError, UsageError } from "../../io/errors.js";
 import { findRule } from "../rules.js";
+import type { Fact } from "./fact.js";
 import type { SessionInput } from "./input.js";
 import { softwareFacts, viewInspection } from "./inspection.js";
+import type { LinuxSession } from "./linux.js";
 import { memoryTable } from "./memory-table.js";
 import { hashPages, samplePages } from "./pages.js";
 import { fileParts } from "./parts.js";
 import { problemOf } from "./problem.js";
 import { describeProcessors, processorSummary } from "./processors.js";
-import type {
-  Fact,
-  FileParts,
-  Findings,
-  MemoryTable,
-  Method,
-  Methods,
-  Overview,
-  Problem,
-} from "./protocol.js";
+import type { FileParts, Findings, MemoryTable, Method, Methods, Overview, Problem } from "./protocol.js";
 import { searchMemory } from "./search.js";
 import { readSpace } from "./spaces.js";
 import { fieldsAt } from "./structures.js";
@@ -55,6 +48,7 @@ export class Session {
   #guest: Promise<OpenedGuest> | undefined;
   #inspection: Promise<Inspection> | undefined;
   #parts: Promise<FileParts> | undefined;
+  #linux: Promise<LinuxSession> | undefined;
 
   constructor(load: () => Promise<SessionInput>) {
     this.#load = load;
@@ -96,10 +90,11 @@ export class Session {
     },
     verify: (_, context) => this.#verify(context),
     document: async (_, context) => printDocument(await this.#inspect(context)),
-    linux: async (request, context) => {
-      const { answerLinux } = await import("./linux.js");
-      return answerLinux((await this.#memory(context)).guest, request);
-    },
+    linuxSummary: async (_, context) => (await this.#linuxOf(context)).summary(),
+    linuxLog: async (_, context) => (await this.#linuxOf(context)).log(),
+    linuxTasks: async (_, context) => (await this.#linuxOf(context)).tasks(),
+    linuxModules: async (_, context) => (await this.#linuxOf(context)).modules(),
+    linuxStack: async ({ task }, context) => (await this.#linuxOf(context)).stack(task),
     extract: async ({ to }, context) => this.#extract(to, context),
     close: async () => {
       const input = await this.#input?.catch(() => undefined);
@@ -142,6 +137,14 @@ export class Session {
     const { guest, table, problems } = await this.#guestOf(context);
     if (guest !== undefined && table !== undefined) return { guest, table };
     throw new UsageError(problems[0]?.message ?? "no guest could be opened");
+  }
+
+  /** Loaded when it is first asked for: most files are looked at without. */
+  #linuxOf(context: CallContext): Promise<LinuxSession> {
+    this.#linux ??= Promise.all([import("./linux.js"), this.#memory(context)]).then(
+      ([linux, { guest }]) => new linux.LinuxSession(guest),
+    );
+    return this.#linux;
   }
 
   #inspect(context: CallContext): Promise<Inspection> {

@@ -23,7 +23,7 @@ export class HttpClient implements Client {
       () => this.#lost(id),
       () => this.#lost(id),
     );
-    return result;
+    return result as Promise<Methods[M]["result"]>;
   }
 
   close(): void {

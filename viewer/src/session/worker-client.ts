@@ -29,7 +29,7 @@ export class WorkerClient implements Client {
     const worker = (this.#worker ??= this.#start());
     const { id, result } = this.#pending.begin(options);
     worker.postMessage({ id, method, argument });
-    return result;
+    return result as Promise<Methods[M]["result"]>;
   }
 
   close(): void {

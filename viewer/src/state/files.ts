@@ -8,6 +8,12 @@ import type {
   Problem,
   Processor,
 } from "../../../src/open/session/protocol.js";
+import type {
+  LinuxSummary,
+  LogLines,
+  ModuleRow,
+  TaskRows,
+} from "../../../src/open/session/linux-protocol.js";
 import { PageSamples } from "../map/samples.js";
 import { asProblem, type Client } from "../session/client.js";
 import { HttpClient } from "../session/http-client.js";
@@ -29,6 +35,10 @@ export interface Known {
   parts: FileParts;
   verify: Findings;
   document: string;
+  linuxSummary: LinuxSummary;
+  linuxLog: LogLines;
+  linuxTasks: TaskRows;
+  linuxModules: readonly ModuleRow[];
 }
 
 /** An open file: one tab. */
@@ -66,6 +76,10 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
       parts: idle(),
       verify: idle(),
       document: idle(),
+      linuxSummary: idle(),
+      linuxLog: idle(),
+      linuxTasks: idle(),
+      linuxModules: idle(),
     },
     deaths,
     samples: undefined,
@@ -87,18 +101,19 @@ async function begin(file: OpenFile): Promise<void> {
 }
 
 /** Asks for something unless it is known or on its way. */
-export async function load<K extends keyof Known>(file: OpenFile, what: K): Promise<void> {
-  const target = file.known[what] as Signal<Load<Known[K]>>;
+export async function load(file: OpenFile, what: keyof Known): Promise<void> {
+  const known: Readonly<Record<keyof Known, Signal<Load<unknown>>>> = file.known;
+  const target = known[what];
   const { state } = target.peek();
   if (state === "loading" || state === "ready") return;
   target.value = { state: "loading" };
   try {
-    const value = await file.client.call(what, undefined, {
+    const value: unknown = await file.client.call(what, undefined, {
       onProgress(done, total) {
         if (target.peek().state === "loading") target.value = { state: "loading", done, total };
       },
     });
-    target.value = { state: "ready", value: value as Known[K] };
+    target.value = { state: "ready", value };
   } catch (error) {
     target.value = { state: "failed", problem: asProblem(error) };
   }
