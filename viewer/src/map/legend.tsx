@@ -4,7 +4,7 @@ import { bytes } from "../format.js";
 import { theme } from "../state/theme.js";
 import { texts } from "../texts.js";
 import { kindText } from "./describe.js";
-import { css, kindColours, stackOrder } from "./palette.js";
+import { css, kindColours, stackOrder } from "../../../src/open/picture/palette.js";
 
 interface LegendProps {
   readonly table: MemoryTable;

@@ -4,10 +4,10 @@ import type { MemoryTable } from "../../../src/open/session/protocol.js";
 import { theme } from "../state/theme.js";
 import { texts } from "../texts.js";
 import { useDrawing, useSize } from "../ui/canvas.js";
-import { makeAxis } from "./axis.js";
+import { makeAxis } from "../../../src/open/picture/axis.js";
 import { describeTable } from "./describe.js";
 import { columnAddresses, paintContents, paintRuler } from "./paint.js";
-import { css } from "./palette.js";
+import { css } from "../../../src/open/picture/palette.js";
 import type { PageSamples } from "./samples.js";
 import { shade } from "./shade.js";
 

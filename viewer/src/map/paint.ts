@@ -1,9 +1,9 @@
 import type { MemoryTable } from "../../../src/open/session/protocol.js";
 import { hex } from "../format.js";
-import type { Theme } from "../state/theme.js";
-import { addressAt, type Axis, unitOf } from "./axis.js";
-import { bucketize } from "./buckets.js";
-import { css, kindColours, type Rgb, stackOrder } from "./palette.js";
+import type { Theme } from "../../../src/open/picture/palette.js";
+import { addressAt, type Axis, unitOf } from "../../../src/open/picture/axis.js";
+import { bucketize } from "../../../src/open/picture/buckets.js";
+import { css, kindColours, type Rgb, stackOrder } from "../../../src/open/picture/palette.js";
 
 /** Part of the axis that is shown, in units. */
 export interface Window {

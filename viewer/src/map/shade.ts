@@ -1,5 +1,5 @@
-import type { Theme } from "../state/theme.js";
-import type { Rgb } from "./palette.js";
+import type { Theme } from "../../../src/open/picture/palette.js";
+import type { Rgb } from "../../../src/open/picture/palette.js";
 import type { Sample } from "./samples.js";
 
 /** Ends of the scales: pages of zeros, of text, and of what can't be told from random bytes. */

@@ -7,10 +7,10 @@ import { go } from "../state/route.js";
 import { theme } from "../state/theme.js";
 import { texts } from "../texts.js";
 import { useDrawing, useSize } from "../ui/canvas.js";
-import { addressAt, type Axis, unitOf } from "./axis.js";
+import { addressAt, type Axis, unitOf } from "../../../src/open/picture/axis.js";
 import { describeAddress, describeTable } from "./describe.js";
 import { columnAddresses, paintContents, paintMarks, paintRuler, type Window } from "./paint.js";
-import { css, paletteOf } from "./palette.js";
+import { css, paletteOf } from "../../../src/open/picture/palette.js";
 import type { PageSamples } from "./samples.js";
 import { shade } from "./shade.js";
 

@@ -1,6 +1,5 @@
 import { effect, signal } from "@preact/signals";
-
-export type Theme = "light" | "dark";
+import type { Theme } from "../../../src/open/picture/palette.js";
 
 const media = window.matchMedia("(prefers-color-scheme: dark)");
 const system = (): Theme => (media.matches ? "dark" : "light");

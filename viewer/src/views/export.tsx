@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { bytes, percent, visible } from "../format.js";
-import { makeAxis } from "../map/axis.js";
+import { makeAxis } from "../../../src/open/picture/axis.js";
 import { paintContents, paintRuler } from "../map/paint.js";
 import { asProblem } from "../session/client.js";
 import { openTarget, saveBlob } from "../state/saving.js";

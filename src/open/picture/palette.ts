@@ -1,5 +1,6 @@
-import type { MemoryKind } from "../../../src/open/session/protocol.js";
-import type { Theme } from "../state/theme.js";
+import type { MemoryKind } from "../session/protocol.js";
+
+export type Theme = "light" | "dark";
 
 /**
  * Colours of memory. Present and zero are blues of different lightness; what is missing is orange and its neighbours:

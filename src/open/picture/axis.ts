@@ -1,4 +1,4 @@
-import type { MemoryTable } from "../../../src/open/session/protocol.js";
+import type { MemoryTable } from "../session/protocol.js";
 
 /**
  * The address axis of the map. Guests have their memory in a few stretches with large gaps between (devices below

@@ -1,5 +1,5 @@
-import { findRun } from "../../../src/open/session/memory-table.js";
-import type { MemoryTable } from "../../../src/open/session/protocol.js";
+import { findRun } from "../session/memory-table.js";
+import type { MemoryTable } from "../session/protocol.js";
 import type { Axis } from "./axis.js";
 
 /** Shares of each kind in equal parts of a stretch of the axis. */
