@@ -91,8 +91,8 @@ async function readPhysical(
     const place = virtual ? { physical: gpa } : {};
     const index = findRun(table, gpa);
     if (index < 0) {
-      const next = table.starts[-1 - index] ?? Number.POSITIVE_INFINITY;
-      const length = Math.min(bytes.length - done, next - gpa);
+      const next = table.starts[-1 - index];
+      const length = next === undefined ? bytes.length - done : Math.min(bytes.length - done, next - gpa);
       add(runs, { offset: done, length, state: "hole", ...place });
       done += length;
       continue;

@@ -21,7 +21,7 @@ function fromBase64(text: string): Uint8Array {
 }
 
 function replacer(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") return { $bigint: `0x${value.toString(16)}` };
+  if (typeof value === "bigint") return { $bigint: value.toString() };
   if (ArrayBuffer.isView(value)) {
     const name = value.constructor.name;
     // a view of Node's own kind is bytes as well

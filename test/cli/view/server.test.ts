@@ -82,7 +82,14 @@ describe("the server of guestscope view", () => {
 
   it("names no file but the inputs and its own", async () => {
     const { pathname, port } = new URL(server.url);
-    const paths = ["input/2", "input/1", "input/../index.html", "../../../../etc/passwd", "%2e%2e/etc/passwd", sample];
+    const paths = [
+      "input/2",
+      "input/1",
+      "input/../index.html",
+      "../../../../etc/passwd",
+      "%2e%2e/etc/passwd",
+      sample,
+    ];
     for (const name of paths) {
       const { status, body } = await request(`http://127.0.0.1:${port}`, { path: `${pathname}${name}` });
       expect([name, status]).toEqual([name, 404]);

@@ -1,10 +1,7 @@
 /**
  * Hilbert's curve: neighbours along it are neighbours in the square, so that a stretch of memory is one patch. Orders
- * up to 26 stay within 2^53 steps.
+ * up to 26 stay within 2^53 steps. A finer curve goes through the same places as a coarser one.
  */
-
-/** Curves of odd order are turned, so that a finer curve goes through the same places as a coarser one. */
-const isOdd = (side: number): boolean => Math.round(Math.log2(side)) % 2 === 1;
 
 /** Where step `d` of a curve through a square of `side` (a power of two) lies. */
 export function hilbertPoint(side: number, d: number): { readonly x: number; readonly y: number } {
@@ -25,12 +22,12 @@ export function hilbertPoint(side: number, d: number): { readonly x: number; rea
     y += s * ry;
     rest = Math.floor(rest / 4);
   }
-  return isOdd(side) ? { x: y, y: x } : { x, y };
+  return { x, y };
 }
 
 /** The step at which the curve passes a point. */
 export function hilbertStep(side: number, px: number, py: number): number {
-  let [x, y] = isOdd(side) ? [py, px] : [px, py];
+  let [x, y] = [px, py];
   let d = 0;
   for (let s = side / 2; s >= 1; s = Math.floor(s / 2)) {
     const rx = Math.floor(x / s) % 2;
