@@ -227,6 +227,8 @@ export interface ExportPiece {
 /** Arguments and results by method. */
 export interface Methods extends LinuxMethods {
   open: { argument: undefined; result: Identity };
+  /** As much of the overview as the guest alone tells, without a search through its memory. */
+  glance: { argument: undefined; result: Overview };
   overview: { argument: undefined; result: Overview };
   memory: { argument: undefined; result: MemoryTable };
   processors: { argument: undefined; result: readonly Processor[] };

@@ -67,7 +67,8 @@ export class Session {
 
   readonly #handlers: Handlers = {
     open: async () => (await this.#opened()).identity,
-    overview: (_, context) => this.#overview(context),
+    glance: (_, context) => this.#overview(context, true),
+    overview: (_, context) => this.#overview(context, false),
     memory: async (_, context) => (await this.#memory(context)).table,
     processors: async (_, context) => describeProcessors((await this.#memory(context)).guest),
     read: async ({ space, address, length }, context) => {
@@ -162,20 +163,23 @@ export class Session {
     return fileParts(source, identity.format, inspection);
   }
 
-  async #overview(context: CallContext): Promise<Overview> {
+  async #overview(context: CallContext, glance: boolean): Promise<Overview> {
     const { identity } = await this.#opened();
     const { guest, problems } = await this.#guestOf(context);
     const all = [...problems];
     let view: ReturnType<typeof viewInspection> | undefined;
     try {
-      view = viewInspection(await this.#inspect(context), identity.size ?? 0);
+      // without a guest the inspection is all there is
+      if (!glance || guest === undefined)
+        view = viewInspection(await this.#inspect(context), identity.size ?? 0);
     } catch (error) {
       if (!(error instanceof GuestscopeError)) throw error;
       const problem = problemOf(error);
       if (!all.some(({ message }) => message === problem.message)) all.push(problem);
     }
     let software: readonly Fact[] = view?.software ?? [];
-    if (guest !== undefined && software.length === 0) {
+    const isQuick = guest?.facts.vmcoreInfo !== undefined || !glance;
+    if (guest !== undefined && software.length === 0 && isQuick) {
       try {
         software = softwareFacts(await softwareOf(guest));
       } catch (error) {

@@ -95,9 +95,20 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
 async function begin(file: OpenFile): Promise<void> {
   await load(file, "open");
   if (file.known.open.value.state !== "ready") return;
-  await load(file, "overview");
-  await load(file, "memory");
-  await load(file, "verify");
+  const { overview } = file.known;
+  overview.value = { state: "loading" };
+  try {
+    const onProgress = (done: number, total: number | undefined): void => {
+      if (overview.peek().state === "loading") overview.value = { state: "loading", done, total };
+    };
+    overview.value = { state: "ready", value: await file.client.call("glance", undefined, { onProgress }) };
+    await load(file, "memory");
+    await load(file, "verify");
+    // reads the whole of a large guest's memory in search of its kernel, where nothing says where that is
+    overview.value = { state: "ready", value: await file.client.call("overview", undefined) };
+  } catch (error) {
+    if (overview.peek().state !== "ready") overview.value = { state: "failed", problem: asProblem(error) };
+  }
 }
 
 /** Asks for something unless it is known or on its way. */
