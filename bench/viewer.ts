@@ -13,6 +13,8 @@ const dist = path.join(root, "dist/viewer");
 const packed = path.resolve(root, "../shared/data/xen-v3/hvmlinux.save.zst");
 const GIB_PAGES = (1 << 30) / 4096;
 const FRAMES_MS = 2000;
+/** What takes longer has missed its bar. */
+const PATIENCE_MS = 20_000;
 
 /** What the start page loads, packed as a web server sends it: the page, its script, its styles, its icon. */
 function firstLoad(): number {
@@ -28,8 +30,8 @@ function firstLoad(): number {
 async function secondsTo(page: Page, file: string, selector: string): Promise<number> {
   const began = performance.now();
   await page.locator("#picker").setInputFiles(file);
-  await page.waitForSelector(selector, { timeout: 90_000 });
-  return (performance.now() - began) / 1000;
+  const isThere = await page.waitForSelector(selector, { timeout: PATIENCE_MS }).catch(() => undefined);
+  return isThere === undefined ? Number.POSITIVE_INFINITY : (performance.now() - began) / 1000;
 }
 
 /** Frames a second while the wheel turns over an element. */
