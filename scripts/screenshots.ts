@@ -46,6 +46,7 @@ for (const theme of ["light", "dark"] as const) {
       await page.evaluate((to) => {
         location.hash = `1/${to}`;
       }, view);
+      await page.waitForSelector("main .waiting", { state: "detached" });
       await page.waitForTimeout(SETTLE_MS);
       await shoot(view.replaceAll(/[^a-z]+/g, "-").replace(/-space.*$/, ""));
     }
