@@ -11,5 +11,6 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   bt: async () => (await import("./bt.js")).command,
   sys: async () => (await import("./sys.js")).command,
   explain: async () => (await import("./explain.js")).command,
+  view: async () => (await import("./view.js")).command,
   formats: async () => (await import("./formats.js")).command,
 };

@@ -12,6 +12,7 @@ import { SpoolFile } from "../io/node/output.js";
 import { parsePid } from "../io/node/process-memory.js";
 import { inspect, openGuest } from "../open/open.js";
 import { inspectProcess, openProcess } from "../open/node/process.js";
+import { type SessionInput, sourceInput } from "../open/session/input.js";
 import { parseBackings } from "./backing.js";
 import { parseBlockMap } from "./block-map.js";
 import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
@@ -209,4 +210,31 @@ export async function inspectInput(
   } finally {
     opened.close();
   }
+}
+
+/** Whether options say how to open an input, other than the defaults. */
+export function hasGuestOptions(args: Namespace): boolean {
+  const given = args as Arguments;
+  const { exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format } = given;
+  const named = [exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format];
+  return given.exclude_nonvolatile || given.stop || named.some((value) => value !== undefined);
+}
+
+/** Opens INPUT (a file, `-`, `pid:N`; compressed or not) for a session that looks at it for long. */
+export async function openSession(name: string, args: Namespace): Promise<SessionInput> {
+  const given = args as Arguments;
+  const open = openOptions(given, {});
+  const pid = pidOf(name, given);
+  if (pid === undefined) {
+    const opened = await access(name, given, {}, openRandomAccess);
+    const { source, compression } = opened.access;
+    return sourceInput(source, { open, compression, close: () => opened.close() });
+  }
+  const process = { ...open, stop: given.stop };
+  return {
+    identity: { name, format: "qemu-process", title: "running QEMU process" },
+    openGuest: (options) => openProcess(pid, { ...process, ...options }),
+    inspect: (options) => inspectProcess(pid, { ...process, ...options }),
+    close: () => undefined,
+  };
 }

@@ -22,6 +22,8 @@ const PRESENTERS: Readonly<Record<string, () => Promise<{ readonly present: Pres
 
 interface Arguments extends CommonArguments {
   readonly input: string;
+  readonly html: string | undefined;
+  readonly force: boolean;
 }
 
 export const command: Command = {
@@ -31,6 +33,7 @@ export const command: Command = {
     "guestscope inspect web01.save",
     "ssh host 'xl save web01 /dev/stdout' | guestscope inspect -",
     "guestscope inspect --json web01.save | jq .memory",
+    "guestscope inspect web01.save --html web01.html",
     "guestscope inspect --debug-file qemu-system-x86_64.debug core.4711",
   ],
   configure(parser) {
@@ -38,10 +41,16 @@ export const command: Command = {
       metavar: "INPUT",
       help: "a file, - for standard input, or pid:N for a running QEMU",
     });
+    parser.add_argument("--html", {
+      metavar: "OUT",
+      help: "write a page of its own with summary, picture of memory, findings and tables",
+    });
+    parser.add_argument("--force", { action: "store_true", help: "replace an existing OUT" });
     addGuestOptions(parser);
   },
   async run(args) {
-    const { input: name, json, quiet, verbose } = args as Arguments;
+    const { input: name, json, quiet, verbose, html } = args as Arguments;
+    if (html !== undefined) return (await import("./html-report.js")).writeHtmlReport(html, args);
     const progress = new Progress(!quiet);
     const inspection = await inspectInput(name, args, { progress: progress.update }).finally(() =>
       progress.done(),

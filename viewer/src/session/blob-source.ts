@@ -1,0 +1,27 @@
+import type { ByteSource } from "../../../src/io/byte-source.js";
+import { SystemError } from "../../../src/findings/errors.js";
+
+/**
+ * A Blob read at once, as only workers can: a tenth of the time that the asynchronous way takes for small reads.
+ * @throws SystemError `blob/…` when the file changed or went away since it was chosen
+ */
+export function syncBlobSource(blob: Blob, name: string): ByteSource {
+  const reader = new FileReaderSync();
+  return {
+    name,
+    size: blob.size,
+    read(offset, into) {
+      let bytes: ArrayBuffer;
+      try {
+        bytes = reader.readAsArrayBuffer(blob.slice(offset, offset + into.length));
+      } catch (error) {
+        const { name: kind, message } = error as DOMException;
+        const gone = kind === "NotFoundError" || kind === "NotReadableError";
+        const text = gone ? "the file changed or went away while it was open: choose it again" : message;
+        throw new SystemError(`blob/${kind}`, text, { source: name });
+      }
+      into.set(new Uint8Array(bytes));
+      return bytes.byteLength;
+    },
+  };
+}

@@ -1,0 +1,155 @@
+import { type Signal, signal } from "@preact/signals";
+import type {
+  FileParts,
+  Findings,
+  Identity,
+  MemoryTable,
+  Overview,
+  Problem,
+  Processor,
+} from "../../../src/open/session/protocol.js";
+import type {
+  LinuxSummary,
+  LogLines,
+  ModuleRow,
+  TaskRows,
+} from "../../../src/open/session/linux-protocol.js";
+import { PageSamples } from "../map/samples.js";
+import { asProblem, type Client } from "../session/client.js";
+import { HttpClient } from "../session/http-client.js";
+import { WorkerClient, type WorkerInput } from "../session/worker-client.js";
+
+/** Something that is asked for once and kept. */
+export type Load<T> =
+  | { readonly state: "idle" }
+  | { readonly state: "loading"; readonly done?: number; readonly total?: number | undefined }
+  | { readonly state: "ready"; readonly value: T }
+  | { readonly state: "failed"; readonly problem: Problem };
+
+/** What is known of a file, by the method that tells it. */
+export interface Known {
+  open: Identity;
+  overview: Overview;
+  memory: MemoryTable;
+  processors: readonly Processor[];
+  parts: FileParts;
+  verify: Findings;
+  document: string;
+  linuxSummary: LinuxSummary;
+  linuxLog: LogLines;
+  linuxTasks: TaskRows;
+  linuxModules: readonly ModuleRow[];
+}
+
+/** An open file: one tab. */
+export interface OpenFile {
+  readonly id: number;
+  readonly name: string;
+  readonly client: Client;
+  readonly known: { readonly [K in keyof Known]: Signal<Load<Known[K]>> };
+  /** Times that the worker died; the last reason. */
+  readonly deaths: Signal<{ readonly count: number; readonly message: string } | undefined>;
+  /** What pages hold, as far as it was looked at; made with the memory's table. */
+  samples: PageSamples | undefined;
+  /** Guest-physical addresses where a search found something, ascending. */
+  readonly hits: Signal<Float64Array>;
+}
+
+export const files: Signal<readonly OpenFile[]> = signal<readonly OpenFile[]>([]);
+let nextId = 1;
+
+const idle = (): Signal<Load<never>> => signal<Load<never>>({ state: "idle" });
+
+function add(name: string, makeClient: (onDeath: (message: string) => void) => Client): OpenFile {
+  const deaths: OpenFile["deaths"] = signal<{ count: number; message: string } | undefined>(undefined);
+  const file: OpenFile = {
+    id: nextId,
+    name,
+    client: makeClient((message) => {
+      deaths.value = { count: (deaths.peek()?.count ?? 0) + 1, message };
+    }),
+    known: {
+      open: idle(),
+      overview: idle(),
+      memory: idle(),
+      processors: idle(),
+      parts: idle(),
+      verify: idle(),
+      document: idle(),
+      linuxSummary: idle(),
+      linuxLog: idle(),
+      linuxTasks: idle(),
+      linuxModules: idle(),
+    },
+    deaths,
+    samples: undefined,
+    hits: signal(new Float64Array(0)),
+  };
+  nextId += 1;
+  files.value = [...files.value, file];
+  void begin(file);
+  return file;
+}
+
+/** The order in which a file's first screen fills: what it is, what is in it, then whether it is sound. */
+async function begin(file: OpenFile): Promise<void> {
+  await load(file, "open");
+  if (file.known.open.value.state !== "ready") return;
+  const { overview } = file.known;
+  overview.value = { state: "loading" };
+  try {
+    const onProgress = (done: number, total: number | undefined): void => {
+      if (overview.peek().state === "loading") overview.value = { state: "loading", done, total };
+    };
+    overview.value = { state: "ready", value: await file.client.call("glance", undefined, { onProgress }) };
+    await load(file, "memory");
+    await load(file, "verify");
+    // reads the whole of a large guest's memory in search of its kernel, where nothing says where that is
+    overview.value = { state: "ready", value: await file.client.call("overview", undefined) };
+  } catch (error) {
+    if (overview.peek().state !== "ready") overview.value = { state: "failed", problem: asProblem(error) };
+  }
+}
+
+/** Asks for something unless it is known or on its way. */
+export async function load(file: OpenFile, what: keyof Known): Promise<void> {
+  const known: Readonly<Record<keyof Known, Signal<Load<unknown>>>> = file.known;
+  const target = known[what];
+  const { state } = target.peek();
+  if (state === "loading" || state === "ready") return;
+  target.value = { state: "loading" };
+  try {
+    const value: unknown = await file.client.call(what, undefined, {
+      onProgress(done, total) {
+        if (target.peek().state === "loading") target.value = { state: "loading", done, total };
+      },
+    });
+    target.value = { state: "ready", value };
+  } catch (error) {
+    target.value = { state: "failed", problem: asProblem(error) };
+  }
+}
+
+/** Asks again for all that failed. */
+export function retry(file: OpenFile): void {
+  file.deaths.value = undefined;
+  for (const target of Object.values(file.known)) {
+    if (target.peek().state === "failed") target.value = { state: "idle" };
+  }
+  void begin(file);
+}
+
+export const openWorker = (input: WorkerInput): OpenFile =>
+  add(input.name, (onDeath) => new WorkerClient(input, onDeath));
+
+export const openServer = (url: string, name: string): OpenFile => add(name, () => new HttpClient(url));
+
+export function closeFile(file: OpenFile): void {
+  file.client.close();
+  files.value = files.value.filter((one) => one !== file);
+}
+
+/** What is known of the contents of pages, one for all views of a file. */
+export function samplesOf(file: OpenFile, table: MemoryTable): PageSamples {
+  return (file.samples ??= new PageSamples(file.client, table));
+}

@@ -1,0 +1,280 @@
+import { spawn } from "node:child_process";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { gunzipSync } from "node:zlib";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CHROMIUM, startChromium } from "../../scripts/browser.js";
+import { serveFolder } from "../../scripts/static-server.js";
+import { openFile } from "../../src/io/node/files.js";
+import { openGuest } from "../../src/open/open.js";
+import { fixtures, projectRoot, runCli, scratch, skipUnless } from "../../test/shared.js";
+
+const { folder, cleanup } = scratch();
+const sample = path.join(folder, "web01.legacy");
+const packed = path.join(fixtures, "demo/web01.legacy.gz");
+const vmcore = path.join(folder, "aarch64.elf");
+const hasBrowser = fs.existsSync(CHROMIUM);
+
+let server: Awaited<ReturnType<typeof serveFolder>>;
+let browser: Browser;
+const requests: string[] = [];
+const faults: string[] = [];
+
+/** A new page of the viewer; what it asks the network for and what goes wrong in it is kept. */
+async function openPage(): Promise<Page> {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+  page.on("request", (request) => requests.push(request.url()));
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") faults.push(message.text());
+  });
+  await page.goto(server.url);
+  return page;
+}
+
+async function pick(page: Page, ...files: readonly string[]): Promise<void> {
+  await page.locator("#picker").setInputFiles([...files]);
+  await page.waitForSelector(".overview-head, main .problem");
+}
+
+const goTo = (page: Page, hash: string): Promise<void> =>
+  page.evaluate((to) => {
+    location.hash = to;
+  }, hash);
+
+beforeAll(async () => {
+  if (!hasBrowser) return;
+  fs.writeFileSync(sample, gunzipSync(fs.readFileSync(packed)));
+  fs.writeFileSync(
+    vmcore,
+    gunzipSync(fs.readFileSync(path.join(fixtures, "vmcore/machines/aarch64.elf.gz"))),
+  );
+  server = await serveFolder(path.join(projectRoot, "dist/viewer"));
+  browser = await startChromium();
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  cleanup();
+});
+
+describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", () => {
+  it("opens a file by the picker and shows what inspect --json tells", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    const inspection = JSON.parse(runCli(["inspect", "--json", sample]).stdout) as {
+      config: { name: string };
+    };
+    expect(await page.locator("h1").textContent()).toBe(inspection.config.name);
+    await page.waitForSelector(".health.good, .health.fair");
+    const verification = JSON.parse(runCli(["verify", "--json", sample]).stdout) as {
+      inputs: readonly { valid: boolean; notes: number }[];
+    };
+    expect(verification.inputs[0]?.valid).toBe(true);
+    await page.close();
+  });
+
+  it("opens a file that is dropped, and a packed one", async () => {
+    const page = await openPage();
+    const bytes = fs.readFileSync(packed).toString("base64");
+    await page.evaluate((data) => {
+      const content = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([content], "dropped.gz"));
+      window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    }, bytes);
+    await page.waitForSelector(".overview-head");
+    expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
+    await page.close();
+  });
+
+  it("shows the bytes that the library reads", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    const source = openFile(sample);
+    const guest = await openGuest(source);
+    for (const address of [0, 0x1000, 0x5_a000, 0x12_3450]) {
+      const known = new Uint8Array(16);
+      const n = await guest.memory.read(address, known);
+      if (n < 16) continue;
+      await goTo(page, `1/hex?space=physical&at=0x${address.toString(16)}`);
+      const row = page.locator(".hex-row", { hasText: address.toString(16).padStart(8, "0") }).first();
+      await row.locator(".b-pending").first().waitFor({ state: "detached" });
+      const shown = (await row.locator(".hex-bytes").textContent())?.split(/\s+/).join("");
+      expect(shown).toBe(Buffer.from(known).toString("hex"));
+    }
+    source.close();
+    await page.close();
+  });
+
+  it("can be used by the keyboard alone, and every view has an address", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    const views = ["overview", "map", "hex", "processors", "linux", "file", "findings", "compare", "export"];
+    for (const [i, view] of views.entries()) {
+      await page.keyboard.press(String(i + 1));
+      await page.waitForFunction((name) => location.hash.startsWith(`#1/${name}`), view);
+      await page.waitForSelector("main section.view, main .problem");
+    }
+    await page.keyboard.press("?");
+    await page.waitForSelector("dialog[open]");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog:not([open])", { state: "attached" });
+    await page.keyboard.press("3");
+    await page.waitForSelector(".hex-box");
+    await page.keyboard.press("g");
+    await page.keyboard.type("0x2000");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => location.hash.includes("at=0x2000"));
+    await page.keyboard.press("ArrowDown");
+    await page.waitForFunction(() => location.hash.includes("at=0x2010"));
+    await page.goBack();
+    await page.close();
+  });
+
+  it("moves and zooms the map by the keyboard and opens the bytes from there", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    await goTo(page, "1/map");
+    const canvas = page.locator(".strip canvas");
+    await canvas.focus();
+    await page.keyboard.press("ArrowRight");
+    const before = await page.locator(".window-text").textContent();
+    await page.keyboard.press("+");
+    await page.waitForFunction(
+      (text) => document.querySelector(".window-text")?.textContent !== text,
+      before,
+    );
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".hex-box");
+    await page.close();
+  });
+
+  it("searches memory, finds what is there and marks it on the map", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    await goTo(page, "1/hex?space=physical&at=0x0");
+    const source = openFile(sample);
+    const guest = await openGuest(source);
+    const known = new Uint8Array(8);
+    await guest.memory.read(0x3_0000, known);
+    source.close();
+    await page.locator(".search input").fill(
+      Buffer.from(known)
+        .toString("hex")
+        .replaceAll(/(..)(?=.)/g, "$1 "),
+    );
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() =>
+      /\d places?$/.test(document.querySelector(".search [role=status]")?.textContent ?? ""),
+    );
+    expect(await page.locator(".search [role=status]").textContent()).not.toBe("0 places");
+    await page.close();
+  });
+
+  it("compares two files", async () => {
+    const page = await openPage();
+    await pick(page, sample, sample);
+    await goTo(page, "1/compare");
+    await page.waitForSelector(".compare-numbers");
+    await page.waitForFunction(() => document.querySelector(".compare [role=status]")?.textContent === "");
+    expect(await page.locator(".compare-numbers strong").first().textContent()).toBe("0 B");
+    await page.close();
+  });
+
+  it("shows what is wrong with bad input and stays usable", async () => {
+    const page = await openPage();
+    const bad = path.join(folder, "<img src=x onerror=alert(1)>.save");
+    fs.writeFileSync(bad, "not a saved guest");
+    await pick(page, bad);
+    expect(await page.locator("main .problem").first().textContent()).toContain("open/unknown");
+    // a name is text, whatever it holds
+    expect(await page.locator("main img, nav img").count()).toBe(0);
+    const cut = path.join(folder, "cut.legacy");
+    fs.writeFileSync(cut, fs.readFileSync(sample).subarray(0, 1_700_000));
+    await page.locator("#picker").setInputFiles([cut]);
+    await page.waitForSelector(".health.bad");
+    await page.locator("#picker").setInputFiles([vmcore]);
+    await page.waitForSelector(".overview-head");
+    await page.close();
+  });
+
+  it("reports a worker that dies and goes on with a new one", async () => {
+    const page = await openPage();
+    await pick(page, sample);
+    await page.waitForSelector(".health.good, .health.fair");
+    const worker = page.workers()[0];
+    const gone = new Promise((resolve) => worker?.once("close", resolve));
+    await worker?.evaluate(() => {
+      setTimeout(() => {
+        throw new Error("made to die");
+      }, 0);
+    });
+    await gone;
+    await page.waitForSelector("main .problem");
+    expect(await page.locator("main .problem").first().textContent()).toContain("made to die");
+    await goTo(page, "1/processors");
+    await page.waitForSelector(".registers");
+    await page.close();
+    faults.splice(0, faults.length, ...faults.filter((fault) => !fault.includes("made to die")));
+  });
+
+  it("is usable at a width of 360 pixels", async () => {
+    const page = await openPage();
+    await page.setViewportSize({ width: 360, height: 740 });
+    await pick(page, sample);
+    for (const view of ["overview", "map", "hex", "processors", "file", "findings"]) {
+      await goTo(page, `1/${view}`);
+      await page.waitForSelector("main section.view");
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      expect([view, wide]).toEqual([view, 360]);
+    }
+    await page.close();
+  });
+
+  it("asked nobody but its own server, and nothing went wrong on the way", () => {
+    expect(requests.length).toBeGreaterThan(10);
+    const others = requests.filter((url) => !url.startsWith(server.url) && !/^(data|blob):/.test(url));
+    expect(others).toEqual([]);
+    expect(faults).toEqual([]);
+  });
+});
+
+describe.skipIf(skipUnless(hasBrowser, "chromium"))("guestscope view in a browser", () => {
+  it.each([
+    ["a plain file, by its bytes", () => sample],
+    ["a packed file, by answers of the server", () => packed],
+  ])("shows %s", async (_, input) => {
+    const child = spawn(
+      process.execPath,
+      [path.join(projectRoot, "dist/cli/main.js"), "view", "--no-open", input()],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    try {
+      const url = await new Promise<string>((resolve, reject) => {
+        child.stdout.once("data", (data: Buffer) => resolve(data.toString().split("\n")[0] ?? ""));
+        child.once("exit", () => reject(new Error("it ended")));
+      });
+      const page = await browser.newPage();
+      const problems: string[] = [];
+      page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+      await page.goto(url);
+      await page.waitForSelector(".overview-head");
+      expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
+      await page.waitForSelector(".health.good, .health.fair");
+      await goTo(page, "1/hex?space=physical&at=0x1000");
+      await page.waitForSelector(".b-zero, .b-text, .b-other");
+      expect(problems).toEqual([]);
+      await page.close();
+    } finally {
+      const ended = new Promise<NodeJS.Signals | null>((resolve) =>
+        child.once("exit", (_code, signal) => resolve(signal)),
+      );
+      child.kill("SIGINT");
+      expect(await ended).toBe("SIGINT");
+    }
+  });
+});

@@ -1,0 +1,14 @@
+import * as path from "node:path";
+import { defineConfig } from "vitest/config";
+
+/** Tests in a real browser: `npm run test:viewer`. One after another: each has the machine for itself. */
+export default defineConfig({
+  test: {
+    root: path.resolve(import.meta.dirname, ".."),
+    include: ["viewer/test/**/*.test.ts"],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    fileParallelism: false,
+    reporters: ["default", "./scripts/summary-reporter.ts"],
+  },
+});
