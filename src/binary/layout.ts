@@ -1,3 +1,4 @@
+import { trimNuls } from "./text.js";
 import { BINARY_RULES } from "./rules.js";
 import { FormatError } from "../findings/errors.js";
 
@@ -211,7 +212,7 @@ export const text = (size: number, meaning: string): Field<string> => ({
   size,
   type: `text[${size}]`,
   meaning,
-  read: (view, at) => latin1(new Uint8Array(view.buffer, view.byteOffset + at, size)).replace(/\0+$/, ""),
+  read: (view, at) => trimNuls(latin1(new Uint8Array(view.buffer, view.byteOffset + at, size))),
   write: (view, at, value) => {
     for (let i = 0; i < size; i += 1) view.setUint8(at + i, value.charCodeAt(i) || 0);
   },

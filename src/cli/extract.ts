@@ -2,7 +2,7 @@ import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { extractGuest, type Extraction } from "../guest/extract.js";
 import type { GuestImage } from "../guest/image.js";
-import { memoryTotals, type MemoryRange } from "../guest/memory.js";
+import { isExcluded, memoryTotals, type MemoryRange } from "../guest/memory.js";
 import type { PageCompression, VmcoreWriter, WriteOptions, WriteReport } from "../guest/output-format.js";
 import { openOutput } from "../io/node/output.js";
 import { pageWorkersAhead } from "../io/node/page-workers.js";
@@ -163,9 +163,18 @@ const FEW = 100;
 function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options: Arguments): void {
   if (options.json) return;
   const { present, zero, absent } = memoryTotals(guest.memory);
-  const shown = options.verbose ? missing : missing.slice(0, FEW);
+  const listed = options.verbose ? missing : missing.filter((range) => !isExcluded(range));
+  const excluded = missing.reduce(
+    (sum, range) => (isExcluded(range) ? sum + range.end - range.start : sum),
+    0,
+  );
+  if (excluded > 0) {
+    const of = percent(excluded, present + zero + absent);
+    printError(`guestscope: the input's writer excluded ${size(excluded)} of memory (${of}) on purpose`);
+  }
+  const shown = options.verbose ? listed : listed.slice(0, FEW);
   for (const line of missingLines(shown, present + zero + absent)) printError(`guestscope: ${line}`);
-  const rest = missing.length - shown.length;
+  const rest = listed.length - shown.length;
   if (rest > 0) printError(`guestscope: and ${rest} more regions; --verbose lists them all`);
 }
 

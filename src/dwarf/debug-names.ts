@@ -1,3 +1,4 @@
+import { appendTo } from "../binary/arrays.js";
 import { DWARF_RULES } from "./rules.js";
 import { latin1Bytes } from "../binary/layout.js";
 import * as dw from "./constants.js";
@@ -35,7 +36,7 @@ export function debugNamesUnits(
   const offsets: number[] = [];
   for (let at = 0; at < section.length; ) {
     const index = readIndex(section, at);
-    offsets.push(...lookUp(section, strings, index, name, tags));
+    appendTo(offsets, lookUp(section, strings, index, name, tags));
     at = index.end;
   }
   return offsets;
@@ -87,15 +88,20 @@ function lookUp(
 ): number[] {
   const { bucketCount, nameCount, is64 } = index;
   const word = is64 ? 8 : 4;
-  const nameOf = (i: number): string =>
-    strings.stringAt(new Cursor(section, index.stringsAt + word * i, index.end).offset(is64));
+  const wanted = latin1Bytes(name);
+  const isNamed = (i: number): boolean =>
+    strings.hasStringAt(new Cursor(section, index.stringsAt + word * i, index.end).offset(is64), wanted);
+  // many names of one list of entries would have it read again and again
+  const taken = new Set<number>();
   const units: number[] = [];
   const take = (i: number): void => {
     const pool = new Cursor(section, index.entriesAt + word * i, index.end).offset(is64);
-    units.push(...entryUnits(section, index, index.poolAt + pool, tags));
+    if (taken.has(pool)) return;
+    taken.add(pool);
+    appendTo(units, entryUnits(section, index, index.poolAt + pool, tags));
   };
   if (bucketCount === 0) {
-    for (let i = 0; i < nameCount; i += 1) if (nameOf(i) === name) take(i);
+    for (let i = 0; i < nameCount; i += 1) if (isNamed(i)) take(i);
     return units;
   }
   const hash = djbHash(name);
@@ -104,7 +110,7 @@ function lookUp(
   const first = new Cursor(section, index.bucketsAt + 4 * bucket, index.end).u32();
   if (first === 0) return units;
   for (let i = first - 1; i < nameCount && hashAt(i) % bucketCount === bucket; i += 1) {
-    if (hashAt(i) === hash && nameOf(i) === name) take(i);
+    if (hashAt(i) === hash && isNamed(i)) take(i);
   }
   return units;
 }

@@ -26,6 +26,7 @@ export function gdbIndexUnits(index: DwarfSection, name: string): number[] {
   if (slots <= 0 || symbols + 8 * slots > section.length) return [];
   const unitCount = Math.floor((types - units) / 16);
   const hash = gdbHash(name);
+  const wanted = latin1Bytes(name);
   // a power of two: an odd step visits every slot
   const mask = slots - 1;
   const step = (Math.imul(hash, 17) & mask) | 1;
@@ -34,7 +35,7 @@ export function gdbIndexUnits(index: DwarfSection, name: string): number[] {
     const entry = new Cursor(section, symbols + 8 * slot);
     const [nameAt, valuesAt] = [entry.u32(), entry.u32()];
     if (nameAt === 0 && valuesAt === 0) return [];
-    if (section.stringAt(pool + nameAt) === name)
+    if (section.hasStringAt(pool + nameAt, wanted))
       return unitOffsets(section, pool + valuesAt, units, unitCount);
     slot = (slot + step) & mask;
   }

@@ -1,3 +1,4 @@
+import { appendTo } from "../binary/arrays.js";
 import type { Rule } from "../findings/rule.js";
 import { DWARF_RULES } from "./rules.js";
 import type { ElfFile } from "../elf/file.js";
@@ -124,7 +125,7 @@ export class DebugInfo implements TypeContext {
     let pending: Die[] = [];
     for (const { unit, offsets } of searchName(file, query)) {
       const [declarations, others] = splitDeclarations(unit, offsets);
-      pending.push(...declarations);
+      appendTo(pending, declarations);
       for (const placed of confirm(unit, others)) {
         if (placed.die.string(dw.DW_AT_name) !== name || !inScope(placed, scope)) continue;
         const variable = this.#variable(placed.die, name);

@@ -29,7 +29,10 @@ const ALTERNATE = new Set([dw.DW_FORM_GNU_ref_alt, dw.DW_FORM_ref_sup4, dw.DW_FO
 export function* findReferrers(file: DwarfFile, targets: readonly Die[]): Iterable<Die> {
   const byUnit = new Map<Unit, Die[]>();
   for (const target of targets) {
-    if (target.unit.file === file) byUnit.set(target.unit, [...(byUnit.get(target.unit) ?? []), target]);
+    if (target.unit.file !== file) continue;
+    const own = byUnit.get(target.unit);
+    if (own === undefined) byUnit.set(target.unit, [target]);
+    else own.push(target);
   }
   for (const [unit, own] of byUnit) yield* withinUnit(unit, own);
   for (const area of file.areas) {
@@ -69,10 +72,11 @@ function* withinUnit(unit: Unit, targets: readonly Die[]): Iterable<Die> {
   }
   const codes = new Set(wanted.map(({ code }) => code));
   const walk = new DieWalk(unit);
+  const sought = placesOf(targets);
   while (walk.next()) {
     if (!codes.has(walk.code)) continue;
     const die = new Die(unit, walk.offset);
-    if (refersTo(die, targets)) yield die;
+    if (refersTo(die, sought)) yield die;
   }
 }
 
@@ -120,12 +124,26 @@ function mayRefer(area: UnitArea, forms: ReadonlySet<number>): boolean {
 
 function* referring(unit: Unit, offsets: readonly number[], targets: readonly Die[]): Iterable<Die> {
   const sorted = offsets.toSorted((a, b) => a - b);
-  for (const { die } of confirm(unit, sorted)) if (refersTo(die, targets)) yield die;
+  const sought = placesOf(targets);
+  for (const { die } of confirm(unit, sorted)) if (refersTo(die, sought)) yield die;
 }
 
-function refersTo(die: Die, targets: readonly Die[]): boolean {
+/** Offsets of entries by the area that they are in: a file may declare one name a hundred thousand times. */
+type Places = ReadonlyMap<Unit["area"], ReadonlySet<number>>;
+
+function placesOf(targets: readonly Die[]): Places {
+  const places = new Map<Unit["area"], Set<number>>();
+  for (const { unit, offset } of targets) {
+    const known = places.get(unit.area);
+    if (known === undefined) places.set(unit.area, new Set([offset]));
+    else known.add(offset);
+  }
+  return places;
+}
+
+function refersTo(die: Die, targets: Places): boolean {
   return ORIGINS.some((attribute) => {
     const origin = die.reference(attribute);
-    return origin !== undefined && targets.some((target) => target.is(origin));
+    return origin !== undefined && targets.get(origin.unit.area)?.has(origin.offset) === true;
   });
 }

@@ -42,6 +42,13 @@ export class DwarfSection {
     });
   }
 
+  /** Whether the NUL-ended string at an offset is this one: no longer than itself, whatever is there. */
+  hasStringAt(offset: number, text: Uint8Array): boolean {
+    if (this.bytes[offset + text.length] !== 0) return false;
+    for (let i = 0; i < text.length; i += 1) if (this.bytes[offset + i] !== text[i]) return false;
+    return true;
+  }
+
   /** The NUL-ended string at an offset. @throws FormatError `dwarf/string` beyond the section. */
   stringAt(offset: number): string {
     const nul = offset < this.length ? this.bytes.indexOf(0, offset) : -1;

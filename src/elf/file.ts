@@ -1,3 +1,4 @@
+import { appendTo } from "../binary/arrays.js";
 import type { Rule } from "../findings/rule.js";
 import { ELF_RULES } from "./rules.js";
 import { type ByteOrder, latin1, viewOf } from "../binary/layout.js";
@@ -217,7 +218,7 @@ export class ElfFile {
         const bytes = await readExactly(this.source, section.offset, section.size, `section ${section.name}`);
         // property notes of 64-bit files are padded to 8
         const alignment = section.name === ".note.gnu.property" && this.bits === 64 ? 8 : 4;
-        all.push(...readNotes(bytes, this.order, { source: this.name, offset: section.offset }, alignment));
+        appendTo(all, readNotes(bytes, this.order, { source: this.name, offset: section.offset }, alignment));
       }
       if (all.length > 0) return all;
     }
@@ -229,7 +230,7 @@ export class ElfFile {
       const there = Math.max(0, Math.min(p_filesz, this.source.size - p_offset));
       const bytes = await readExactly(this.source, p_offset, there, "notes");
       const place = { source: this.name, offset: p_offset, missing: p_filesz - there };
-      all.push(...readNotes(bytes, this.order, place, Number(p_align)));
+      appendTo(all, readNotes(bytes, this.order, place, Number(p_align)));
     }
     return all;
   }
@@ -327,11 +328,14 @@ export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The NUL-ended string at an offset of a table; empty beyond its end. */
+/** Characters of a section's name at most: a longer one, of which a table can make many, is cut. */
+const LONGEST_NAME = 512;
+
+/** The NUL-ended string at an offset of a table, LONGEST_NAME bytes of it at most; empty beyond the table's end. */
 export function stringAt(table: Uint8Array, offset: number): string {
-  if (offset >= table.length) return "";
-  const nul = table.indexOf(0, offset);
-  return latin1(table.subarray(offset, nul < 0 ? table.length : nul));
+  const part = table.subarray(Math.min(offset, table.length), offset + LONGEST_NAME);
+  const nul = part.indexOf(0);
+  return latin1(nul < 0 ? part : part.subarray(0, nul));
 }
 
 async function segmentCount(

@@ -2,13 +2,13 @@ import { UsageError } from "../findings/errors.js";
 import type { AtomicSink } from "../io/byte-sink.js";
 import { isDamage, withoutDamage } from "./damage.js";
 import type { GuestImage } from "./image.js";
-import type { MemoryRange } from "./memory.js";
+import { isExcluded, type MemoryRange } from "./memory.js";
 import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
 import { selectMemory } from "./selection.js";
 
 /** How a guest is extracted, and what is told on the way. */
 export interface ExtractOptions extends Omit<WriteOptions, "progress"> {
-  /** Write what is there when the input lacks some of the guest's memory. */
+  /** Write what is there when the input lacks some of the guest's memory that its writer didn't exclude on purpose. */
   readonly partial?: boolean;
   /** The output can't be taken back once it is written: with `partial`, damage is looked for first. */
   readonly irrevocable?: boolean;
@@ -29,8 +29,8 @@ export interface Extraction extends WriteReport {
 }
 
 /**
- * Writes a guest's memory and vCPUs with `writer`. Memory that the input lacks is refused unless `partial`; pages
- * whose contents turn out damaged while they are written become absent, and writing begins anew.
+ * Writes a guest's memory and vCPUs with `writer`. Memory that the input lacks is refused unless `partial`, but for what
+ * the program that wrote it excluded on purpose: that is missing in the output as well, and its note says so. Pages whose contents turn out damaged while they are written become absent, and writing begins anew.
  * @param open opens the output, when it is known that there is something to write
  * @throws UsageError when there is no memory at all in the range, or the writer needs a regular file
  */
@@ -51,7 +51,8 @@ export async function extractGuest(
     const missing = before.missing.filter(({ start }) => !reported.has(start));
     for (const { start } of missing) reported.add(start);
     if (missing.length > 0) options.onMissing?.(source, missing);
-    if (present === 0 || (before.absent > 0 && options.partial !== true)) {
+    const isLost = before.missing.some((range) => !isExcluded(range));
+    if (present === 0 || (isLost && options.partial !== true)) {
       const { missing: lost, zero, absent } = before;
       return { written: false, guest: source, present: before.present, zero, absent, missing: lost, size: 0 };
     }

@@ -51,6 +51,11 @@ export function isUnpopulated(range: MemoryRange): boolean {
   return range.reason?.kind === "unpopulated";
 }
 
+/** Whether a range is absent because the dump's writer left it out on purpose. */
+export function isExcluded(range: MemoryRange): boolean {
+  return range.reason?.kind === "excluded";
+}
+
 /** Bytes of each kind of memory; what is unpopulated counts as none. */
 export interface MemoryTotals {
   readonly present: number;

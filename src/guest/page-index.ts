@@ -101,7 +101,8 @@ function kindEnd({ low, high }: Table, page: number, end: number): number {
   return at;
 }
 
-function checkFrames(first: number, count: number): void {
+/** Refuses frames that no machine has. @throws FormatError */
+export function checkFrames(first: number, count: number): void {
   // written so that NaN is refused as well
   if (!(first >= 0 && count >= 0 && first + count <= FRAME_LIMIT))
     throw new FormatError(

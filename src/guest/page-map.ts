@@ -2,6 +2,8 @@ import type { AbsentReason } from "./absent.js";
 import { GUEST_RULES } from "./rules.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { FormatError } from "../findings/errors.js";
+import { Announced } from "./announced.js";
+import { findSegment, joinAlike } from "./segmented.js";
 import {
   type MemoryPiece,
   type MemoryRange,
@@ -11,6 +13,7 @@ import {
   type SourcePiece,
 } from "./memory.js";
 import {
+  checkFrames,
   FRAME_LIMIT,
   isReason,
   isToken,
@@ -62,6 +65,7 @@ export class PageMap implements PhysicalMemory {
   readonly #index: PageIndex;
   readonly #reasons: Reason[] = [];
   readonly #reasonCodes = new Map<string, number>();
+  readonly #announced = new Announced();
   #decoded: { token: number; page: Uint8Array } | undefined;
 
   constructor(source: ByteSource, options: PageMapOptions = {}) {
@@ -91,6 +95,15 @@ export class PageMap implements PhysicalMemory {
     this.#index.set(first, count, this.#reason("absent", reason));
   }
 
+  /**
+   * Absent wherever nothing else is said of them, at any time: takes no memory a page. For what a few bytes of a source
+   * announce.
+   */
+  announce(first: number, count: number, reason: AbsentReason): void {
+    checkFrames(first, count);
+    this.#announced.add(first, first + count, reason);
+  }
+
   /** The decoder makes their contents, of tokens `token`, `token + 1` … (below 2^32). */
   decoded(first: number, count: number, token: number): void {
     this.#index.set(first, count, tokenCode(token));
@@ -107,7 +120,10 @@ export class PageMap implements PhysicalMemory {
     if (code >= 0) return { kind: "source", offset: code };
     if (isToken(code)) return { kind: "decoded", token: tokenOf(code) };
     const reason = this.#reasonOf(code);
-    if (reason === undefined || reason.presence === "present") return { kind: "nowhere" };
+    if (reason === undefined || reason.presence === "present") {
+      const span = findSegment(this.#announced.spans, frame);
+      return span === undefined ? { kind: "nowhere" } : { kind: "absent", reason: span.reason };
+    }
     return { kind: reason.presence, reason: reason.reason };
   }
 
@@ -127,7 +143,35 @@ export class PageMap implements PhysicalMemory {
     return isReason(code) ? this.#reasons[reasonOf(code)] : undefined;
   }
 
-  *ranges(): Iterable<MemoryRange> {
+  ranges(): Iterable<MemoryRange> {
+    return this.#announced.isEmpty ? this.#indexed() : joinAlike(this.#withAnnounced());
+  }
+
+  /** Ranges of the index, with announced ones where it has none. */
+  *#withAnnounced(): Iterable<MemoryRange> {
+    const { spans } = this.#announced;
+    const { pageSize } = this;
+    let next = 0;
+    let at = 0;
+    const gap = function* (end: number): Iterable<MemoryRange> {
+      for (; next < spans.length; next += 1) {
+        const span = spans[next];
+        if (span === undefined || span.start * pageSize >= end) return;
+        const start = Math.max(at, span.start * pageSize);
+        const stop = Math.min(end, span.end * pageSize);
+        if (start < stop) yield { start, end: stop, presence: "absent", reason: span.reason };
+        if (span.end * pageSize > end) return;
+      }
+    };
+    for (const range of this.#indexed()) {
+      yield* gap(range.start);
+      yield range;
+      at = range.end;
+    }
+    yield* gap(Number.POSITIVE_INFINITY);
+  }
+
+  *#indexed(): Iterable<MemoryRange> {
     const walk = this.#index.runs(0, FRAME_LIMIT, true);
     let open: (MemoryRange & { end: number }) | undefined;
     let openReason: Reason | undefined;

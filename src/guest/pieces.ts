@@ -237,12 +237,14 @@ class Group {
 }
 
 function readExactly(source: ByteSource, offset: number, into: Uint8Array): MaybePromise<void> {
-  const check = (n: number): void => {
-    if (n === into.length) return;
+  const check = (n: number): MaybePromise<void> => {
+    if (n === into.length) return undefined;
+    // a source may give less than asked for at once; only nothing at all is its end
+    if (n > 0) return readExactly(source, offset + n, into.subarray(n));
     throw new TruncatedError(
       GUEST_RULES.sourceShrank,
       "the input ends before memory that it held",
-      into.length - n,
+      into.length,
       { source: source.name, offset },
     );
   };

@@ -96,8 +96,7 @@ export class ByteReader {
       // never by the announced length alone: the window at most doubles beyond what has really arrived
       const missing = count - (this.#tail - this.#head);
       const wanted = this.#exact ? missing : Math.max(missing, this.#ahead);
-      const room = Math.min(wanted, Math.max(this.#window, this.#tail - this.#head));
-      this.#makeRoom(room);
+      const room = this.#makeRoom(Math.min(wanted, Math.max(this.#window, this.#tail - this.#head)));
       const into = this.#buffer.subarray(this.#tail, this.#tail + room);
       const result = this.#readInto(into, this.#position + (this.#tail - this.#head));
       const n = result instanceof Promise ? await result : result;
@@ -114,19 +113,25 @@ export class ByteReader {
     return 0;
   }
 
-  #makeRoom(room: number): void {
+  /** Makes room for `room` bytes, or for as many of them as the buffer has when that is worth a read; returns how many. */
+  #makeRoom(room: number): number {
     const kept = this.#tail - this.#head;
-    if (this.#tail + room <= this.#buffer.length) return;
+    if (this.#tail + room <= this.#buffer.length) return room;
+    // an input that gives a few bytes at a time must not have all that came copied for each
+    const free = this.#buffer.length - this.#tail;
+    if (free >= MIN_WINDOW) return free;
     if (kept + room <= this.#buffer.length) {
       this.#buffer.copyWithin(0, this.#head, this.#tail);
     } else {
-      const larger = new Uint8Array(Math.max(kept + room, Math.min(this.#window, this.#buffer.length * 2)));
+      const least = kept > this.#window ? kept * 2 : Math.min(this.#window, this.#buffer.length * 2);
+      const larger = new Uint8Array(Math.max(kept + room, least));
       larger.set(this.#buffer.subarray(this.#head, this.#tail));
       this.#buffer = larger;
       this.#view = new DataView(larger.buffer);
     }
     this.#head = 0;
     this.#tail = kept;
+    return room;
   }
 
   /** The next `count` bytes without consuming them; `need(count)` must have said true. */

@@ -14,6 +14,25 @@ export function joinSources(name: string, sources: Iterable<ByteSource> = []): J
   const parts: { readonly source: ByteSource; readonly start: number }[] = [];
   const starts = new Map<ByteSource, number>();
   let size = 0;
+  /** Goes on after `done` bytes, from source to source: synchronous as long as they are. */
+  const readFrom = (offset: number, into: Uint8Array, done: number): MaybePromise<number> => {
+    let at = done;
+    while (at < into.length) {
+      const part = parts.findLast(({ start }) => start <= offset + at);
+      if (part === undefined) break;
+      const within = offset + at - part.start;
+      const length = Math.min(into.length - at, part.source.size - within);
+      if (length <= 0) break;
+      const result = part.source.read(within, length === into.length ? into : into.subarray(at, at + length));
+      if (result instanceof Promise) {
+        const from = at;
+        return result.then((n) => (n < length ? from + n : readFrom(offset, into, from + n)));
+      }
+      at += result;
+      if (result < length) break;
+    }
+    return at;
+  };
   const joined: JoinedSource = {
     name,
     get size() {
@@ -28,10 +47,8 @@ export function joinSources(name: string, sources: Iterable<ByteSource> = []): J
       size += source.size;
       return start;
     },
-    /** One read stays within one source: it may give fewer bytes than asked though more follow. */
-    read(offset, into): MaybePromise<number> {
-      const part = parts.findLast(({ start }) => start <= offset);
-      return part === undefined ? 0 : part.source.read(offset - part.start, into);
+    read(offset, into) {
+      return readFrom(offset, into, 0);
     },
   };
   for (const source of sources) joined.startOf(source);

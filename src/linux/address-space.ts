@@ -106,7 +106,7 @@ export class AddressSpace {
     if (page === UNMAPPED) return `nothing is mapped at ${hex(va)}`;
     for (const range of this.memory.ranges()) {
       if (page < range.start || page >= range.end) continue;
-      const reason = range.reason === undefined ? "" : ` (${range.reason})`;
+      const reason = range.reason === undefined ? "" : ` (${range.reason.text})`;
       return `the page of ${hex(va)}, guest-physical ${hex(page)}, is ${range.presence}${reason}`;
     }
     return `the page of ${hex(va)}, guest-physical ${hex(page)}, is not in the input`;

@@ -3,10 +3,10 @@ import { PAGE_SIZE, type MemoryPiece, type MemoryRange, type PhysicalMemory } fr
 import { longMode, lookUp, type Paging } from "../guest/paging/walk.js";
 import { KERNEL_MAP } from "../guest/kernel/running-kernel.js";
 import type { MaybePromise } from "../io/byte-source.js";
-import { aarch64Tables, type Granule, isGranule } from "./aarch64-tables.js";
+import { aarch64Tables, type Granule, isGranule } from "../guest/paging/aarch64.js";
 import type { PageTables } from "./address-space.js";
 import type { CachedMemory } from "./cached-memory.js";
-import { machineFrames } from "./machine-frames.js";
+import { machineFrames } from "../guest/paging/machine-frames.js";
 import { absent, damaged, LINUX_RULES } from "./rules.js";
 
 /** VMCOREINFO: `KEY=VALUE` lines. */

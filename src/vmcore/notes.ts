@@ -1,7 +1,10 @@
+import { appendTo } from "../binary/arrays.js";
+import { trimNuls } from "../binary/text.js";
 import { latin1, latin1Bytes, layout, u32, u64big, viewOf } from "../binary/layout.js";
 import { NT_PRSTATUS } from "../elf/layout.js";
 import type { ElfNote } from "../elf/notes.js";
 import type { Architecture } from "../guest/arch/architecture.js";
+import { isExcluded } from "../guest/memory.js";
 import type { GuestImage } from "../guest/image.js";
 import type { Segment, Vcpu, VcpuNote, X86Registers, X86SegmentName } from "../guest/vcpu.js";
 import { VERSION } from "../version.js";
@@ -72,7 +75,7 @@ export const vmcoreInfoNote = (text: string): RawNote => ({
 
 /** What makedumpfile says it erased (`-x`), a line each: those bytes are no longer the guest's. */
 export function erasedLines(text: string): readonly string[] {
-  const lines = text.replace(/\0+$/, "").split("\n");
+  const lines = trimNuls(text).split("\n");
   return lines.map((line) => line.trim()).filter((line) => line !== "");
 }
 
@@ -92,11 +95,23 @@ export function provenanceNote(guest: GuestImage): RawNote {
   const lines = Object.entries({ origin, source, hypervisor, guestType, name, uuid })
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => `${key}=${String(value).replaceAll(/[^ -~]/g, "?")}\n`);
+  for (const [reason, bytes] of excludedOf(guest)) lines.push(`excluded=${bytes} bytes: ${reason}\n`);
   return {
     name: "GUESTSCOPE",
     type: 0,
     descriptor: latin1Bytes(`writer=guestscope ${VERSION}\n${lines.join("")}`),
   };
+}
+
+/** Bytes of memory that the source's writer excluded on purpose, by what it said. */
+function excludedOf({ memory }: GuestImage): ReadonlyMap<string, number> {
+  const excluded = new Map<string, number>();
+  for (const range of memory.ranges()) {
+    if (!isExcluded(range) || range.reason === undefined) continue;
+    const reason = range.reason.text.replaceAll(/[^ -~]/g, "?");
+    excluded.set(reason, (excluded.get(reason) ?? 0) + range.end - range.start);
+  }
+  return excluded;
 }
 
 /** Per processor NT_PRSTATUS and what a dump had beside it, then QEMU's notes, VMCOREINFO, what was erased; each only if known. */
@@ -105,7 +120,7 @@ export function guestNotes(guest: GuestImage): RawNote[] {
   for (const vcpu of guest.vcpus) {
     const descriptor = encodePrstatus(vcpu, guest.arch);
     if (descriptor !== undefined) notes.push({ name: "CORE", type: NT_PRSTATUS, descriptor });
-    notes.push(...(vcpu.notes ?? []));
+    appendTo(notes, vcpu.notes ?? []);
   }
   for (const vcpu of guest.vcpus) {
     // a set without cr3 came from a source that has no more than NT_PRSTATUS holds

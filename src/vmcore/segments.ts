@@ -30,12 +30,13 @@ const ABSENT = absentReasons({
 export function segmentMemory(source: ByteSource, segments: readonly MemorySegment[]): PageMap {
   const unit = unitOf(segments);
   const memory = new PageMap(source, { pageSize: unit });
-  // what one header lacks another may have: contents are entered last
+  // what one header lacks another may have: it is absent where nothing is entered
   for (const { physical, fileSize, memorySize, there } of segments) {
     const frame = (size: number): number => (physical + size) / unit;
-    if (memorySize > fileSize) memory.absent(frame(fileSize), (memorySize - fileSize) / unit, ABSENT.leftOut);
+    if (memorySize > fileSize)
+      memory.announce(frame(fileSize), (memorySize - fileSize) / unit, ABSENT.leftOut);
     const whole = there - (there % unit);
-    if (whole < fileSize) memory.absent(frame(whole), (fileSize - whole) / unit, ABSENT.truncated);
+    if (whole < fileSize) memory.announce(frame(whole), (fileSize - whole) / unit, ABSENT.truncated);
   }
   for (const { physical, offset, there } of segments) {
     const count = Math.floor(there / unit);

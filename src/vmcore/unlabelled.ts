@@ -8,7 +8,7 @@ import { withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
 /** Lines of VMCOREINFO that kernels of one architecture alone write (Linux, arch/<name>/kernel/vmcore_info.c). */
 const SIGNS: readonly (readonly [sign: RegExp, arch: Architecture])[] = [
   [/^NUMBER\(kimage_voffset\)=/m, AARCH64],
-  [/^NUMBER\(va_kernel_pa_offset\)=/m, RISCV64],
+  [/^NUMBER\((?:phys_ram_base|va_kernel_pa_offset)\)=/m, RISCV64],
   [/^SYMBOL\((?:init_top_pgt|init_level4_pgt)\)=/m, X86_64],
   [/^SYMBOL\(_stext\)=ffffffff[89a-f]/m, X86_64],
   [/^SYMBOL\(_stext\)=[0-9a-f]{8}$/m, I386],

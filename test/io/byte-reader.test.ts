@@ -153,3 +153,25 @@ describe("sources", () => {
     expect(await reader.need(1)).toBe(false);
   });
 });
+
+describe("an input that gives a byte at a time", () => {
+  it("is not copied whole for each", async () => {
+    const size = 3 << 20;
+    let at = 0;
+    const reader = new ByteReader({
+      name: "trickle",
+      read(into: Uint8Array) {
+        if (at === size || into.length === 0) return 0;
+        into[0] = at & 0xff;
+        at += 1;
+        return 1;
+      },
+    });
+    const begun = performance.now();
+    expect(await reader.need(size)).toBe(true);
+    // copying for each byte takes minutes
+    expect(performance.now() - begun).toBeLessThan(20_000);
+    const bytes = reader.take(size);
+    expect([bytes[0], bytes[4097], bytes[size - 1]]).toEqual([0, 1, (size - 1) & 0xff]);
+  });
+});

@@ -1,3 +1,4 @@
+import { trimNuls } from "../../binary/text.js";
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
 import { breathe } from "../../io/event-loop.js";
 import { FormatError } from "../../findings/errors.js";
@@ -5,9 +6,12 @@ import { indexOfBytes } from "../../io/byte-search.js";
 import type { Architecture } from "../arch/architecture.js";
 import type { GuestImage, VmcoreInfo } from "../image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
-import { longMode, type Mapping, mappings } from "../paging/walk.js";
-import { KERNEL_MAP, pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";
+import { fitsMemory, kernelTextMapping } from "./kernel-layout.js";
+import { pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";
 import type { Vcpu } from "../vcpu.js";
+import { isVmcoreInfo } from "./vmcoreinfo-text.js";
+
+export { isVmcoreInfo, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 
 /**
  * What a Linux kernel says of itself in its memory: VMCOREINFO, the mapping of its text, its banner.
@@ -30,21 +34,6 @@ const OSRE = 0x4552_534f;
 /** `VMCO`, little endian. */
 const VMCO = 0x4f43_4d56;
 
-/** `KEY=VALUE` lines as a map. */
-export function parseVmcoreInfo(text: string): ReadonlyMap<string, string> {
-  const entries = text.split("\n").flatMap((line): [string, string][] => {
-    const at = line.indexOf("=");
-    return at > 0 ? [[line.slice(0, at), line.slice(at + 1)]] : [];
-  });
-  return new Map(entries);
-}
-
-/** Whether a text is VMCOREINFO: ASCII lines of KEY=VALUE that begin with OSRELEASE and name the page size. */
-export function isVmcoreInfo(text: string): boolean {
-  if (!text.startsWith("OSRELEASE=") || !text.includes("\nPAGESIZE=")) return false;
-  return text.split("\n").every((line) => line === "" || /^[A-Za-z0-9_.()\-*[\] ]+=[\x20-\x7e]*$/.test(line));
-}
-
 /**
  * Finds VMCOREINFO in guest memory: the first copy whose text is right and, for x86_64, whose kernel is
  * mapped where the text says (memory may keep the one of a kernel that ran before). With `vcpus` a running
@@ -63,8 +52,7 @@ export async function findVmcoreInfo(
     const text = await textAt(memory, arch, gpa);
     if (text === undefined) continue;
     const found: VmcoreInfo = { text, gpa };
-    if (arch.name !== "x86_64") return found;
-    if ((await kernelTextMapping(memory, text, arch)).length > 0) return found;
+    if (!TABLES_READ.has(arch.name) || (await fitsMemory(memory, text, arch)) === true) return found;
     doubtful ??= found;
     checked += 1;
     if (checked === MOST_CHECKED) break;
@@ -72,15 +60,35 @@ export async function findVmcoreInfo(
   return doubtful;
 }
 
+/** Architectures whose kernels' page tables are read. */
+const TABLES_READ: ReadonlySet<string> = new Set(["x86_64", "aarch64"]);
+
 /**
- * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its file brought none. Damaged pages are
- * left to those who read them.
+ * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its file brought none or one that doesn't fit the
+ * kernel in memory. Damaged pages are left to those who read them.
  */
 export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
-  if (guest.facts.vmcoreInfo !== undefined) return guest;
+  const { memory, arch, vcpus, facts } = guest;
+  const brought = facts.vmcoreInfo;
   try {
-    const vmcoreInfo = await findVmcoreInfo(guest.memory, guest.arch, guest.vcpus, thorough);
-    return vmcoreInfo === undefined ? guest : { ...guest, facts: { ...guest.facts, vmcoreInfo } };
+    const fits = brought === undefined ? undefined : await fitsMemory(memory, brought.text, arch);
+    // where its page tables aren't in the memory only a copy that fits can say that it doesn't
+    if (brought !== undefined && (fits === true || (fits === undefined && !TABLES_READ.has(arch.name))))
+      return guest;
+    const found = await findVmcoreInfo(memory, arch, vcpus, thorough);
+    if (brought === undefined)
+      return found === undefined ? guest : { ...guest, facts: { ...facts, vmcoreInfo: found } };
+    const misfit = "the VMCOREINFO that the file brings doesn't fit the kernel in memory";
+    if (found === undefined || (await fitsMemory(memory, found.text, arch)) !== true)
+      return fits === undefined
+        ? guest
+        : { ...guest, warnings: [...guest.warnings, `${misfit}, and none that fits was found there`] };
+    const place = `0x${(found.gpa ?? 0).toString(16)}`;
+    return {
+      ...guest,
+      facts: { ...facts, vmcoreInfo: found },
+      warnings: [...guest.warnings, `${misfit}: the copy in memory at ${place} is taken`],
+    };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     return guest;
@@ -157,43 +165,8 @@ async function textAt(memory: PhysicalMemory, arch: Architecture, gpa: number): 
 }
 
 function validText(bytes: Uint8Array): string | undefined {
-  const text = latin1(bytes).replace(/\0+$/, "");
+  const text = trimNuls(latin1(bytes));
   return isVmcoreInfo(text) ? text : undefined;
-}
-
-/** Virtual end of the region that holds an x86_64 kernel's image and modules; phys_base counts from its start. */
-const KERNEL_MAP_END = 0xffff_ffff_ffff_f000n;
-
-/**
- * The mappings of an x86_64 kernel's image (text, data) from its own top page table, which VMCOREINFO
- * names; empty when the text names none or its tables do not map it. A vCPU's CR3 would not do: it may
- * hold the tables of user mode, which lack the kernel.
- */
-export async function kernelTextMapping(
-  memory: PhysicalMemory,
-  vmcoreInfo: string,
-  arch: Architecture,
-): Promise<readonly Mapping[]> {
-  if (arch.name !== "x86_64") return [];
-  const info = parseVmcoreInfo(vmcoreInfo);
-  const top = hexValue(info.get("SYMBOL(swapper_pg_dir)") ?? info.get("SYMBOL(init_top_pgt)"));
-  const text = hexValue(info.get("SYMBOL(_stext)"));
-  const physBase = info.get("NUMBER(phys_base)");
-  if (top === undefined || text === undefined || top < KERNEL_MAP || text < KERNEL_MAP) return [];
-  if (physBase !== undefined && !/^-?\d{1,19}$/.test(physBase)) return [];
-  const root = Number(top - KERNEL_MAP) + Number(physBase ?? 0);
-  if (!Number.isSafeInteger(root) || root < 0 || root % PAGE_SIZE !== 0) return [];
-  const paging = longMode(root, info.get("NUMBER(pgtable_l5_enabled)") === "1" ? 5 : 4);
-  const all = await mappings(memory, paging, KERNEL_MAP, KERNEL_MAP_END);
-  const home = all.find((m) => m.va <= text && text < m.va + BigInt(m.length));
-  if (home === undefined) return [];
-  // the image lies in one piece; freed or unmapped parts (init text, gaps) only part the mapping
-  const shift = home.va - BigInt(home.gpa);
-  return all.filter((m) => m.va - BigInt(m.gpa) === shift);
-}
-
-function hexValue(value: string | undefined): bigint | undefined {
-  return value !== undefined && /^[0-9a-f]{1,16}$/.test(value) ? BigInt(`0x${value}`) : undefined;
 }
 
 const LONGEST_BANNER = 512;

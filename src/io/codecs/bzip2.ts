@@ -121,7 +121,11 @@ function readCode(bits: Bits, symbols: number): Code {
 }
 
 /** Undoes prefix codes, run lengths of zeros and move-to-front: the last column of the sorted block. */
-function readColumn(bits: Bits, capacity: number): { column: Uint32Array; count: number } {
+function readColumn(
+  bits: Bits,
+  column: Uint32Array,
+  capacity: number,
+): { column: Uint32Array; count: number } {
   const used: number[] = [];
   const rows = bits.read(16);
   for (let row = 0; row < 16; row += 1) {
@@ -135,7 +139,6 @@ function readColumn(bits: Bits, capacity: number): { column: Uint32Array; count:
   const selectors = readSelectors(bits, tables);
   const codes = Array.from({ length: tables }, () => readCode(bits, used.length + 2));
   const order = Uint8Array.from(used);
-  const column = new Uint32Array(capacity);
   const endOfBlock = used.length + 1;
   let count = 0;
   let run = 0;
@@ -213,6 +216,8 @@ function grown(bytes: Uint8Array, least: number): Uint8Array {
  * @throws FormatError `codec/bzip2`
  */
 export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
+  // one for all blocks of all streams: a tiny one must not cost what its header announces
+  let work = new Uint32Array(0);
   do {
     if (!(await hasBytes(reader, 4))) throw damaged("it ends within a stream's header");
     const head = reader.take(4);
@@ -234,7 +239,9 @@ export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
       if (magic !== BLOCK_MAGIC) throw damaged("a block's header is wrong");
       if (bits.bit() === 1) throw damaged("a block is of the obsolete randomised kind");
       const start = bits.read(24);
-      const { column, count } = readColumn(bits, level * 100_000);
+      const capacity = level * 100_000;
+      if (work.length < capacity) work = new Uint32Array(capacity);
+      const { column, count } = readColumn(bits, work, capacity);
       const block = unsort(column, count, start);
       if (crc32Forward(block) !== crc) throw damaged("the checksum of a block is wrong");
       combined = (((combined << 1) | (combined >>> 31)) ^ crc) >>> 0;

@@ -68,7 +68,18 @@ async function block(reader: ByteReader, size: number): Promise<Uint8Array> {
   return reader.take(size);
 }
 
-async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
+/** One buffer for all frames of a stream: a tiny one must not cost what its header announces. */
+class Output {
+  #bytes = new Uint8Array(0);
+
+  /** The first `size` bytes; what is in them is of no meaning. */
+  of(size: number): Uint8Array {
+    if (this.#bytes.length < size) this.#bytes = new Uint8Array(size);
+    return this.#bytes.subarray(0, size);
+  }
+}
+
+async function* frame(reader: ByteReader, shared: Output): AsyncIterable<Uint8Array> {
   if (!(await hasBytes(reader, 2))) throw damaged("it ends within a frame's header");
   const [flags = 0, blocks = 0] = reader.peek(2);
   if (flags >> 6 !== 1) throw damaged("a frame is of an unknown version");
@@ -84,7 +95,7 @@ async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
     throw damaged("the checksum of a frame's header is wrong");
 
   const sum = new Xxh32();
-  const output = new Uint8Array(WINDOW + maxBlock);
+  const output = shared.of(WINDOW + maxBlock);
   let history = 0;
   for (;;) {
     const word = await u32Of(reader, "a block's size");
@@ -111,8 +122,8 @@ async function* frame(reader: ByteReader): AsyncIterable<Uint8Array> {
 }
 
 /** The old form without checksums: blocks of 8 MiB until the next magic number or the end. */
-async function* legacyFrame(reader: ByteReader): AsyncIterable<Uint8Array> {
-  const output = new Uint8Array(LEGACY_BLOCK);
+async function* legacyFrame(reader: ByteReader, shared: Output): AsyncIterable<Uint8Array> {
+  const output = shared.of(LEGACY_BLOCK);
   while (await hasBytes(reader, 4)) {
     const size = reader.view.getUint32(reader.at, true);
     if (size === FRAME_MAGIC || size === LEGACY_MAGIC || isSkippable(size)) return;
@@ -127,10 +138,11 @@ async function* legacyFrame(reader: ByteReader): AsyncIterable<Uint8Array> {
  * @throws FormatError `codec/lz4`
  */
 export async function* unlz4(reader: ByteReader): AsyncIterable<Uint8Array> {
+  const shared = new Output();
   do {
     const magic = await u32Of(reader, "a frame's magic number");
-    if (magic === FRAME_MAGIC) yield* frame(reader);
-    else if (magic === LEGACY_MAGIC) yield* legacyFrame(reader);
+    if (magic === FRAME_MAGIC) yield* frame(reader, shared);
+    else if (magic === LEGACY_MAGIC) yield* legacyFrame(reader, shared);
     else if (isSkippable(magic)) {
       const size = await u32Of(reader, "a frame's size");
       if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");

@@ -1,3 +1,4 @@
+import { appendTo } from "../../binary/arrays.js";
 import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { mappedFileAt, type ProcessMemory, type ProcessPiece } from "../../elf/process-memory.js";
 import type { Presence } from "../../guest/memory.js";
@@ -70,7 +71,7 @@ export class PresenceRules {
       if (piece.presence === "present" && piece.offset !== undefined) {
         extents.push({ ...where, presence: "present", source: memory.source, offset: piece.offset });
       } else {
-        extents.push(...this.#lacking(memory, piece, toGuest, ram.block, region.owner));
+        appendTo(extents, this.#lacking(memory, piece, toGuest, ram.block, region.owner));
       }
     }
     return extents;

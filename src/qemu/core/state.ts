@@ -1,3 +1,4 @@
+import { appendTo } from "../../binary/arrays.js";
 import { architectureNamed, architectureOf } from "./architecture.js";
 import { type FlatRange, type FlatView, isGuestMemory, readFlatView } from "./flat-view.js";
 import { type Machine, readMachine } from "./machine.js";
@@ -47,7 +48,7 @@ export async function readQemuState(
     const whole = { start: range.start, end: range.start + range.size };
     const parts =
       options.keepUnplugged === true ? [whole] : await guestParts(program, range, whole, warnings);
-    for (const { start, end } of parts) extents.push(...(await rules.extents(range, start, end)));
+    for (const { start, end } of parts) appendTo(extents, await rules.extents(range, start, end));
   }
   for (const { guestMemfd, id } of view.blocks) {
     if (!guestMemfd) continue;

@@ -1,3 +1,4 @@
+import { appendTo } from "../../binary/arrays.js";
 import { Report } from "../../findings/report.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
@@ -138,7 +139,7 @@ async function guestIn(
   if (stream.ram === undefined) return undefined;
   try {
     const guest = await guestOf(stream, stream.ram, envelope.domain ?? {}, options.qemu ?? {});
-    warnings.push(...guest.map.warnings);
+    appendTo(warnings, guest.map.warnings);
     return guest;
   } catch (error) {
     if (!(error instanceof GuestscopeError)) throw error;

@@ -1,3 +1,4 @@
+import { trimNuls } from "../../binary/text.js";
 import { latin1 } from "../../binary/layout.js";
 import type { ElfNote } from "../../elf/notes.js";
 import type { GuestImage } from "../../guest/image.js";
@@ -8,9 +9,10 @@ import { segmentMemory } from "../segments.js";
 import { architectureOf, openVmcore, type OpenVmcore } from "./read.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
-function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
+/** VMCOREINFO's text among notes. */
+export function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
   const note = notes.find(({ name }) => name === "VMCOREINFO");
-  return note === undefined ? undefined : latin1(note.descriptor).replace(/\0+$/, "");
+  return note === undefined ? undefined : trimNuls(latin1(note.descriptor));
 }
 
 function originOf(notes: readonly ElfNote[]): string {

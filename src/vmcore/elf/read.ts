@@ -7,6 +7,7 @@ import { architectureOfMachine } from "../../guest/arch/architectures.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { erasedOf, erasedWarning } from "../notes.js";
 import type { MemorySegment } from "../segments.js";
+import { contradictions, describeContradiction } from "./overlaps.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
 /** The architecture of an ELF header. @throws FormatError for one that vmcores are not read of */
@@ -16,6 +17,9 @@ export function architectureOf(elf: ElfFile): Architecture {
   if (known !== undefined) return known;
   throw elf.error(ELF_VMCORE_RULES.machine, `unsupported e_machine ${machine}`, 18, "ELF header");
 }
+
+/** p_paddr of what is no physical memory: vmalloc's and modules' segments of /proc/kcore. */
+export const NO_PHYSICAL = 0xffff_ffff_ffff_ffffn;
 
 /** A run of physical memory as a program header has it. */
 export interface VmcoreSegment extends MemorySegment {
@@ -33,13 +37,24 @@ export function segmentsOf(elf: ElfFile): VmcoreSegment[] {
     const fileSize = segments.filesz[index] ?? 0;
     const memorySize = Math.max(segments.memsz[index] ?? 0, fileSize);
     const offset = segments.offset[index] ?? 0;
-    // -1: no physical address, as /proc/kcore has it
+    if (physical === NO_PHYSICAL) continue;
     if (physical + BigInt(memorySize) > BigInt(Number.MAX_SAFE_INTEGER)) continue;
     const there = Math.max(0, Math.min(fileSize, elf.source.size - offset));
     const virtual = segments.vaddr[index] ?? 0n;
     found.push({ index, physical: Number(physical), virtual, offset, fileSize, there, memorySize });
   }
   return found;
+}
+
+/** Whether segments have only virtual addresses, as /proc/kcore of old kernels: one physical address for all of them. */
+export function lackPhysical(segments: readonly VmcoreSegment[]): boolean {
+  const [first] = segments;
+  return (
+    first !== undefined &&
+    segments.length > 1 &&
+    segments.every(({ physical }) => physical === 0) &&
+    segments.some(({ virtual }) => virtual !== first.virtual)
+  );
 }
 
 /** An ELF vmcore with its headers and notes read. */
@@ -54,7 +69,13 @@ export interface OpenVmcore {
 export async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
   const elf = await ElfFile.open(input);
   const segments = segmentsOf(elf);
-  const warnings: string[] = [];
+  if (lackPhysical(segments))
+    throw elf.error(
+      ELF_VMCORE_RULES.noPhysical,
+      "its segments have virtual addresses only",
+      elf.header.e_phoff,
+    );
+  const warnings = (await contradictions(input, segments)).map(describeContradiction);
   let notes: readonly ElfNote[] = [];
   try {
     notes = await elf.notes();

@@ -48,6 +48,27 @@ export const ELF_VMCORE_RULES = rules({
     spec: SPEC,
     explanation: "A program header names physical memory beyond any address, or more contents than memory.",
   },
+  overlap: {
+    code: "vmcore/elf/overlap",
+    severity: "warning",
+    spec: SPEC,
+    explanation:
+      "Two program headers claim the same physical memory with different contents. The contents of the later one count.",
+  },
+  noPhysical: {
+    code: "vmcore/elf/no-physical",
+    severity: "error",
+    spec: "Linux, fs/proc/kcore.c",
+    explanation:
+      "All program headers have p_paddr 0 at different virtual addresses, as /proc/kcore of kernels before 4.4 has them: physical addresses aren't in the file, and none are guessed.",
+  },
+  vmcoreInfo: {
+    code: "vmcore/elf/vmcoreinfo",
+    severity: "warning",
+    spec: "Linux kdump, VMCOREINFO",
+    explanation:
+      "The page tables that the VMCOREINFO note names don't map the kernel's text where it says: the note is of another kernel, of one that ran before, or altered. Readers that believe it fail.",
+  },
   leftOut: {
     code: "vmcore/elf/left-out",
     severity: "note",

@@ -4,7 +4,11 @@ import type { Diagnostics } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { erasedOf } from "../notes.js";
-import { architectureOf, segmentsOf } from "./read.js";
+import { fitsMemory } from "../../guest/kernel/kernel-layout.js";
+import { segmentMemory } from "../segments.js";
+import { vmcoreInfoOf } from "./guest.js";
+import { contradictions, describeContradiction } from "./overlaps.js";
+import { architectureOf, lackPhysical, NO_PHYSICAL, segmentsOf } from "./read.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
 /** Checks headers, notes and segments of an ELF vmcore. */
@@ -25,8 +29,10 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
       { offset: ehdr.offsetOf("e_ehsize") },
       `e_ehsize is ${elf.header.e_ehsize}, not ${ehdr.size}`,
     );
+  let info: string | undefined;
   try {
     const notes = await elf.notes();
+    info = vmcoreInfoOf(notes);
     for (const line of erasedOf(notes))
       diagnostics.report(ELF_VMCORE_RULES.erased, { offset: notes[0]?.offset ?? 0 }, line);
   } catch (error) {
@@ -39,6 +45,7 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
   for (let i = 0; i < elf.segments.length; i += 1) {
     if (elf.segments.type[i] !== PT_LOAD) continue;
     const [fileSize = 0, memorySize = 0] = [elf.segments.filesz[i], elf.segments.memsz[i]];
+    if (elf.segments.paddr[i] === NO_PHYSICAL) continue;
     if (!usable.has(i) || fileSize > memorySize)
       diagnostics.report(
         ELF_VMCORE_RULES.address,
@@ -47,6 +54,13 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
       );
   }
   if (segments.length === 0) diagnostics.report(ELF_VMCORE_RULES.empty, { offset: 0 }, "no physical memory");
+  if (lackPhysical(segments))
+    diagnostics.report(ELF_VMCORE_RULES.noPhysical, at(0), "its segments have virtual addresses only");
+  for (const found of await contradictions(input, segments))
+    diagnostics.report(ELF_VMCORE_RULES.overlap, at(found.segment.index), describeContradiction(found));
+  const arch = architectureOf(elf);
+  if (info !== undefined && (await fitsMemory(segmentMemory(input, segments), info, arch)) === false)
+    diagnostics.report(ELF_VMCORE_RULES.vmcoreInfo, at(0), "VMCOREINFO doesn't fit the kernel in memory");
   for (const { index, physical, fileSize, there, memorySize } of segments) {
     const where = `memory at 0x${physical.toString(16)}`;
     if (there < fileSize)

@@ -21,8 +21,9 @@ import {
 import { encodeNote } from "../../elf/notes.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import type { GuestImage } from "../../guest/image.js";
-import { kernelTextMapping } from "../../guest/kernel/vmcoreinfo.js";
+import { kernelLayout } from "../../guest/kernel/kernel-layout.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
+import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { Mapping } from "../../guest/paging/walk.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import { UsageError } from "../../findings/errors.js";
@@ -43,6 +44,8 @@ export interface ElfPlan {
   readonly runs: readonly AddressRange[];
   /** Further PT_LOADs over the same contents. */
   readonly aliases: readonly Mapping[];
+  /** p_vaddr of guest-physical address 0, where the kernel maps all memory in a row; default 0. */
+  readonly directMap?: bigint | undefined;
   /** Bytes that contents are aligned to; 1 packs everything. */
   readonly alignment: number;
   /** p_flags of the PT_LOADs. */
@@ -169,7 +172,11 @@ function noteSegment(offset: number, size: number): Phdr {
   };
 }
 
-function loadSegment(plan: ElfPlan, run: PlacedRun, virtual = BigInt(run.start)): Phdr {
+function loadSegment(
+  plan: ElfPlan,
+  run: PlacedRun,
+  virtual = BigInt.asUintN(64, BigInt(run.start) + (plan.directMap ?? 0n)),
+): Phdr {
   const size = run.end - run.start;
   return {
     p_type: PT_LOAD,
@@ -219,16 +226,18 @@ export const elfWriter: VmcoreWriter = {
   id: "elf",
   title: "ELF vmcore",
   needsRandomAccess: false,
-  async write(guest: GuestImage, sink: ByteSink, options: WriteOptions): Promise<WriteReport> {
+  async write(source: GuestImage, sink: ByteSink, options: WriteOptions): Promise<WriteReport> {
+    const guest = await pseudoPhysical(source);
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
     const known = guestNotes(guest);
-    const info = guest.facts.vmcoreInfo;
+    const kernel = await kernelLayout(guest);
     const plan = layOutElf({
       arch: guest.arch,
       bits: bitsFor(guest.arch, runs),
       notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
       runs,
-      aliases: info === undefined ? [] : await kernelTextMapping(guest.memory, info.text, guest.arch),
+      aliases: kernel.image,
+      directMap: kernel.directMap,
       alignment: PAGE,
       flags: PF_R | PF_W | PF_X,
     });

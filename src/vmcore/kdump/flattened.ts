@@ -14,6 +14,9 @@ import {
 import { KDUMP_RULES } from "./rules.js";
 
 const GROWTH = 1024;
+/** A read of more records than this is kept, if it is no longer than this in bytes. */
+const MANY_PIECES = 16;
+const KEPT = 1 << 20;
 
 /** Whether a file begins as a flattened dump. */
 export function isFlattened(head: Uint8Array): boolean {
@@ -22,13 +25,11 @@ export function isFlattened(head: Uint8Array): boolean {
 
 /** Runs of bytes by where they go: columns, since a large dump has hundreds of thousands. */
 class Records {
-  /** Offset in the plain file, ascending after `sort`. */
+  /** Offset in the plain file, ascending after `settle`. */
   to = new Float64Array(GROWTH);
   size = new Float64Array(GROWTH);
   /** Offset in the flattened file: its order is the order of writing. */
   from = new Float64Array(GROWTH);
-  /** Highest end of this and all earlier records. */
-  reach = new Float64Array(0);
   length = 0;
 
   add(to: number, size: number, from: number): void {
@@ -43,18 +44,109 @@ class Records {
     this.length += 1;
   }
 
-  sort(): void {
+  /** Sorts by place and parts what overlaps, so that records are disjoint: the last written holds. Returns how many overlapped. */
+  settle(): number {
     const order = Uint32Array.from({ length: this.length }, (_, i) => i);
     const { to, from } = this;
     order.sort((a, b) => (to[a] ?? 0) - (to[b] ?? 0) || (from[a] ?? 0) - (from[b] ?? 0));
     const pick = (column: Float64Array): Float64Array<ArrayBuffer> =>
       Float64Array.from(order, (i) => column[i] ?? 0);
     [this.to, this.size, this.from] = [pick(to), pick(this.size), pick(from)];
-    this.reach = new Float64Array(this.length);
+    let overlaps = 0;
     let reach = 0;
     for (let i = 0; i < this.length; i += 1) {
+      if ((this.to[i] ?? 0) < reach) overlaps += 1;
       reach = Math.max(reach, (this.to[i] ?? 0) + (this.size[i] ?? 0));
-      this.reach[i] = reach;
+    }
+    if (overlaps > 0) this.#part();
+    return overlaps;
+  }
+
+  /** Goes along sorted records with those at hand in a heap, the last written on top. */
+  #part(): void {
+    const { to, size, from, length } = this;
+    const [newTo, newSize, newFrom] = [new Column(), new Column(), new Column()];
+    const heap = new NewestFirst(from);
+    const endOf = (i: number): number => (to[i] ?? 0) + (size[i] ?? 0);
+    let next = 0;
+    let at = 0;
+    for (;;) {
+      for (let top = heap.top; top !== undefined && endOf(top) <= at; top = heap.top) heap.pop();
+      if (heap.top === undefined) {
+        if (next >= length) break;
+        at = Math.max(at, to[next] ?? 0);
+      }
+      for (; next < length && (to[next] ?? 0) <= at; next += 1) if (endOf(next) > at) heap.push(next);
+      const { top } = heap;
+      if (top === undefined) continue;
+      const stop = Math.min(endOf(top), next < length ? (to[next] ?? 0) : Number.POSITIVE_INFINITY);
+      newTo.push(at);
+      newSize.push(stop - at);
+      newFrom.push((from[top] ?? 0) + at - (to[top] ?? 0));
+      at = stop;
+    }
+    [this.to, this.size, this.from] = [newTo.values, newSize.values, newFrom.values];
+    this.length = newTo.length;
+  }
+}
+
+/** A column of numbers that grows. */
+class Column {
+  values = new Float64Array(GROWTH);
+  length = 0;
+
+  push(value: number): void {
+    if (this.length === this.values.length) this.values = larger(this.values);
+    this.values[this.length] = value;
+    this.length += 1;
+  }
+}
+
+/** A heap of records by when they were written. */
+class NewestFirst {
+  readonly #written: Float64Array;
+  readonly #heap: number[] = [];
+
+  constructor(written: Float64Array) {
+    this.#written = written;
+  }
+
+  get top(): number | undefined {
+    return this.#heap[0];
+  }
+
+  #isNewer(a: number, b: number): boolean {
+    return (this.#written[this.#heap[a] ?? 0] ?? 0) > (this.#written[this.#heap[b] ?? 0] ?? 0);
+  }
+
+  #swap(a: number, b: number): void {
+    const [one = 0, two = 0] = [this.#heap[a], this.#heap[b]];
+    this.#heap[a] = two;
+    this.#heap[b] = one;
+  }
+
+  push(record: number): void {
+    this.#heap.push(record);
+    for (let i = this.#heap.length - 1; i > 0; ) {
+      const parent = (i - 1) >> 1;
+      if (!this.#isNewer(i, parent)) break;
+      this.#swap(i, parent);
+      i = parent;
+    }
+  }
+
+  pop(): void {
+    const last = this.#heap.pop();
+    if (last === undefined || this.#heap.length === 0) return;
+    this.#heap[0] = last;
+    for (let i = 0; ; ) {
+      const [left, right] = [2 * i + 1, 2 * i + 2];
+      let newest = i;
+      if (left < this.#heap.length && this.#isNewer(left, newest)) newest = left;
+      if (right < this.#heap.length && this.#isNewer(right, newest)) newest = right;
+      if (newest === i) return;
+      this.#swap(i, newest);
+      i = newest;
     }
   }
 }
@@ -80,19 +172,17 @@ export class FlattenedSource implements ByteSource {
   readonly overlaps: number;
   readonly #source: ByteSource;
   readonly #records: Records;
+  #gathered: { readonly offset: number; readonly bytes: Uint8Array } | undefined;
 
   private constructor(source: ByteSource, records: Records, complete: boolean, end: number) {
-    records.sort();
+    this.overlaps = records.settle();
     this.name = source.name;
     this.#source = source;
     this.#records = records;
-    this.size = records.reach.at(-1) ?? 0;
+    const last = records.length - 1;
+    this.size = (records.to[last] ?? 0) + (records.size[last] ?? 0);
     this.complete = complete;
     this.trailing = complete ? source.size - end : 0;
-    let overlaps = 0;
-    for (let i = 1; i < records.length; i += 1)
-      if ((records.to[i] ?? 0) < (records.reach[i - 1] ?? 0)) overlaps += 1;
-    this.overlaps = overlaps;
   }
 
   get recordCount(): number {
@@ -137,22 +227,23 @@ export class FlattenedSource implements ByteSource {
     return firstAtLeast(this.#records.to, end, this.#records.length) - 1;
   }
 
-  /** Records that have bytes within [start, end), in the order of writing. */
-  #within(start: number, end: number): number[] {
-    const { to, size, from, reach } = this.#records;
-    const found: number[] = [];
-    for (let i = this.#lastBefore(end); i >= 0 && (reach[i] ?? 0) > start; i -= 1)
-      if ((to[i] ?? 0) + (size[i] ?? 0) > start) found.push(i);
-    return found.length > 1 ? found.sort((a, b) => (from[a] ?? 0) - (from[b] ?? 0)) : found;
+  /** Records that have bytes within [start, end), ascending: first and behind the last. */
+  #within(start: number, end: number): { readonly first: number; readonly stop: number } {
+    const stop = this.#lastBefore(end) + 1;
+    const first = Math.max(0, this.#lastBefore(start + 1));
+    const { to, size } = this.#records;
+    const isBefore = first < stop && (to[first] ?? 0) + (size[first] ?? 0) <= start;
+    return { first: isBefore ? first + 1 : first, stop };
   }
 
   /** Whether records cover all of [start, start + size). */
   covers(start: number, size: number): boolean {
     const records = this.#records;
+    const { first, stop } = this.#within(start, start + size);
     let at = start;
-    for (const i of this.#within(start, start + size).sort((a, b) => a - b)) {
+    for (let i = first; i < stop; i += 1) {
       if ((records.to[i] ?? 0) > at) return false;
-      at = Math.max(at, (records.to[i] ?? 0) + (records.size[i] ?? 0));
+      at = (records.to[i] ?? 0) + (records.size[i] ?? 0);
     }
     return at >= start + size;
   }
@@ -160,30 +251,44 @@ export class FlattenedSource implements ByteSource {
   read(offset: number, into: Uint8Array): MaybePromise<number> {
     const length = Math.max(0, Math.min(into.length, this.size - offset));
     const end = offset + length;
-    const found = this.#within(offset, end);
-    const [only] = found;
+    const { first, stop } = this.#within(offset, end);
     const records = this.#records;
-    if (only !== undefined && found.length === 1) {
-      const start = records.to[only] ?? 0;
-      if (start <= offset && start + (records.size[only] ?? 0) >= end)
-        return this.#source.read((records.from[only] ?? 0) + offset - start, into.subarray(0, length));
+    if (stop === first + 1) {
+      const start = records.to[first] ?? 0;
+      if (start <= offset && start + (records.size[first] ?? 0) >= end)
+        return this.#source.read((records.from[first] ?? 0) + offset - start, into.subarray(0, length));
+    }
+    const kept = this.#gathered;
+    if (kept?.offset === offset && kept.bytes.length === length) {
+      into.set(kept.bytes);
+      return length;
     }
     into.fill(0, 0, length);
-    let waiting: Promise<unknown> | undefined;
-    for (const i of found) {
+    const gathered = this.#gather(offset, into.subarray(0, length), first, stop);
+    const finish = (): number => {
+      // pieces as small as bytes are not gathered again for each that asks for the same
+      if (stop - first > MANY_PIECES && length <= KEPT)
+        this.#gathered = { offset, bytes: into.slice(0, length) };
+      return length;
+    };
+    return gathered instanceof Promise ? gathered.then(finish) : finish();
+  }
+
+  /** Reads records [first, stop) to their places: in step with the source, asynchronous only where it is. */
+  #gather(offset: number, into: Uint8Array, first: number, stop: number): MaybePromise<void> {
+    const records = this.#records;
+    for (let i = first; i < stop; i += 1) {
       const start = records.to[i] ?? 0;
-      const first = Math.max(start, offset);
-      const last = Math.min(start + (records.size[i] ?? 0), end);
-      const part = into.subarray(first - offset, last - offset);
-      const from = (records.from[i] ?? 0) + first - start;
-      const source = this.#source;
-      if (waiting !== undefined) waiting = waiting.then(() => source.read(from, part));
-      else {
-        const read = source.read(from, part);
-        if (read instanceof Promise) waiting = read;
+      const from = Math.max(start, offset);
+      const to = Math.min(start + (records.size[i] ?? 0), offset + into.length);
+      const part = into.subarray(from - offset, to - offset);
+      const read = this.#source.read((records.from[i] ?? 0) + from - start, part);
+      if (read instanceof Promise) {
+        const next = i + 1;
+        return read.then(() => this.#gather(offset, into, next, stop));
       }
     }
-    return waiting === undefined ? length : waiting.then(() => length);
+    return undefined;
   }
 }
 

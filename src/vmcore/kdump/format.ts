@@ -2,7 +2,7 @@ import { latin1, layoutSection } from "../../binary/layout.js";
 import type { InputFormat } from "../../guest/input-format.js";
 import { DISKDUMP_SIGNATURE, FLATTENED_SIGNATURE, KDUMP_SIGNATURE } from "./layout.js";
 
-/** kdump-compressed dumps of makedumpfile and QEMU: plain, flattened, split. */
+/** kdump-compressed dumps of makedumpfile and QEMU: plain, flattened, split. A flattened ELF vmcore is read as the ELF it holds. */
 export const kdump: InputFormat = {
   id: "kdump",
   title: "kdump-compressed dump",
@@ -16,9 +16,22 @@ export const kdump: InputFormat = {
   layouts: async () => [layoutSection("kdump", await import("./layout.js"))],
   reader: {
     access: "random",
-    verify: async (input, diagnostics, options) =>
-      (await import("./verify.js")).verifyKdump(input, diagnostics, options),
-    inspect: async (input, options) => (await import("./inspect.js")).inspectKdump(input, options),
-    openGuest: async (input, options) => (await import("./guest.js")).openKdumpGuest(input, options),
+    async verify(input, diagnostics, options) {
+      const { flattenedElf, verifyFlattenedElf } = await import("./flattened-elf.js");
+      const elf = await flattenedElf(input);
+      if (elf !== undefined) return verifyFlattenedElf(elf, diagnostics);
+      return (await import("./verify.js")).verifyKdump(input, diagnostics, options);
+    },
+    async inspect(input, options) {
+      const elf = await (await import("./flattened-elf.js")).flattenedElf(input);
+      if (elf !== undefined) return (await import("../elf/inspect.js")).inspectElf(elf);
+      return (await import("./inspect.js")).inspectKdump(input, options);
+    },
+    async openGuest(input, options) {
+      const { flattenedElf, openFlattenedElf } = await import("./flattened-elf.js");
+      const elf = await flattenedElf(input);
+      if (elf !== undefined) return openFlattenedElf(elf, options);
+      return (await import("./guest.js")).openKdumpGuest(input, options);
+    },
   },
 };

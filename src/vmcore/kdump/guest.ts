@@ -1,3 +1,4 @@
+import { appendTo } from "../../binary/arrays.js";
 import { AARCH64, ARM } from "../../guest/arch/arm.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import { architectureOfPrstatus, architectureOfUname } from "../../guest/arch/architectures.js";
@@ -13,7 +14,7 @@ import { formatError } from "../../findings/diagnostics.js";
 import { AbsentError, TruncatedError } from "../../findings/errors.js";
 import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { KdumpFile } from "./read.js";
-import { COMPRESSION_FLAGS } from "./layout.js";
+import { COMPRESSION_FLAGS, headerLayout } from "./layout.js";
 import { KdumpPages } from "./pages.js";
 import { KDUMP_RULES } from "./rules.js";
 import { decodeVcpus, erasedWarning } from "../notes.js";
@@ -56,7 +57,7 @@ export async function openKdump(input: ByteSource, options: OpenOptions): Promis
   const warnings: string[] = [];
   const file = await KdumpFile.open(input, (error) => warnings.push(error.message));
   const files = [file];
-  if (file.isSplit) files.push(...(await splitSiblings(file, options, warnings)));
+  if (file.isSplit) appendTo(files, await splitSiblings(file, options, warnings));
   const sorted = [...files].sort((a, b) => a.firstFrame - b.firstFrame);
   const builder = new MemoryBuilder(file, sorted);
   for await (const { first, count, kind } of file.runs()) {
@@ -191,14 +192,24 @@ class MemoryBuilder {
   }
 }
 
-/** Machine by uname, by the form of the processors' notes, or by width and block size alone. */
-function kdumpArchitecture({ header, form, notes, blockSize }: KdumpFile): Architecture {
+/** What writers put where a name is not known. */
+const UNNAMED: ReadonlySet<string> = new Set(["", "(none)", "Unknown"]);
+
+/** Machine by uname, by the form of the processors' notes, or without any name by width and block size alone. @throws FormatError for an unknown name */
+function kdumpArchitecture({ name, header, form, notes, blockSize }: KdumpFile): Architecture {
   const { bits, order } = form;
   const named = architectureOfUname(header.machine, bits, order);
   if (named !== undefined) return named;
   const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
   const noted = architectureOfPrstatus(state?.descriptor.length, order);
   if (noted !== undefined) return noted;
+  if (!UNNAMED.has(header.machine))
+    throw formatError(
+      KDUMP_RULES.machine,
+      name,
+      { offset: headerLayout(bits).offsetOf("machine") },
+      `machine '${header.machine.replaceAll(/[^ -~]/g, "?")}' of ${bits} bits, ${order} endian`,
+    );
   if (bits === 32) return ARM;
   if (order === "big") return PPC64;
   const isX86 = notes.some((note) => note.name === "QEMU");

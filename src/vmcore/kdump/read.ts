@@ -1,3 +1,4 @@
+import { trimNuls } from "../../binary/text.js";
 import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
 import { type ElfNote, readNotes } from "../../elf/notes.js";
 import type { Rule } from "../../findings/rule.js";
@@ -158,6 +159,9 @@ export class KdumpFile {
     if (frames * blockSize >= 2 ** 53) throw geometry(`${frames} page frames are beyond any address`);
     const descriptorOffset = bitmapOffset + header.bitmap_blocks * blockSize;
     if (descriptorOffset > source.size) throw truncated(source, descriptorOffset, "bitmaps");
+    // what no record of a flattened dump covers reads as zeros, terabytes of them
+    if (flattened?.covers(bitmapOffset, 2 * bitmapSize) === false)
+      throw truncated(source, descriptorOffset, "bitmaps");
 
     const tolerate = async <T>(what: () => Promise<T>, otherwise: T): Promise<T> => {
       try {
@@ -298,7 +302,7 @@ async function readVmcoreInfo(
   notes: readonly ElfNote[],
 ): Promise<string | undefined> {
   const note = notes.find((n) => n.name === "VMCOREINFO");
-  if (size === 0) return note === undefined ? undefined : latin1(note.descriptor).replace(/\0+$/, "");
+  if (size === 0) return note === undefined ? undefined : trimNuls(latin1(note.descriptor));
   return readText(source, offset, size, "VMCOREINFO");
 }
 
@@ -319,5 +323,5 @@ async function readText(source: ByteSource, offset: number, size: number, what: 
       { offset },
       `${what}, ${size} bytes at ${offset}, lies outside the file`,
     );
-  return latin1(await readAt(source, offset, size, what)).replace(/\0+$/, "");
+  return trimNuls(latin1(await readAt(source, offset, size, what)));
 }

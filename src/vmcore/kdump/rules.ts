@@ -103,6 +103,12 @@ export const KDUMP_RULES = rules({
     spec: "makedumpfile flattened format",
     explanation: "Records of the flattened form write the same bytes more than once; the last one holds.",
   },
+  machine: {
+    code: "kdump/header/machine",
+    severity: "error",
+    spec: "makedumpfile, diskdump_mod.h: utsname",
+    explanation: "The header names a machine that dumps are not read of; docs list those that are.",
+  },
   part: {
     code: "kdump/split/part",
     severity: "note",

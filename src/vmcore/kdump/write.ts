@@ -1,3 +1,4 @@
+import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { AbsentReason } from "../../guest/absent.js";
 import { viewOf, writeU64 } from "../../binary/layout.js";
 import type { GuestImage } from "../../guest/image.js";
@@ -37,7 +38,8 @@ export function createKdumpWriter(createPool: PoolFactory = packInPlace): Vmcore
     id: "kdump",
     title: "kdump-compressed dump",
     needsRandomAccess: true,
-    async write(guest, sink, options) {
+    async write(source, sink, options) {
+      const guest = await pseudoPhysical(source);
       if (!isRandomSink(sink))
         throw new UsageError("a kdump can only be written to a regular file", { source: sink.name });
       return writeKdump(guest, sink, options, createPool);

@@ -79,7 +79,9 @@ export async function xenCoreGuest(core: XenCore, partial: boolean): Promise<Gue
     ...(missing > 0 ? [`the file ends before the frame numbers of ${missing} pages`] : []),
     ...(strays > 0 ? [`${strays} pages belong to no frame`] : []),
     ...(translated > 0
-      ? ["page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own"]
+      ? [
+          "page tables and cr3 hold machine frames (see .xen_p2m), not the guest's own: ELF vmcores and kdumps are written with the guest's own",
+        ]
       : []),
   ];
   if (missing > 0 && !partial)

@@ -68,7 +68,10 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
   const notes = encodeNotes(guest, isPv, pages);
   const contexts = guest.vcpus.map((vcpu) => encodeContext(vcpu, isPv));
   const shared = guest.raw?.shared_info;
-  const sections = layOut(isPv, pages, notes.length, contexts.length, shared?.length);
+  const told = provenanceNote(guest);
+  // crash dies of a note in .note.Xen that isn't one of Xen's own
+  const provenance = encodeNote(told.name, told.type, told.descriptor, "little");
+  const sections = layOut(isPv, pages, notes.length, contexts.length, shared?.length, provenance.length);
   const placer = new Placer(sink);
   const put = async (name: string, bytes: Uint8Array): Promise<void> => {
     const section = sections.find((candidate) => candidate.name === name);
@@ -91,6 +94,7 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
   const frames = sections.find(({ name }) => name === ".xen_p2m" || name === ".xen_pfn");
   await writeFrames(placer, frames?.offset ?? offset, runs, isPv ? (guest.machineFrame ?? same) : undefined);
   await put(".shstrtab", sectionNames(sections));
+  await put(PROVENANCE, provenance);
   const size = sections.reduce((most, section) => Math.max(most, section.offset + section.size), 0);
   await placer.finish(size);
   return { present, zero, absent, missing, size };
@@ -98,7 +102,6 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
 
 function encodeNotes(guest: GuestImage, isPv: boolean, pages: number): Uint8Array {
   const version = /Xen (\d+)\.(\d+)(\S*)/.exec(guest.facts.hypervisor ?? "");
-  const provenance = provenanceNote(guest);
   const parts = [
     encodeNote("Xen", XEN_NOTE.none, new Uint8Array(0), "little"),
     encodeNote(
@@ -137,7 +140,6 @@ function encodeNotes(guest: GuestImage, isPv: boolean, pages: number): Uint8Arra
       "little",
     ),
     encodeNote("Xen", XEN_NOTE.format, xenCoreFormat.encode({ version: FORMAT_VERSION }, "little"), "little"),
-    encodeNote(provenance.name, provenance.type, provenance.descriptor, "little"),
   ];
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -191,6 +193,9 @@ function encodeContext(vcpu: Vcpu, isPv: boolean): Uint8Array {
 const NONE = new Uint8Array(0);
 const EMPTY_CONTEXT = pvContext64.decode(new Uint8Array(pvContext64.size), "little");
 
+/** Section that says where the core came from: of a name that no reader looks for. */
+const PROVENANCE = ".guestscope";
+
 /** Sections in the order of libxc, contents in the order of the file: names come last. */
 function layOut(
   isPv: boolean,
@@ -198,8 +203,9 @@ function layOut(
   notes: number,
   vcpus: number,
   shared: number | undefined,
+  provenance: number,
 ): Section[] {
-  const count = shared === undefined ? 6 : 7;
+  const count = shared === undefined ? 7 : 8;
   let at = ehdr64.size + count * shdr64.size;
   const place = (name: string, type: number, size: number, align: number, entry: number): Section => {
     if (align > 0) at = Math.ceil(at / align) * align;
@@ -217,9 +223,10 @@ function layOut(
       : place(".xen_pfn", SHT.progbits, pages * 8, 8, 8),
   ];
   const first = { name: "", type: SHT.null, offset: 0, size: 0, align: 0, entry: 0 };
-  const all = [".shstrtab", ...rest.map(({ name }) => name)];
+  const all = [".shstrtab", ...rest.map(({ name }) => name), PROVENANCE];
   const namesSize = 1 + all.reduce((sum, name) => sum + name.length + 1, 0);
-  return [first, place(".shstrtab", SHT.strtab, namesSize, 0, 0), ...rest];
+  const names = place(".shstrtab", SHT.strtab, namesSize, 0, 0);
+  return [first, names, ...rest, place(PROVENANCE, SHT.progbits, provenance, 4, 0)];
 }
 
 function sectionNames(sections: readonly Section[]): Uint8Array {

@@ -39,8 +39,9 @@ class EnvelopeReader {
     const { envelope } = entered;
     const { format, stream } = await inside(entered);
     const shifted = new ShiftedDiagnostics(diagnostics, envelope.streamOffset);
-    // of a pipe the records after the stream come with it
-    const inner = isByteSource(stream) ? shifted : new Without(shifted, STREAM_RULES.trailing);
+    // of a pipe the records after a stream of no stated length come with it
+    const isBounded = isByteSource(stream) || (envelope.records.at(-1)?.length ?? 0) > 0;
+    const inner = isBounded ? shifted : new Without(shifted, STREAM_RULES.trailing);
     await atOffset(envelope.streamOffset, async () => format.reader.verify?.(stream, inner, options));
     if (envelope.kind === "xapi" && isByteSource(input) && format === xenStream && !hasEndMark(envelope))
       diagnostics.report(ENVELOPE_RULES.xapiEnd, { offset: input.size }, "the image has no end mark");

@@ -1,3 +1,5 @@
+import { appendTo } from "../../binary/arrays.js";
+import { trimNuls } from "../../binary/text.js";
 import { latin1, type ByteOrder, viewOf } from "../../binary/layout.js";
 import type { Rule } from "../../findings/rule.js";
 import { formatError } from "../../findings/diagnostics.js";
@@ -108,7 +110,7 @@ export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
     entrance.fail(ENVELOPE_RULES.libvirtXml, `a domain description of ${xmlLength} bytes`);
   reader.take(libvirtLibxlHeader.size);
   await entrance.need(xmlLength, "the domain's XML");
-  const config = new TextDecoder().decode(reader.take(xmlLength)).replace(/\0+$/, "");
+  const config = trimNuls(new TextDecoder().decode(reader.take(xmlLength)));
   return {
     envelope: {
       kind: "libvirt-libxl",
@@ -143,12 +145,14 @@ export async function enterXapi<Input extends ByteSource | ByteStream>(
       const rest = entrance.rest();
       const stream = isByteSource(rest)
         ? await bounded(rest, record.length, type)
-        : type === XAPI_RECORD.libxcLegacy
-          ? withoutEndMark(rest)
-          : rest;
+        : record.length > 0
+          ? firstOf(rest, record.length)
+          : type === XAPI_RECORD.libxcLegacy
+            ? withoutEndMark(rest)
+            : rest;
       if (isByteSource(stream) && isByteSource(input)) {
         const following = sliceSource(input, streamOffset + stream.size, input.size);
-        records.push(...(await recordsAfter(following, streamOffset + stream.size)));
+        appendTo(records, await recordsAfter(following, streamOffset + stream.size));
       }
       return {
         envelope: {
@@ -208,6 +212,20 @@ function isEndMark(bytes: Uint8Array): boolean {
   if (bytes.length !== xapiRecordHeader.size) return false;
   const view = viewOf(bytes);
   return view.getBigUint64(0, true) === BigInt(XAPI_RECORD.end) && view.getBigUint64(8, true) === 0n;
+}
+
+/** The first `length` bytes of a stream as one of their own. */
+function firstOf(rest: ByteStream, length: number): ByteStream {
+  let left = length;
+  return {
+    name: rest.name,
+    async read(into) {
+      if (left === 0 || into.length === 0) return 0;
+      const n = await rest.read(into.subarray(0, Math.min(left, into.length)));
+      left -= n;
+      return n;
+    },
+  };
 }
 
 const PIPE_WINDOW = 64 << 10;

@@ -1,6 +1,11 @@
 import type { Rule } from "../../findings/rule.js";
-import type { Diagnostics } from "../../findings/diagnostics.js";
-import type { RecordBody, StreamRecord } from "../record.js";
+import { type Diagnostics, ShiftedDiagnostics } from "../../findings/diagnostics.js";
+import type { RecordRef } from "../../findings/finding.js";
+import { Report } from "../../findings/report.js";
+import { ByteReader } from "../../io/byte-reader.js";
+import { bytesSource } from "../../io/byte-source.js";
+import { LIBXC_RECORD } from "../libxc/layout.js";
+import { RecordBody, type StreamRecord } from "../record.js";
 import {
   CPU_SIZE_BEFORE_FLAGS,
   SAVE_MAGIC,
@@ -62,6 +67,38 @@ export async function checkHvmContext(
     const skipped = body.skip(left);
     if ((skipped instanceof Promise ? await skipped : skipped) < left) return;
   }
+}
+
+/**
+ * Checks a HVM context that is in memory whole, as `checkHvmContext` does.
+ * @param record whose body it is; `offset` is where the context begins in the input
+ */
+export async function checkHvmContextBytes(
+  diagnostics: Diagnostics,
+  record: RecordRef,
+  offset: number,
+  context: Uint8Array,
+): Promise<void> {
+  const reader = new ByteReader(bytesSource(context, diagnostics.source));
+  const { length } = context;
+  const whole = { kind: "record", layer: "libxc", type: LIBXC_RECORD.HVM_CONTEXT } as const;
+  await checkHvmContext(
+    new ShiftedDiagnostics(diagnostics, offset),
+    { ...whole, ref: record, offset: 0, bodyOffset: 0, length },
+    new RecordBody(reader, length, "little"),
+  );
+}
+
+/** What is wrong with a HVM context for whoever wants its processors: one sentence each. */
+export async function hvmContextWarnings(source: string, context: Uint8Array): Promise<string[]> {
+  const report = new Report(source);
+  await checkHvmContextBytes(report, { layer: "libxc", index: 0, type: "HVM_CONTEXT" }, 0, context);
+  return report.findings
+    .filter(({ severity }) => severity === "error")
+    .map(
+      ({ message, offset, code }) =>
+        `HVM context damaged at byte ${offset} of it: ${message}; processors may be missing [${code}]`,
+    );
 }
 
 /** False: the input ends here. */

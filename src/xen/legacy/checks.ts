@@ -72,10 +72,12 @@ export function checkFrames(
   }
 }
 
-/** Warns of bytes after the end of a stream in a file. */
-export function reportTrailing(cursor: Cursor, end: number): void {
+/** Tells of bytes after the end of a stream in a file. After an unknown block of extended info they may belong to it. */
+export function reportTrailing(cursor: Cursor, end: number, pv: PvInfoChunk | undefined): void {
   const { size, position } = cursor.reader;
   // a stream that broke off has its own warning
   if (size === undefined || position !== end || size <= end) return;
-  cursor.report(LEGACY_RULES.trailing, end, `${size - end} bytes follow the end of the stream`);
+  const after = `${size - end} bytes follow the end of the stream`;
+  if (pv?.unknownBlock === undefined) cursor.report(LEGACY_RULES.trailing, end, after);
+  else cursor.report(LEGACY_RULES.unreadState, end, `${after}, whose block '${pv.unknownBlock}' is unknown`);
 }

@@ -48,6 +48,8 @@ export interface PvInfoChunk extends Placed {
   readonly extended: boolean;
   /** Bytes of a vCPU's XSAVE area; undefined: none in the stream. */
   readonly xsaveSize: number | undefined;
+  /** Name of the last block of extended info that is of none of the known. */
+  readonly unknownBlock: string | undefined;
   /** pfns that hold the guest's p2m table. */
   readonly p2mFrames: Uint32Array;
 }

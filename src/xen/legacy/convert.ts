@@ -136,7 +136,7 @@ export async function convertLegacy(
     if (streaming !== undefined) return await streaming.finish(report);
     if (!(consumer instanceof StateBuilder)) throw reader.cursor.truncated(4, "body");
     const state = await consumer.finish();
-    if (qemu !== "none") reportTrailing(reader.cursor, state.end);
+    if (qemu !== "none") reportTrailing(reader.cursor, state.end, state.pv);
     diagnostics.commit();
     return await writeState(state, sink, report, options);
   } finally {

@@ -5,6 +5,7 @@ import { describeRecord } from "../../findings/finding.js";
 import type { ByteReader } from "../../io/byte-reader.js";
 import { TruncatedError } from "../../findings/errors.js";
 import type { ToolstackWidth } from "./layout.js";
+import { checkHvmContextBytes } from "../hvm-context/check.js";
 import { LEGACY_RULES } from "./rules.js";
 
 /** Reads a legacy stream in order, exactly: its errors name the chunk that is read. */
@@ -105,6 +106,11 @@ export class Cursor {
   /** Reports what is wrong at `offset` of the chunk being read; reading goes on unless the diagnostics throw. */
   report(rule: Rule, offset: number, message: string): void {
     this.#diagnostics.report(rule, { offset, record: this.chunk }, message);
+  }
+
+  /** Checks the HVM context that was read from `offset` on. */
+  hvmContext(offset: number, context: Uint8Array): Promise<void> {
+    return checkHvmContextBytes(this.#diagnostics, this.chunk, offset, context);
   }
 
   /** Ends reading: what is wrong makes the rest unreadable. @throws FormatError */

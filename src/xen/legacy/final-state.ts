@@ -1,5 +1,6 @@
 import type { Report } from "../../findings/report.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
+import type { Rule } from "../../findings/rule.js";
+import { type ByteSource, type ByteStream, isByteSource, readFully } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import type { HvmTailChunk, LegacyChunk, PagesChunk, QemuChunk, TmemChunk, VcpuChunk } from "./chunks.js";
 import { checkFrames, checkIoreqServer, checkTmem, reportTmem, reportTrailing } from "./checks.js";
@@ -30,6 +31,8 @@ export interface ReadLegacyOptions extends Claims {
    * callback that is an error.
    */
   readonly onIncomplete?: (error: FormatError) => void;
+  /** Rules that may be broken without an end of reading: what they are about is not wanted, or wanted as far as it goes. */
+  readonly tolerate?: (rule: Rule) => boolean;
   /** Called with each chunk as it is read. */
   readonly onChunk?: (chunk: LegacyChunk) => void;
   /** Bytes read so far. */
@@ -111,8 +114,12 @@ class StatePolicy implements FoldPolicy<SourceRange, EmulatorState, VcpuState> {
     checkTmem(this.#cursor.reader.name, chunk, this.#allowLoss);
   }
 
-  hvmContext(chunk: HvmTailChunk): Promise<SourceRange> {
-    return this.blobs.keep(this.#cursor, chunk.dataLength, "HVM context");
+  async hvmContext(chunk: HvmTailChunk): Promise<SourceRange> {
+    const range = await this.blobs.keep(this.#cursor, chunk.dataLength, "HVM context");
+    const context = new Uint8Array(range.length);
+    if ((await readFully(range.source, range.offset, context)) === context.length)
+      await this.#cursor.hvmContext(chunk.dataOffset, context);
+    return range;
   }
 
   async emulator({ dataLength, signature }: QemuChunk): Promise<EmulatorState> {
@@ -269,13 +276,13 @@ export async function readLegacy(
   report: Report,
   options: ReadLegacyOptions & { readonly strict?: boolean } = {},
 ): Promise<LegacyState> {
-  const diagnostics = new CheckpointDiagnostics(report, options.strict ?? false);
+  const diagnostics = new CheckpointDiagnostics(report, options.strict ?? false, options.tolerate);
   const reader = new LegacyReader(input, { ...options, diagnostics });
   const builder = new StateBuilder(reader.cursor, diagnostics, rereadable(input, options.reread), options);
   try {
     await feed(reader, builder, options);
     const state = await builder.finish();
-    if (options.qemu !== "none" && !state.incomplete) reportTrailing(reader.cursor, state.end);
+    if (options.qemu !== "none" && !state.incomplete) reportTrailing(reader.cursor, state.end, state.pv);
     diagnostics.commit();
     return state;
   } catch (error) {

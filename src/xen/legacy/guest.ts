@@ -1,14 +1,20 @@
+import { appendTo } from "../../binary/arrays.js";
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { joinSources } from "../../io/join.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
 import { XEN_ABSENT, xenGuest } from "../domain.js";
 import { type LegacyState, readLegacy } from "./final-state.js";
 import { hasData, type ToolstackWidth, TYPE } from "./layout.js";
+import { hvmContextWarnings } from "../hvm-context/check.js";
+import { HVM_RULES } from "../hvm-context/rules.js";
+import { LEGACY_RULES } from "./rules.js";
+import type { Rule } from "../../findings/rule.js";
 import type { SourceRange } from "./blob-store.js";
 import type { PvVcpuParts } from "../vcpu.js";
 import { configInHeader } from "../xl/config.js";
@@ -23,6 +29,7 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   const state = await readLegacy(input, report, {
     // tmem pages are no guest-physical memory: their loss changes nothing here
     allowLoss: true,
+    tolerate: (rule) => BESIDE_MEMORY.has(rule),
     ...(options.partial === true
       ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
       : {}),
@@ -50,7 +57,10 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
       pvVcpus: guest === "pv" ? await pvParts(state) : undefined,
       p2mFrames: pv === undefined ? undefined : [...pv.p2mFrames],
       sharedInfo: state.sharedInfo,
-      warnings: [...report.findings.map((finding) => finding.message), ...warnings],
+      warnings: [
+        ...report.findings.filter(({ code }) => !HVM_CODES.has(code)).map(({ message }) => message),
+        ...warnings,
+      ],
       close: async () => state.close(),
     });
   } catch (error) {
@@ -58,6 +68,16 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
     throw error;
   }
 }
+
+/** Told of by `hvmContextWarnings`. */
+const HVM_CODES: ReadonlySet<string> = new Set(Object.values(HVM_RULES).map(({ code }) => code));
+
+/** Rules about what can't be restored as it is, but takes nothing from the memory: extracting tells of them and goes on. */
+const BESIDE_MEMORY: ReadonlySet<Rule> = new Set([
+  LEGACY_RULES.xlConfig,
+  LEGACY_RULES.tscMode,
+  ...Object.values(HVM_RULES),
+]);
 
 /** What kind of file a legacy stream is, for people. */
 export function legacyOrigin(width: ToolstackWidth): string {
@@ -71,7 +91,9 @@ async function hvmContextOf(
 ): Promise<readonly HvmContextEntry[] | undefined> {
   if (state.hvmContext === undefined) return undefined;
   try {
-    return [...hvmContextEntries(await bytesOf(state.hvmContext))];
+    const context = await bytesOf(state.hvmContext);
+    appendTo(warnings, await hvmContextWarnings(state.source, context));
+    return [...hvmContextEntries(context)];
   } catch (error) {
     if (!(error instanceof FormatError) || !partial) throw error;
     warnings.push(`the HVM context can't be read: ${error.message}`);
@@ -82,26 +104,7 @@ async function hvmContextOf(
 /** Pages of a state, in its input and in its spool, as one source: the spool's offsets begin after the input's. */
 function indexPages(state: LegacyState, input: ByteSource): PageMap {
   const runs = state.runs(Number.MAX_SAFE_INTEGER);
-  const sources: { source: ByteSource; start: number }[] = [];
-  let end = 0;
-  const joined: ByteSource = {
-    name: state.source,
-    get size() {
-      return end;
-    },
-    read(offset, into) {
-      const part = sources.findLast(({ start }) => start <= offset);
-      return part === undefined ? 0 : part.source.read(offset - part.start, into);
-    },
-  };
-  const startOf = (source: ByteSource): number => {
-    const known = sources.find((part) => part.source === source);
-    if (known !== undefined) return known.start;
-    const start = end;
-    sources.push({ source, start });
-    end += source.size;
-    return start;
-  };
+  const joined = joinSources(state.source);
   const memory = new PageMap(joined);
   for (const { pfn, count, type, source, offset } of runs) {
     if (source !== undefined) {
@@ -109,7 +112,7 @@ function indexPages(state: LegacyState, input: ByteSource): PageMap {
         source === input
           ? Math.max(0, Math.min(count, Math.floor((input.size - offset) / PAGE_SIZE)))
           : count;
-      if (available > 0) memory.set(pfn, available, startOf(source) + offset);
+      if (available > 0) memory.set(pfn, available, joined.startOf(source) + offset);
       if (available < count) memory.absent(pfn + available, count - available, XEN_ABSENT.truncated);
     } else if (state.incomplete && hasData(type)) memory.absent(pfn, count, XEN_ABSENT.truncated);
     else if (type === TYPE.broken) memory.absent(pfn, count, XEN_ABSENT.broken);

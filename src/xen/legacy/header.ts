@@ -148,6 +148,7 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
   let guestWidth: 4 | 8 | undefined;
   let extended = false;
   let xsaveSize: number | undefined;
+  let unknownBlock: string | undefined;
   while (left > 0) {
     const at = cursor.position;
     if (left < EXTENDED_BLOCK.size) {
@@ -184,7 +185,8 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
       left -= 4;
       continue;
     } else {
-      cursor.report(LEGACY_RULES.extendedBlock, at, `unknown block '${block.id.replace(/[^ -~]/g, "?")}'`);
+      unknownBlock = block.id.replace(/[^ -~]/g, "?");
+      cursor.report(LEGACY_RULES.extendedBlock, at, `unknown block '${unknownBlock}'`);
     }
     await cursor.skip(block.size, "extended info");
     left -= block.size;
@@ -202,6 +204,7 @@ export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number)
     contextSize: VCPU_CONTEXT[guestWidth],
     extended,
     xsaveSize,
+    unknownBlock,
     p2mFrames,
   };
 }

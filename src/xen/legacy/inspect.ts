@@ -67,9 +67,6 @@ export interface LegacyDetails {
   readonly bytes: number;
 }
 
-/** A context is a few KiB a vCPU. */
-const CONTEXT_LIMIT = 4 << 20;
-
 /** Descriptor tables of PV guests are not looked up here. */
 const NO_MEMORY: PhysicalMemory = {
   ranges: () => [],
@@ -118,8 +115,10 @@ class TypeIndex implements FoldPolicy<Uint8Array, EmulatorRecord, Vcpu> {
     }
   }
 
-  async hvmContext({ dataLength }: HvmTailChunk): Promise<Uint8Array | undefined> {
-    return dataLength > CONTEXT_LIMIT ? undefined : this.#cursor.bytes(dataLength, "HVM context");
+  async hvmContext({ dataLength, dataOffset }: HvmTailChunk): Promise<Uint8Array> {
+    const context = await this.#cursor.bytes(dataLength, "HVM context");
+    await this.#cursor.hvmContext(dataOffset, context);
+    return context;
   }
 
   async emulator({ signature, dataLength }: QemuChunk): Promise<EmulatorRecord> {
@@ -192,7 +191,7 @@ class LegacyInspector {
     const { parameters, unmapped } = this.#facts;
     checkIoreqServer(cursor, parameters, end);
     reportTmem(cursor, tmem);
-    if (whole) reportTrailing(cursor, end);
+    if (whole) reportTrailing(cursor, end, pv);
     if (pv !== undefined) checkFrames(cursor, pv, this.#types.index, unmapped);
   }
 

@@ -1,3 +1,4 @@
+import { TSC_MODES } from "../libxc/layout.js";
 import { type Diagnostics, StrictDiagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
@@ -180,6 +181,8 @@ export class LegacyReader {
         await cursor.need(TSC_INFO.size, "TSC info");
         const tsc = TSC_INFO.read(cursor.reader.view, cursor.reader.at, "little");
         cursor.reader.take(TSC_INFO.size);
+        if (TSC_MODES[tsc.mode] === undefined)
+          cursor.report(LEGACY_RULES.tscMode, offset + 4, `TSC mode ${tsc.mode}`);
         yield { kind: "tsc-info", offset, index, ...tsc };
         return;
       }

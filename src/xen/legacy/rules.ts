@@ -28,9 +28,9 @@ export const LEGACY_RULES = rules({
   ),
   xlConfig: rule(
     "xl-config",
-    "warning",
+    "error",
     "xl header",
-    "The guest's configuration in the header of the xl save file doesn't fit there or is not the JSON that the header calls it. It is passed on as it is; give 'xl restore' a configuration file of its own.",
+    "The guest's configuration in the header of the xl save file doesn't fit there or is not the JSON that the header calls it. xl refuses such a file.",
   ),
   p2mSize: rule("p2m-size", "error", "header", "p2m_size is 1 to 0x0fffffff in every genuine stream."),
   extendedInfo: rule(
@@ -209,6 +209,18 @@ export const LEGACY_RULES = rules({
     "warning",
     "checkpointed streams",
     "What comes after the last complete checkpoint is incomplete or unreadable. It is dropped whole: the guest goes on from that checkpoint.",
+  ),
+  unreadState: rule(
+    "extended-info/unread-state",
+    "error",
+    "header, extended info",
+    "The extended info of a PV stream has a block of an unknown name, and bytes are left after all that is known: a block may announce state for each vCPU. What was read as the stream's end may be none.",
+  ),
+  tscMode: rule(
+    "tsc-info/mode",
+    "error",
+    "TSC info",
+    "Modes are 0 (default), 1 (always emulate), 2 (never emulate) and 3 (native with TSC_AUX); Xen refuses any other.",
   ),
   trailing: rule("trailing-bytes", "warning", "end of the stream", "Bytes follow the end of the stream."),
   contradiction: rule(

@@ -1,5 +1,6 @@
 import type { FormatError } from "../../findings/errors.js";
 import { UsageError } from "../../findings/errors.js";
+import { bytesSource } from "../../io/byte-source.js";
 import type { OpenSpool } from "../../io/spool.js";
 import { BlobStore } from "./blob-store.js";
 import { checkIoreqServer, checkTmem, reportTmem } from "./checks.js";
@@ -124,11 +125,13 @@ export class StreamingConverter implements FoldPolicy<PassedOn, PassedEmulator, 
     await this.#emitter.tsc(this.fold.current.tsc);
   }
 
-  async hvmContext({ offset, dataLength }: HvmTailChunk): Promise<PassedOn> {
+  async hvmContext({ offset, dataLength, dataOffset }: HvmTailChunk): Promise<PassedOn> {
     const { parameters } = this.fold.current;
     checkIoreqServer(this.#cursor, parameters, offset);
     await this.#emitter.parameters(parameters);
-    await this.#emitter.hvmContext({ cursor: this.#cursor, length: dataLength });
+    const context = await this.#cursor.bytes(dataLength, "HVM context");
+    await this.#cursor.hvmContext(dataOffset, context);
+    await this.#emitter.hvmContext({ source: bytesSource(context), offset: 0, length: dataLength });
     return { length: dataLength };
   }
 

@@ -8,7 +8,7 @@ import {
   pageDataEntry,
   pageDataHeader,
 } from "./layout.js";
-import { hasReservedBits, PageEntries } from "./pages.js";
+import { hasReservedBits, PageEntries, PFN_LIMIT } from "./pages.js";
 import { LIBXC_RULES } from "./rules.js";
 
 /** Entries out of order that are looked through for a pfn that comes twice; real records have 1024. */
@@ -118,10 +118,10 @@ export class PageChecker {
     for (let i = 0; i < length; i += 1) {
       const pfn = pfns[i] ?? 0;
       const kind = KIND[types[i] ?? 0] ?? 0;
-      if (kind !== 0) {
+      if (kind !== 0 || pfn >= PFN_LIMIT) {
         if (kind === 3) undefinedTypes += 1;
-        else pages += 1;
-        if (kind === 3 || (kind === 2 && !tablesAllowed) || pfn > lastPfn)
+        else if (kind !== 0) pages += 1;
+        if (kind === 3 || (kind === 2 && !tablesAllowed) || pfn > lastPfn || pfn >= PFN_LIMIT)
           this.#reportEntry(record, i, context);
       }
       if (hasReservedBits(high[i] ?? 0)) this.#reportReserved(record, i);
@@ -181,6 +181,8 @@ export class PageChecker {
         place,
         `${pfn} is beyond the guest's last pfn ${end}`,
       );
+    } else if ((pfns[i] ?? 0) >= PFN_LIMIT) {
+      this.#diagnostics.report(LIBXC_RULES.pageBeyondP2m, place, `${pfn} is beyond any machine's memory`);
     }
   }
 

@@ -8,6 +8,8 @@ const TWO_32 = 0x1_0000_0000;
 /** Bits of an entry's high word. */
 const PFN_HIGH = 0x000f_ffff;
 const RESERVED = 0x0ff0_0000;
+/** No machine has pfns from here on, whatever a stream says of its guest. */
+export const PFN_LIMIT = 2 ** 40;
 
 /** Whether bits 52 to 59 of an entry, in its high word, are not all zero. */
 export function hasReservedBits(high: number): boolean {

@@ -7,6 +7,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { xenGuest } from "../domain.js";
+import { hvmContextWarnings } from "../hvm-context/check.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import {
   DOMAIN_TYPE,
@@ -285,11 +286,13 @@ class GuestCollector {
     if (this.warnings.length < 100) this.warnings.push(message);
   }
 
-  guest(): Promise<GuestImage> {
+  async guest(): Promise<GuestImage> {
     const isHvm = this.#type === "HVM";
     const { lost } = this.#pages;
     if (lost > 0) this.#warn(`${lost} pages are announced, but the stream ends before their contents`);
     if (isHvm && this.#hvmContext === undefined) this.#warn("no vCPU state: the stream has no HVM_CONTEXT");
+    if (this.#hvmContext !== undefined)
+      for (const line of await hvmContextWarnings(this.#input.name, this.#hvmContext)) this.#warn(line);
     if (!isHvm && this.#vcpus.size === 0) this.#warn("no vCPU state: the stream has no vCPU records");
     const vcpus = [...this.#vcpus].sort(([a], [b]) => a - b);
     return xenGuest({

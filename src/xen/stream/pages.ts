@@ -14,12 +14,10 @@ import {
   pageDataEntry,
   pageDataHeader,
 } from "../libxc/layout.js";
-import { PageEntries } from "../libxc/pages.js";
+import { PageEntries, PFN_LIMIT } from "../libxc/pages.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
 import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
 
-/** No machine has pfns from here on. */
-const PFN_LIMIT = 2 ** 40;
 const MOST_WARNINGS = 20;
 
 /**

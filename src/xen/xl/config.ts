@@ -1,3 +1,4 @@
+import { trimNuls } from "../../binary/text.js";
 import { viewOf } from "../../binary/layout.js";
 import { xlHeader, xlOptionalData } from "./layout.js";
 
@@ -15,7 +16,7 @@ export interface XlConfig {
 
 /** The text of a configuration: UTF-8, which a NUL may end. */
 export function decodeConfig(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes).replace(/\0+$/, "");
+  return trimNuls(new TextDecoder().decode(bytes));
 }
 
 /**
@@ -62,8 +63,16 @@ export function summarizeConfig(text: string): XlConfig {
 
 /** xl's own syntax: `name = "web01"`, memory in MiB. */
 function fromSyntax(text: string): XlConfig {
-  const setting = (key: string): string | undefined =>
-    new RegExp(`^\\s*${key}\\s*=\\s*["']?([^"'\\n]*)`, "m").exec(text)?.[1]?.trim();
+  const lines = text.split("\n").map((line) => line.trim());
+  const setting = (key: string): string | undefined => {
+    for (const line of lines) {
+      if (!line.startsWith(key)) continue;
+      const rest = line.slice(key.length).trimStart();
+      // up to the quote that ends it
+      if (rest.startsWith("=")) return /^["']?([^"']*)/.exec(rest.slice(1).trimStart())?.[1]?.trim();
+    }
+    return undefined;
+  };
   const number = (key: string, unit: number): number | undefined => {
     const value = Number(setting(key) ?? Number.NaN);
     return Number.isFinite(value) ? value * unit : undefined;

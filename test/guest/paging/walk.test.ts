@@ -1,13 +1,9 @@
+import { kernelTextMapping } from "../../../src/guest/kernel/kernel-layout.js";
 import { because } from "../../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { I386, X86_64 } from "../../../src/guest/arch/x86.js";
-import {
-  findVmcoreInfo,
-  isVmcoreInfo,
-  kernelBanner,
-  kernelTextMapping,
-} from "../../../src/guest/kernel/vmcoreinfo.js";
+import { findVmcoreInfo, isVmcoreInfo, kernelBanner } from "../../../src/guest/kernel/vmcoreinfo.js";
 import { PageMap } from "../../../src/guest/page-map.js";
 import {
   longMode,

@@ -92,7 +92,8 @@ describe.skipIf(noData)("files of xl dump-core, read and written again", () => {
       const seen = (await xenCore.reader.inspect(bytesSource(bytes), {})) as XenCoreInspection;
       const theirs = (await xenCore.reader.inspect(file, {})) as XenCoreInspection;
       expect(seen.details.sections.map((section) => section.name)).toEqual(
-        theirs.details.sections.map((section) => section.name),
+        // crash dies of a note of ours in .note.Xen: where the core came from stands in a section of its own
+        [...theirs.details.sections.map((section) => section.name), ".guestscope"],
       );
       expect(seen.details.xenVersion?.startsWith("4.17")).toBe(true);
       file.close();

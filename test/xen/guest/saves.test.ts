@@ -1,10 +1,11 @@
+import { kernelTextMapping } from "../../../src/guest/kernel/kernel-layout.js";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { codeAround } from "../../../src/guest/code.js";
 import type { GuestImage } from "../../../src/guest/image.js";
-import { findVmcoreInfo, kernelBanner, kernelTextMapping } from "../../../src/guest/kernel/vmcoreinfo.js";
+import { findVmcoreInfo, kernelBanner } from "../../../src/guest/kernel/vmcoreinfo.js";
 import type { PhysicalMemory } from "../../../src/guest/memory.js";
 import { pagingOf, translate } from "../../../src/guest/paging/walk.js";
 import type { X86Registers } from "../../../src/guest/vcpu.js";

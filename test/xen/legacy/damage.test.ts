@@ -9,7 +9,7 @@ import { chunkName } from "../../../src/xen/legacy/layout.js";
 import { LegacyReader } from "../../../src/xen/legacy/read.js";
 import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/inspect.js";
 import { scratch } from "../../shared.js";
-import { codePage, LegacyMaker } from "./make-legacy.js";
+import { codePage, hvmContext, LegacyMaker } from "./make-legacy.js";
 import { readConverted } from "./read-converted.js";
 import { NAMES, sample } from "./streams.js";
 
@@ -37,7 +37,7 @@ function smallHvm(width: 32 | 64): Buffer {
       .toolstack([{ phys: 0x800000n, start: 0xf0000000n, size: 0x1000n, name: "vga" }])
       .lastCheckpoint()
       .endOfBody()
-      .hvmTail([1n, 2n, 3n], page(9).subarray(0, 50))
+      .hvmTail([1n, 2n, 3n], hvmContext(9))
       .qemu(page(3).subarray(0, 30)),
   );
 }
@@ -68,11 +68,11 @@ function smallRemus(): Buffer {
   return made(64, (maker) => {
     const body = (): LegacyMaker => maker.vcpuInfo(0, [0]).parameter(-3, 0xfeffe000n).toolstack([]);
     maker.hvmHeader(4).batch([0, 1], page(0), page(1)).tsc(1, 5n, 1000, 0);
-    body().u32(-13).endOfBody().hvmTail([1n, 2n, 3n], page(9).subarray(0, 50)).qemu(page(3).subarray(0, 30));
+    body().u32(-13).endOfBody().hvmTail([1n, 2n, 3n], hvmContext(9)).qemu(page(3).subarray(0, 30));
     maker
       .batch([0, 1])
       .compressed(Buffer.concat([codePage(undefined, page(2)), codePage(undefined, changed)]));
-    body().endOfBody().hvmTail([1n, 2n, 3n], page(9).subarray(0, 50)).qemu(page(3).subarray(0, 40));
+    body().endOfBody().hvmTail([1n, 2n, 3n], hvmContext(9)).qemu(page(3).subarray(0, 40));
   });
 }
 
@@ -275,7 +275,7 @@ describe("damage inside a stream", () => {
     const remus = (coded: Uint8Array): Buffer =>
       made(64, (maker) => {
         maker.hvmHeader(4).batch([0], page(0)).vcpuInfo(0, [0]).u32(-13).endOfBody();
-        maker.hvmTail([1n, 2n, 3n], page(1).subarray(0, 9)).batch([0]).compressed(coded);
+        maker.hvmTail([1n, 2n, 3n], hvmContext(1)).batch([0]).compressed(coded);
       });
     const cases: readonly [string, Uint8Array, string][] = [
       ["a run past the page", Uint8Array.from({ length: 9 }, () => 0xff), "runs past its end"],

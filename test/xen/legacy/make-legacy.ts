@@ -177,9 +177,20 @@ export function largeStream(guest: "hvm" | "pv", pages: number, emit: (bytes: Ui
   if (guest === "hvm") maker.parameter(-3, 0xfeffe000n).parameter(-8, 0xfeffcn);
   maker.toolstack([]).lastCheckpoint().endOfBody();
   if (guest === "hvm") {
-    maker.hvmTail([0xfeff0n, 0xfeff1n, 0xfeff2n], new Uint8Array(2744)).qemu(new Uint8Array(60_000));
+    maker.hvmTail([0xfeff0n, 0xfeff1n, 0xfeff2n], hvmContext(0)).qemu(new Uint8Array(60_000));
   } else {
     const vcpu = { context: new Uint8Array(5168), extended: new Uint8Array(128), xsave: new Uint8Array(832) };
     maker.pvTail([], [vcpu], new Uint8Array(4096));
   }
+}
+
+/** A HVM context of a header and its end, 40 bytes, whose CPU is `seed`: the least that is right. */
+export function hvmContext(seed: number): Uint8Array {
+  const bytes = Buffer.alloc(40);
+  bytes.writeUInt16LE(1, 0);
+  bytes.writeUInt32LE(24, 4);
+  bytes.writeUInt32LE(0x54381286, 8);
+  bytes.writeUInt32LE(1, 12);
+  bytes.writeUInt32LE(seed, 24);
+  return bytes;
 }

@@ -4,7 +4,7 @@ import { MemorySink } from "../../../src/io/byte-sink.js";
 import { type ByteSource, type ByteStream, bytesSource, streamOf } from "../../../src/io/byte-source.js";
 import { convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { applyCoded, codedLength } from "../../../src/xen/legacy/compression.js";
-import { codePage, LegacyMaker } from "./make-legacy.js";
+import { codePage, hvmContext, LegacyMaker } from "./make-legacy.js";
 import { crc32, type Pages, readConverted } from "./read-converted.js";
 
 /** One batch of an invented guest: which pfns, of which type, with which contents. */
@@ -102,7 +102,7 @@ function play(spec: typeof guest extends fc.Arbitrary<infer T> ? T : never): {
         new Uint8Array(4096).fill(number),
       );
     } else {
-      maker.hvmTail([5n, 6n, 7n], new Uint8Array(10).fill(number)).qemu(new Uint8Array(20));
+      maker.hvmTail([5n, 6n, 7n], hvmContext(number)).qemu(new Uint8Array(20));
     }
     const state: Pages = new Map();
     for (const [pfn, type] of types) {
@@ -191,7 +191,7 @@ describe("tmem of a live save", () => {
     .toolstack([])
     .lastCheckpoint()
     .endOfBody();
-  maker.hvmTail([1n, 2n, 3n], page.subarray(0, 40)).qemu(page.subarray(0, 9), "RemusDeviceModelState");
+  maker.hvmTail([1n, 2n, 3n], hvmContext(4)).qemu(page.subarray(0, 9), "RemusDeviceModelState");
   const stream = Buffer.concat(parts);
 
   it.each([false, true])(

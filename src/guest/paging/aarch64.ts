@@ -1,7 +1,6 @@
-import type { Translation } from "../guest/paging/walk.js";
-import type { MaybePromise } from "../io/byte-source.js";
-import type { PageTables } from "./address-space.js";
-import type { CachedMemory } from "./cached-memory.js";
+import type { MaybePromise } from "../../io/byte-source.js";
+import type { PhysicalMemory } from "../memory.js";
+import type { Translation } from "./walk.js";
 
 /** Bytes of a page of the tables. */
 export type Granule = 4096 | 16384 | 65536;
@@ -22,8 +21,16 @@ const VALID = 1;
 const TABLE = 2;
 const TOP_BYTE = 0xff00_0000_0000_0000n;
 
+/** Translation of addresses by one set of tables. */
+export interface Aarch64Tables {
+  /** Looks an address up; undefined where a table is absent from the memory. */
+  lookUp(va: bigint): MaybePromise<Translation | undefined>;
+  /** The address as the tables know it: without tags in unused bits. */
+  canonical(va: bigint): bigint;
+}
+
 /** Page tables that walk `paging`. */
-export function aarch64Tables(memory: CachedMemory, paging: Aarch64Paging): PageTables {
+export function aarch64Tables(memory: Pick<PhysicalMemory, "read">, paging: Aarch64Paging): Aarch64Tables {
   const shift = Math.log2(paging.granule);
   const stride = shift - 3;
   const levels = Math.max(1, Math.ceil((paging.bits - shift) / stride));

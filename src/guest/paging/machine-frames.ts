@@ -1,5 +1,5 @@
-import type { GuestImage } from "../guest/image.js";
-import { PAGE_SIZE } from "../guest/memory.js";
+import type { GuestImage } from "../image.js";
+import { PAGE_SIZE } from "../memory.js";
 
 /** Runs of frames that follow one another in the machine as well as in the guest. */
 interface Run {

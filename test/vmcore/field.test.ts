@@ -1,0 +1,66 @@
+import * as path from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { Finding } from "../../src/findings/finding.js";
+import type { GuestImage } from "../../src/guest/image.js";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { openFile } from "../../src/io/node/files.js";
+import { openGuest } from "../../src/open/open.js";
+import { elfVmcore } from "../../src/vmcore/elf/format.js";
+import { elfWriter } from "../../src/vmcore/elf/write.js";
+import { verifyAs } from "../helpers.js";
+import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
+import { MemoryFile } from "./model.js";
+
+const noData = skipUnless(hasShared, "shared/data");
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+const field = (name: string): string => unzstd(path.join(sharedData, "field", `${name}.zst`), folder);
+
+async function findings(name: string): Promise<readonly Finding[]> {
+  return (await verifyAs(elfVmcore, openFile(field(name)))).findings;
+}
+
+async function rewritten(guest: GuestImage): Promise<GuestImage> {
+  const sink = new MemoryFile();
+  await elfWriter.write(guest, sink, {});
+  return openGuest(bytesSource(sink.bytes(), "rewritten"));
+}
+
+describe.skipIf(noData)("ELF vmcores that people met", () => {
+  it("segments that contradict each other are told of", async () => {
+    const found = await findings("elf-contradicting-overlap.elf");
+    expect(found.map(({ code, severity }) => [code, severity])).toEqual([["vmcore/elf/overlap", "warning"]]);
+    const guest = await openGuest(openFile(field("elf-contradicting-overlap.elf")));
+    expect(guest.warnings.join()).toMatch(/0x1000 has other contents/);
+  });
+
+  it("segments of /proc/kcore without a physical address are no memory", async () => {
+    expect(await findings("kcore-new.elf")).toEqual([]);
+    const guest = await openGuest(openFile(field("kcore-new.elf")));
+    expect(guest.warnings).toEqual([]);
+  });
+
+  it("/proc/kcore of old kernels, all physical addresses 0, is refused", async () => {
+    const source = openFile(field("kcore-new.elf"));
+    const bytes = new Uint8Array(source.size);
+    await source.read(0, bytes);
+    const view = new DataView(bytes.buffer);
+    const [table, count] = [Number(view.getBigUint64(32, true)), view.getUint16(56, true)];
+    for (let i = 0; i < count; i += 1)
+      if (view.getUint32(table + i * 56, true) === 1) view.setBigUint64(table + i * 56 + 24, 0n, true);
+    const old = bytesSource(bytes, "old kcore");
+    const report = await verifyAs(elfVmcore, old);
+    expect(report.findings.map(({ code }) => code)).toContain("vmcore/elf/no-physical");
+    await expect(openGuest(old)).rejects.toMatchObject({ code: "vmcore/elf/no-physical" });
+  });
+
+  it("riscv64 is read back from what is written", async () => {
+    const guest = await openGuest(openFile(field("qemu-riscv64.elf")));
+    expect([guest.arch.name, guest.vcpus.length]).toEqual(["riscv64", 1]);
+    const again = await rewritten(guest);
+    expect(again.arch.name).toBe("riscv64");
+    expect([...again.memory.ranges()]).toEqual([...guest.memory.ranges()]);
+    expect(again.vcpus[0]?.registers).toEqual(guest.vcpus[0]?.registers);
+  });
+});

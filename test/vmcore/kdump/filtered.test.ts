@@ -1,0 +1,74 @@
+import * as path from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { extractGuest } from "../../../src/guest/extract.js";
+import type { MemoryRange } from "../../../src/guest/memory.js";
+import type { AtomicSink } from "../../../src/io/byte-sink.js";
+import { bytesSource } from "../../../src/io/byte-source.js";
+import { openFile } from "../../../src/io/node/files.js";
+import { openGuest } from "../../../src/open/open.js";
+import { elfWriter } from "../../../src/vmcore/elf/write.js";
+import { kdump } from "../../../src/vmcore/kdump/format.js";
+import { verifyAs } from "../../helpers.js";
+import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { MemoryFile } from "../model.js";
+
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+class Output extends MemoryFile implements AtomicSink {
+  commit(): void {}
+  abandon(): void {}
+}
+
+async function extract(file: string): Promise<{ written: boolean; bytes: Uint8Array; kinds: Set<string> }> {
+  const guest = await openGuest(openFile(file));
+  const output = new Output();
+  const missing: MemoryRange[] = [];
+  const { written } = await extractGuest(guest, elfWriter, () => output, {
+    onMissing: (_, ranges) => {
+      for (const range of ranges) missing.push(range);
+    },
+  });
+  await guest.close?.();
+  return { written, bytes: output.bytes(), kinds: new Set(missing.map(({ reason }) => reason?.kind ?? "")) };
+}
+
+describe.skipIf(skipUnless(hasShared, "shared/data"))("dumps that lack pages", () => {
+  const of = (name: string): string => path.join(sharedData, "kdump", name);
+  const base = (): string => unzstd(of("linux.elf.zst"), folder);
+
+  it("on purpose (dump level 31) are extracted, and the output's note says so", async () => {
+    const { written, bytes, kinds } = await extract(unzstd(of("linux.zlib-d31.kdump.zst"), folder));
+    expect([written, [...kinds]]).toEqual([true, ["excluded"]]);
+    const notes = Buffer.from(bytes.subarray(0, 1 << 20)).toString("latin1");
+    expect(notes).toMatch(/\nexcluded=54857728 bytes: excluded by dump level 31\n/);
+    const again = await openGuest(bytesSource(bytes));
+    expect(again.vcpus).toHaveLength(2);
+  });
+
+  it("for want of room or another part are refused", async () => {
+    const whole = unzstd(of("linux.zlib-d31.kdump.zst"), folder);
+    for (const name of ["linux.zlib-d31.incomplete.kdump", "linux.zlib-d31.split1.kdump"]) {
+      const packed = of(`${name}.patch.zst`);
+      let file: string;
+      try {
+        file = unzstd(packed, folder, { patchFrom: whole });
+      } catch {
+        file = unzstd(packed, folder, { patchFrom: base() });
+      }
+      const { written, kinds } = await extract(file);
+      expect(written).toBe(false);
+      expect([...kinds].filter((kind) => kind !== "excluded")).toHaveLength(1);
+    }
+  });
+
+  it("a flattened ELF vmcore is read as the ELF in it", async () => {
+    const file = unzstd(path.join(sharedData, "field/elf-flattened.flat.zst"), folder);
+    const report = await verifyAs(kdump, openFile(file));
+    expect(report.findings.filter(({ severity }) => severity !== "note")).toEqual([]);
+    const guest = await openGuest(openFile(file));
+    expect(guest.facts.origin).toMatch(/^ELF vmcore.*\(flattened\)$/);
+    const [first] = guest.memory.ranges();
+    expect(await guest.memory.read(first?.start ?? 0, new Uint8Array(4096))).toBe(4096);
+  });
+});
