@@ -19,10 +19,14 @@ const published = [
 const config: KnipConfig = {
   entry: [
     ...published.map(sourceOf),
+    // read by the generator of schemas
+    "src/cli/documents.ts",
     // started by their paths
     "src/**/*-worker.ts",
     "scripts/*.ts",
     "scripts/compare/runner.mjs",
+    "scripts/*.mjs",
+    "examples/*.mjs",
     "bench/*.ts",
     "test/fixtures/**/*.ts",
   ],

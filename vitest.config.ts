@@ -1,8 +1,17 @@
 import { defineConfig } from "vitest/config";
 
+/** What takes minutes (browsers, machines of QEMU, packages built from nothing) runs in CI: `npm run test:all`. */
+const LONG = [
+  "test/browser/**",
+  "test/qemu/**/machines.test.ts",
+  "test/qemu/core/real-cores.test.ts",
+  "test/**/*.long.test.ts",
+];
+
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    exclude: process.env["GUESTSCOPE_TESTS"] === "all" ? [] : LONG,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: ["default", "./scripts/summary-reporter.ts"],

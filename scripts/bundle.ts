@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { build } from "esbuild";
@@ -65,8 +66,14 @@ const { metafile } = await build({
   logLevel: "warning",
 });
 
+const head = spawnSync("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root, encoding: "utf8" });
+// outside a clone there is no commit to tell
+const commit = head.status === 0 ? [["COMMIT", head.stdout] as const] : [];
+for (const [name, text] of commit) fs.writeFileSync(path.join(folder, name), text);
 fs.writeFileSync(path.join(folder, LICENSES), licenses(Object.keys(metafile.inputs)));
-const written = new Set([LICENSES, ...Object.keys(metafile.outputs)].map((file) => path.basename(file)));
+const written = new Set(
+  [LICENSES, "COMMIT", ...Object.keys(metafile.outputs)].map((file) => path.basename(file)),
+);
 for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
   if (entry.isFile() && !written.has(entry.name)) fs.rmSync(path.join(entry.parentPath, entry.name));
 }

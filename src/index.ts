@@ -160,6 +160,7 @@ export {
   findFormat,
   findRule,
   FORMATS,
+  type Inspection,
   inspect,
   layoutSections,
   openGuest,

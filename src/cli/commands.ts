@@ -13,4 +13,5 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   explain: async () => (await import("./explain.js")).command,
   view: async () => (await import("./view.js")).command,
   formats: async () => (await import("./formats.js")).command,
+  completion: async () => (await import("./completion.js")).command,
 };

@@ -1,13 +1,15 @@
 import { type ByteSource, type ByteStream, sliceSource } from "../io/byte-source.js";
 import type { ByteSink } from "../io/byte-sink.js";
-import { DescriptorStream, FileSource } from "../io/node/files.js";
+import { FileSource } from "../io/node/files.js";
 import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
+import { SystemError } from "../findings/errors.js";
 import { enterEnvelope } from "../xen/envelopes/read.js";
 import { type ConversionReport, type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
 import { printError } from "./terminal.js";
 
 export interface Conversion {
-  readonly input: FileSource | DescriptorStream;
+  /** Closed when it is a file. */
+  readonly input: ByteSource | ByteStream;
   readonly output: FileSink | DescriptorSink;
   /** The bytes of a stream input, readable at any offset beside it. */
   readonly reread?: ByteSource;
@@ -40,7 +42,8 @@ export async function runConversion(conversion: Conversion): Promise<ConversionR
     return report;
   } catch (error) {
     output.abandon();
-    if (output instanceof DescriptorSink && written > 0) {
+    const readerGone = error instanceof SystemError && error.code === "os/EPIPE";
+    if (output instanceof DescriptorSink && written > 0 && !readerGone) {
       printError(`${output.name}: holds the first ${written} bytes of an incomplete stream`);
     }
     throw error;

@@ -5,10 +5,11 @@ import { openOutput } from "../io/node/output.js";
 import type { OutputFormat } from "../xen/legacy/emit.js";
 import type { GuestKind, ToolstackWidth } from "../xen/legacy/layout.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { legacyInput } from "./given-input.js";
 import { runConversion } from "./conversion.js";
 import { conversionLines, describeChunk, findingLines } from "./present/xen-legacy.js";
 import { Progress } from "./progress.js";
-import { print, printError, printJson } from "./terminal.js";
+import { print, printJson, printWarning } from "./terminal.js";
 
 interface Arguments extends CommonArguments {
   readonly input: string;
@@ -34,7 +35,10 @@ export const command: Command = {
     "ssh host cat old.save | guestscope convert --format xl - - | xl restore /dev/stdin",
   ],
   configure(parser: ArgumentParser): void {
-    parser.add_argument("input", { metavar: "INPUT", help: "legacy stream; - is standard input" });
+    parser.add_argument("input", {
+      metavar: "INPUT",
+      help: "legacy stream, compressed or not; - is standard input",
+    });
     parser.add_argument("output", { metavar: "OUTPUT", help: "where it goes; - is standard output" });
     parser.add_argument("--to", {
       choices: ["v2", "v3"],
@@ -74,12 +78,16 @@ export const command: Command = {
     const toStdout = options.output === "-";
     if (toStdout && options.json)
       throw new UsageError("--json and the output can't both go to standard output");
-    const printLine = toStdout ? printError : print;
+    const printLine = toStdout ? printWarning : print;
+    const file = openInput(options.input, { waiting: toStdout ? "block" : "yield" });
     const output = openOutput(options.output, { force: options.force });
-    const input = openInput(options.input, { waiting: toStdout ? "block" : "yield" });
+    const given = await legacyInput(file, options.spool_dir).catch((error: unknown) => {
+      output.abandon();
+      throw error;
+    });
     const progress = new Progress(!options.quiet && !options.verbose);
     const report = await runConversion({
-      input,
+      input: given.input,
       output,
       ...(options.spool_dir === undefined ? {} : { spoolFolder: options.spool_dir }),
       options: {
@@ -95,13 +103,16 @@ export const command: Command = {
           : {}),
         progress: progress.update,
       },
-    }).finally(() => progress.done());
+    }).finally(() => {
+      progress.done();
+      given.close();
+    });
     if (options.json) {
       printJson(report);
       return EXIT.good;
     }
-    for (const line of findingLines(report)) printError(line);
-    if (!options.quiet) for (const line of conversionLines(report)) printLine(line);
+    for (const line of findingLines(report)) printWarning(line);
+    for (const line of conversionLines(report)) printLine(line);
     return EXIT.good;
   },
 };

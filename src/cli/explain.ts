@@ -1,21 +1,11 @@
+import { UsageError } from "../findings/errors.js";
 import { ruleSections } from "../open/catalogue.js";
+import { foldLine } from "./fold.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
-import { paint, print, printError, printJson } from "./terminal.js";
+import { paint, print, printJson } from "./terminal.js";
 
-const WIDTH = 96;
-
-function wrapped(text: string): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length >= WIDTH) {
-      lines.push(line);
-      line = "";
-    }
-    line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
-}
+/** Explanations are paragraphs: they are folded wherever they are printed. */
+const WIDTH = 80;
 
 export const command: Command = {
   name: "explain",
@@ -25,6 +15,7 @@ export const command: Command = {
     "guestscope explain libxc/page-data    # all codes that start so",
     "guestscope explain                    # all codes",
   ],
+  paged: true,
   configure(parser) {
     parser.add_argument("code", {
       metavar: "CODE",
@@ -42,8 +33,7 @@ export const command: Command = {
       const word = code?.split("/").at(-1) ?? "";
       const near = all.filter((rule) => rule.code.includes(word)).slice(0, 5);
       const hint = near.length === 0 ? "" : `; there are ${near.map((rule) => rule.code).join(", ")}`;
-      printError(`guestscope explain: unknown finding code '${code}'${hint}`);
-      return EXIT.failure;
+      throw new UsageError(`unknown finding code '${code}'${hint}`);
     }
     if (json) {
       printJson({ schemaVersion: 1, kind: "rules", rules });
@@ -51,7 +41,7 @@ export const command: Command = {
       for (const [i, rule] of rules.entries()) {
         if (i > 0) print();
         print(`${paint("bold", rule.code)}  (${rule.severity})`);
-        for (const line of wrapped(rule.explanation)) print(`  ${line}`);
+        for (const line of foldLine(`  ${rule.explanation}`, WIDTH)) print(line);
         print(paint("dim", `  ${rule.spec}`));
       }
     } else {

@@ -1,9 +1,10 @@
+import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { extractGuest, type Extraction } from "../guest/extract.js";
 import type { GuestImage } from "../guest/image.js";
 import { isExcluded, memoryTotals, type MemoryRange } from "../guest/memory.js";
-import type { PageCompression, VmcoreWriter, WriteOptions, WriteReport } from "../guest/output-format.js";
+import type { OutputFormat, PageCompression, WriteOptions, WriteReport } from "../guest/output-format.js";
 import { openOutput } from "../io/node/output.js";
 import { pageWorkersAhead } from "../io/node/page-workers.js";
 import { OUTPUTS } from "../open/outputs.js";
@@ -11,15 +12,27 @@ import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, withGuest } from "./guest-input.js";
 import { missingLines, percent } from "./present/memory.js";
 import { Progress } from "./progress.js";
-import { print, printError, printJson, size } from "./terminal.js";
+import { integerOption, parseAddressRange } from "./quantity.js";
+import { print, printError, printJson, printWarning, size } from "./terminal.js";
 
 const FORMAT_NAMES = OUTPUTS.map(({ id }) => id);
 const COMPRESSIONS = [...new Set(OUTPUTS.flatMap(({ compressions }) => compressions))];
 
+/** Levels of the compressions that have any: least and most. */
+const LEVELS: Readonly<Partial<Record<PageCompression, readonly [number, number]>>> = {
+  zlib: [0, 9],
+  zstd: [1, 22],
+};
+const MOST_LEVEL = 22;
+/** Each takes some 15 MB and none pays beyond the processors. */
+const MOST_THREADS = 64;
+/** Unit of a file's blocks, whatever its file system (stat(2)). */
+const BLOCK = 512;
+
 interface Arguments extends CommonArguments {
   readonly input: string;
   readonly output: string;
-  readonly to: string;
+  readonly to?: string;
   readonly compress?: PageCompression;
   readonly level?: number;
   readonly threads?: number;
@@ -38,8 +51,11 @@ export interface ExtractDocument extends WriteReport {
   /** False: guest memory is missing and nothing was written. */
   readonly written: boolean;
   readonly arch: string;
+  /** vCPUs whose registers are in the output. */
   readonly vcpus: number;
   readonly vmcoreInfo: boolean;
+  /** Bytes that the output takes on its disk, where that is known. */
+  readonly diskUse?: number | undefined;
   readonly warnings: readonly string[];
 }
 
@@ -61,18 +77,25 @@ export const command: Command = {
     parser.add_argument("output", { metavar: "OUTPUT", help: "where it goes; - is standard output" });
     parser.add_argument("--to", {
       choices: FORMAT_NAMES,
-      default: "elf",
-      help: "kind of output (default elf)",
+      help: "kind of output (default: by the extension of OUTPUT, else elf)",
     });
     parser.add_argument("--compress", {
       choices: COMPRESSIONS,
       help: "compression of pages (kdump; default zlib)",
     });
-    parser.add_argument("--level", { type: "int", metavar: "N", help: "level of that compression" });
-    parser.add_argument("--threads", { type: "int", metavar: "N", help: "threads that compress" });
+    parser.add_argument("--level", {
+      type: integerOption("--level", 0, MOST_LEVEL),
+      metavar: "N",
+      help: "level of that compression (zlib 0 to 9, zstd 1 to 22)",
+    });
+    parser.add_argument("--threads", {
+      type: integerOption("--threads", 1, MOST_THREADS),
+      metavar: "N",
+      help: `threads that compress (1 to ${MOST_THREADS})`,
+    });
     parser.add_argument("--range", {
-      metavar: "START-END",
-      help: "only these guest-physical addresses, END exclusive (0x… for hexadecimal)",
+      metavar: "START-END|START+LENGTH",
+      help: "only these guest-physical addresses, END exclusive: 0x1000-0x2000, 1M+64K",
     });
     parser.add_argument("--partial", {
       action: "store_true",
@@ -86,14 +109,13 @@ export const command: Command = {
     const toStdout = options.output === "-";
     if (toStdout && options.json)
       throw new UsageError("--json and the output can't both go to standard output");
-    const tell = options.quiet || options.json ? () => undefined : toStdout ? printError : print;
+    const tell = options.json ? () => undefined : toStdout ? printWarning : print;
     const tellWarnings = (warnings: readonly string[]): void => {
-      if (!options.json) for (const warning of warnings) printError(`guestscope: warning: ${warning}`);
+      if (!options.json) for (const warning of warnings) printWarning(`guestscope: warning: ${warning}`);
     };
     const progress = new Progress(!options.quiet);
-    const settings = writeOptions(options);
-    const format = OUTPUTS.find(({ id }) => id === options.to) ?? OUTPUTS[0];
-    if (format === undefined) throw new UsageError(`no output format '${options.to}'`);
+    const format = outputFormatOf(options);
+    const settings = writeOptions(options, format);
     const writer = await format.load(settings);
     const open = { partial: options.partial, progress: progress.update };
     return withGuest(options.input, args, open, async (guest) => {
@@ -118,8 +140,8 @@ export const command: Command = {
           },
         },
       ).finally(() => progress.done());
-      if (options.json) printJson(documentOf(extraction, writer, options));
-      else if (extraction.written) tell(summary(extraction, writer, options));
+      if (options.json) printJson(documentOf(extraction, format, options));
+      else if (extraction.written) tell(summary(extraction, format, options));
       else if (extraction.present + extraction.zero === 0)
         printError("guestscope: nothing written: none of that memory is in the input");
       else printError("guestscope: nothing written; --partial writes what is there");
@@ -128,9 +150,38 @@ export const command: Command = {
   },
 };
 
-function writeOptions({ range, compress, level, threads }: Arguments): WriteOptions {
+/** The kind of output: as asked for, else by the name's extension, else the first there is. */
+function outputFormatOf({ to, output }: Arguments): OutputFormat {
+  const name = output.toLowerCase();
+  const format =
+    to === undefined
+      ? (OUTPUTS.find(({ extensions }) => extensions.some((extension) => name.endsWith(extension))) ??
+        OUTPUTS[0])
+      : OUTPUTS.find(({ id }) => id === to);
+  if (format === undefined) throw new UsageError(`no output format '${to}'`);
+  return format;
+}
+
+/** @throws UsageError for options that don't apply to the format, or to its compression */
+function writeOptions({ range, compress, level, threads }: Arguments, format: OutputFormat): WriteOptions {
+  const { compressions, title } = format;
+  const given = { "--compress": compress, "--level": level, "--threads": threads };
+  const refuse = (why: string, options: readonly string[]): void => {
+    for (const [option, value] of Object.entries(given))
+      if (value !== undefined && options.includes(option)) throw new UsageError(`${option}: ${why}`);
+  };
+  const [usual] = compressions;
+  if (usual === undefined) refuse(`a ${title} is not compressed`, Object.keys(given));
+  const used = compress ?? usual;
+  if (used !== undefined && !compressions.includes(used))
+    throw new UsageError(`--compress ${used}: a ${title} can be ${compressions.join(", ")}`);
+  const [least, most] = (used === undefined ? undefined : LEVELS[used]) ?? [0, -1];
+  if (most < least) refuse(`compression '${used}' has no levels`, ["--level"]);
+  else if (level !== undefined && (level < least || level > most))
+    throw new UsageError(`--level ${level}: ${used} has levels from ${least} to ${most}`);
+  if (used === "none") refuse("nothing is compressed", ["--threads"]);
   return {
-    ...(range === undefined ? {} : { range: parseRange(range) }),
+    ...(range === undefined ? {} : { range: parseAddressRange("--range", range) }),
     ...(compress === undefined ? {} : { compress }),
     ...(level === undefined ? {} : { level }),
     ...(threads === undefined ? {} : { threads }),
@@ -138,9 +189,21 @@ function writeOptions({ range, compress, level, threads }: Arguments): WriteOpti
   };
 }
 
+/** vCPUs whose registers the output holds. */
+function vcpusWritten({ vcpus }: GuestImage, { holds }: OutputFormat): number {
+  return holds.vcpus ? vcpus.filter(({ registers }) => registers !== undefined).length : 0;
+}
+
+/** Bytes that the output takes on its disk; undefined where that can't be told: a pipe, a system without blocks. */
+function diskUse(output: string): number | undefined {
+  if (output === "-") return undefined;
+  const stat = fs.statSync(output, { throwIfNoEntry: false });
+  return stat?.isFile() === true && stat.blocks !== undefined ? stat.blocks * BLOCK : undefined;
+}
+
 function documentOf(
   { guest, ...report }: Extraction,
-  writer: VmcoreWriter,
+  format: OutputFormat,
   options: Arguments,
 ): ExtractDocument {
   return {
@@ -148,10 +211,11 @@ function documentOf(
     kind: "extract",
     source: options.input,
     output: options.output,
-    format: writer.id,
+    format: format.id,
     arch: guest.arch.name,
-    vcpus: guest.vcpus.filter(({ registers }) => registers !== undefined).length,
-    vmcoreInfo: guest.facts.vmcoreInfo !== undefined,
+    vcpus: vcpusWritten(guest, format),
+    vmcoreInfo: format.holds.vmcoreInfo && guest.facts.vmcoreInfo !== undefined,
+    diskUse: report.written ? diskUse(options.output) : undefined,
     warnings: guest.warnings,
     ...report,
   };
@@ -163,41 +227,35 @@ const FEW = 100;
 function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options: Arguments): void {
   if (options.json) return;
   const { present, zero, absent } = memoryTotals(guest.memory);
+  // what makes us refuse is an error, what --partial leaves out a warning
+  const tell = options.partial ? printWarning : printError;
+  const whole = present + zero + absent;
   const listed = options.verbose ? missing : missing.filter((range) => !isExcluded(range));
   const excluded = missing.reduce(
     (sum, range) => (isExcluded(range) ? sum + range.end - range.start : sum),
     0,
   );
-  if (excluded > 0) {
-    const of = percent(excluded, present + zero + absent);
-    printError(`guestscope: the input's writer excluded ${size(excluded)} of memory (${of}) on purpose`);
-  }
+  if (excluded > 0)
+    printWarning(
+      `guestscope: the input's writer excluded ${size(excluded)} of memory (${percent(excluded, whole)}) on purpose`,
+    );
   const shown = options.verbose ? listed : listed.slice(0, FEW);
-  for (const line of missingLines(shown, present + zero + absent)) printError(`guestscope: ${line}`);
+  for (const line of missingLines(shown, whole)) tell(`guestscope: ${line}`);
   const rest = listed.length - shown.length;
-  if (rest > 0) printError(`guestscope: and ${rest} more regions; --verbose lists them all`);
+  if (rest > 0) tell(`guestscope: and ${rest} more regions; --verbose lists them all`);
 }
 
-function summary(
-  { guest, present, zero, absent }: Extraction,
-  writer: VmcoreWriter,
-  options: Arguments,
-): string {
-  const registers = guest.vcpus.filter((vcpu) => vcpu.registers !== undefined).length;
+function summary(extraction: Extraction, format: OutputFormat, options: Arguments): string {
+  const { guest, present, zero, absent } = extraction;
+  const onDisk = diskUse(options.output);
+  const { vcpus, vmcoreInfo } = format.holds;
   const parts = [
+    size(extraction.size) + (onDisk === undefined ? "" : ` (${size(onDisk)} on disk)`),
     `${size(present + zero)} of guest memory`,
-    `${registers} of ${guest.vcpus.length} vCPUs`,
-    guest.facts.vmcoreInfo === undefined ? "no VMCOREINFO" : "VMCOREINFO",
+    vcpus ? `${vcpusWritten(guest, format)} of ${guest.vcpus.length} vCPUs` : "no vCPUs in this format",
+    ...(vmcoreInfo ? [guest.facts.vmcoreInfo === undefined ? "no VMCOREINFO" : "VMCOREINFO"] : []),
   ];
   const lack =
     absent === 0 ? "" : `; ${size(absent)} (${percent(absent, present + zero + absent)}) is missing`;
-  return `${options.output}: ${writer.title}, ${parts.join(", ")}${lack}`;
-}
-
-/** `0x1000-0x2000`. */
-function parseRange(text: string): { start: number; end: number } {
-  const match = /^(0x[0-9a-f]+|\d+)-(0x[0-9a-f]+|\d+)$/i.exec(text);
-  const [start, end] = [Number(match?.[1]), Number(match?.[2])];
-  if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && start < end) return { start, end };
-  throw new UsageError(`--range ${text}: START-END is expected, START below END`);
+  return `${options.output}: ${format.title}, ${parts.join(", ")}${lack}`;
 }

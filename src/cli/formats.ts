@@ -1,7 +1,9 @@
 import type { DescribedLayout, LayoutSection } from "../binary/layout.js";
+import { UsageError } from "../findings/errors.js";
 import { layoutSections } from "../open/catalogue.js";
 import { layoutMismatch } from "../open/stated-sizes.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { didYouMean } from "./suggest.js";
 import { paint, print, printError, printJson, tableLines } from "./terminal.js";
 
 function layoutLines(layout: DescribedLayout): string[] {
@@ -45,6 +47,7 @@ export const command: Command = {
   name: "formats",
   summary: "print the structures as declared: offsets, sizes, meaning",
   examples: ["guestscope formats", "guestscope formats libxc", "guestscope formats 'image header'"],
+  paged: true,
   configure(parser) {
     parser.add_argument("name", {
       metavar: "NAME",
@@ -57,10 +60,10 @@ export const command: Command = {
     const sections = await layoutSections();
     const chosen = select(sections, name);
     if (chosen.length === 0) {
-      printError(
-        `guestscope formats: no '${name}'; there are ${sections.map((section) => section.name).join(", ")}`,
+      const names = sections.map((section) => section.name);
+      throw new UsageError(
+        `no '${name}'${didYouMean(name ?? "", names) || `; there are ${names.join(", ")}`}`,
       );
-      return EXIT.failure;
     }
     if (json) {
       printJson({

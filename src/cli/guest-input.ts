@@ -1,15 +1,18 @@
 import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
+import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
 import type { GuestImage } from "../guest/image.js";
-import type { OpenOptions, QemuOptions } from "../guest/options.js";
+import { HEAD_SIZE, type OpenOptions, type QemuOptions } from "../guest/options.js";
 import type { GuestInspection } from "../guest/inspection.js";
-import type { ByteSource, ByteStream } from "../io/byte-source.js";
-import { UsageError } from "../findings/errors.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { type DecompressOptions, openRandomAccess } from "../io/node/decompress.js";
+import { peekHead } from "../io/peek-head.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
 import { openFile } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
 import { parsePid } from "../io/node/process-memory.js";
+import { OPEN_RULES } from "../open/rules.js";
+import { findFormat } from "../open/detect.js";
 import { inspect, openGuest } from "../open/open.js";
 import { inspectProcess, openProcess } from "../open/node/process.js";
 import { type SessionInput, sourceInput } from "../open/session/input.js";
@@ -17,6 +20,7 @@ import { parseBackings } from "./backing.js";
 import { parseBlockMap } from "./block-map.js";
 import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
 import { type ReadableInput, readableInput } from "./readable-input.js";
+import { lacksDocument, print } from "./terminal.js";
 import { openNamed } from "./web-input.js";
 
 interface Arguments extends RawArguments {
@@ -41,7 +45,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   group.add_argument("--exe", { metavar: "FILE", help: "the program (default: the path the core names)" });
   group.add_argument("--debug-file", { metavar: "FILE", help: "the program's separate debug file" });
   group.add_argument("--debug-dir", {
-    metavar: "FOLDER",
+    metavar: "DIRECTORY",
     action: "append",
     help: "root of a tree of debug files (default /usr/lib/debug); may be given again",
   });
@@ -77,7 +81,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
     help: "with pid:N: stop the process meanwhile (it is resumed whatever happens)",
   });
   parser.add_argument("--spool-dir", {
-    metavar: "FOLDER",
+    metavar: "DIRECTORY",
     help: "where a compressed or piped input is unpacked (default: the system's directory for temporary files)",
   });
 }
@@ -168,6 +172,50 @@ async function randomInput(
   return { input: opened.source, close: () => opened.close() };
 }
 
+/** Options by the flag, those that were given. */
+function givenOptions(args: Arguments, group: "core" | "stream" | "disk"): string[] {
+  const { exe, debug_file, debug_dir, backing, arch, map, blocks, snapshot } = args;
+  const groups = {
+    core: {
+      "--exe": exe,
+      "--debug-file": debug_file,
+      "--debug-dir": debug_dir,
+      "--backing": backing,
+      "--arch": arch,
+      "--exclude-nonvolatile": args.exclude_nonvolatile || undefined,
+    },
+    stream: { "--map": map, "--blocks": blocks },
+    disk: { "--snapshot": snapshot },
+  };
+  return Object.entries(groups[group]).flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
+}
+
+/** Formats that know nothing of QEMU's process, or of the RAM blocks of its streams. */
+const NO_PROCESS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-migration$|libvirt-qemu-save$)/;
+const NO_BLOCKS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-core$)/;
+const NO_SNAPSHOTS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-core$|qemu-migration$|libvirt-qemu-save$)/;
+
+/** Refuses options that an input of this format has no use for. @throws UsageError */
+async function refuseIdleOptions(input: ByteSource | ByteStream, args: Arguments): Promise<void> {
+  const core = givenOptions(args, "core");
+  const stream = givenOptions(args, "stream");
+  const disk = givenOptions(args, "disk");
+  // raw memory is of any form
+  if (args.format !== undefined || !isByteSource(input)) return;
+  if (core.length + stream.length + disk.length === 0) return;
+  const { head } = await peekHead(input, HEAD_SIZE);
+  const format = await findFormat(head);
+  if (format === undefined) return;
+  const idle = [
+    ...(NO_PROCESS.test(format.id) ? core : []),
+    ...(NO_BLOCKS.test(format.id) ? stream : []),
+    ...(NO_SNAPSHOTS.test(format.id) ? disk : []),
+  ];
+  const [first] = idle;
+  if (first !== undefined)
+    throw new UsageError(`${first} doesn't apply to a ${format.title}`, { source: input.name });
+}
+
 /** Opens INPUT (a file, `-`, `pid:N`; compressed or not) as a guest and hands it to `use`. */
 export async function withGuest<T>(
   name: string,
@@ -180,6 +228,7 @@ export async function withGuest<T>(
   const pid = pidOf(name, given);
   const opened = pid === undefined ? await access(name, given, rest, openRandomAccess) : undefined;
   try {
+    if (opened !== undefined) await refuseIdleOptions(opened.access.source, given);
     const guest =
       opened === undefined
         ? await openProcess(pid ?? 0, { ...options, stop: given.stop })
@@ -194,6 +243,23 @@ export async function withGuest<T>(
   }
 }
 
+/**
+ * Where a core can't be read any deeper, for want of debug information mostly, what its notes hold is printed all the
+ * same. The error to throw: a core of another program is said to be one.
+ */
+async function withProcessFacts(input: ByteSource | ByteStream, error: unknown): Promise<unknown> {
+  if (!(error instanceof GuestscopeError) || !isByteSource(input)) return error;
+  const { head } = await peekHead(input, HEAD_SIZE);
+  if ((await findFormat(head))?.id !== "qemu-core") return error;
+  const { processFacts } = await import("./present/process-core.js");
+  const facts = await processFacts(input).catch(() => undefined);
+  if (facts === undefined) return error;
+  if (!lacksDocument()) for (const line of facts.lines) print(line);
+  if (facts.mayBeQemu) return error;
+  const message = `a core of ${facts.program ?? "another program"}, not of QEMU`;
+  return new FormatError(OPEN_RULES.unknown, message, { source: input.name });
+}
+
 /** Inspects INPUT (a file, `-`, `pid:N`). */
 export async function inspectInput(
   name: string,
@@ -206,7 +272,10 @@ export async function inspectInput(
   if (pid !== undefined) return inspectProcess(pid, { ...options, stop: given.stop });
   const opened = await access(name, given, rest, given.format === "raw" ? randomInput : readableInput);
   try {
+    await refuseIdleOptions(opened.access.input, given);
     return await (await reader(given)).inspect(opened.access.input, options);
+  } catch (error) {
+    throw await withProcessFacts(opened.access.input, error);
   } finally {
     opened.close();
   }

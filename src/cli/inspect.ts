@@ -1,5 +1,6 @@
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, inspectInput } from "./guest-input.js";
+import { headLines } from "./present/head.js";
 import { softwareLines } from "./present/software.js";
 import type { Presenter } from "./present/presenter.js";
 import { Progress } from "./progress.js";
@@ -36,6 +37,7 @@ export const command: Command = {
     "guestscope inspect web01.save --html web01.html",
     "guestscope inspect --debug-file qemu-system-x86_64.debug core.4711",
   ],
+  paged: true,
   configure(parser) {
     parser.add_argument("input", {
       metavar: "INPUT",
@@ -61,7 +63,10 @@ export const command: Command = {
     } else if (!quiet) {
       const load = PRESENTERS[inspection.kind];
       if (load === undefined) printJson(inspection);
-      else for (const line of (await load()).present(inspection, { verbose })) print(line);
+      else {
+        const details = (await load()).present(inspection, { verbose });
+        for (const line of [...headLines(inspection), "", ...details]) print(line);
+      }
       for (const line of softwareLines(inspection)) print(line);
     }
     return status;

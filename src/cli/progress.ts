@@ -1,5 +1,4 @@
-import { clearLine, cursorTo } from "node:readline";
-import { size } from "./terminal.js";
+import { isCapable, showStatus, size } from "./terminal.js";
 
 const INTERVAL_MS = 100;
 const BAR_WIDTH = 24;
@@ -12,7 +11,7 @@ export class Progress {
   #shown = false;
 
   constructor(enabled: boolean) {
-    this.#enabled = enabled && process.stderr.isTTY;
+    this.#enabled = enabled && isCapable(process.stderr);
   }
 
   /** Ready to pass on as a callback. */
@@ -32,18 +31,12 @@ export class Progress {
       share === undefined || rate === 0 || total === undefined
         ? ""
         : `, ${Math.ceil((total - done) / rate)} s left`;
-    this.#clear();
-    process.stderr.write(`${phase === "" ? "" : `${phase} `}${bar}${size(done)} at ${size(rate)}/s${left}`);
+    showStatus(`${phase === "" ? "" : `${phase} `}${bar}${size(done)} at ${size(rate)}/s${left}`);
     this.#shown = true;
   };
 
   done(): void {
-    if (this.#shown) this.#clear();
+    if (this.#shown) showStatus("");
     this.#shown = false;
-  }
-
-  #clear(): void {
-    clearLine(process.stderr, 0);
-    cursorTo(process.stderr, 0);
   }
 }

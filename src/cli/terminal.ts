@@ -1,24 +1,111 @@
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { styleText } from "node:util";
+import { escapeControls, escapeJsonControls } from "./escape.js";
+import { foldLine } from "./fold.js";
+
+/**
+ * Everything that the programs print goes through this module: control characters of an input are written out, lines
+ * fit the terminal, quiet is quiet. No other file of the command line writes to a stream.
+ */
 
 export type Style = Parameters<typeof styleText>[0];
 
-/** Text in colour where the stream is a terminal and NO_COLOR is not set. */
+const SLOT = "\u0000";
+/** Stands for ESC in our own colours; an input can't know it, so that its own escapes are never taken for ours. */
+const MARK = `\u001b${randomBytes(8).toString("hex")}`;
+const MARKED = new RegExp(`(${MARK}\\[[0-9;]*m)`);
+
+interface Settings {
+  /** Nothing but errors. */
+  quiet: boolean;
+  /** The answer is one JSON document. */
+  json: boolean;
+}
+
+const settings: Settings = { quiet: false, json: false };
+let documentPrinted = false;
+/** Lines waiting for the pager. */
+let held: string[] | undefined;
+
+/** Sets what the command line asks of all output. */
+export function configureOutput(wanted: Partial<Settings>): void {
+  Object.assign(settings, wanted);
+}
+
+/** Whether a JSON document is wanted and none was printed yet. */
+export function lacksDocument(): boolean {
+  return settings.json && !documentPrinted;
+}
+
+/** A terminal that knows more than lines: not TERM=dumb. */
+export function isCapable(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY && process.env.TERM !== "dumb";
+}
+
+/** Text in colour where the stream is a capable terminal and NO_COLOR is not set. */
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
-  const plain = !stream.isTTY || (process.env.NO_COLOR ?? "") !== "";
-  return plain ? text : styleText(style, text, { validateStream: false });
+  if (!isCapable(stream) || (process.env.NO_COLOR ?? "") !== "") return text;
+  const [before = "", after = ""] = styleText(style, SLOT, { validateStream: false }).split(SLOT);
+  const marked = (codes: string): string => codes.replaceAll("\u001b", MARK);
+  return `${marked(before)}${text}${marked(after)}`;
 }
 
+/** The text as it may reach `stream`: escaped, and folded to a terminal's width. */
+function presentable(text: string, stream: NodeJS.WriteStream): string {
+  const safe = text
+    .split(MARKED)
+    .map((part, i) => (i % 2 === 1 ? part : escapeControls(part)))
+    .join("");
+  const { columns } = stream;
+  const lines =
+    stream.isTTY && columns > 0
+      ? safe.split("\n").flatMap((line) => foldLine(line, columns, MARKED))
+      : [safe];
+  return lines.join("\n").replaceAll(MARK, "\u001b");
+}
+
+/** Prints a line (or several) on standard output; nothing when quiet. */
 export function print(line = ""): void {
-  process.stdout.write(`${line}\n`);
+  if (settings.quiet) return;
+  const text = presentable(line, process.stdout);
+  if (held === undefined) process.stdout.write(`${text}\n`);
+  else held.push(text);
 }
 
+/** Prints a line on standard error, quiet or not: errors. */
 export function printError(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${presentable(line, process.stderr)}\n`);
 }
 
-/** One JSON document; bigints as hexadecimal strings, bytes as hexadecimal text. */
-export function printJson(document: unknown): void {
-  print(JSON.stringify(document, jsonReplacer, 2));
+/** Prints a warning on standard error; nothing when quiet. */
+export function printWarning(line: string): void {
+  if (!settings.quiet) printError(line);
+}
+
+/** Shows a state on the terminal that standard error is, in place of the one before; an empty text clears it. */
+export function showStatus(text: string): void {
+  const shown = escapeControls(text).slice(0, Math.max(0, (process.stderr.columns || 80) - 1));
+  process.stderr.write(`\r\u001b[K${shown}`);
+}
+
+/** A document as every command prints one: `schema/KIND.json` describes it. */
+interface Described {
+  readonly schemaVersion: number;
+  readonly kind: string;
+}
+
+/**
+ * One JSON document, quiet or not, which names its schema; bigints as hexadecimal strings, bytes as hexadecimal text.
+ */
+export function printJson(document: object): void {
+  documentPrinted = true;
+  const { kind, schemaVersion } = document as Described;
+  const named = {
+    $schema: `urn:guestscope:schema:${kind}:${schemaVersion}`,
+    ...document,
+  };
+  process.stdout.write(`${escapeJsonControls(JSON.stringify(named, jsonReplacer, 2))}\n`);
 }
 
 function jsonReplacer(_key: string, value: unknown): unknown {
@@ -29,6 +116,31 @@ function jsonReplacer(_key: string, value: unknown): unknown {
   return value;
 }
 
+/** Holds back what is printed from here on, for the pager, where standard output is a capable terminal. */
+export function startPaging(): void {
+  const pager = process.env.PAGER ?? "less";
+  if (isCapable(process.stdout) && pager !== "" && pager !== "cat") held = [];
+}
+
+/** Prints what was held back: through the pager when it is longer than the terminal, else as it is. */
+export function finishPaging(): void {
+  if (held === undefined) return;
+  const lines = held.flatMap((text) => text.split("\n"));
+  held = undefined;
+  const text = lines.map((line) => `${line}\n`).join("");
+  if (lines.length >= process.stdout.rows) {
+    const { error, status } = spawnSync(process.env.PAGER ?? "less", {
+      input: text,
+      shell: true,
+      stdio: ["pipe", "inherit", "inherit"],
+      env: { LESS: "FRX", ...process.env },
+    });
+    // 127: the shell found no such program
+    if (error === undefined && status !== 127) return;
+  }
+  process.stdout.write(text);
+}
+
 export interface Column {
   readonly title: string;
   readonly align?: "left" | "right";
@@ -37,7 +149,7 @@ export interface Column {
 /** Lines of a table with columns as wide as their widest cell. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
   const widths = columns.map((column, i) =>
-    Math.max(column.title.length, ...rows.map((row) => row[i]?.length ?? 0)),
+    rows.reduce((width, row) => Math.max(width, row[i]?.length ?? 0), column.title.length),
   );
   const line = (cells: readonly string[]): string =>
     columns

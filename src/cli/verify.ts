@@ -2,9 +2,10 @@ import type { Finding } from "../findings/finding.js";
 import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/options.js";
-import { describeError, FormatError, GuestscopeError } from "../findings/errors.js";
+import { FormatError, GuestscopeError } from "../findings/errors.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
+import { type ErrorData, errorData, failureText } from "./failure.js";
 import { addSnapshotOption } from "./guest-input.js";
 import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
@@ -63,19 +64,55 @@ async function verifyInput(
   }
 }
 
-function toDocument({ report, format }: Verification): object {
+/** An input that was checked, for programs. */
+export interface VerifiedInput {
+  readonly source: string;
+  /** `xen-stream` …; null for an input of no known format. */
+  readonly format: string | null;
+  readonly valid: boolean;
+  /** What a verdict rests on. */
+  readonly checked: "structure";
+  /** `valid`, `invalid: 1 error` … */
+  readonly verdict: string;
+  readonly errors: number;
+  readonly warnings: number;
+  readonly notes: number;
+  readonly findings: readonly Finding[];
+  /** Findings left out of `findings`, by code. */
+  readonly omitted: Readonly<Record<string, number>>;
+}
+
+/** An input that could not be checked, for programs. */
+export interface FailedInput {
+  readonly source: string;
+  readonly valid: false;
+  readonly error: ErrorData;
+}
+
+/** What `verify --json` prints: every input, in the order given. */
+export interface VerificationDocument {
+  readonly schemaVersion: 1;
+  readonly kind: "verification";
+  readonly inputs: readonly (VerifiedInput | FailedInput)[];
+}
+
+function toDocument({ report, format }: Verification): VerifiedInput {
   return {
     source: report.source,
     format: format ?? null,
     valid: report.valid,
+    checked: "structure",
     verdict: report.verdict,
     errors: report.count("error"),
     warnings: report.count("warning"),
     notes: report.count("note"),
     findings: report.findings,
-    omitted: report.omitted,
+    omitted: Object.fromEntries(report.omitted),
   };
 }
+
+/** What a verdict rests on: these formats have no checksums, so that changed contents can't be told. */
+const CHECKED = "checked: structure; contents have no checksum in these formats";
 
 export const command: Command = {
   name: "verify",
@@ -98,6 +135,7 @@ export const command: Command = {
   async run(args) {
     const { inputs, strict, snapshot, json, quiet, verbose } = args as Arguments;
     const done: Verification[] = [];
+    const documents: (VerifiedInput | FailedInput)[] = [];
     let failed = false;
     let damaged = false;
     for (const name of inputs) {
@@ -106,26 +144,30 @@ export const command: Command = {
         const how = { strict, qcow2: { snapshot }, progress: progress.update };
         const result = await verifyInput(name, how, !quiet && !json).finally(() => progress.done());
         done.push(result);
+        documents.push(toDocument(result));
         if (json || quiet) continue;
         const { title } = result;
         print(`${paint("bold", result.report.source)}${title === undefined ? "" : `: ${title}`}`);
         for (const line of reportLines(result.report, verbose)) print(line);
+        if (inputs.length === 1 && result.report.valid) print(paint("dim", `  ${CHECKED}`));
         print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);
       } catch (error) {
         if (!(error instanceof GuestscopeError)) throw error;
         if (error instanceof FormatError) damaged = true;
         else failed = true;
-        printError(`guestscope: ${describeError(error)}`);
+        documents.push({ source: name, valid: false, error: errorData(error) });
+        printError(failureText(error));
       }
     }
     const valid = done.filter(({ report }) => report.valid).length;
     if (json) {
-      printJson({ schemaVersion: 1, kind: "verification", inputs: done.map(toDocument) });
+      printJson({ schemaVersion: 1, kind: "verification", inputs: documents } satisfies VerificationDocument);
     } else if (!quiet && inputs.length > 1) {
       const rest = [
         ...(done.length > valid ? [`${done.length - valid} invalid`] : []),
         ...(inputs.length > done.length ? [`${inputs.length - done.length} not checked`] : []),
       ];
+      if (valid > 0) print(paint("dim", CHECKED));
       print(`${counted(inputs.length, "input")}: ${[`${valid} valid`, ...rest].join(", ")}`);
     }
     if (failed) return EXIT.failure;

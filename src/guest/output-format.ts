@@ -66,6 +66,8 @@ export interface OutputFormat {
   readonly title: string;
   /** File name extensions that choose it, with the dot, the usual one first. */
   readonly extensions: readonly string[];
+  /** What beside memory it holds. */
+  readonly holds: { readonly vcpus: boolean; readonly vmcoreInfo: boolean };
   /** Page compressions it can write; empty: contents are written as they are. */
   readonly compressions: readonly PageCompression[];
   /** Loads the writer, made ready for these options. */

@@ -2,12 +2,12 @@ import { FormatError, UsageError } from "../findings/errors.js";
 import { Report } from "../findings/report.js";
 import type { GuestImage } from "../guest/image.js";
 import type { InputFormat } from "../guest/input-format.js";
-import type { GuestInspection } from "../guest/inspection.js";
 import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
+import type { Inspection } from "./inspection.js";
 
 /** A verification together with what was verified. */
 export interface Verification {
@@ -57,7 +57,7 @@ async function verifyAs(
 export async function inspect(
   input: ByteSource | ByteStream,
   options: OpenOptions = {},
-): Promise<GuestInspection> {
+): Promise<Inspection> {
   const { describeSystem = summarizeSystem } = options;
   return inspectWith(input, { ...options, describeSystem });
 }
@@ -67,11 +67,15 @@ async function summarizeSystem(guest: GuestImage): Promise<SystemSummary | undef
   return (await import("../linux/summary.js")).summarizeLinux(guest);
 }
 
-async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<GuestInspection> {
+async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<Inspection> {
   const { format, input: whole } = await detectFormat(input);
   const { reader, title } = format;
-  if (reader.access === "random") return reader.inspect(requireRandomAccess(whole, title), options);
-  return withEmulatorStates(await reader.inspect(whole, options), whole);
+  const inspection =
+    reader.access === "random"
+      ? await reader.inspect(requireRandomAccess(whole, title), options)
+      : await withEmulatorStates(await reader.inspect(whole, options), whole);
+  // formats don't know the union of all that this level knows
+  return inspection as Inspection;
 }
 
 /** Builds the model of the guest that an input holds. @throws GuestscopeError */

@@ -1,4 +1,4 @@
-import { latin1 } from "../binary/layout.js";
+import { latin1, viewOf } from "../binary/layout.js";
 import type { Remedy } from "../findings/errors.js";
 import type { Rule } from "../findings/rule.js";
 import { detectCompression } from "../io/codecs/compressions.js";
@@ -27,6 +27,36 @@ const KINDS: readonly (readonly [start: string, kind: string])[] = [
   ["vhdxfile", "a VHDX disk image, not a saved guest"],
   ["<?xml", "an XML document"],
   ["#!", "a script"],
+  ["<<< Oracle VM VirtualBox Disk", "a VirtualBox disk image (VDI), not a saved guest"],
+  ["<<< Sun VirtualBox Disk", "a VirtualBox disk image (VDI), not a saved guest"],
+  ["conectix", "a VHD disk image, not a saved guest"],
+  ["\x7fVirtualBox SavedState", "a saved state of VirtualBox (.sav), which is not read here"],
+  [
+    "\xd0\xbe\xd2\xbe",
+    "a VMware suspended state (.vmss, .vmsn), which is not read here: 'vmss2core' makes a core of it",
+  ],
+  [
+    "\xd1\xba\xd1\xba",
+    "a VMware suspended state (.vmss, .vmsn), which is not read here: 'vmss2core' makes a core of it",
+  ],
+  [
+    "\xd2\xbe\xd2\xbe",
+    "a VMware suspended state (.vmss, .vmsn), which is not read here: 'vmss2core' makes a core of it",
+  ],
+  [
+    "\xd3\xbe\xd3\xbe",
+    "a VMware suspended state (.vmss, .vmsn), which is not read here: 'vmss2core' makes a core of it",
+  ],
+  ["\x14\x20\x28\x01", "a Hyper-V saved state (.vmrs), which is not read here"],
+  [
+    "VMA\0",
+    "a Proxmox backup (.vma): it holds disks and configuration, no memory unless 'vma extract' shows some",
+  ],
+  ["\xed\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump, which is not read here"],
+  ["hibr", "a Windows hibernation file (hiberfil.sys), which is not read here"],
+  ["HIBR", "a Windows hibernation file (hiberfil.sys), which is not read here"],
+  ["wake", "a Windows hibernation file (hiberfil.sys), resumed since: little is left in it"],
+  ["WAKE", "a Windows hibernation file (hiberfil.sys), resumed since: little is left in it"],
   ["PAGEDU64", "a Windows crash dump"],
   ["PAGEDUMP", "a Windows crash dump"],
 ];
@@ -56,6 +86,8 @@ export function describeUnreadable(
   const start = latin1(head.subarray(0, 512));
   const kind = KINDS.find(([magic]) => start.startsWith(magic));
   if (kind !== undefined) return { rule: OPEN_RULES.unknown, message: `looks like ${kind[1]}` };
+  const built = describeBuilt(head, start);
+  if (built !== undefined) return { rule: OPEN_RULES.unknown, message: built };
   if (start.startsWith("ustar", TAR_MAGIC_AT)) {
     return { rule: OPEN_RULES.unknown, message: "looks like a tar archive: unpack it first" };
   }
@@ -69,4 +101,20 @@ export function describeUnreadable(
   if (/^[\t\n\r\x20-\x7e]+$/.test(start)) return { rule: OPEN_RULES.unknown, message: "looks like a text" };
   const bytes = Array.from(head.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return { rule: OPEN_RULES.unknown, message: `no known format starts with ${bytes}`, remedy: RAW };
+}
+
+/** Where a Linux kernel image for x86 has its setup header's magic (Documentation/arch/x86/boot.rst). */
+const SETUP_HEADER_AT = 0x202;
+/** e_type of relocatable files, programs, and programs that run anywhere or libraries. */
+const ELF_TYPES = ["", "an object file", "a program", "a program or library"];
+
+/** Names what a build made: kernels and programs, which people give in place of dumps. */
+function describeBuilt(head: Uint8Array, start: string): string | undefined {
+  const magic = latin1(head.subarray(SETUP_HEADER_AT, SETUP_HEADER_AT + 4));
+  if (magic === "HdrS") return "looks like a Linux kernel image (bzImage), not a dump of one that runs";
+  if (!start.startsWith("\x7fELF") || head.length < 20) return undefined;
+  const type = viewOf(head).getUint16(16, head[5] !== 2);
+  const kind = ELF_TYPES[type];
+  if (kind === undefined || kind === "") return undefined;
+  return `looks like ${kind} (ELF), not a dump; a vmlinux goes with the dump of its kernel`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseBlockMap } from "../../src/cli/block-map.js";
-import { remedyText } from "../../src/cli/command.js";
+import { remedyText } from "../../src/cli/failure.js";
 import { UsageError } from "../../src/findings/errors.js";
 
 describe("--map", () => {

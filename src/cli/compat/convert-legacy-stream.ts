@@ -4,7 +4,7 @@ import { sliceSource } from "../../io/byte-source.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { describeError, GuestscopeError, UsageError } from "../../findings/errors.js";
 import { DescriptorStream, descriptorPosition, FileSource, openInput } from "../../io/node/files.js";
-import { DescriptorSink, openOutput } from "../../io/node/output.js";
+import { openOutput } from "../../io/node/output.js";
 import { VERSION } from "../../version.js";
 import type { GuestKind, ToolstackWidth } from "../../xen/legacy/layout.js";
 import { EXIT } from "../command.js";
@@ -103,10 +103,11 @@ async function main(argv: readonly string[]): Promise<number> {
     : streamLog({ infoToStderr: to === "1" || to === "-" });
   const verbose = switches.has("verbose");
   try {
+    // opened first, so that an output that is the input is known as such
+    const legacy = openLegacy(from, /^(\d+|-)$/.test(to) ? "block" : "yield");
     const output = openOutput(to, { force: true, descriptors: true });
-    const waiting = output instanceof DescriptorSink ? "block" : "yield";
     const report = await runConversion({
-      ...openLegacy(from, waiting),
+      ...legacy,
       output,
       options: {
         version: 3,

@@ -10,7 +10,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   const { damage, details } = found;
   const { snapshots, state } = details;
   return [
-    ...factLines(`${found.source}: qcow2 disk image`, [
+    ...factLines("Disk image", [
       ["version", String(details.version)],
       ["disk", size(details.diskSize)],
       ["cluster size", `${size(details.clusterSize)}${details.extendedL2 ? ", extended L2 entries" : ""}`],
@@ -30,7 +30,11 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
         ]),
     ...(state === undefined
       ? []
-      : ["", `snapshot ${details.snapshot ?? ""}`, ...indented(presentState(state, options))]),
+      : [
+          "",
+          `snapshot '${details.snapshot ?? ""}': ${state.origin}`,
+          ...indented(presentState(state, options)),
+        ]),
   ];
 }
 

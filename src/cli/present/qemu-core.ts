@@ -1,6 +1,6 @@
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { FlatRangeEntry, QemuCoreInspection } from "../../qemu/core/inspect.js";
-import { hex, size, tableLines } from "../terminal.js";
+import { hex, paint, size, tableLines } from "../terminal.js";
 import { missingLines, percent } from "./memory.js";
 import { count, factLines, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
@@ -11,7 +11,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   const { details, vcpus = [] } = found;
   const { present, zero, absent } = found.memory ?? { present: 0, zero: 0, absent: 0 };
   const whole = present + zero + absent;
-  const facts = factLines(`${found.source}: ${details.what} of QEMU`, [
+  const facts = factLines(paint("bold", `${details.what} of QEMU`), [
     ["program", details.program.path],
     ["build id", details.program.buildId],
     ["QEMU version", details.qemuVersion],

@@ -1,7 +1,7 @@
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices/devices.js";
 import type { InspectedMapping, QevmDetails, QevmInspection } from "../../qemu/migration/inspect.js";
-import { hex, size, tableLines } from "../terminal.js";
+import { hex, paint, size, tableLines } from "../terminal.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
 
@@ -16,7 +16,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   const { configuration, description } = details;
   const parts = details.sections.reduce((sum, { parts: n }) => sum + n, 0);
   return [
-    ...factLines(`${found.source}: ${found.origin}`, [
+    ...factLines(paint("bold", "Stream"), [
       ["machine", configuration.machine],
       ["architecture", found.guest?.arch],
       ["saved while", details.runState],
@@ -135,12 +135,15 @@ function deviceLines({ devices, sections }: QevmDetails, { verbose }: PresentOpt
       `${device.section} ${device.instance}, version ${device.version}`,
       ...indented(structLines(device)),
     ]);
-  return sections
-    .filter(({ type }) => type === "FULL")
-    .map(
-      ({ name, instance, version, size: bytes }) =>
-        `${name} ${instance}, version ${version}, ${counted(bytes, "byte")}`,
-    );
+  const names = sections.filter(({ type }) => type === "FULL").map(({ name }) => name);
+  return names.length === 0 ? [] : [grouped(names)];
+}
+
+/** `serial, e1000 ×2`: names once, in their order. */
+function grouped(names: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return Array.from(counts, ([name, n]) => (n === 1 ? name : `${name} ×${n}`)).join(", ");
 }
 
 function structLines({ fields, subsections }: DeviceStruct): string[] {

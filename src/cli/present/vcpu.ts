@@ -34,7 +34,7 @@ export function vcpuLines(vcpu: VcpuSummary, options: PresentOptions): string[] 
   return [head, ...indented([values(general), ...parts, values(registers.msrs)])];
 }
 
-const REGISTERS_A_LINE = 4;
+const REGISTERS_A_LINE = 3;
 
 const padded = (value: bigint): string => value.toString(16).padStart(16, "0");
 

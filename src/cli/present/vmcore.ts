@@ -6,7 +6,7 @@ import type { GuestSummary } from "../../guest/summary.js";
 import type { KdumpDetails, KdumpInspection } from "../../vmcore/kdump/inspect.js";
 import type { LimeInspection } from "../../vmcore/lime/inspect.js";
 import type { XenCoreDetails, XenCoreInspection } from "../../vmcore/xen-core/inspect.js";
-import { hex, size, tableLines } from "../terminal.js";
+import { hex, paint, size, tableLines } from "../terminal.js";
 import { percent } from "./memory.js";
 import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
 import { vcpuLines } from "./vcpu.js";
@@ -30,7 +30,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   const found = inspection as Vmcore;
   const vmcoreInfo = found.software?.vmcoreInfo;
   return [
-    ...factLines(`${found.source}: ${found.origin}`, [...formFacts(found), ...guestFacts(found)]),
+    ...factLines(paint("bold", "Dump"), [...formFacts(found), ...guestFacts(found)]),
     ...(found.kind === "elf-vmcore"
       ? ["", ...segmentLines(found.details, options)]
       : ["", ...regionLines(found.memory, options)]),

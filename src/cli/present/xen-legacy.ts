@@ -165,7 +165,9 @@ export function conversionLines(report: ConversionReport): string[] {
       `  checkpoints  ${checkpoints.complete} complete of ${checkpoints.begun} begun${input.compression ? ", compressed" : ""}`,
     );
   }
-  lines.push(`  vCPUs        ${idRanges(report.vcpus)}`);
+  const { vcpus } = report;
+  const ids = vcpus.length === 0 ? "" : ` (${vcpus.length === 1 ? "id" : "ids"} ${idRanges(vcpus)})`;
+  lines.push(`  vCPUs        ${vcpus.length}${ids}`);
   const parameters = Object.entries(report.parameters).map(
     ([index, value]) => `${hvmParamName(Number(index)) ?? index} ${hex(value)}`,
   );
@@ -190,7 +192,7 @@ export function findingLines(report: ConversionReport): string[] {
 
 /** Lines about a legacy stream: its layers, guest, memory and emulator. */
 export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const { source, vcpus = [], damage, details: stream } = inspection as LegacyInspection;
+  const { vcpus = [], damage, details: stream } = inspection as LegacyInspection;
   const { checkpoints, entries, emulator, tsc, config } = stream;
   const guest = stream.guestWidth === undefined ? "HVM" : `PV, ${stream.guestWidth * 8}-bit`;
   const rewritten = [
@@ -200,8 +202,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   ];
   const blocks = [
     [
-      `${paint("bold", source)}: legacy Xen migration stream`,
-      ...factLines("", [
+      ...factLines(paint("bold", "Stream"), [
         [
           "layers",
           stream.layer === "libxc"
@@ -234,7 +235,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
             : `${emulator.signature}${emulator.length === undefined ? "" : `, ${size(emulator.length)}`}`,
         ],
         ["tmem", stream.tmem.length === 0 ? undefined : plural(stream.tmem.length, "pool")],
-      ]).slice(1),
+      ]),
     ],
     factLines(paint("bold", "Memory"), [
       ["p2m_size", hex(stream.p2mSize)],
@@ -261,6 +262,9 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
       ),
     ),
     damage.length === 0 ? [] : [paint("bold", "Damage"), ...indented(damage.map(({ message }) => message))],
+    ...(options.verbose && config !== undefined
+      ? [[paint("bold", "Configuration"), ...indented(config.text.trimEnd().split("\n"))]]
+      : []),
     factLines("Envelope", [["kind", (stream as Partial<EnvelopeDetails>).envelope?.title]]),
   ];
   return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));

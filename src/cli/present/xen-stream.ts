@@ -12,15 +12,18 @@ const RANGES_SHOWN = 12;
 
 /** Lines about a Xen migration stream: its layers, guest, records and emulators. */
 export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const { source, details, vcpus = [], damage } = inspection as XenStreamInspection;
+  const { details, vcpus = [], damage } = inspection as XenStreamInspection;
   const blocks = [
-    overview(source, details),
+    overview(details),
     memoryLines(details, options),
-    recordLines(details),
+    recordLines(details, options),
     ...vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
-    hvmLines(details),
+    hvmLines(details, options),
     emulatorLines(details, options),
     damageLines(damage),
+    options.verbose && details.config !== undefined
+      ? [heading("Configuration"), ...indented(details.config.text.trimEnd().split("\n"))]
+      : [],
     factLines("Envelope", [["kind", (details as Partial<EnvelopeDetails>).envelope?.title]]),
   ];
   return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
@@ -28,10 +31,15 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
 
 const heading = (text: string): string => paint("bold", text);
 
-function overview(
-  source: string,
-  { layers, config, domain, tsc, policies, checkpoints, trailing }: XenStreamDetails,
-): string[] {
+function overview({
+  layers,
+  config,
+  domain,
+  tsc,
+  policies,
+  checkpoints,
+  trailing,
+}: XenStreamDetails): string[] {
   const layerText = layers.map(({ layer, version, order, converted }) =>
     [
       layer,
@@ -53,9 +61,8 @@ function overview(
         ? "xl's handshake: captured from a live migration"
         : `${size(trailing.bytes)} of other data`;
   return [
-    `${heading(source)}: Xen migration stream`,
     ...indented(
-      factLines("", [
+      factLines(heading("Stream"), [
         ["layers", layerText.join(" > ")],
         ["domain", domain === undefined ? undefined : `${domain.type}${pv}`],
         [
@@ -88,7 +95,7 @@ function overview(
         ],
         ["checkpoints", checkpoints === 0 ? undefined : count(checkpoints)],
         ["after END", trailingText],
-      ]).slice(1),
+      ]),
       0,
     ),
   ];
@@ -131,7 +138,14 @@ function memoryLines({ memory }: XenStreamDetails, { verbose }: PresentOptions):
   ];
 }
 
-function recordLines({ records }: XenStreamDetails): string[] {
+function recordLines({ records }: XenStreamDetails, { verbose }: PresentOptions): string[] {
+  if (records.length === 0) return [];
+  if (!verbose) {
+    const each = records.map(
+      ({ layer, type, count: n }) => `${layer} ${type}${n === 1 ? "" : ` ×${count(n)}`}`,
+    );
+    return [`${heading("Records")}  ${each.join(", ")}`];
+  }
   const [head = "", ...lines] = tableLines(
     [
       { title: "layer" },
@@ -141,10 +155,10 @@ function recordLines({ records }: XenStreamDetails): string[] {
     ],
     records.map((row) => [row.layer, row.type, count(row.count), count(row.bytes)]),
   );
-  return records.length === 0 ? [] : [heading("Records"), ...indented([paint("dim", head), ...lines])];
+  return [heading("Records"), ...indented([paint("dim", head), ...lines])];
 }
 
-function hvmLines({ hvmParams, hvmContext }: XenStreamDetails): string[] {
+function hvmLines({ hvmParams, hvmContext }: XenStreamDetails, { verbose }: PresentOptions): string[] {
   const params = factLines(
     heading("HVM parameters"),
     Object.entries(hvmParams ?? {}).map(([name, value]) => [name, hex(value)] as const),
@@ -154,6 +168,10 @@ function hvmLines({ hvmParams, hvmContext }: XenStreamDetails): string[] {
   for (const { name, length } of hvmContext) {
     const row = byName.get(name) ?? { instances: 0, bytes: 0 };
     byName.set(name, { instances: row.instances + 1, bytes: row.bytes + length });
+  }
+  if (!verbose) {
+    const each = Array.from(byName, ([name, { instances: n }]) => (n === 1 ? name : `${name} ×${n}`));
+    return [...params, ...(params.length === 0 ? [] : [""]), `${heading("HVM context")}  ${each.join(", ")}`];
   }
   const [head = "", ...lines] = tableLines(
     [{ title: "entry" }, { title: "number", align: "right" }, { title: "bytes", align: "right" }],

@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import type { ByteSource, ByteStream, FilePlace, MaybePromise } from "../byte-source.js";
 import { SystemError } from "../../findings/errors.js";
+import { noteInput } from "./open-files.js";
 
 /** Reads up to this size are answered at once (a few microseconds); larger ones go through the thread pool and overlap. */
 const SYNCHRONOUS_LIMIT = 256 << 10;
@@ -28,12 +29,14 @@ export class FileSource implements ByteSource {
   readonly size: number;
   readonly mtimeMs: number;
   readonly #fd: number;
+  readonly #forget: () => void;
   #open = true;
 
   /** Takes over descriptor `fd`. */
   constructor(fd: number, name: string) {
     const stat = fs.fstatSync(fd);
     this.#fd = fd;
+    this.#forget = noteInput(fd);
     this.name = name;
     this.size = stat.isBlockDevice() ? blockDeviceSize(fd) : stat.size;
     this.mtimeMs = stat.mtimeMs;
@@ -60,8 +63,10 @@ export class FileSource implements ByteSource {
   }
 
   close(): void {
-    if (this.#open) fs.closeSync(this.#fd);
+    if (!this.#open) return;
     this.#open = false;
+    this.#forget();
+    fs.closeSync(this.#fd);
   }
 }
 
@@ -98,6 +103,8 @@ export class DescriptorStream implements ByteStream {
   constructor(fd: number, name: string, waiting: Waiting = "block") {
     this.name = name;
     this.#fd = fd;
+    // a file at some position is read as a stream, for good
+    noteInput(fd);
     if (waiting === "yield") {
       try {
         this.#nonBlocking = fs.openSync(

@@ -1,11 +1,13 @@
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
+import * as tty from "node:tty";
 import type { RandomSink } from "../byte-sink.js";
 import type { ByteSink } from "../byte-sink.js";
 import { UsageError } from "../../findings/errors.js";
 import type { Spool } from "../spool.js";
 import { systemError } from "./files.js";
+import { refuseInput } from "./open-files.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
 /** Up to here a place in a file is written at once: a copy into the page cache, while the next read is under way. */
@@ -77,14 +79,19 @@ export class FileSink implements RandomSink {
 
   constructor(finalName: string, options: { readonly force?: boolean } = {}) {
     this.name = finalName;
-    if (fs.existsSync(finalName)) {
+    if (finalName === "") throw new UsageError("the output's name is empty");
+    const existing = fs.statSync(finalName, { throwIfNoEntry: false });
+    if (existing !== undefined) {
+      if (existing.isDirectory()) throw new UsageError("is a directory", { source: finalName });
+      refuseInput(existing, finalName);
       if (options.force !== true)
         throw new UsageError(
           "exists already",
           { source: finalName },
           { option: "force", effect: "replaces it" },
         );
-      if (fs.statSync(finalName).isDirectory()) throw new UsageError("is a directory", { source: finalName });
+    } else if (!fs.existsSync(path.dirname(finalName))) {
+      throw new UsageError(`there is no directory '${path.dirname(finalName)}'`, { source: finalName });
     }
     const unique = `${process.pid}-${Math.random().toString(36).slice(2, 8)}`;
     this.#partial = path.join(path.dirname(finalName), `.${path.basename(finalName)}.${unique}.partial`);
@@ -138,14 +145,26 @@ export class FileSink implements RandomSink {
   }
 }
 
+function statOf(fd: number, name: string): fs.Stats {
+  try {
+    return fs.fstatSync(fd);
+  } catch (error) {
+    throw systemError(error, name);
+  }
+}
+
 /** A descriptor written in order as bytes come: what was written stays written. */
 export class DescriptorSink implements ByteSink {
   readonly name: string;
   readonly #fd: number;
 
+  /** @throws UsageError for a terminal, or for a file that is an input as well */
   constructor(fd: number, name: string) {
     this.#fd = fd;
     this.name = name;
+    if (tty.isatty(fd))
+      throw new UsageError("is a terminal: binary data is not written to it", { source: name });
+    refuseInput(statOf(fd, name), name);
   }
 
   write(bytes: Uint8Array): Promise<void> {
@@ -168,7 +187,8 @@ export function openOutput(
   if (options.descriptors === true && /^\d+$/.test(spec))
     return new DescriptorSink(Number(spec), `fd ${spec}`);
   // devices and pipes are written as they are: they can't be renamed over
-  if (fs.existsSync(spec) && !fs.statSync(spec).isFile() && !fs.statSync(spec).isDirectory()) {
+  const existing = fs.statSync(spec, { throwIfNoEntry: false });
+  if (existing !== undefined && !existing.isFile() && !existing.isDirectory()) {
     return new DescriptorSink(fs.openSync(spec, "w"), spec);
   }
   return new FileSink(spec, options);

@@ -5,6 +5,7 @@ export const elfOutput: OutputFormat = {
   id: "elf",
   title: "ELF vmcore",
   extensions: [".elf", ".vmcore", ".core"],
+  holds: { vcpus: true, vmcoreInfo: true },
   compressions: [],
   load: async () => (await import("./write.js")).elfWriter,
 };

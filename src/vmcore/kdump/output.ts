@@ -5,6 +5,7 @@ export const kdumpOutput: OutputFormat = {
   id: "kdump",
   title: "kdump-compressed dump",
   extensions: [".kdump", ".dump"],
+  holds: { vcpus: true, vmcoreInfo: true },
   compressions: ["zlib", "lzo", "snappy", "zstd", "none"],
   async load(options) {
     const { createKdumpWriter, kdumpPacking } = await import("./write.js");

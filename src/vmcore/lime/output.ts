@@ -5,6 +5,7 @@ export const limeOutput: OutputFormat = {
   id: "lime",
   title: "LiME memory dump",
   extensions: [".lime"],
+  holds: { vcpus: false, vmcoreInfo: false },
   compressions: [],
   load: async () => (await import("./write.js")).limeWriter,
 };

@@ -5,6 +5,7 @@ export const rawOutput: OutputFormat = {
   id: "raw",
   title: "raw memory",
   extensions: [".raw", ".bin", ".img"],
+  holds: { vcpus: false, vmcoreInfo: false },
   compressions: [],
   load: async () => (await import("./write.js")).rawWriter,
 };

@@ -134,7 +134,7 @@ describe.skipIf(noData)("a Linux guest as raw memory", () => {
     expect(Buffer.compare(fs.readFileSync(out), fs.readFileSync(both))).toBe(0);
     const { stdout } = runCli(["inspect", ...how, low]);
     expect(stdout).toMatch(
-      /raw memory\n {2}0x1000000-0x1200000 .*low\.raw\n {2}0x1200000-0x1300000 .*high\.raw/,
+      /raw memory\n[^]*\n {2}0x1000000-0x1200000 .*low\.raw\n {2}0x1200000-0x1300000 .*high\.raw/,
     );
     const part = `${both}@0x2000000:0x100000+4096`;
     expect(runCli(["inspect", "--format", "raw", "--piece", part, low]).stdout).toMatch(

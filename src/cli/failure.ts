@@ -1,0 +1,77 @@
+import { AbsentError, describeError, FormatError, GuestscopeError, type Place } from "../findings/errors.js";
+
+/** Exit statuses that every command keeps to. A signal gives 128 + its number. */
+export const EXIT = {
+  good: 0,
+  badInput: 1,
+  failure: 2,
+  /** The reader of our output went away: as if SIGPIPE had ended us. */
+  readerGone: 141,
+} as const;
+
+/** What a user can do about an error, as the flag of the command line. */
+export interface RemedyData {
+  readonly flag: string;
+  readonly value?: string | undefined;
+  readonly effect?: string | undefined;
+}
+
+/** An error, for programs. */
+export interface ErrorData {
+  /** Stable: a rule's code, `usage`, `os/ENOENT`, `internal`. */
+  readonly code: string;
+  readonly message: string;
+  readonly place: Place;
+  readonly remedy?: RemedyData | undefined;
+  /** Exit status that stands for it. */
+  readonly status: number;
+}
+
+/** The document of a command that failed. */
+export interface ErrorDocument {
+  readonly schemaVersion: 1;
+  readonly kind: "error";
+  readonly error: ErrorData;
+}
+
+/** The exit status of an error. */
+export function statusOf(error: unknown): number {
+  if (!(error instanceof GuestscopeError)) return EXIT.failure;
+  if (error.code === "os/EPIPE") return EXIT.readerGone;
+  return error instanceof FormatError || error instanceof AbsentError ? EXIT.badInput : EXIT.failure;
+}
+
+function remedyData({ remedy }: GuestscopeError): RemedyData | undefined {
+  if (remedy === undefined) return undefined;
+  const flag = `--${remedy.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return { flag, value: remedy.value, effect: remedy.effect };
+}
+
+/** An error as data. */
+export function errorData(error: unknown): ErrorData {
+  if (error instanceof GuestscopeError) {
+    const { code, message, place } = error;
+    return { code, message, place, remedy: remedyData(error), status: statusOf(error) };
+  }
+  return { code: "internal", message: String(error), place: {}, status: EXIT.failure };
+}
+
+/** The document that a failed command prints with `--json`. */
+export function errorDocument(error: unknown): ErrorDocument {
+  return { schemaVersion: 1, kind: "error", error: errorData(error) };
+}
+
+/** `; --partial takes what is intact`: what a user can do about an error, as the flag; nothing when it names none. */
+export function remedyText(error: GuestscopeError): string {
+  const remedy = remedyData(error);
+  if (remedy === undefined) return "";
+  const parts = [remedy.flag, remedy.value, remedy.effect].filter((part) => part !== undefined);
+  return `; ${parts.join(" ")}`;
+}
+
+/** An error for people: one line, or for a bug of ours the trace that a report needs. */
+export function failureText(error: unknown): string {
+  if (error instanceof GuestscopeError) return `guestscope: ${describeError(error)}${remedyText(error)}`;
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `guestscope: internal error, please report it\n${trace}`;
+}

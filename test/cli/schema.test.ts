@@ -1,0 +1,108 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import * as zlib from "node:zlib";
+import { Ajv } from "ajv";
+import { afterAll, describe, expect, it } from "vitest";
+import { schemas } from "../../scripts/generate-schema.js";
+import { fixtures, projectRoot, runCli, scratch, sharedData } from "../shared.js";
+
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+const shipped = path.join(projectRoot, "schema");
+const ajv = new Ajv({ strict: false });
+for (const name of fs.readdirSync(shipped))
+  ajv.addSchema(JSON.parse(fs.readFileSync(path.join(shipped, name), "utf8")) as object);
+
+describe("the schemas in schema/", () => {
+  it("are made from the types (npm run schema)", () => {
+    const made = schemas();
+    expect(fs.readdirSync(shipped).sort()).toEqual([...made.keys()].map((kind) => `${kind}.json`).sort());
+    for (const [kind, schema] of made)
+      expect(JSON.parse(fs.readFileSync(path.join(shipped, `${kind}.json`), "utf8"))).toEqual(
+        JSON.parse(JSON.stringify(schema)),
+      );
+  });
+
+  it("cover every kind of document in the sources", () => {
+    const kinds = fs
+      .readdirSync(path.join(projectRoot, "src/cli"), { encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => fs.readFileSync(path.join(projectRoot, "src/cli", name), "utf8"))
+      .flatMap((text) =>
+        Array.from(text.matchAll(/schemaVersion: \d+,\s*kind: "([\w-]+)"/g), ([, kind]) => kind),
+      );
+    expect(kinds.length).toBeGreaterThan(5);
+    expect(kinds.filter((kind) => !fs.existsSync(path.join(shipped, `${kind}.json`)))).toEqual([]);
+  });
+});
+
+const unpack = (name: string): string => {
+  const file = path.join(folder, path.basename(name, ".gz"));
+  fs.writeFileSync(file, zlib.gunzipSync(fs.readFileSync(path.join(fixtures, name))));
+  return file;
+};
+const legacy = unpack("demo/web01.legacy.gz");
+const save = path.join(folder, "web01.save");
+const kinds = new Set<string>();
+
+/** Validates what a command prints against the schema that it names. */
+function check(...args: readonly string[]): void {
+  const { stdout, stderr } = runCli([...args, "--json"]);
+  const document = JSON.parse(stdout) as { $schema: string; kind: string };
+  kinds.add(document.kind);
+  const validate = ajv.getSchema(document.$schema);
+  expect(validate, `${args.join(" ")}: ${document.$schema}; ${stderr}`).toBeDefined();
+  void validate?.(document);
+  expect(validate?.errors ?? [], args.join(" ")).toEqual([]);
+}
+
+describe("a document", () => {
+  it("of each command fits the schema that it names", () => {
+    check("convert", legacy, save);
+    for (const to of ["elf", "kdump", "lime", "xen-core", "raw"])
+      check("extract", save, `${save}.${to}`, "--to", to);
+    check("verify", legacy, save, `${save}.nothing`);
+    check("explain", "libxc/page-data");
+    check("formats", "libxc");
+    check("formats", "no such");
+    for (const input of [legacy, save, `${save}.elf`, `${save}.kdump`, `${save}.lime`, `${save}.xen-core`])
+      check("inspect", input);
+    check("inspect", unpack("qemu-migration/tiny-compress.qevm.gz"));
+    check("inspect", path.join(fixtures, "libvirt-save/nodes-and-dimm.save"));
+    for (const name of fs
+      .readdirSync(path.join(fixtures, "xen-legacy"))
+      .filter((name) => /\.legacy\.gz$/.test(name)))
+      check("inspect", unpack(`xen-legacy/${name}`));
+    for (const name of fs
+      .readdirSync(path.join(fixtures, "vmcore/machines"))
+      .filter((name) => /\.(elf|flat)\.gz$/.test(name)))
+      check("inspect", unpack(`vmcore/machines/${name}`));
+    expect([...kinds].sort()).toEqual(
+      expect.arrayContaining([
+        "elf-vmcore",
+        "error",
+        "extract",
+        "kdump",
+        "lime",
+        "qemu-migration",
+        "xen-core",
+        "xen-legacy",
+        "xen-legacy-conversion",
+        "xen-stream",
+      ]),
+    );
+  });
+
+  it("of any shared input that can be inspected fits too", () => {
+    const samples = fs.existsSync(sharedData)
+      ? fs
+          .readdirSync(sharedData, { recursive: true, encoding: "utf8", withFileTypes: true })
+          .filter((entry) => entry.isFile() && !/\.(md|json|txt|py|sh|tsv)$/.test(entry.name))
+          .map((entry) => path.join(entry.parentPath, entry.name))
+          .filter((file) => fs.statSync(file).size < 1 << 20)
+          .filter((_, i) => i % 40 === 0)
+          .slice(0, 40)
+      : [];
+    for (const file of samples) check("inspect", file);
+  });
+});

@@ -1,0 +1,31 @@
+import * as fs from "node:fs";
+import { describe, expect, it } from "vitest";
+import { describeUnreadable } from "../../src/open/unreadable.js";
+
+const bytes = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
+
+describe("a known format that isn't read", () => {
+  it.each([
+    ["\x7fVirtualBox SavedState V2.0\n", /VirtualBox \(\.sav\)/],
+    ["\xd2\xbe\xd2\xbe\x08\0\0\0", /\.vmss/],
+    ["\x14\x20\x28\x01\0\0\0\0", /\.vmrs/],
+    ["VMA\0\0\0\0\x01", /\.vma/],
+    ["\xed\x23\x8f\x61\x73\x01\x19\xa8", /LKCD/],
+    ["HIBR\0\0\0\0", /hiberfil\.sys/],
+    ["KDMV\x01\0\0\0", /VMDK/],
+    ["vhdxfile", /VHDX/],
+  ])("%j is named", (start, what) => {
+    const head = new Uint8Array(4096);
+    head.set(bytes(start));
+    expect(describeUnreadable(head, "x").message).toMatch(what);
+  });
+
+  it("programs and kernels are named", () => {
+    const node = fs.readFileSync(process.execPath).subarray(0, 4096);
+    expect(describeUnreadable(node, "node").message).toMatch(/a program.*\(ELF\)/);
+    const kernel = new Uint8Array(4096);
+    kernel.set(bytes("MZ"));
+    kernel.set(bytes("HdrS"), 0x202);
+    expect(describeUnreadable(kernel, "vmlinuz").message).toMatch(/bzImage/);
+  });
+});
