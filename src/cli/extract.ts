@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { extractGuest, type Extraction } from "../guest/extract.js";
-import type { GuestImage } from "../guest/image.js";
+import type { GuestImage, UnplacedBlock } from "../guest/image.js";
 import { isExcluded, memoryTotals, type MemoryRange } from "../guest/memory.js";
 import type { OutputFormat, PageCompression, WriteOptions, WriteReport } from "../guest/output-format.js";
 import { openOutput } from "../io/node/output.js";
@@ -134,9 +134,9 @@ export const command: Command = {
             progress.done();
             tellWarnings(warnings);
           },
-          onMissing: (source, missing) => {
+          onMissing: (source, missing, unplaced) => {
             progress.done();
-            tellMissing(source, missing, options);
+            tellMissing(source, missing, unplaced, options);
           },
         },
       ).finally(() => progress.done());
@@ -224,8 +224,15 @@ function documentOf(
 /** Regions listed without `--verbose`: a filtered dump may lack hundreds of thousands. */
 const FEW = 100;
 
-function tellMissing(guest: GuestImage, missing: readonly MemoryRange[], options: Arguments): void {
+function tellMissing(
+  guest: GuestImage,
+  missing: readonly MemoryRange[],
+  unplaced: readonly UnplacedBlock[],
+  options: Arguments,
+): void {
   if (options.json) return;
+  for (const block of unplaced)
+    printError(`guestscope: missing block '${block.name}' (${size(block.size)}): ${block.reason.text}`);
   const { present, zero, absent } = memoryTotals(guest.memory);
   // what makes us refuse is an error, what --partial leaves out a warning
   const tell = options.partial ? printWarning : printError;

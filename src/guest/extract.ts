@@ -1,7 +1,7 @@
 import { UsageError } from "../findings/errors.js";
 import type { AtomicSink } from "../io/byte-sink.js";
 import { isDamage, withoutDamage } from "./damage.js";
-import type { GuestImage } from "./image.js";
+import type { GuestImage, UnplacedBlock } from "./image.js";
 import { isExcluded, type MemoryRange } from "./memory.js";
 import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
 import { selectMemory } from "./selection.js";
@@ -14,8 +14,15 @@ export interface ExtractOptions extends Omit<WriteOptions, "progress"> {
   readonly irrevocable?: boolean;
   /** Called with the bytes of guest memory done, of how many, and what is being done. */
   readonly progress?: (done: number, total: number, phase: "writing" | "looking for damage") => void;
-  /** Called before anything is written, with the memory that will be missing; again for damage met later. */
-  readonly onMissing?: (guest: GuestImage, missing: readonly MemoryRange[]) => void;
+  /**
+   * Called before anything is written, with the memory that will be missing and blocks of it that have no address;
+   * again for damage met later.
+   */
+  readonly onMissing?: (
+    guest: GuestImage,
+    missing: readonly MemoryRange[],
+    unplaced: readonly UnplacedBlock[],
+  ) => void;
   /** Called with warnings that come up after the guest was opened. */
   readonly onWarnings?: (warnings: readonly string[]) => void;
 }
@@ -41,6 +48,7 @@ export async function extractGuest(
   options: ExtractOptions = {},
 ): Promise<Extraction> {
   const reported = new Set<number>();
+  let isFirst = true;
   const extractFrom = async (source: GuestImage): Promise<Extraction> => {
     const before = selectMemory(source, options.range);
     const present = before.present + before.zero;
@@ -50,8 +58,10 @@ export async function extractGuest(
     }
     const missing = before.missing.filter(({ start }) => !reported.has(start));
     for (const { start } of missing) reported.add(start);
-    if (missing.length > 0) options.onMissing?.(source, missing);
-    const isLost = before.missing.some((range) => !isExcluded(range));
+    const unplaced = isFirst ? before.unplaced : [];
+    isFirst = false;
+    if (missing.length + unplaced.length > 0) options.onMissing?.(source, missing, unplaced);
+    const isLost = before.unplaced.length > 0 || before.missing.some((range) => !isExcluded(range));
     if (present === 0 || (isLost && options.partial !== true)) {
       const { missing: lost, zero, absent } = before;
       return { written: false, guest: source, present: before.present, zero, absent, missing: lost, size: 0 };

@@ -1,3 +1,4 @@
+import type { AbsentReason } from "./absent.js";
 import type { Architecture } from "./arch/architecture.js";
 import type { PhysicalMemory } from "./memory.js";
 import type { Vcpu } from "./vcpu.js";
@@ -70,6 +71,11 @@ export interface NamedBlock {
   readonly size: number;
 }
 
+/** A guest's memory whose guest-physical address can't be told, so that no range has it. */
+export interface UnplacedBlock extends NamedBlock {
+  readonly reason: AbsentReason;
+}
+
 /** One saved guest, whatever file it came from. */
 export interface GuestImage {
   readonly arch: Architecture;
@@ -79,6 +85,8 @@ export interface GuestImage {
   /** Problems met while opening that did not stop it: lost pages, doubtful registers. One sentence each. */
   readonly warnings: readonly string[];
   readonly blocks?: readonly NamedBlock[];
+  /** The guest's memory that `memory` lacks because its addresses aren't known: it counts as absent. */
+  readonly unplaced?: readonly UnplacedBlock[];
   /** Machine frame behind a frame of a PV guest whose page tables hold machine frames. */
   readonly machineFrame?: (frame: number) => number | undefined;
   /** State of the whole machine kept as the source has it: `shared_info` … */

@@ -8,11 +8,11 @@ export {
   type VmcoreInfo,
 } from "./image.js";
 export { type FormatReader, type InputFormat, type InputReader } from "./input-format.js";
+export { kernelTextMapping } from "./kernel/kernel-layout.js";
 export {
   findVmcoreInfo,
   isVmcoreInfo,
   kernelBanner,
-  kernelTextMapping,
   parseVmcoreInfo,
   withVmcoreInfo,
 } from "./kernel/vmcoreinfo.js";

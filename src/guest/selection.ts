@@ -1,4 +1,4 @@
-import type { GuestImage } from "./image.js";
+import type { GuestImage, UnplacedBlock } from "./image.js";
 import { isUnpopulated, type MemoryRange } from "./memory.js";
 import type { AddressRange } from "./output-format.js";
 
@@ -9,6 +9,8 @@ export interface Selection {
   /** Readable memory: present and zero, ascending, joined where neighbours touch. */
   readonly runs: readonly AddressRange[];
   readonly missing: readonly MemoryRange[];
+  /** Memory that may belong to the selection: nobody knows its addresses. Counted in `absent`. */
+  readonly unplaced: readonly UnplacedBlock[];
   readonly present: number;
   readonly zero: number;
   readonly absent: number;
@@ -19,9 +21,11 @@ export function selectMemory(guest: GuestImage, range: AddressRange = EVERYTHING
   const runs: { start: number; end: number }[] = [];
   const missing: MemoryRange[] = [];
   const totals = { present: 0, zero: 0, absent: 0 };
+  let known = 0;
   for (const whole of guest.memory.ranges()) {
     const start = Math.max(whole.start, range.start);
     const end = Math.min(whole.end, range.end);
+    known += Math.max(0, end - start);
     // where the guest itself has no memory nothing is missing
     if (start >= end || isUnpopulated(whole)) continue;
     totals[whole.presence] += end - start;
@@ -33,5 +37,8 @@ export function selectMemory(guest: GuestImage, range: AddressRange = EVERYTHING
     if (last?.end === start) last.end = end;
     else runs.push({ start, end });
   }
-  return { runs, missing, ...totals };
+  // a range all of which is known has no room for it
+  const unplaced = known === range.end - range.start ? [] : (guest.unplaced ?? []);
+  for (const { size } of unplaced) totals.absent += size;
+  return { runs, missing, unplaced, ...totals };
 }

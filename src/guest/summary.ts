@@ -1,6 +1,6 @@
 import { GuestscopeError } from "../findings/errors.js";
 import type { AbsentReason, AbsentSummary } from "./absent.js";
-import type { GuestImage } from "./image.js";
+import type { GuestImage, UnplacedBlock } from "./image.js";
 import type { GuestIdentity, MemorySummary } from "./inspection.js";
 import { type Software, softwareOf } from "./kernel/software.js";
 import type { OpenOptions } from "./options.js";
@@ -42,26 +42,30 @@ export async function summarizeGuest(guest: GuestImage, options: OpenOptions = {
       hypervisor: facts.hypervisor,
       type: facts.guestType,
     },
-    memory: summarizeMemory(guest.memory),
+    memory: summarizeMemory(guest.memory, guest.unplaced),
     vcpus: guest.vcpus.map(summarizeVcpu),
     software,
     warnings,
   };
 }
 
-/** Memory by regions (as it lies, joined whatever its presence) and what is absent of it by reason. */
-export function summarizeMemory(memory: PhysicalMemory): MemorySummary {
+/** Memory by regions (as it lies, joined whatever its presence) and what is absent of it by reason, blocks without an address among it. */
+export function summarizeMemory(
+  memory: PhysicalMemory,
+  unplaced: readonly UnplacedBlock[] = [],
+): MemorySummary {
   const regions: { start: number; end: number }[] = [];
   let leftOut = 0;
   let last: { start: number; end: number } | undefined;
   const missing = new Map<string, AbsentSummary & { bytes: number }>();
+  const lacks = (reason: AbsentReason, bytes: number): void => {
+    const key = `${reason.kind} ${reason.text}`;
+    const known = missing.get(key);
+    if (known === undefined) missing.set(key, { ...reason, bytes });
+    else known.bytes += bytes;
+  };
   for (const { start, end, presence, reason = UNTOLD } of memory.ranges()) {
-    if (presence === "absent") {
-      const key = `${reason.kind} ${reason.text}`;
-      const known = missing.get(key);
-      if (known === undefined) missing.set(key, { ...reason, bytes: end - start });
-      else known.bytes += end - start;
-    }
+    if (presence === "absent") lacks(reason, end - start);
     if (last?.end === start) {
       last.end = end;
       continue;
@@ -70,5 +74,8 @@ export function summarizeMemory(memory: PhysicalMemory): MemorySummary {
     if (regions.length < MOST_REGIONS) regions.push(last);
     else leftOut += 1;
   }
-  return { ...memoryTotals(memory), regions, regionsLeftOut: leftOut, missing: [...missing.values()] };
+  const totals = memoryTotals(memory);
+  for (const { reason, size } of unplaced) lacks(reason, size);
+  const absent = unplaced.reduce((sum, { size }) => sum + size, totals.absent);
+  return { ...totals, absent, regions, regionsLeftOut: leftOut, missing: [...missing.values()] };
 }

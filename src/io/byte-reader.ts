@@ -5,7 +5,7 @@ import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } fro
 export interface ByteReaderOptions {
   /** Bytes of the window kept in memory; default 1 MiB. It grows to the largest `need`, as data really arrive. */
   readonly window?: number;
-  /** First byte to read (sources only); default 0. */
+  /** First byte to read; of a stream, the offset of its next byte in what it is part of. Default 0. */
   readonly start?: number;
   /**
    * Take no byte from a stream beyond what `need`, `skip` and `copyTo` ask for: the descriptor is shared

@@ -1,7 +1,7 @@
 import { type InputFormat } from "../guest/input-format.js";
 import { HEAD_SIZE } from "../guest/options.js";
 import { peekHead } from "../io/peek-head.js";
-import type { ByteSource, ByteStream } from "../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError } from "../findings/errors.js";
 import { xenStream } from "../xen/stream/format.js";
 
@@ -21,13 +21,24 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   formats?: readonly InputFormat[],
 ): Promise<Detected<Input>> {
   const { head, input: whole } = await peekHead(input, HEAD_SIZE);
-  const format = await findFormat(head, formats);
+  const format = (await findFormat(head, formats)) ?? (await findWithin(whole, formats));
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
     const { rule, message, remedy } = describeUnreadable(head, input.name);
     throw new FormatError(rule, message, { source: input.name }, remedy);
   }
   return { format, input: whole };
+}
+
+/** QEMU's streams may have another program's header in front of them. */
+async function findWithin(
+  input: ByteSource | ByteStream,
+  formats: readonly InputFormat[] | undefined,
+): Promise<InputFormat | undefined> {
+  if (formats !== undefined || !isByteSource(input)) return undefined;
+  const { findStreamStart } = await import("../qemu/migration/find-start.js");
+  if ((await findStreamStart(input)) === undefined) return undefined;
+  return (await import("../qemu/migration/format.js")).qemuMigration;
 }
 
 /** The format of an input that begins with `head`, HEAD_SIZE bytes if it has them. */

@@ -124,6 +124,8 @@ const GUEST_MEMFD_FLAG = 1 << 12;
 
 function readBlock(value: Value): RamBlock {
   const used = value.number(value.has("used_length") ? "used_length" : "length");
+  // the second name since QEMU 11
+  const memfd = value.any("guest_memfd", "guest_memfd_private");
   const flags = value.has("flags") ? value.number("flags") : undefined;
   return {
     address: value.address,
@@ -135,9 +137,7 @@ function readBlock(value: Value): RamBlock {
     flags,
     fd: value.has("fd") ? value.signed("fd") : undefined,
     pageSize: value.has("page_size") ? value.number("page_size") : undefined,
-    guestMemfd:
-      value.has("guest_memfd") &&
-      (value.signed("guest_memfd") >= 0 || ((flags ?? 0) & GUEST_MEMFD_FLAG) !== 0),
+    guestMemfd: memfd !== undefined && (value.signed(memfd) >= 0 || ((flags ?? 0) & GUEST_MEMFD_FLAG) !== 0),
   };
 }
 

@@ -34,7 +34,7 @@ export async function openSave(
     name: input.name,
     read: (into) => reader.readInto(into),
   };
-  if (plain) return { envelope, stream: rest, start: 0 };
+  if (plain) return { envelope, stream: rest, start: streamOffset };
   return { envelope, stream: endingAtDamage(decompressStream(compression, rest), diagnostics), start: 0 };
 }
 

@@ -1,6 +1,15 @@
 import { layoutSection } from "../../binary/layout.js";
 import type { InputFormat } from "../../guest/input-format.js";
+import { type ByteSource, type ByteStream, isByteSource, readFully } from "../../io/byte-source.js";
 import { isQevm } from "./detect.js";
+
+/** Where the stream begins: at the file's start, or after what a program put in front of it. */
+async function startOf(input: ByteSource | ByteStream): Promise<number> {
+  if (!isByteSource(input)) return 0;
+  const head = new Uint8Array(4);
+  await readFully(input, 0, head);
+  return isQevm(head) ? 0 : ((await (await import("./find-start.js")).findStreamStart(input)) ?? 0);
+}
 
 /** A QEMU migration stream in a file: `migrate "exec:cat > f"`, `migrate file:f`, `virsh dump`. */
 export const qemuMigration: InputFormat = {
@@ -19,9 +28,13 @@ export const qemuMigration: InputFormat = {
   reader: {
     access: "sequential",
     async verify(input, diagnostics, options) {
-      await (await import("./verify.js")).verifyStream(input, diagnostics, options);
+      await (await import("./verify.js")).verifyStream(input, diagnostics, options, await startOf(input));
     },
-    inspect: async (input, options) => (await import("./inspect.js")).inspectStream(input, options),
-    openGuest: async (input, options) => (await import("./guest.js")).openStream(input, options),
+    inspect: async (input, options) =>
+      (await import("./inspect.js")).inspectStream(input, options, { start: await startOf(input) }),
+    async openGuest(input, options) {
+      const { BARE, openStream } = await import("./guest.js");
+      return openStream(input, options, { ...BARE, start: await startOf(input) });
+    },
   },
 };

@@ -24,7 +24,8 @@ export interface Envelope {
   readonly warnings?: readonly string[];
 }
 
-const BARE: Envelope = { start: 0, origin: "QEMU migration stream" };
+/** A stream without an envelope. */
+export const BARE: Envelope = { start: 0, origin: "QEMU migration stream" };
 /** Findings listed one by one in the warnings; the rest are counted. */
 const MOST_WARNINGS = 20;
 
@@ -76,6 +77,7 @@ export async function openStream(
         ...map.warnings,
         ...(isArchKnown ? [] : [`no vCPU's state is in the stream: taken for ${arch.name}`]),
       ],
+      ...(map.unplaced.length === 0 ? {} : { unplaced: map.unplaced }),
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
     };

@@ -97,7 +97,7 @@ async function describe(
       hypervisor: "QEMU",
       type: machine ?? envelope.domain?.machine,
     },
-    memory: guest === undefined ? undefined : summarizeMemory(guest.memory),
+    memory: guest === undefined ? undefined : summarizeMemory(guest.memory, guest.map.unplaced),
     vcpus: vcpus.map(summarizeVcpu),
     software,
     damage: report.findings.filter(({ severity }) => severity === "error"),

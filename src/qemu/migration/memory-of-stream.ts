@@ -76,7 +76,14 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
     mappings.push({ start, end: start + block.length, at: block.firstFrame * stream.pageSize });
     start += block.length;
   }
-  return { machine: undefined, mappings, ram: chosen, evidence: ["blocks one after another"], warnings: [] };
+  return {
+    machine: undefined,
+    mappings,
+    ram: chosen,
+    unplaced: [],
+    evidence: ["blocks one after another"],
+    warnings: [],
+  };
 }
 
 /** VMCOREINFO from where the vmcoreinfo device says, else from pages that were seen to begin like it. */

@@ -28,7 +28,7 @@ import type { CommandInfo, SectionInfo } from "./devices/section.js";
 import { SectionEnds } from "./devices/section-ends.js";
 
 export interface ReadOptions {
-  /** Where the stream begins; default 0. */
+  /** Where the stream begins in its input; what is read in order is there already. Default 0. */
   readonly start?: number;
   /** Index what reading memory needs. */
   readonly forReading?: boolean;
@@ -43,6 +43,8 @@ export interface ReadOptions {
 const WINDOW = 256 << 10;
 /** Commands listed; a hostile stream may consist of them. */
 const MOST_COMMANDS = 1000;
+/** Bytes of a dirty-bitmap section that says that there is none. */
+const NO_BITMAPS = 1;
 
 /**
  * Reads a QEVM stream whole. What is wrong goes to `diagnostics`; what could be read in spite of it is returned.
@@ -92,10 +94,7 @@ class StreamWalk {
     this.#options = options;
     this.#diagnostics = diagnostics;
     this.#start = options.start ?? 0;
-    const reader = new ByteReader(input, {
-      window: WINDOW,
-      ...(isByteSource(input) ? { start: this.#start } : {}),
-    });
+    const reader = new ByteReader(input, { window: WINDOW, start: this.#start });
     this.frame = new Frame(reader, diagnostics);
     this.#ends = new SectionEnds(this.frame);
     this.#devices = new DeviceSections(this.frame, this.#ends, this.#start);
@@ -142,7 +141,7 @@ class StreamWalk {
     };
     switch (type) {
       case SECTION.eof:
-        this.#notEnded();
+        this.#notEnded((section) => this.#needsNoEnd(section));
         return false;
       case SECTION.configuration:
         record("CONFIGURATION");
@@ -172,9 +171,32 @@ class StreamWalk {
     }
   }
 
-  #notEnded(): void {
+  /**
+   * Whether a stream is whole without the END of a section: dirty-bitmap without bitmaps has a mark of its own instead,
+   * RAM of a background snapshot comes page by page, each once, and just stops when all are there.
+   */
+  #needsNoEnd(section: SectionInfo): boolean {
+    if (section.name === "dirty-bitmap") return section.size === NO_BITMAPS && section.parts === 0;
+    if (section !== this.#ramSection || this.#ram === undefined) return false;
+    const { blocks } = this.#ram;
+    const pages = countPages(this.#ram, this.#pageSize);
+    this.#devices.decodeKnown();
+    const lacks = (block: RamBlock): boolean => {
+      const { missing = block.pages, lost = 0 } = pages.get(block) ?? {};
+      return lost > 0 || missing > unpluggedPages(block, this.#devices.devices);
+    };
+    if (blocks.some((block) => block.counts.again > 0 || lacks(block))) return false;
+    this.frame.report(
+      QEMU_MIGRATION_RULES.everyPageOnce,
+      section.offset,
+      "RAM has no END, but every page is there: a background snapshot",
+    );
+    return true;
+  }
+
+  #notEnded(isWhole: (section: SectionInfo) => boolean = () => false): void {
     for (const section of this.#sections)
-      if (section.type === "START" && !section.ended)
+      if (section.type === "START" && !section.ended && !isWhole(section))
         this.frame.report(
           QEMU_MIGRATION_RULES.notEnded,
           this.frame.position,
@@ -217,7 +239,9 @@ class StreamWalk {
     this.#sections.push(section);
     if (name === "ram" && type === "START" && this.#ram === undefined) await this.#beginRam(section);
     else {
-      if (this.#ramSection?.ended === true) await this.#devices.keepTail();
+      // device state comes after RAM, whether or not RAM has an END
+      if (this.#ramSection !== undefined && (type === "FULL" || this.#ramSection.ended))
+        await this.#devices.keepTail();
       await this.#devices.read(section);
     }
   }

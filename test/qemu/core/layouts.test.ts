@@ -14,7 +14,7 @@ const { folder, cleanup } = scratch();
 afterAll(cleanup);
 
 /** One version out of each row of the table of how fields moved. */
-const VERSIONS = [102, 103, 104, 106, 201, 202, 203, 206, 208, 212, 301, 601, 702, 900];
+const VERSIONS = [102, 103, 104, 106, 201, 202, 203, 206, 208, 212, 301, 601, 702, 900, 1100];
 
 const withProcess = async <T>(exe: string, use: (live: LiveProcess) => Promise<T>): Promise<T> => {
   const { child, pid } = await runMimic(exe);

@@ -66,7 +66,10 @@ struct RAMBlock {
 #if QEMU >= 208
     size_t page_size;
 #endif
-#if QEMU >= 900
+#if QEMU >= 1100
+    int guest_memfd_private;
+    void *attributes;
+#elif QEMU >= 900
     int guest_memfd;
 #endif
 };
@@ -294,6 +297,47 @@ static uint8_t *map(size_t length)
     return mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
+typedef struct VirtIOMEM {
+    Object parent_obj;
+    int32_t bitmap_size;
+    unsigned long *bitmap;
+    uint64_t addr, block_size;
+} VirtIOMEM;
+
+static VirtIOMEM *virtio_mem(uint64_t addr, unsigned long low, unsigned long high)
+{
+    VirtIOMEM *device = zalloc(sizeof *device);
+    typed(&device->parent_obj, "virtio-mem");
+    device->bitmap_size = 70;
+    device->bitmap = zalloc(16);
+    device->bitmap[0] = low;
+    device->bitmap[1] = high;
+    device->addr = addr;
+    device->block_size = PAGE;
+    return device;
+}
+
+#if QEMU >= 1100
+typedef struct RamDiscardSourceEntry RamDiscardSourceEntry;
+struct RamDiscardSourceEntry {
+    void *rds;
+    struct { RamDiscardSourceEntry *le_next; RamDiscardSourceEntry **le_prev; } next;
+};
+typedef struct RamDiscardManager {
+    Object parent;
+    MemoryRegion *mr;
+    struct { RamDiscardSourceEntry *lh_first; } source_list;
+} RamDiscardManager;
+
+static void add_source(RamDiscardManager *manager, void *source)
+{
+    RamDiscardSourceEntry *entry = zalloc(sizeof *entry);
+    entry->rds = source;
+    entry->next.le_next = manager->source_list.lh_first;
+    manager->source_list.lh_first = entry;
+}
+#endif
+
 static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int seed)
 {
     RAMBlock *block = zalloc(sizeof *block);
@@ -318,7 +362,9 @@ static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int
 #if QEMU >= 208
     block->page_size = PAGE;
 #endif
-#if QEMU >= 900
+#if QEMU >= 1100
+    block->guest_memfd_private = -1;
+#elif QEMU >= 900
     block->guest_memfd = -1;
 #endif
 #if QEMU >= 104 && QEMU < 203
@@ -451,7 +497,11 @@ int main(void)
     madvise(ram->host, ram_size, MADV_DONTDUMP);
 #endif
 #ifdef GUEST_MEMFD
+#if QEMU >= 1100
+    ram->guest_memfd_private = 7;
+#else
     ram->guest_memfd = 7;
+#endif
 #endif
 #ifdef FILTER
     FILE *filter = fopen("/proc/self/coredump_filter", "w");
@@ -487,6 +537,27 @@ int main(void)
 #endif
     add_range(alias, 0xffffd000, 3 * PAGE, 0)->readonly = true;
     add_range(rom_mr, 0x100000000, 4 * PAGE, 0)->readonly = true;
+#ifdef VIRTIO_MEM
+    /* 70 units of a page each; units 1, 2 and 65 are plugged. With two sources the second lacks unit 2. */
+    RAMBlock *plug = add_block("0000:00:03.0/plug", ram_size + 32 * PAGE, 70 * PAGE, 0x10);
+    MemoryRegion *plug_mr = region("plug", plug);
+    add_range(plug_mr, 0x200000000, 70 * PAGE, 0);
+    VirtIOMEM *first = virtio_mem(0x200000000, (1UL << 1) | (1UL << 2), 1UL << 1);
+#if QEMU >= 1100
+    RamDiscardManager *manager = zalloc(sizeof *manager);
+    typed(&manager->parent, "ram-discard-manager");
+    add_source(manager, first);
+#if VIRTIO_MEM > 1
+    add_source(manager, virtio_mem(0x200000000, 1UL << 1, 1UL << 1));
+#endif
+#ifdef LOOP_SOURCES
+    manager->source_list.lh_first->next.le_next = manager->source_list.lh_first;
+#endif
+    plug_mr->rdm = manager;
+#else
+    plug_mr->rdm = first;
+#endif
+#endif
 
     static struct CPUArchState *envs[2];
 #if QEMU < 106

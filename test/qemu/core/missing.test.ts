@@ -79,10 +79,38 @@ describe.skipIf(skip)("guest memory that a core lacks is told with its reason", 
     expect(cut.stderr).toContain("missing 0x8000-0x10000");
   });
 
-  it("private pages of a confidential guest are warned of, by block", async () => {
-    const { warnings } = await stateOf(900, "GUEST_MEMFD");
-    expect(warnings).toEqual([
-      expect.stringMatching(/RAM block 'pc\.ram' has private pages in a guest_memfd/),
-    ]);
+  it.each([900, 1100])(
+    "private pages of a confidential guest are warned of, by block: %i",
+    async (version) => {
+      const { warnings } = await stateOf(version, "GUEST_MEMFD");
+      expect(warnings).toEqual([
+        expect.stringMatching(/RAM block 'pc\.ram' has private pages in a guest_memfd/),
+      ]);
+    },
+  );
+});
+
+describe.skipIf(skip)("virtio-mem in a process", () => {
+  /** Units that are there, of those from 0x200000000 on. */
+  const plugged = ({ memory }: OpenedQemu): number[] =>
+    [...memory.ranges()].flatMap(({ start, end }) =>
+      start < 0x2_0000_0000
+        ? []
+        : Array.from({ length: (end - start) / 4096 }, (_, i) => (start - 0x2_0000_0000) / 4096 + i),
+    );
+
+  it.each([
+    [1000, "VIRTIO_MEM=1", [1, 2, 65]],
+    [1100, "VIRTIO_MEM=1", [1, 2, 65]],
+    // what one source discards isn't there, whatever the others say
+    [1100, "VIRTIO_MEM=2", [1, 65]],
+  ])("QEMU %i, %s: only plugged units are memory", async (version, define, units) => {
+    const state = await stateOf(version, define);
+    expect(state.warnings).toEqual([]);
+    expect(plugged(state)).toEqual(units);
+  });
+
+  it("a list of sources that comes back to itself is refused", async () => {
+    await expect(stateOf(1100, "VIRTIO_MEM=1", "LOOP_SOURCES")).rejects.toThrow(/more than 64/);
   });
 });

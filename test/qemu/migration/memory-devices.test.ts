@@ -4,6 +4,9 @@ import { Report } from "../../../src/findings/report.js";
 import type { GuestImage } from "../../../src/guest/image.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { qemuMigration } from "../../../src/qemu/migration/format.js";
+import { extractGuest } from "../../../src/guest/extract.js";
+import { selectMemory } from "../../../src/guest/selection.js";
+import { OUTPUTS } from "../../../src/open/outputs.js";
 import { openStream } from "../../../src/qemu/migration/guest.js";
 import { buffer, collect, pcDevices, type QevmWriter } from "./qevm-writer.js";
 
@@ -116,6 +119,88 @@ describe("virtio-mem", () => {
   });
 });
 
+describe("virtio-mem of machine types since 8.0", () => {
+  const UNIT = 2 * MIB;
+  const ADDRESS = 2 ** 32;
+  const BLOCK = "0000:00:03.0/plug";
+  const SIZE = 128 * UNIT;
+  /** As QEMU 11.1 saves it (units 0 to 34 of 128 are plugged, 70 MiB), with a hole at unit 3. */
+  const bitmap = Buffer.from("00000007fffffff70000000000000000", "hex");
+  const early = (plugged: number): Parameters<QevmWriter["device"]> => [
+    "0000:00:03.0/virtio-mem-device-early",
+    [
+      buffer("addr", u64(ADDRESS), "uint64"),
+      buffer("region_size", u64(SIZE), "uint64"),
+      buffer("block_size", u64(UNIT), "uint64"),
+      buffer("node", Buffer.alloc(4), "uint32"),
+      buffer("size", u64(plugged), "uint64"),
+      buffer("bitmap", bitmap, "bitmap"),
+    ],
+  ];
+  const saved = (plugged: number): Buffer =>
+    collect((writer) => {
+      writer.header().configuration("pc-q35-8.0");
+      writer.device(...early(plugged));
+      writer.startRam([
+        { name: BLOCK, length: SIZE },
+        { name: "pc.ram", length: 2 * MIB },
+      ]);
+      writer.ram(true, () => {
+        for (let at = 0; at < 35 * UNIT; at += PAGE)
+          if (Math.floor(at / UNIT) !== 3) {
+            if (at % UNIT === 0) writer.plain(BLOCK, at, page(at / UNIT + 1));
+            else writer.zero(BLOCK, at);
+          }
+        for (let at = 0; at < 2 * MIB; at += PAGE) writer.zero("pc.ram", at);
+      });
+      pcDevices(writer, 2 * MIB, 0);
+      writer.end();
+    });
+
+  it("its section before RAM says what is plugged and where", async () => {
+    const bytes = saved(34 * UNIT);
+    expect(await codes(bytes)).toEqual([]);
+    const guest = await openStream(bytesSource(bytes), {});
+    expect(guest.unplaced).toBeUndefined();
+    const above = [...guest.memory.ranges()].filter(({ start }) => start >= ADDRESS);
+    expect(above[0]).toMatchObject({ start: ADDRESS, presence: "present" });
+    expect(above.at(-1)?.end).toBe(ADDRESS + 35 * UNIT);
+    expect(above.some(({ start, end }) => start < ADDRESS + 4 * UNIT && end > ADDRESS + 3 * UNIT)).toBe(
+      false,
+    );
+    const byte = new Uint8Array(1);
+    for (const unit of [0, 2, 4, 34]) {
+      await guest.memory.read(ADDRESS + unit * UNIT, byte);
+      expect(byte[0]).toBe(unit + 1);
+    }
+  });
+
+  it("a state whose sums don't agree is none: what was sent counts as absent and is refused", async () => {
+    const guest = await openStream(bytesSource(saved(35 * UNIT)), {});
+    expect(ranges(guest)).toEqual(["0-200000 zero"]);
+    expect(guest.unplaced).toEqual([
+      { name: BLOCK, size: 34 * UNIT, reason: expect.objectContaining({ kind: "no-address" }) },
+    ]);
+    await refuses(guest, 34 * UNIT);
+  });
+});
+
+/** Extracting refuses a guest that lacks `absent` bytes, and writes the rest of it with `partial`. */
+async function refuses(guest: GuestImage, absent: number): Promise<void> {
+  const missing: string[] = [];
+  const writer = await (OUTPUTS[0] as (typeof OUTPUTS)[number]).load({});
+  const sink = (): never => {
+    throw new Error("nothing may be written");
+  };
+  const result = await extractGuest(guest, writer, sink, {
+    onMissing: (_guest, _ranges, unplaced) => missing.push(...unplaced.map(({ name }) => name)),
+  });
+  expect(result).toMatchObject({ written: false, absent });
+  expect(missing).toEqual(guest.unplaced?.map(({ name }) => name));
+  // a range all of which is known lacks nothing
+  expect(selectMemory(guest, { start: 0, end: MIB })).toMatchObject({ absent: 0, unplaced: [] });
+}
+
 describe("DIMMs", () => {
   const saved = machine({
     blocks: [{ name: "memdimm0", length: 2 * PAGE }],
@@ -127,10 +212,11 @@ describe("DIMMs", () => {
   });
   const at4G = ["0-200000 zero", "100000000-100002000 present"];
 
-  it("left out with a warning, as nothing tells their address", async () => {
+  it("absent, as nothing tells their address", async () => {
     const guest = await openStream(bytesSource(saved), {});
     expect(ranges(guest)).toEqual(["0-200000 zero"]);
     expect(guest.warnings).toEqual([expect.stringMatching(/'memdimm0' has no address in the stream/)]);
+    await refuses(guest, 2 * PAGE);
   });
 
   it("given addresses place them beside what is known", async () => {

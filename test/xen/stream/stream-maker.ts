@@ -91,7 +91,7 @@ export function pageData(
 }
 
 /** A chain of a header, one CPU entry a processor, and the end. */
-function hvmContext(vcpus: number): Uint8Array {
+export function hvmContext(vcpus: number): Uint8Array {
   const entry = (typecode: number, instance: number, body: Uint8Array): Uint8Array =>
     joined(saveDescriptor.encode({ typecode, instance, length: body.length }, "little"), body);
   const header = saveHeader.encode(

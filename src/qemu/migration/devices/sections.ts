@@ -1,4 +1,5 @@
 import { viewOf } from "../../../binary/layout.js";
+import type { RecordRef } from "../../../findings/finding.js";
 import { ByteReader } from "../../../io/byte-reader.js";
 import { type ByteSource, bytesSource } from "../../../io/byte-source.js";
 import {
@@ -42,7 +43,7 @@ export class DeviceSections {
   readonly #start: number;
   readonly #described = new Map<string, DeviceDescription>();
   /** Data of sections met before their description. */
-  readonly #undecoded: { section: SectionInfo; data: Uint8Array }[] = [];
+  readonly #undecoded: { section: SectionInfo; data: Uint8Array; record: RecordRef | undefined }[] = [];
   #bytes = 0;
   #description: LocatedDescription | undefined;
   #isKept = false;
@@ -125,7 +126,7 @@ export class DeviceSections {
     if (this.#bytes + section.size <= MOST_BYTES) {
       const data = await frame.bytes(section.size, what);
       this.#bytes += section.size;
-      if (this.#description === undefined) this.#undecoded.push({ section, data });
+      if (this.#description === undefined) this.#undecoded.push({ section, data, record: frame.record });
       else this.#decode(section, data, at);
     } else await frame.skip(section.size, what);
     await this.#ends.read(section);
@@ -223,11 +224,13 @@ export class DeviceSections {
     const frame = this.#frame;
     const description = this.#description;
     if (description === undefined) return;
-    for (const { section, data } of this.#undecoded.splice(0)) {
+    for (const { section, data, record } of this.#undecoded.splice(0)) {
+      frame.record = record;
       const described = this.#described.get(keyOf(section.name, section.instance));
       if (described !== undefined && described.size !== data.length) this.#contradicts(section, described);
       this.#decode(section, data, section.offset);
     }
+    frame.record = undefined;
     if (description.pageSize !== undefined && (ramPageSize ?? description.pageSize) !== description.pageSize)
       frame.report(
         QEMU_MIGRATION_RULES.descriptionContradicts,

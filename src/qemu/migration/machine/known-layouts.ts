@@ -1,6 +1,7 @@
 import { viewOf } from "../../../binary/layout.js";
 import type { DeviceDescription, FieldDescription, StructDescription } from "../devices/description.js";
 import type { SectionInfo } from "../devices/section.js";
+import { EARLY } from "./memory-devices.js";
 
 /**
  * The few devices whose state has had one form in all versions that matter, for streams without a description: what
@@ -78,6 +79,11 @@ const VMCOREINFO = [
   u64("vmcoreinfo.paddr"),
 ];
 const PCI = [field("version_id", "int32", 4), field("config", "pci config", 256)];
+const EARLY_VIRTIO_MEM = [
+  ...["addr", "region_size", "block_size"].map(u64),
+  field("node", "uint32", 4),
+  u64("size"),
+];
 const PCI_VERSION = 2;
 const SLOT = /^[0-9a-f]{4}:[0-9a-f:.]+\//;
 /** Devices that keep more than their configuration, in virtio's own form. */
@@ -88,6 +94,10 @@ function fieldsOf({ name, version }: SectionInfo, data: Uint8Array): readonly Fi
   if (name === "mc146818rtc") return CMOS;
   if (name === "globalstate") return GLOBAL_STATE;
   if (name === "vmcoreinfo") return VMCOREINFO;
+  if (name.endsWith(`/${EARLY}`)) {
+    const words = data.length - bytesOf(EARLY_VIRTIO_MEM);
+    return words < 0 ? undefined : [...EARLY_VIRTIO_MEM, field("bitmap", "bitmap", words)];
+  }
   if (!SLOT.test(name) || data.length < 4 || viewOf(data).getUint32(0) !== PCI_VERSION) return undefined;
   return VIRTIO.test(name) ? [field("virtio", "virtio", data.length)] : PCI;
 }

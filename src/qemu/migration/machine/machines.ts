@@ -30,6 +30,8 @@ export interface Machine {
   /** Guest-physical address of RAM. */
   readonly start: number;
   readonly arch: Architecture;
+  /** Blocks beside RAM that are guest memory at addresses of the machine's own. */
+  readonly fixed?: readonly { readonly block: string; readonly start: number }[];
   /** PC machines part RAM at 4 GiB: from `from` bytes on, `to` of them are below, unless the clock's CMOS says otherwise. */
   readonly split?: { readonly from: number; readonly to: number };
   /** PC machines show their firmware at the top of 4 GiB and below 1 MiB: always, or as the chipset says. */
@@ -80,7 +82,13 @@ const MACHINES: readonly Machine[] = [
   { kind: "pseries", names: /^pseries/, ram: "ppc_spapr.ram", start: 0, arch: PPC64 },
   { kind: "powernv", names: /^powernv/, ram: "pnv.ram", start: 0, arch: PPC64 },
   { kind: "s390-ccw-virtio", names: /^s390-ccw-virtio/, ram: "s390.ram", start: 0, arch: S390X },
-  { kind: "riscv-virt", ram: "riscv_virt_board.ram", start: 2 * GIB, arch: RISCV64 },
+  {
+    kind: "riscv-virt",
+    ram: "riscv_virt_board.ram",
+    start: 2 * GIB,
+    arch: RISCV64,
+    fixed: [{ block: "riscv_virt_board.mrom", start: 0x1000 }],
+  },
 ];
 
 /** A stream's machine: by its chipset, its name, or the name of its RAM. @param named as the domain's XML says */

@@ -1,4 +1,6 @@
 import { UsageError } from "../../../findings/errors.js";
+import { absentReasons } from "../../../guest/absent.js";
+import type { UnplacedBlock } from "../../../guest/image.js";
 import type { BlockAddress } from "../../../guest/options.js";
 import { readAcpiTables, sratMemory } from "./acpi-tables.js";
 import { AddressMap } from "./address-map.js";
@@ -26,12 +28,18 @@ export interface MachineMap {
   readonly mappings: readonly Mapping[];
   /** RAM blocks in the order of their addresses. */
   readonly ram: readonly RamBlock[];
+  /** RAM that the stream holds something of and whose place isn't known. */
+  readonly unplaced: readonly UnplacedBlock[];
   /** Bytes of RAM below 4 GiB (PC machines). */
   readonly below?: number;
   /** How the order and the split were found, one phrase each. */
   readonly evidence: readonly string[];
   readonly warnings: readonly string[];
 }
+
+const { noAddress: NO_ADDRESS } = absentReasons({
+  noAddress: { kind: "no-address", text: "the stream doesn't say where it is" },
+});
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -40,6 +48,12 @@ const FOUR_GIB = 4 * GIB;
 const TIB = 1024 * GIB;
 /** VGA's window to its memory, in front of RAM. */
 const VGA_WINDOW = { start: 0xa0000, end: 0xc0000 };
+
+/** ROM that RISC-V machines start from: guest memory in QEMU's own dumps. */
+const MASK_ROM = ".mrom";
+
+/** Blocks of devices that the guest sees through a device, if at all: tables of fw_cfg, ROMs, video memory. */
+const isHidden = (name: string): boolean => name.startsWith("/rom@") || isDeviceBlock(name);
 
 /** Blocks that are no RAM a machine was given: firmware, what devices keep. */
 const NOT_RAM =
@@ -70,6 +84,8 @@ class MachineMapper {
   readonly #map = new AddressMap();
   readonly #evidence: string[] = [];
   readonly #warnings: string[] = [];
+  /** Blocks that have a place, or are known to be shown nowhere now. */
+  readonly #known = new Set<RamBlock>();
   #below = Number.POSITIVE_INFINITY;
 
   constructor(stream: QevmStream, domain: DomainMemory) {
@@ -107,17 +123,37 @@ class MachineMapper {
     if (machine?.roms !== undefined)
       showRoms(this.#map, this.#stream, machine.roms === "always" ? undefined : machine.roms);
     if (machine?.split !== undefined) this.#deviceMemory();
+    for (const { block, start } of machine?.fixed ?? []) {
+      const found = this.#blocks.find(({ name }) => name === block);
+      if (found !== undefined) this.#place(found, start);
+    }
     return {
       machine,
       mappings: this.#map.mappings,
       ram: [...ram, ...given.sort((a, b) => a.address - b.address).map(({ block }) => block)],
+      unplaced: this.#unplaced(),
       ...(Number.isFinite(this.#below) ? { below: this.#below } : {}),
       evidence: this.#evidence,
       warnings: this.#warnings,
     };
   }
 
+  /** Blocks that may be RAM, have no place, and of which something was sent or is kept elsewhere. */
+  #unplaced(): UnplacedBlock[] {
+    const { pages, pageSize, configuration } = this.#stream;
+    const isShared = configuration.capabilities.includes("x-ignore-shared");
+    return this.#blocks.flatMap((block): UnplacedBlock[] => {
+      const { name } = block;
+      const isOther = name.endsWith(MASK_ROM) || (name.includes("/") && !isHidden(name));
+      if (this.#known.has(block) || !(isRamBlock(name) || isOther)) return [];
+      const { present = 0, zero = 0, lost = 0 } = pages.get(block) ?? {};
+      const size = isShared ? block.length : (present + zero + lost) * pageSize;
+      return size === 0 ? [] : [{ name, size, reason: NO_ADDRESS }];
+    });
+  }
+
   #place(block: RamBlock, address: number): void {
+    this.#known.add(block);
     const at = block.firstFrame * this.#stream.pageSize;
     const low = Math.max(0, Math.min(block.length, this.#below - address));
     if (address < this.#below) {
@@ -132,6 +168,7 @@ class MachineMapper {
       this.#warnings.push(`block '${block.name}': its address belongs to other memory; it is left out`);
       return;
     }
+    this.#known.add(block);
     for (const { start, end } of parts ?? [{ start: 0, end: block.length }])
       this.#map.show(address + start, address + end, at + start);
     this.#evidence.push(evidence);

@@ -1,6 +1,6 @@
 import { viewOf } from "../../../binary/layout.js";
 import { nfitMemory } from "./acpi-tables.js";
-import { bytesOf, type DeviceState, fieldOf } from "../devices/devices.js";
+import { bytesOf, type DeviceState, fieldOf, findField, numberOf } from "../devices/devices.js";
 import { ORDER } from "../layout.js";
 import { virtioMemState } from "./layout.js";
 import type { RamBlock } from "../ram/blocks.js";
@@ -72,13 +72,43 @@ interface VirtioMem {
 const HIGHEST_ADDRESS = 2n ** 52n;
 const SMALLEST_UNIT = 4096n;
 
-/**
- * What a virtio-mem device has plugged of its block. Its state is somewhere in virtio's own, which has no
- * description; a bit for each unit follows it, in words of 64. It is known by the block's length and by its sums.
- */
+/** Name of the section that a virtio-mem device of machine types since 8.0 has before RAM, after its slot. */
+export const EARLY = "virtio-mem-device-early";
+
+/** What a virtio-mem device has plugged of its block; undefined when no device's state fits the block. */
 export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {
   const slot = block.name.slice(0, block.name.lastIndexOf("/") + 1);
-  const device = slot === "" ? undefined : devices.find(({ section }) => section === `${slot}virtio-mem`);
+  if (slot === "") return undefined;
+  const early = devices.find(({ section }) => section === slot + EARLY);
+  return early === undefined ? withinVirtio(block, slot, devices) : earlyState(block, early);
+}
+
+/** State of machine types since 8.0: a section of its own, in front of RAM. */
+function earlyState(block: RamBlock, device: DeviceState): VirtioMem | undefined {
+  const number = (name: string): number | undefined =>
+    numberOf(findField(device, (field) => field.name === name)?.value);
+  const address = number("addr");
+  const unit = number("block_size");
+  const bitmap = bytesOf(fieldOf(device, "bitmap"));
+  if (address === undefined || unit === undefined || bitmap === undefined) return undefined;
+  if (number("region_size") !== block.length || unit < Number(SMALLEST_UNIT)) return undefined;
+  if (!Number.isInteger(Math.log2(unit)) || block.length % unit !== 0) return undefined;
+  if (address % unit !== 0 || address > Number(HIGHEST_ADDRESS)) return undefined;
+  const bits = block.length / unit;
+  if (Math.ceil(bits / 64) * 8 > bitmap.length) return undefined;
+  const parts = pluggedParts(viewOf(bitmap), 0, bits, unit);
+  return sizeOf(parts) === number("size") ? { address, parts } : undefined;
+}
+
+const sizeOf = (parts: VirtioMem["parts"]): number =>
+  parts.reduce((sum, { start, end }) => sum + end - start, 0);
+
+/**
+ * What machine types before 8.0 save is somewhere in virtio's own, which has no
+ * description; a bit for each unit follows it, in words of 64. It is known by the block's length and by its sums.
+ */
+function withinVirtio(block: RamBlock, slot: string, devices: readonly DeviceState[]): VirtioMem | undefined {
+  const device = devices.find(({ section }) => section === `${slot}virtio-mem`);
   const bytes = device === undefined ? undefined : bytesOf(fieldOf(device, "virtio"));
   if (bytes === undefined) return undefined;
   const view = viewOf(bytes);
@@ -92,8 +122,7 @@ export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): Vir
     const bitmap = at + virtioMemState.size;
     if (bitmap + Math.ceil(bits / 64) * 8 > bytes.length) continue;
     const parts = pluggedParts(view, bitmap, bits, Number(unit));
-    if (BigInt(parts.reduce((sum, { start, end }) => sum + end - start, 0)) === plugged)
-      return { address: Number(address), parts };
+    if (BigInt(sizeOf(parts)) === plugged) return { address: Number(address), parts };
   }
   return undefined;
 }
@@ -102,8 +131,7 @@ export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): Vir
 export function unpluggedPages(block: RamBlock, devices: readonly DeviceState[]): number {
   const device = virtioMem(block, devices);
   if (device === undefined) return 0;
-  const plugged = device.parts.reduce((sum, { start, end }) => sum + end - start, 0);
-  return (block.pages / block.length) * (block.length - plugged);
+  return (block.pages / block.length) * (block.length - sizeOf(device.parts));
 }
 
 /** Bits as words of 64, most significant byte first. */

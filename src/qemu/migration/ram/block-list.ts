@@ -107,6 +107,15 @@ export class BlockListReader {
       return frame.fatal(QEMU_MIGRATION_RULES.mapped, at, (error as Error).message);
     }
     frame.reader.take(mappedRamHeader.size);
+    // since QEMU 11: the block is in a shared file, no bitmap and no room follow
+    if (
+      this.#options.ignoreShared &&
+      header.version === 1 &&
+      header.pageSize === pageSize &&
+      header.bitmapOffset === 0 &&
+      header.pagesOffset === 0
+    )
+      return undefined;
     // offsets count from the file's begin, or from the stream's in an envelope: the bitmap follows its header
     const base = header.bitmapOffset + streamStart === frame.position ? streamStart : 0;
     const bitmapOffset = header.bitmapOffset + base;

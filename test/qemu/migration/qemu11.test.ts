@@ -1,0 +1,74 @@
+import * as path from "node:path";
+import * as fs from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { selectMemory } from "../../../src/guest/selection.js";
+import { bytesSource, streamOf } from "../../../src/io/byte-source.js";
+import { openGuest, verify } from "../../../src/open/open.js";
+import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+const data = path.join(sharedData, "qemu11");
+const skip = skipUnless(
+  hasShared && fs.existsSync(data) && hasProgram("zstd"),
+  "shared data of QEMU 11, or zstd",
+);
+
+interface Meta {
+  readonly files: Readonly<Record<string, { readonly stored: string; readonly patch_from?: string }>>;
+}
+
+/** A file of a case, unpacked, with what it is a difference to. */
+function unpacked(name: string, file: string): string {
+  const meta = JSON.parse(fs.readFileSync(path.join(data, name, "meta.json"), "utf8")) as Meta;
+  const { stored = "", patch_from: from } = meta.files[file] ?? {};
+  const [base, other] = from?.split(": ").reverse() ?? [];
+  const patchFrom = base === undefined ? {} : { patchFrom: unpacked(other ?? name, base) };
+  return unzstd(path.join(data, name, stored), folder, { name: `${name}-${file}`, ...patchFrom });
+}
+
+const bytesOf = (name: string, file: string): Uint8Array =>
+  new Uint8Array(fs.readFileSync(unpacked(name, file)));
+
+describe.skipIf(skip)("streams of QEMU 11", () => {
+  it.each([
+    ["live-bgsnap", "a background snapshot, RAM without END"],
+    ["pc-dirtybitmaps-none", "dirty-bitmaps without bitmaps"],
+    ["pc-fileoff", "a stream at an offset"],
+    ["riscv64", "with the mask ROM that RISC-V machines start from"],
+  ])("%s (%s) is valid and has the memory of QEMU's own dump", async (name) => {
+    const bytes = bytesOf(name, "stream.qevm");
+    const { report } = await verify(bytesSource(bytes));
+    expect(report.findings.filter(({ severity }) => severity !== "note")).toEqual([]);
+    if (name !== "pc-fileoff") {
+      const piped = await verify(streamOf(bytesSource(bytes)));
+      expect(piped.report.findings).toEqual(report.findings);
+    }
+    const guest = await openGuest(bytesSource(bytes));
+    const reference = await openGuest(bytesSource(bytesOf(name, "ref.vmcore")));
+    expect(selectMemory(guest).absent).toBe(0);
+    const [ours, theirs] = [new Uint8Array(4096), new Uint8Array(4096)];
+    let pages = 0;
+    for (const { start, end } of reference.memory.ranges())
+      for (let gpa = start; gpa < end; gpa += 4096) {
+        const size = Math.min(4096, end - gpa);
+        const n = await guest.memory.read(gpa, ours.subarray(0, size));
+        await reference.memory.read(gpa, theirs.subarray(0, size));
+        if (n !== size || Buffer.compare(ours.subarray(0, size), theirs.subarray(0, size)) !== 0)
+          expect.fail(`page 0x${gpa.toString(16)}: ${n} bytes`);
+        pages += 1;
+      }
+    expect(pages).toBeGreaterThan(1000);
+  });
+
+  it("mapped-ram with x-ignore-shared: the block in a shared file is absent, the rest is there", async () => {
+    const bytes = bytesOf("xign-mapped", "stream.qevm");
+    expect((await verify(bytesSource(bytes))).report.valid).toBe(true);
+    const guest = await openGuest(bytesSource(bytes));
+    expect(guest.vcpus.some(({ registers }) => registers !== undefined)).toBe(true);
+    const { absent, missing } = selectMemory(guest);
+    expect(absent).toBe(8 << 20);
+    expect(new Set(missing.map(({ reason }) => reason?.kind))).toEqual(new Set(["elsewhere"]));
+  });
+});
