@@ -3,6 +3,7 @@
 export const DW_TAG_array_type = 0x01;
 export const DW_TAG_class_type = 0x02;
 export const DW_TAG_enumeration_type = 0x04;
+export const DW_TAG_formal_parameter = 0x05;
 export const DW_TAG_member = 0x0d;
 export const DW_TAG_pointer_type = 0x0f;
 export const DW_TAG_reference_type = 0x10;
@@ -11,10 +12,12 @@ export const DW_TAG_structure_type = 0x13;
 export const DW_TAG_subroutine_type = 0x15;
 export const DW_TAG_typedef = 0x16;
 export const DW_TAG_union_type = 0x17;
+export const DW_TAG_unspecified_parameters = 0x18;
 export const DW_TAG_inheritance = 0x1c;
 export const DW_TAG_subrange_type = 0x21;
 export const DW_TAG_base_type = 0x24;
 export const DW_TAG_const_type = 0x26;
+export const DW_TAG_enumerator = 0x28;
 export const DW_TAG_packed_type = 0x2d;
 export const DW_TAG_subprogram = 0x2e;
 export const DW_TAG_variable = 0x34;
@@ -30,7 +33,13 @@ export const DW_AT_location = 0x02;
 export const DW_AT_name = 0x03;
 export const DW_AT_byte_size = 0x0b;
 export const DW_AT_bit_size = 0x0d;
+export const DW_AT_low_pc = 0x11;
+export const DW_AT_high_pc = 0x12;
+export const DW_AT_language = 0x13;
 export const DW_AT_comp_dir = 0x1b;
+export const DW_AT_const_value = 0x1c;
+export const DW_AT_producer = 0x25;
+export const DW_AT_prototyped = 0x27;
 export const DW_AT_upper_bound = 0x2f;
 export const DW_AT_abstract_origin = 0x31;
 export const DW_AT_count = 0x37;
@@ -116,3 +125,13 @@ export const DW_SECT_STR_OFFSETS = 6;
 
 export const DW_IDX_compile_unit = 1;
 export const DW_IDX_type_unit = 2;
+
+/** Encodings of base types (DW_AT_encoding). */
+export const DW_ATE_boolean = 0x02;
+export const DW_ATE_float = 0x04;
+export const DW_ATE_signed = 0x05;
+export const DW_ATE_signed_char = 0x06;
+export const DW_ATE_unsigned = 0x07;
+export const DW_ATE_unsigned_char = 0x08;
+
+export const DW_LANG_C99 = 0x0c;

@@ -72,6 +72,8 @@ const LONGEST_NAME = 512;
 /** One block of BTF: vmlinux's, or a module's on top of it. Types are numbered from 1, strings by offset. */
 export class Btf {
   readonly base: Btf | undefined;
+  /** The block as it was read, from its header to its last type or string. */
+  readonly bytes: Uint8Array;
   /** Number of the first type here, and of the first after. */
   readonly firstId: number;
   readonly endId: number;
@@ -88,7 +90,8 @@ export class Btf {
    * @throws FormatError `linux/btf/damaged`
    */
   constructor(bytes: Uint8Array, base?: Btf) {
-    const { types, strings } = sections(bytes);
+    const { types, strings, length } = sections(bytes);
+    this.bytes = bytes.subarray(0, length);
     this.base = base;
     this.firstId = base?.endId ?? 1;
     this.#firstString = base === undefined ? 0 : base.stringEnd;
@@ -214,7 +217,11 @@ function broken(what: string): never {
   throw damaged(LINUX_RULES.badBtf, `BTF ${what}`);
 }
 
-function sections(bytes: Uint8Array): { readonly types: Uint8Array; readonly strings: Uint8Array } {
+function sections(bytes: Uint8Array): {
+  readonly types: Uint8Array;
+  readonly strings: Uint8Array;
+  readonly length: number;
+} {
   if (bytes.length < btfHeader.size) broken("breaks off in its header");
   const head = btfHeader.read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0, "little");
   if (head.magic !== BTF_MAGIC || head.version !== 1)
@@ -225,7 +232,11 @@ function sections(bytes: Uint8Array): { readonly types: Uint8Array; readonly str
   if (end > bytes.length) broken(`breaks off: it has ${bytes.length} of ${end} bytes`);
   const part = (offset: number, length: number): Uint8Array =>
     bytes.subarray(headerLength + offset, headerLength + offset + length);
-  return { types: part(typeOffset, typeLength), strings: part(stringOffset, stringLength) };
+  return {
+    types: part(typeOffset, typeLength),
+    strings: part(stringOffset, stringLength),
+    length: end,
+  };
 }
 
 function indexTypes(view: DataView): Uint32Array {

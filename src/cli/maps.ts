@@ -1,0 +1,41 @@
+import type { ArgumentParser } from "argparse";
+import { listMappings, type UserMapping } from "../linux/user-mappings.js";
+import { type Command, EXIT } from "./command.js";
+import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
+import { printKernelJson, taskOf } from "./kernel-table.js";
+import { print } from "./terminal.js";
+
+interface Arguments extends KernelArguments {
+  readonly pid: string;
+}
+
+function line({ start, end, permissions, offset, file }: UserMapping): string {
+  const range = `${start.toString(16)}-${end.toString(16)}`;
+  return `${range.padEnd(26)} ${permissions} ${offset.toString(16).padStart(8, "0")} ${printable(file ?? "")}`.trimEnd();
+}
+
+/** `guestscope maps`. */
+export const command: Command = {
+  name: "maps",
+  summary: "list the virtual memory of a process of a Linux guest",
+  examples: ["guestscope maps web01.save 4711"],
+  configure(parser: ArgumentParser): void {
+    addKernelOptions(parser);
+    parser.add_argument("pid", { metavar: "PID", help: "the process" });
+  },
+  async run(args) {
+    const options = args as Arguments;
+    return withKernel(args, async (kernel) => {
+      const task = await taskOf(kernel, options.pid);
+      const mappings: UserMapping[] = [];
+      if (task.mm !== 0n) for await (const mapping of listMappings(kernel, task.mm)) mappings.push(mapping);
+      if (options.json)
+        printKernelJson(kernel, options, "linux-mappings", { pid: task.pid, comm: task.comm, mappings });
+      else if (!options.quiet) {
+        if (task.mm === 0n) print(`${printable(task.comm)} (${task.pid}) has no memory of its own`);
+        for (const mapping of mappings) print(line(mapping));
+      }
+      return EXIT.good;
+    });
+  },
+};

@@ -1,0 +1,90 @@
+import { AbsentError } from "../findings/errors.js";
+import { pathOf } from "./file-path.js";
+import type { Kernel } from "./kernel.js";
+import { listEntries } from "./lists.js";
+import { KernelObject } from "./object.js";
+import { treeEntries } from "./rbtree.js";
+import { LINUX_RULES } from "./rules.js";
+import { findMember } from "./types.js";
+
+/** A mounted file system. */
+export interface Mount {
+  /** Number of the mount, as /proc/PID/mountinfo shows it. */
+  readonly id: number;
+  /** What is mounted: a device, or a name that the file system was given. */
+  readonly source: string;
+  /** Where, as its own mount namespace shows it. */
+  readonly target: string;
+  /** `ext4`, `fuse.sshfs`. */
+  readonly type: string;
+  readonly readOnly: boolean;
+  /** Address of its struct mount. */
+  readonly address: bigint;
+}
+
+/** MNT_READONLY and SB_RDONLY. */
+const MOUNT_READ_ONLY = 0x40;
+const FILE_SYSTEM_READ_ONLY = 1n;
+const NO_NAME = "none";
+
+/**
+ * Mounts of a mount namespace, in its own order. What can't be read is noted and left out.
+ *
+ * @param namespace address of the mnt_namespace.
+ * @throws AbsentError when types or the namespace are missing.
+ */
+export async function* listMounts(kernel: Kernel, namespace: bigint): AsyncGenerator<Mount> {
+  for await (const address of mountAddresses(kernel, namespace)) {
+    try {
+      const mount = await describe(kernel, await kernel.load("mount", address));
+      if (mount !== undefined) yield mount;
+    } catch (error) {
+      if (!(error instanceof AbsentError)) throw error;
+      kernel.note(LINUX_RULES.memory, `a mount is left out: ${error.message}`);
+    }
+  }
+}
+
+async function* mountAddresses(kernel: Kernel, address: bigint): AsyncGenerator<bigint> {
+  const namespace = await kernel.load("mnt_namespace", address);
+  // a tree since Linux 6.8
+  if (namespace.has("mounts.rb_node"))
+    yield* treeEntries(kernel, namespace.pointer("mounts.rb_node"), "mount", "mnt_node");
+  else yield* listEntries(kernel, namespace.addressOf("list"), "mount", "mnt_list");
+}
+
+async function describe(kernel: Kernel, mount: KernelObject): Promise<Mount | undefined> {
+  // cursors of those who read the list are in it too
+  if (mount.pointer("mnt.mnt_sb") === 0n) return undefined;
+  const superBlock = await mount.follow("mnt.mnt_sb");
+  const type = await superBlock.follow("s_type");
+  const name = await kernel.string(type.pointer("name"), 64);
+  const subtype = superBlock.pointer("s_subtype");
+  const source = mount.pointer("mnt_devname");
+  return {
+    id: mount.number("mnt_id"),
+    source: source === 0n ? NO_NAME : await kernel.string(source),
+    target: await pathOf(kernel, rootOf(kernel, mount)),
+    type: subtype === 0n ? name : `${name}.${await kernel.string(subtype, 64)}`,
+    readOnly:
+      (mount.number("mnt.mnt_flags") & MOUNT_READ_ONLY) !== 0 ||
+      (superBlock.pointer("s_flags") & FILE_SYSTEM_READ_ONLY) !== 0n,
+    address: mount.address,
+  };
+}
+
+/** The path that leads to a mount's own root. */
+function rootOf(kernel: Kernel, mount: KernelObject): KernelObject {
+  const type = kernel.struct("path");
+  const bytes = new Uint8Array(type.size);
+  const view = new DataView(bytes.buffer);
+  const set = (member: string, value: bigint): void => {
+    const place = findMember(type, member);
+    if (place === undefined || (place.bitOffset >>> 3) + 8 > bytes.length)
+      throw kernel.noMember("path", member);
+    view.setBigUint64(place.bitOffset >>> 3, value, true);
+  };
+  set("mnt", mount.addressOf("mnt"));
+  set("dentry", mount.pointer("mnt.mnt_root"));
+  return new KernelObject(kernel, type, 0n, bytes);
+}

@@ -1,0 +1,191 @@
+import { AbsentError } from "../../findings/errors.js";
+import type { Kernel } from "../kernel.js";
+import { linkAddress, runAddress } from "./link-address.js";
+
+/** A part of the kernel's image between two symbols of its linker script. */
+interface Part {
+  readonly name: string;
+  readonly bounds: readonly (readonly [start: string, end: string])[];
+  /** `x` code, `w` data that is written to, `r` data that is not. */
+  readonly use: "x" | "w" | "r";
+  /** Its memory was given away after the kernel's start, or never had contents of its own. */
+  readonly empty?: true;
+  /** Each processor has a copy: the first one's is taken. */
+  readonly perCpu?: true;
+  /** Bytes of an element of a table: alignment. */
+  readonly align?: number;
+}
+
+/** From the outermost to the innermost: what lies in another part is cut out of it (Linux, vmlinux.lds.h). */
+const PARTS: readonly Part[] = [
+  {
+    name: ".text",
+    bounds: [
+      ["_text", "_etext"],
+      ["_stext", "_etext"],
+    ],
+    use: "x",
+  },
+  { name: ".rodata", bounds: [["__start_rodata", "__end_rodata"]], use: "r" },
+  { name: ".data", bounds: [["_sdata", "_edata"]], use: "w" },
+  { name: ".init.data", bounds: [["__init_begin", "__init_end"]], use: "w", empty: true },
+  { name: ".init.text", bounds: [["_sinittext", "_einittext"]], use: "x", empty: true },
+  { name: ".data..percpu", bounds: [["__per_cpu_start", "__per_cpu_end"]], use: "w", perCpu: true },
+  { name: ".bss", bounds: [["__bss_start", "__bss_stop"]], use: "w", empty: true },
+  { name: ".brk", bounds: [["__brk_base", "__brk_limit"]], use: "w", empty: true },
+  { name: ".init.scratch", bounds: [["__init_scratch_begin", "__init_scratch_end"]], use: "w", empty: true },
+  { name: "__ex_table", bounds: [["__start___ex_table", "__stop___ex_table"]], use: "r" },
+  { name: ".BTF", bounds: [["__start_BTF", "__stop_BTF"]], use: "r" },
+  { name: ".notes", bounds: [["__start_notes", "__stop_notes"]], use: "r", align: 4 },
+  { name: ".orc_header", bounds: [["__start_orc_header", "__stop_orc_header"]], use: "r" },
+  { name: ".orc_unwind_ip", bounds: [["__start_orc_unwind_ip", "__stop_orc_unwind_ip"]], use: "r", align: 4 },
+  { name: ".orc_unwind", bounds: [["__start_orc_unwind", "__stop_orc_unwind"]], use: "r", align: 2 },
+  { name: ".orc_lookup", bounds: [["orc_lookup", "orc_lookup_end"]], use: "w" },
+];
+
+/** Bytes of a whole image: x86_64 keeps 1 GiB of addresses for it. */
+const LARGEST_IMAGE = 256 << 20;
+/** Pieces of one part: a filtered dump with more holes has nothing of use. */
+const MOST_PIECES = 64;
+const PAGE = 4096;
+const STEP = 1 << 20;
+
+/** A section of the kernel's image at its link address. */
+export interface ImageSection {
+  readonly name: string;
+  readonly use: "x" | "w" | "r";
+  readonly start: bigint;
+  readonly size: number;
+  readonly align: number;
+  /** Its contents, in pieces; undefined where the file holds none. */
+  readonly contents?: readonly Uint8Array[];
+  /** Per-CPU data, whose addresses are offsets on some kernels. */
+  readonly perCpu?: true;
+}
+
+interface Range {
+  readonly part: Part;
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** What lies in the image and what of it can be read. */
+export interface ImageSections {
+  /** By ascending address, not overlapping. */
+  readonly sections: readonly ImageSection[];
+  /** Names of parts and how many of their bytes are missing. */
+  readonly missing: ReadonlyMap<string, number>;
+}
+
+/** The parts of a kernel's image with their contents, where memory has them. */
+export async function readImage(kernel: Kernel): Promise<ImageSections> {
+  const sections: ImageSection[] = [];
+  const missing = new Map<string, number>();
+  let left = LARGEST_IMAGE;
+  for (const { part, start, end } of ranges(kernel)) {
+    const size = Number(end - start);
+    const { name, use, align = 16 } = part;
+    const shape = {
+      name,
+      use,
+      align: Number(start & BigInt(align - 1)) === 0 ? align : 1,
+      ...(part.perCpu === true ? { perCpu: true as const } : {}),
+    };
+    if (part.empty === true || size > left) {
+      if (part.empty !== true) missing.set(name, (missing.get(name) ?? 0) + size);
+      sections.push({ ...shape, start, size });
+      continue;
+    }
+    left -= size;
+    const from = runAddress(kernel, start) + (part.perCpu === true ? await firstCpu(kernel) : 0n);
+    const pieces = await readPieces(kernel, BigInt.asUintN(64, from), size);
+    const lacks = pieces.reduce((sum, piece) => sum + (piece.contents === undefined ? piece.size : 0), 0);
+    if (lacks > 0) missing.set(name, (missing.get(name) ?? 0) + lacks);
+    if (pieces.length > MOST_PIECES) {
+      missing.set(name, size);
+      sections.push({ ...shape, start, size });
+      continue;
+    }
+    let at = start;
+    for (const { size: bytes, contents } of pieces) {
+      sections.push({ ...shape, start: at, size: bytes, ...(contents === undefined ? {} : { contents }) });
+      at += BigInt(bytes);
+    }
+  }
+  return { sections, missing };
+}
+
+/** Distance from per-CPU symbols to the first processor's copies; 0 where it is not known: nothing is mapped there. */
+async function firstCpu(kernel: Kernel): Promise<bigint> {
+  try {
+    return await kernel.perCpuOffset(0);
+  } catch (error) {
+    if (error instanceof AbsentError) return 0n;
+    throw error;
+  }
+}
+
+/** The parts by ascending address: each without what is cut out of it. */
+function ranges(kernel: Kernel): Range[] {
+  let found: Range[] = [];
+  for (const part of PARTS) {
+    const range = rangeOf(kernel, part);
+    if (range === undefined) continue;
+    found = found.flatMap((other) => without(other, range));
+    found.push(range);
+  }
+  return found.sort((a, b) => (a.start < b.start ? -1 : 1));
+}
+
+function rangeOf(kernel: Kernel, part: Part): Range | undefined {
+  for (const [from, to] of part.bounds) {
+    const first = kernel.symbols?.address(from);
+    const last = kernel.symbols?.address(to);
+    if (first === undefined || last === undefined) continue;
+    const start = linkAddress(kernel, first);
+    const end = linkAddress(kernel, last);
+    if (end > start && end - start < 1n << 31n) return { part, start, end };
+  }
+  return undefined;
+}
+
+/** What is left of a range when another is cut out of it. */
+function without(range: Range, { start, end }: Range): Range[] {
+  if (end <= range.start || start >= range.end) return [range];
+  const left: Range[] = [];
+  if (start > range.start) left.push({ ...range, end: start });
+  if (end < range.end) left.push({ ...range, start: end });
+  return left;
+}
+
+interface Piece {
+  size: number;
+  readonly contents?: Uint8Array[];
+}
+
+/** Reads a part: pieces that are there, and pieces of whole pages that are not. */
+async function readPieces(kernel: Kernel, from: bigint, size: number): Promise<Piece[]> {
+  const pieces: Piece[] = [];
+  for (let done = 0; done < size; ) {
+    const bytes = new Uint8Array(Math.min(STEP, size - done));
+    const n = await kernel.space.read(from + BigInt(done), bytes);
+    if (n > 0) {
+      const last = pieces.at(-1);
+      const part = n === bytes.length ? bytes : bytes.slice(0, n);
+      if (last?.contents === undefined) pieces.push({ size: n, contents: [part] });
+      else {
+        last.size += n;
+        last.contents.push(part);
+      }
+      done += n;
+    }
+    if (n === bytes.length) continue;
+    const at = Number((from + BigInt(done)) & BigInt(PAGE - 1));
+    const gap = Math.min(PAGE - at, size - done);
+    const last = pieces.at(-1);
+    if (last !== undefined && last.contents === undefined) last.size += gap;
+    else pieces.push({ size: gap });
+    done += gap;
+  }
+  return pieces;
+}
