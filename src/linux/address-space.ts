@@ -1,4 +1,5 @@
 import { PAGE_SIZE } from "../guest/memory.js";
+import { type Gap, type MemorySpace, physicalSpace } from "../guest/memory-space.js";
 import type { Translation } from "../guest/paging/walk.js";
 import type { MaybePromise } from "../io/byte-source.js";
 import type { CachedMemory } from "./cached-memory.js";
@@ -12,6 +13,13 @@ export interface PageTables {
   canonical(va: bigint): bigint;
 }
 
+/** A run of virtual memory that is contiguous in guest-physical memory too. */
+export interface MappedRun {
+  readonly va: bigint;
+  readonly gpa: number;
+  readonly length: number;
+}
+
 /** Translations kept. */
 const MOST_TRANSLATIONS = 1 << 16;
 /** Reads longer than this many bytes are made of whole runs of contiguous pages. */
@@ -21,7 +29,7 @@ const TABLE_ABSENT = -2;
 const MASK_64 = (1n << 64n) - 1n;
 
 /** Virtual memory behind page tables, with translations kept once found. */
-export class AddressSpace {
+export class AddressSpace implements MemorySpace {
   readonly memory: CachedMemory;
   readonly #tables: PageTables;
   /** Virtual page number → guest-physical address of the page, or UNMAPPED, TABLE_ABSENT. */
@@ -97,6 +105,42 @@ export class AddressSpace {
       if (n < run) return done;
     }
     return done;
+  }
+
+  /** Why the byte at `va` can't be read, and where the next begins that may be. */
+  async gapAt(va: bigint): Promise<Gap> {
+    const found = await this.#tables.lookUp(this.#tables.canonical(va & MASK_64 & ~0xfffn));
+    const end = ((va >> 12n) << 12n) + BigInt(PAGE_SIZE);
+    if (found === undefined) return { end, why: "absent: a page table is not in the input" };
+    if ("unmapped" in found) {
+      const span = 1n << BigInt(found.unmapped);
+      return { end: (va / span) * span + span, why: "not mapped" };
+    }
+    const { why } = await physicalSpace(this.memory).gapAt(BigInt(found.gpa));
+    return { end, why };
+  }
+
+  /** What is mapped of [start, end), ascending. Where a table is absent nothing is. */
+  async *mapped(start: bigint, end: bigint): AsyncGenerator<MappedRun, void, undefined> {
+    let run: { va: bigint; gpa: number; length: number } | undefined;
+    for (let va = (start >> 12n) << 12n; va < end; ) {
+      const looked = this.#tables.lookUp(this.#tables.canonical(va & MASK_64));
+      const found = looked instanceof Promise ? await looked : looked;
+      if (found !== undefined && "gpa" in found) {
+        if (run !== undefined && run.va + BigInt(run.length) === va && run.gpa + run.length === found.gpa)
+          run.length += PAGE_SIZE;
+        else {
+          if (run !== undefined) yield run;
+          run = { va, gpa: found.gpa, length: PAGE_SIZE };
+        }
+        va += BigInt(PAGE_SIZE);
+        continue;
+      }
+      // a table that is absent stands for 2 MiB at least
+      const span = 1n << BigInt(found === undefined ? 21 : found.unmapped);
+      va = (va / span) * span + span;
+    }
+    if (run !== undefined) yield run;
   }
 
   /** Why nothing can be read at `va`, in a phrase. */

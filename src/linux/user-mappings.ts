@@ -47,6 +47,15 @@ export async function mappingAt(
   return undefined;
 }
 
+/** The address ranges of a process's mappings, ascending, `end` exclusive, without the names of their files. */
+export async function* mappedRanges(
+  kernel: Kernel,
+  mm: bigint,
+): AsyncGenerator<{ readonly start: bigint; readonly end: bigint }> {
+  for await (const vma of areas(kernel, mm))
+    yield { start: vma.pointer("vm_start"), end: vma.pointer("vm_end") };
+}
+
 async function* areas(kernel: Kernel, address: bigint): AsyncGenerator<KernelObject> {
   const mm = await kernel.load("mm_struct", address);
   if (mm.has("mm_mt")) {

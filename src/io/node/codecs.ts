@@ -2,7 +2,7 @@ import { Readable, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import type { ByteReader } from "../byte-reader.js";
 import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
-import { installByteSearch } from "../byte-search.js";
+import { installByteSearch, installByteText, installEqualBytes } from "../byte-search.js";
 import { remaining } from "../codecs/pieces.js";
 import { installUnpacker, type Unpacker } from "../codecs/streams.js";
 
@@ -23,6 +23,8 @@ const native: NativeZstd = zlib as NativeZstd;
 /** Puts Node's own implementations in place of those for browsers. Call it once at the start of a program. */
 export function installNodeCodecs(): void {
   // ten times as fast as the typed arrays' own search, and for patterns
+  installEqualBytes((a, b) => Buffer.compare(a, b) === 0);
+  installByteText((bytes) => Buffer.prototype.latin1Slice.call(bytes, 0, bytes.length));
   installByteSearch((bytes, pattern, from) => Buffer.prototype.indexOf.call(bytes, pattern, from));
   installCodec("zlib", nodeZlib);
   installUnpacker(

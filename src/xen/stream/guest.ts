@@ -6,8 +6,11 @@ import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { xenGuest } from "../domain.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
+import { describeLost } from "../../guest/salvage.js";
+import { PAGE_SIZE } from "../../guest/memory.js";
+import type { ByteOrder } from "../../binary/layout.js";
+import { XEN_ABSENT, xenGuest } from "../domain.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import {
   DOMAIN_TYPE,
@@ -38,6 +41,7 @@ import type { PvVcpuParts } from "../vcpu.js";
 import type { StreamItem } from "./items.js";
 import { StreamPages } from "./pages.js";
 import { recordName, XenStream } from "./read.js";
+import { salvageStream } from "./salvage.js";
 import { STREAM_RULES } from "./rules.js";
 
 /**
@@ -50,6 +54,10 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
   const walk = new GuestCollector(input, options, Number.POSITIVE_INFINITY);
   try {
     await walk.run();
+    // zeros in the middle look like END
+    const salvaged =
+      options.partial === true && walk.trailing ? await salvagedGuest(input, options, walk) : undefined;
+    if (salvaged !== undefined) return salvaged;
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     if (walk.checkpoint > 0) {
@@ -59,11 +67,35 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
       return again.guest();
     }
     if (options.partial !== true || !walk.began) throw error;
+    const salvaged = await salvagedGuest(input, options, walk);
+    if (salvaged !== undefined) return salvaged;
     walk.warnings.push(`incomplete: ${describeError(error)}`);
   }
   return walk.guest();
 }
 
+/** The guest of a stream that is damaged in its middle; undefined where no records are found after the damage. */
+async function salvagedGuest(
+  input: ByteSource,
+  options: OpenOptions,
+  { firstRecord, order }: GuestCollector,
+): Promise<GuestImage | undefined> {
+  const salvage = await salvageStream(input, firstRecord, order);
+  if (salvage === undefined) return undefined;
+  const walk = new GuestCollector(salvage.source, options, Number.POSITIVE_INFINITY);
+  try {
+    await walk.run();
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    walk.warnings.push(`incomplete: ${describeError(error)}`);
+  }
+  for (const part of salvage.lost.slice(0, MOST_LOST)) walk.warnings.push(describeLost(part));
+  walk.markLost(salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0));
+  return walk.guest();
+}
+
+/** Lost parts that are described one by one. */
+const MOST_LOST = 20;
 /** No real guest's p2m table has more frames. */
 const MOST_P2M_FRAMES = 1 << 20;
 /** Upper words of a pfn from here on are beyond any machine's memory. */
@@ -98,6 +130,12 @@ class GuestCollector {
   #hvmContext: Uint8Array | undefined;
   #hvmParams: Map<number, bigint> | undefined;
   readonly #vcpus = new Map<number, Partial<Record<VcpuArea, Uint8Array>>>();
+
+  /** Offset after the headers, and the byte order of the libxc layer. */
+  firstRecord = 0;
+  order: ByteOrder = "little";
+  /** Whether bytes follow the stream's end that aren't of the protocol around it. */
+  trailing = false;
 
   /** @param stopAt take nothing after the checkpoint that ends here */
   constructor(input: ByteSource, options: OpenOptions, stopAt: number) {
@@ -141,12 +179,14 @@ class GuestCollector {
   }
 
   #takeHeader(item: StreamItem): void {
+    if (item.kind === "trailing") this.trailing = !item.handshake;
     if (item.kind === "xl-header") {
       this.#config = item.config;
       this.#layers += "xl save file, ";
     } else if (item.kind === "libxl-header") {
       this.#layers += "libxl, ";
     } else if (item.kind === "image-header") {
+      this.order = item.order;
       this.#version = item.header.version;
       if (!IMAGE_VERSIONS.includes(this.#version))
         this.#refuse(LIBXC_RULES.version, item, `version ${this.#version}, only 2 and 3 exist`);
@@ -159,6 +199,7 @@ class GuestCollector {
       this.#type = type === DOMAIN_TYPE.x86Pv ? "PV" : "HVM";
       this.#xen = xenMajor === 0 ? undefined : `Xen ${xenMajor}.${xenMinor}`;
       this.began = true;
+      this.firstRecord = this.#stream.reader.position;
     }
   }
 
@@ -280,6 +321,22 @@ class GuestCollector {
     if (area === "context" && state.length !== size)
       return this.#warn(`${name}: context of ${state.length} bytes, not ${size}: left out`);
     this.#vcpus.set(vcpuId, { ...this.#vcpus.get(vcpuId), [area]: state });
+  }
+
+  /**
+   * Marks pages that no record names, and whose records the lost bytes may have held, as absent. Longer runs are holes
+   * in the guest's address space.
+   */
+  markLost(bytes: number): void {
+    const most = bytes / PAGE_SIZE;
+    const gaps: { first: number; count: number }[] = [];
+    let last = 0;
+    for (const { start, end } of this.#memory.ranges()) {
+      const count = (start - last) / PAGE_SIZE;
+      if (count > 0 && count <= most) gaps.push({ first: last / PAGE_SIZE, count });
+      last = end;
+    }
+    for (const { first, count } of gaps) this.#memory.absent(first, count, XEN_ABSENT.lost);
   }
 
   #warn(message: string): void {

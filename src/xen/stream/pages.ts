@@ -69,6 +69,7 @@ export class StreamPages {
     }
     await this.#collect();
     if (this.#count < count) return;
+    if (this.#partial && this.#takeAround(record, Math.floor(body.remaining / PAGE_SIZE))) return;
     const pages = this.#index(record);
     if (pages * PAGE_SIZE === body.remaining) return;
     this.#markAbsent();
@@ -138,6 +139,53 @@ export class StreamPages {
     if (length > 0) this.#put(first, length, kind, runData);
     if (!ascending) this.#findDuplicates(record);
     return data;
+  }
+
+  /**
+   * Takes what is certain of a batch with damaged entries: those before the damage, whose contents count from the first,
+   * and those after it, whose contents count from the last. An entry beside damage may be half of it: it is left out.
+   * False: the entries are whole.
+   */
+  #takeAround(record: StreamRecord, contents: number): boolean {
+    let first = this.#count;
+    let last = -1;
+    let bad = 0;
+    let pages = 0;
+    for (let i = 0; i < this.#count; i += 1) {
+      const pfn = this.#pfns[i] ?? 0;
+      const type = this.#types[i] ?? 0;
+      if (PAGE_TYPE_HAS_DATA[type] === true) pages += 1;
+      const isRepeated = i > 0 && pfn === this.#pfns[i - 1] && type === this.#types[i - 1];
+      if (pfn < PFN_LIMIT && PAGE_TYPE_DEFINED[type] === true && !isRepeated) continue;
+      bad += 1;
+      first = Math.min(first, isRepeated ? i - 1 : i);
+      last = i;
+    }
+    // one bad entry that leaves the count right is left out by itself
+    if (bad === 0 || (bad === 1 && pages === contents)) return false;
+    let before = 0;
+    for (let i = 0; i < first - 1; i += 1) before += this.#putOne(i, before);
+    let after = contents;
+    for (let i = this.#count - 1; i > last + 1; i -= 1)
+      if (PAGE_TYPE_HAS_DATA[this.#types[i] ?? 0] === true) after -= 1;
+    // more contents than there are: the counts are damaged too
+    if (after < before) this.#markAbsent();
+    else {
+      let at = after;
+      for (let i = last + 2; i < this.#count; i += 1) at += this.#putOne(i, at);
+    }
+    const left = Math.min(this.#count, last + 2) - Math.max(0, first - 1);
+    this.#warn(`${left} damaged entries of ${describeRecord(record.ref)} are left out`);
+    return true;
+  }
+
+  /** Puts one entry's page into the index; 1 when it has contents. */
+  #putOne(index: number, data: number): 0 | 1 {
+    const type = this.#types[index] ?? 0;
+    const hasData = PAGE_TYPE_HAS_DATA[type] === true;
+    this.#put(this.#pfns[index] ?? 0, 1, hasData ? PAGE_TYPE.NOTAB : type, data);
+    if (hasData && type !== PAGE_TYPE.NOTAB) this.#countType(type);
+    return hasData ? 1 : 0;
   }
 
   /** Marks every page of the record absent: its length doesn't match its entries, so no page's data can be located. */

@@ -1,0 +1,231 @@
+import type { ArgumentParser, Namespace } from "argparse";
+import { GuestscopeError } from "../findings/errors.js";
+import {
+  compareAreas,
+  compareFacts,
+  compareMemory,
+  compareRegisters,
+  compareValues,
+  flatten,
+  type MemoryDifference,
+  type Run,
+  type ValueDifference,
+} from "../guest/compare.js";
+import type { GuestImage } from "../guest/image.js";
+import type { GuestInspection } from "../guest/inspection.js";
+import { compareLinux, type LinuxDifference } from "../linux/compare.js";
+import type { Kernel } from "../linux/kernel.js";
+import { type Command, EXIT } from "./command.js";
+import { failureText } from "./failure.js";
+import { addGuestOptions, inspectInput, withGuest } from "./guest-input.js";
+import { type KernelArguments, openKernelOf, printable } from "./kernel-input.js";
+import { percent } from "./present/memory.js";
+import { Progress } from "./progress.js";
+import { hex, print, printError, printJson, size } from "./terminal.js";
+
+interface Arguments extends Omit<KernelArguments, "input"> {
+  readonly first: string;
+  readonly second: string;
+  readonly pages: boolean;
+}
+
+/** As diff's; trouble is EXIT.failure. */
+const SAME = 0;
+const DIFFERENT = 1;
+/** Lines of one kind that are printed without `--verbose`. */
+const FEW = 40;
+
+interface Differences {
+  readonly facts: readonly ValueDifference[];
+  readonly memory: MemoryDifference;
+  readonly registers: readonly ValueDifference[];
+  readonly devices: readonly ValueDifference[];
+  readonly linux: LinuxDifference | undefined;
+  /** What wasn't compared, and why. */
+  readonly notCompared: readonly string[];
+}
+
+/** Fields of QEMU's devices by name; undefined for inputs that hold none. */
+function devicesOf({ details }: GuestInspection): Map<string, string> | undefined {
+  const { devices } = details as { devices?: unknown };
+  if (!Array.isArray(devices) || devices.length === 0) return undefined;
+  const values = new Map<string, string>();
+  for (const device of devices as Record<string, unknown>[]) {
+    const { name, instance, fields, subsections } = device;
+    const key = `${String(name)}/${String(instance)}`;
+    const walk = (list: unknown, prefix: string, depth: number): void => {
+      if (!Array.isArray(list) || depth > 12) return;
+      for (const field of list as Record<string, unknown>[]) {
+        const { value } = field;
+        const inner = `${prefix}.${String(field.name)}`;
+        if (typeof value === "object" && value !== null && "fields" in value) {
+          walk(value.fields, inner, depth + 1);
+        } else flatten(value, inner, values);
+      }
+    };
+    walk(fields, key, 0);
+    if (Array.isArray(subsections))
+      for (const sub of subsections as Record<string, unknown>[])
+        walk(sub.fields, `${key}.${String(sub.name)}`, 1);
+  }
+  return values;
+}
+
+async function kernelOf(guest: GuestImage, args: Namespace): Promise<Kernel | undefined> {
+  try {
+    return await openKernelOf(guest, args);
+  } catch (error) {
+    if (!(error instanceof GuestscopeError)) throw error;
+    return undefined;
+  }
+}
+
+async function compare(first: GuestImage, second: GuestImage, args: Namespace): Promise<Differences> {
+  const { first: one, second: other, quiet } = args as Arguments;
+  const notCompared: string[] = [];
+  const progress = new Progress(!quiet);
+  const total = [...first.memory.ranges()].at(-1)?.end;
+  const memory = await compareMemory(first.memory, second.memory, (at) =>
+    progress.update(at, total, "comparing"),
+  ).finally(() => progress.done());
+  // where all memory is alike, so is what Linux keeps in it
+  const isAlike = memory.changedPages + memory.onlyFirst.length + memory.onlySecond.length === 0;
+  const kernels = isAlike
+    ? ([undefined, undefined] as const)
+    : ([await kernelOf(first, args), await kernelOf(second, args)] as const);
+  const linux =
+    kernels[0] === undefined || kernels[1] === undefined
+      ? undefined
+      : await compareLinux(kernels[0], kernels[1]);
+  if (isAlike) notCompared.length = 0;
+  else if (linux === undefined) notCompared.push("Linux: no kernel that can be read in both");
+  else notCompared.push(...linux.notCompared, "Linux mounts");
+  // only a stream of QEMU holds its devices: reading another input once more would find none
+  const hasDevices = [first, second].every(({ facts }) => facts.specific?.kind === "qemu-stream");
+  const inspected = async (name: string): Promise<Map<string, string> | undefined> =>
+    hasDevices ? devicesOf(await inspectInput(name, args, {})) : undefined;
+  const devices = [await inspected(one), await inspected(other)] as const;
+  if (devices[0] === undefined || devices[1] === undefined)
+    notCompared.push("devices: not both inputs hold QEMU's state of devices");
+  return {
+    facts: compareFacts(first, second),
+    memory,
+    registers: compareRegisters(first, second),
+    devices: [
+      ...compareAreas(first, second),
+      ...(devices[0] === undefined || devices[1] === undefined ? [] : compareValues(devices[0], devices[1])),
+    ],
+    linux,
+    notCompared,
+  };
+}
+
+function isSame({ facts, memory, registers, devices, linux }: Differences): boolean {
+  const { changedPages, onlyFirst, onlySecond } = memory;
+  const lists = [facts, onlyFirst, onlySecond, registers, devices];
+  if (linux !== undefined)
+    lists.push(
+      linux.tasksBegun as never[],
+      linux.tasksEnded as never[],
+      linux.modulesLoaded as never[],
+      linux.modulesRemoved as never[],
+      linux.logNew as never[],
+    );
+  return changedPages === 0 && lists.every(({ length }) => length === 0);
+}
+
+function list(title: string, lines: readonly string[], verbose: boolean): void {
+  if (lines.length === 0) return;
+  print(`${title}:`);
+  for (const line of verbose ? lines : lines.slice(0, FEW)) print(`  ${line}`);
+  if (!verbose && lines.length > FEW) print(`  and ${lines.length - FEW} more; --verbose lists them`);
+}
+
+const SHORT = 40;
+const short = (value: string | undefined): string =>
+  value === undefined ? "-" : printable(value.length > SHORT ? `${value.slice(0, SHORT)}…` : value);
+const valueLine = ({ name, first, second }: ValueDifference): string =>
+  `${printable(name)}: ${short(first)} -> ${short(second)}`;
+const runLine = ({ start, end }: Run): string => `${hex(start)}-${hex(end)} ${size(end - start)}`;
+
+function* pagesOf(runs: readonly Run[]): Generator<string> {
+  for (const { start, end } of runs) for (let page = start; page < end; page += 4096) yield hex(page);
+}
+
+function show(differences: Differences, { pages, verbose }: Arguments): void {
+  const { facts, memory, registers, devices, linux } = differences;
+  const { compared, changedPages, changed, onlyFirst, onlySecond } = memory;
+  list("facts", facts.map(valueLine), verbose);
+  print(
+    `memory: ${size(compared)} compared, ${changedPages} pages differ (${percent(changedPages * 4096, compared)})`,
+  );
+  if (pages) for (const page of pagesOf(changed)) print(`  ${page}`);
+  else list("  runs that differ", changed.map(runLine), verbose);
+  list("  only in the first", onlyFirst.map(runLine), verbose);
+  list("  only in the second", onlySecond.map(runLine), verbose);
+  list("registers", registers.map(valueLine), verbose);
+  list("devices", devices.map(valueLine), verbose);
+  if (linux === undefined) return;
+  const task = ({ pid, comm }: { pid: number; comm: string }): string => `${pid} ${printable(comm)}`;
+  list("tasks begun", linux.tasksBegun.map(task), verbose);
+  list("tasks ended", linux.tasksEnded.map(task), verbose);
+  list("modules loaded", linux.modulesLoaded.map(printable), verbose);
+  list("modules removed", linux.modulesRemoved.map(printable), verbose);
+  list("new in the kernel log", linux.logNew.map(printable), verbose);
+}
+
+/** `guestscope diff`. */
+export const command: Command = {
+  name: "diff",
+  summary: "compare two saved states: memory, registers, devices, what Linux was doing",
+  examples: [
+    "guestscope diff monday.save tuesday.save",
+    "guestscope diff core.4711 web01.save --pages",
+    "guestscope diff --json legacy.save converted.save | jq .memory.changedPages",
+  ],
+  configure(parser: ArgumentParser): void {
+    parser.add_argument("first", { metavar: "A", help: "a file, or pid:N for a running QEMU" });
+    parser.add_argument("second", { metavar: "B", help: "what it is compared with" });
+    parser.add_argument("--pages", { action: "store_true", help: "list every page that differs, not runs" });
+    addGuestOptions(parser);
+    parser.add_argument("--vmlinux", {
+      metavar: "FILE",
+      help: "the kernel's file, for kernels whose memory lacks symbols or types",
+    });
+  },
+  async run(args: Namespace): Promise<number> {
+    const options = args as Arguments;
+    const { first, second, json, quiet } = options;
+    const rest = { partial: true };
+    try {
+      return await withGuest(first, args, rest, async (one) =>
+        withGuest(second, args, rest, async (other) => {
+          for (const guest of [one, other])
+            if (!quiet && !json)
+              for (const warning of guest.warnings)
+                printError(`guestscope: warning: ${guest.facts.source}: ${warning}`);
+          const differences = await compare(one, other, args);
+          const status = isSame(differences) ? SAME : DIFFERENT;
+          if (json)
+            printJson({
+              schemaVersion: 1,
+              kind: "diff",
+              first: { source: first, origin: one.facts.origin },
+              second: { source: second, origin: other.facts.origin },
+              same: status === SAME,
+              ...differences,
+            });
+          else if (!quiet) {
+            if (status === DIFFERENT) show(differences, options);
+            for (const what of differences.notCompared) printError(`guestscope: not compared: ${what}`);
+          }
+          return status;
+        }),
+      );
+    } catch (error) {
+      if (!(error instanceof GuestscopeError)) throw error;
+      printError(failureText(error));
+      return EXIT.failure;
+    }
+  },
+};

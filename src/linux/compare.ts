@@ -1,0 +1,81 @@
+import { AbsentError, FormatError } from "../findings/errors.js";
+import type { Kernel } from "./kernel.js";
+import { formatLogRecord } from "./log/format.js";
+import { logSourceOf } from "./log/kernel-log.js";
+import { readLog } from "./log/read.js";
+import { listModules } from "./modules.js";
+import { listTasks } from "./tasks.js";
+
+/** A task as a comparison names it. */
+export interface TaskName {
+  readonly pid: number;
+  readonly comm: string;
+}
+
+/** What only one of two states of a Linux guest has. */
+export interface LinuxDifference {
+  /** Tasks of the second state that the first hasn't, and the other way round: by pid and start. */
+  readonly tasksBegun: readonly TaskName[];
+  readonly tasksEnded: readonly TaskName[];
+  readonly modulesLoaded: readonly string[];
+  readonly modulesRemoved: readonly string[];
+  /** Lines of the kernel log that only the second state holds; how many lines only the first holds. */
+  readonly logNew: readonly string[];
+  readonly logGone: number;
+  /** Parts that couldn't be compared, and why. */
+  readonly notCompared: readonly string[];
+}
+
+interface State {
+  readonly tasks: ReadonlyMap<string, TaskName>;
+  readonly modules: ReadonlyMap<string, string>;
+  readonly log: ReadonlyMap<string, string>;
+}
+
+async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
+  const tasks = new Map<string, TaskName>();
+  const modules = new Map<string, string>();
+  const log = new Map<string, string>();
+  const part = async (name: string, read: () => Promise<void>): Promise<void> => {
+    try {
+      await read();
+    } catch (error) {
+      if (!(error instanceof AbsentError || error instanceof FormatError)) throw error;
+      missing.add(`${name}: ${error.message}`);
+    }
+  };
+  await part("tasks", async () => {
+    for await (const { pid, comm, startTime } of listTasks(kernel, { threads: true }))
+      tasks.set(`${pid} ${startTime ?? ""}`, { pid, comm });
+  });
+  await part("modules", async () => {
+    for (const { name } of await listModules(kernel)) modules.set(name, name);
+  });
+  await part("log", async () => {
+    for await (const record of readLog(await logSourceOf(kernel.guest))) {
+      const line = formatLogRecord(record, {});
+      if (line !== undefined) log.set(`${record.seq ?? ""} ${record.tsNsec ?? ""} ${record.text}`, line);
+    }
+  });
+  return { tasks, modules, log };
+}
+
+function onlyIn<T>(one: ReadonlyMap<string, T>, other: ReadonlyMap<string, T>): T[] {
+  return [...one].flatMap(([key, value]) => (other.has(key) ? [] : [value]));
+}
+
+/** Compares two states of a Linux guest. What can't be read is said, and left out of the comparison. */
+export async function compareLinux(first: Kernel, second: Kernel): Promise<LinuxDifference> {
+  const missing = new Set<string>();
+  const one = await stateOf(first, missing);
+  const other = await stateOf(second, missing);
+  return {
+    tasksBegun: onlyIn(other.tasks, one.tasks),
+    tasksEnded: onlyIn(one.tasks, other.tasks),
+    modulesLoaded: onlyIn(other.modules, one.modules),
+    modulesRemoved: onlyIn(one.modules, other.modules),
+    logNew: onlyIn(other.log, one.log),
+    logGone: onlyIn(one.log, other.log).length,
+    notCompared: [...missing],
+  };
+}

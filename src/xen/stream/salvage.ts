@@ -1,0 +1,199 @@
+import { type ByteOrder, viewOf } from "../../binary/layout.js";
+import { type LostPart, type Patch, patchedSource, type Salvage } from "../../guest/salvage.js";
+import { PAGE_SIZE } from "../../guest/memory.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { breathe } from "../../io/event-loop.js";
+import {
+  LIBXC_RECORD,
+  MAX_BODY_LENGTH,
+  OPTIONAL_TYPE,
+  PAGE_TYPE_DEFINED,
+  PAGE_TYPE_HAS_DATA,
+  pageDataHeader,
+  recordHeader,
+} from "../libxc/layout.js";
+import { LIBXL_RECORD } from "../libxl/layout.js";
+
+/*
+ * Damage inside the libxc layer is bridged by one optional record over it, which every reader skips. Records begin at
+ * multiples of eight bytes from the first, so only such places are looked at. A PAGE_DATA record proves itself: its length
+ * follows from its entries. Where none is left, records up to END must have their exact forms.
+ */
+
+/** Records in a row that are checked after a lost part. */
+const PROOF = 3;
+/** Lost parts of one input. */
+const MOST_PARTS = 10_000;
+/** Bytes of damage that are looked through for the next record, in all. */
+const BLOCK = 1 << 20;
+const KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXC_RECORD));
+const LIBXL_KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXL_RECORD));
+/** Entries of one record: more are no plausible batch. */
+const MOST_ENTRIES = 1 << 16;
+/** No machine has frames from here on: 2^40, of which the upper word's share. */
+const PFN_HIGH_LIMIT = 0x100;
+
+interface Header {
+  readonly type: number;
+  readonly length: number;
+  /** Where the next record begins. */
+  readonly next: number;
+}
+
+/** How far a record can be believed: not at all, by its form, or by its contents. */
+type Trust = "none" | "form" | "proven";
+
+class Walk {
+  readonly #input: ByteSource;
+  readonly #order: ByteOrder;
+  readonly #bytes = new Uint8Array(recordHeader.size);
+
+  constructor(input: ByteSource, order: ByteOrder) {
+    this.#input = input;
+    this.#order = order;
+  }
+
+  async header(offset: number): Promise<Header | undefined> {
+    if ((await readFully(this.#input, offset, this.#bytes)) < recordHeader.size) return undefined;
+    const { type, bodyLength: length } = recordHeader.read(viewOf(this.#bytes), 0, this.#order);
+    return { type, length, next: offset + recordHeader.size + length + (-length & 7) };
+  }
+
+  async trust(offset: number, { type, length, next }: Header): Promise<Trust> {
+    if (length > MAX_BODY_LENGTH || next > this.#input.size) return "none";
+    if (type === LIBXC_RECORD.PAGE_DATA) return (await this.#isBatch(offset, length)) ? "proven" : "none";
+    if (!KNOWN.has(type)) return "none";
+    const isEmpty = EMPTY.has(type);
+    if (isEmpty !== (length === 0) || length > MOST_STATE) return "none";
+    return "form";
+  }
+
+  /** Whether a PAGE_DATA record's length is what its entries ask for. */
+  async #isBatch(offset: number, length: number): Promise<boolean> {
+    if (length < pageDataHeader.size) return false;
+    const head = new Uint8Array(pageDataHeader.size);
+    const body = offset + recordHeader.size;
+    if ((await readFully(this.#input, body, head)) < head.length) return false;
+    const little = this.#order === "little";
+    const count = viewOf(head).getUint32(0, little);
+    if (count === 0 || count > MOST_ENTRIES || head.length + count * 8 > length) return false;
+    const entries = new Uint8Array(count * 8);
+    if ((await readFully(this.#input, body + head.length, entries)) < entries.length) return false;
+    const view = viewOf(entries);
+    let pages = 0;
+    for (let at = 0; at < entries.length; at += 8) {
+      const high = view.getUint32(at + (little ? 4 : 0), little);
+      const type = high >>> 28;
+      if (PAGE_TYPE_DEFINED[type] !== true || (high & 0x0fff_ffff) >= PFN_HIGH_LIMIT) return false;
+      if (PAGE_TYPE_HAS_DATA[type] === true) pages += 1;
+    }
+    return head.length + entries.length + pages * PAGE_SIZE === length;
+  }
+
+  /** How many records in a row begin at a place, PROOF at most; 0 where they prove nothing. */
+  async proof(offset: number): Promise<number> {
+    let isProven = false;
+    let count = 0;
+    for (let at = offset; count < PROOF; ) {
+      const header = await this.header(at);
+      const trust = header === undefined ? "none" : await this.trust(at, header);
+      if (header === undefined || trust === "none") return isProven && count > 1 ? count : 0;
+      isProven ||= trust === "proven";
+      count += 1;
+      // zeros look like END: it counts only after others
+      if (header.type === LIBXC_RECORD.END) return count > 1 ? count : 0;
+      at = header.next;
+    }
+    return count;
+  }
+
+  /** Whether what follows END is the input's end or records of the layer around: zeros look like END too. */
+  async isEnd(after: number): Promise<boolean> {
+    if (after + recordHeader.size > this.#input.size) return true;
+    const header = await this.header(after);
+    if (header === undefined) return true;
+    if (header.type === LIBXL_RECORD.END) return header.length === 0 && header.next === this.#input.size;
+    return LIBXL_KNOWN.has(header.type) && header.next <= this.#input.size;
+  }
+
+  /** The next place from `from` on at which records in a row begin. */
+  async resume(from: number): Promise<{ at: number; proof: number } | undefined> {
+    const block = new Uint8Array(BLOCK);
+    const little = this.#order === "little";
+    for (let start = from; start < this.#input.size; start += BLOCK) {
+      const n = await readFully(this.#input, start, block);
+      const view = viewOf(block);
+      for (let at = 0; at + 8 <= n; at += 8) {
+        const type = view.getUint32(at, little);
+        if (type === LIBXC_RECORD.END || !KNOWN.has(type)) continue;
+        const length = view.getUint32(at + 4, little);
+        if (length > MAX_BODY_LENGTH || start + at + 8 + length > this.#input.size) continue;
+        const proof = await this.proof(start + at);
+        if (proof > 0) return { at: start + at, proof };
+      }
+      await breathe();
+    }
+    return undefined;
+  }
+}
+
+/** Records that have no body. */
+const EMPTY: ReadonlySet<number> = new Set([
+  LIBXC_RECORD.END,
+  LIBXC_RECORD.VERIFY,
+  LIBXC_RECORD.CHECKPOINT,
+  LIBXC_RECORD.STATIC_DATA_END,
+]);
+/** Bytes of a record of state: no real one has more. */
+const MOST_STATE = 64 << 20;
+
+/**
+ * Bridges damage in the libxc layer of a stream whose headers are whole.
+ * @param first offset of the first libxc record
+ * @returns undefined where nothing is damaged, or nothing can be found after the damage
+ */
+export async function salvageStream(
+  input: ByteSource,
+  first: number,
+  order: ByteOrder,
+): Promise<Salvage | undefined> {
+  const walk = new Walk(input, order);
+  const lost: LostPart[] = [];
+  const patches: Patch[] = [];
+  /** The last record that only its form speaks for: its length may be what is damaged. */
+  let doubtful: number | undefined;
+  for (let at = first; lost.length < MOST_PARTS; ) {
+    const header = await walk.header(at);
+    const trust = header === undefined ? "none" : await walk.trust(at, header);
+    if (header !== undefined && trust !== "none") {
+      if (header.type === LIBXC_RECORD.END && (await walk.isEnd(header.next))) break;
+      if (header.type !== LIBXC_RECORD.END) {
+        doubtful = trust === "proven" ? undefined : at;
+        at = header.next;
+        continue;
+      }
+    }
+    // a batch whose entries alone are damaged: its reader leaves them out
+    const isBatch = header?.type === LIBXC_RECORD.PAGE_DATA;
+    if (isBatch && header.length <= MAX_BODY_LENGTH && (await walk.proof(header.next)) > 0) {
+      doubtful = undefined;
+      at = header.next;
+      continue;
+    }
+    const start = doubtful ?? at;
+    const found = await walk.resume(start + 8);
+    if (found === undefined) break;
+    lost.push({ start, end: found.at, proof: found.proof });
+    for (let from = start; from < found.at; ) {
+      const length = Math.min(found.at - from, MAX_BODY_LENGTH - (MAX_BODY_LENGTH % 8)) - 8;
+      patches.push({
+        offset: from,
+        bytes: recordHeader.encode({ type: OPTIONAL_TYPE, bodyLength: length }, order),
+      });
+      from += length + 8;
+    }
+    doubtful = undefined;
+    at = found.at;
+  }
+  return lost.length === 0 ? undefined : { source: patchedSource(input, patches), lost };
+}

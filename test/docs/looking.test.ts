@@ -1,0 +1,111 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  domainHeader,
+  IMAGE_ID,
+  IMAGE_MARKER,
+  imageHeader,
+  LIBXC_RECORD,
+  recordHeader,
+} from "../../src/xen/libxc/layout.js";
+import { fixtures, projectRoot, scratch } from "../shared.js";
+
+const place = scratch();
+afterAll(place.cleanup);
+
+/** The commands of a page's examples, one a line. */
+const examples = (page: string): string[] =>
+  Array.from(
+    fs.readFileSync(path.join(projectRoot, "docs", page), "utf8").matchAll(/```sh\n([^]*?)```/g),
+    ([, block = ""]) => block.trim().split("\n"),
+  ).flat();
+
+const record = (type: number, body: Uint8Array): Buffer =>
+  Buffer.concat([
+    recordHeader.encode({ type, bodyLength: body.length }, "little"),
+    body,
+    Buffer.alloc(-body.length & 7),
+  ]);
+
+/** A Xen stream of eight batches, the third with a length that can't be. */
+function damagedStream(): Buffer {
+  const batches = Array.from({ length: 8 }, (_, i) => {
+    const head = Buffer.alloc(16);
+    head.writeUInt32LE(1, 0);
+    head.writeBigUInt64LE(BigInt(i), 8);
+    return record(LIBXC_RECORD.PAGE_DATA, Buffer.concat([head, Buffer.alloc(4096, i + 1)]));
+  });
+  batches[2]?.writeUInt32LE(0x7fff_ffff, 4);
+  return Buffer.concat([
+    imageHeader.encode(
+      { marker: IMAGE_MARKER, id: IMAGE_ID, version: 3, options: 0, reserved1: 0, reserved2: 0 },
+      "little",
+    ),
+    domainHeader.encode({ type: 2, pageShift: 12, reserved1: 0, xenMajor: 4, xenMinor: 17 }, "little"),
+    record(LIBXC_RECORD.STATIC_DATA_END, Buffer.alloc(0)),
+    ...batches,
+    record(LIBXC_RECORD.END, Buffer.alloc(0)),
+  ]);
+}
+
+beforeAll(() => {
+  const guest = execFileSync("xz", ["-dkc", path.join(fixtures, "linux/panic-6.1.elf.xz")], {
+    maxBuffer: 1 << 30,
+  });
+  fs.writeFileSync(path.join(place.folder, "web01.save"), guest);
+  // a page of the kernel's text is another one later
+  const later = Buffer.from(guest);
+  const at = later.indexOf("Linux version");
+  later.write("Linux VERSION", at);
+  fs.writeFileSync(path.join(place.folder, "web01-later.save"), later);
+  fs.writeFileSync(path.join(place.folder, "damaged.save"), damagedStream());
+});
+
+function run(line: string): { status: number | null; stdout: string; stderr: string } {
+  const program = path.join(projectRoot, "dist/cli/main.js");
+  return spawnSync("bash", ["-c", `guestscope() { "${process.execPath}" "${program}" "$@"; }; ${line}`], {
+    cwd: place.folder,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+}
+
+describe.each(["looking-inside.md", "rescue.md"])("the examples of %s", (page) => {
+  it.each(examples(page))("%s", { timeout: 60_000 }, (line) => {
+    const { status, stdout, stderr } = run(line);
+    expect(status, stderr).toBe(line.includes(" diff ") ? 1 : 0);
+    expect(stdout).not.toBe("");
+  });
+});
+
+describe("what the pages promise", () => {
+  it("a rescued stream has all pages but those of the lost part", () => {
+    const { stderr, stdout } = run("guestscope read damaged.save 0x3000 --length 4 --as u32");
+    expect(stderr).toMatch(
+      /damaged: the bytes 0x[0-9a-f]+ to 0x[0-9a-f]+ \(4120\) are lost; 3 records in a row prove/,
+    );
+    expect(stdout).toBe("00003000: 04040404\n");
+    const lost = run("guestscope read damaged.save 0x2000 --length 4");
+    expect([lost.status, lost.stdout]).toEqual([
+      1,
+      "00002000: 4 bytes absent: no record names it, and part of the stream is damaged\n",
+    ]);
+  });
+
+  it("diff finds the one page that differs, and nothing between a file and itself", () => {
+    const { status, stdout } = run("guestscope diff --json web01.save web01-later.save");
+    expect(status).toBe(1);
+    expect((JSON.parse(stdout) as { memory: { changedPages: number } }).memory.changedPages).toBe(1);
+    expect(run("guestscope diff web01.save web01.save").status).toBe(0);
+    expect(run("guestscope diff web01.save nothing.save").status).toBe(2);
+  });
+
+  it("search ends as grep does, and raw gives the bytes up to what is missing", () => {
+    expect(run("guestscope search web01.save 'not in there at all'").status).toBe(1);
+    expect(run("guestscope search nothing.save x").status).toBe(2);
+    const { status, stdout } = run("guestscope read damaged.save 0x1ffc --length 16 --as raw | xxd -p");
+    expect([status, stdout.trim()]).toEqual([0, "02020202"]);
+  });
+});
