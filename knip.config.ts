@@ -28,9 +28,11 @@ const config: KnipConfig = {
     "scripts/*.mjs",
     "examples/*.mjs",
     "bench/*.ts",
+    "fuzz/main.ts",
+    "fuzz/worker.ts",
     "test/fixtures/**/*.ts",
   ],
-  project: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts", "scripts/**/*.{ts,mjs}"],
+  project: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts", "fuzz/**/*.ts", "scripts/**/*.{ts,mjs}"],
   // a type that only its own file names is part of what that file's functions take and give
   ignoreExportsUsedInFile: { interface: true, type: true },
   // tests call programs of the system

@@ -87,7 +87,9 @@ export async function checkInput(
   if (isValid && strict instanceof FormatError && !NO_GUEST.has(strict.code))
     throw new Violation(`verify says valid, open says ${strict.code}: ${strict.message}`);
   if (!isWhole && strict instanceof GuestscopeError) return strict.code;
-  const partial = !isWhole ? strict : await attempt("open partial", async () => openGuest(bytesSource(bytes), { ...options, partial: true }));
+  const partial = !isWhole
+    ? strict
+    : await attempt("open partial", async () => openGuest(bytesSource(bytes), { ...options, partial: true }));
   if (strict instanceof GuestscopeError && partial instanceof GuestscopeError) return strict.code;
   const outcomes: string[] = [];
   for (const [guest, isPartial] of [
@@ -102,20 +104,27 @@ export async function checkInput(
     }
     // the partial one is much the same when the strict one opens
     const isTwice = isPartial && !(strict instanceof GuestscopeError);
-    if (!isTwice || (isWhole && random.oneIn(4))) outcomes.push(await checkGuest(guest, random, isPartial, isValid));
+    if (!isTwice || (isWhole && random.oneIn(4)))
+      outcomes.push(await checkGuest(guest, random, isPartial, isValid));
     await guest.close?.();
   }
-  const codes = verified instanceof GuestscopeError ? [verified.code] : verified.report.findings.map(({ code }) => code);
+  const codes =
+    verified instanceof GuestscopeError ? [verified.code] : verified.report.findings.map(({ code }) => code);
   return [...new Set(codes), ...outcomes].join(" ");
 }
 
 /** The same input twice, and from a pipe, gives the same findings. */
-async function sameFindings(bytes: Uint8Array, random: Random, { report, format = "" }: Verification): Promise<void> {
-  const { findings, valid: isValid } = report;
+async function sameFindings(
+  bytes: Uint8Array,
+  random: Random,
+  { report, format = "" }: Verification,
+): Promise<void> {
+  const { findings } = report;
   const first = listed(findings);
   if (random.oneIn(8)) {
     const again = await verify(bytesSource(bytes));
-    if (listed(again.report.findings) !== first) throw new Violation("the second verification finds something else");
+    if (listed(again.report.findings) !== first)
+      throw new Violation("the second verification finds something else");
   }
   if (!random.oneIn(4)) return;
   const piped = await attempt("verify from a pipe", async () => verify(oddPieces(bytes, random)));
@@ -123,7 +132,11 @@ async function sameFindings(bytes: Uint8Array, random: Random, { report, format 
   if (piped instanceof UsageError) return;
   const other = piped instanceof GuestscopeError ? piped.code : listed(piped.report.findings);
   if (LATE_DESCRIPTION.test(format)) {
-    if (!(piped instanceof GuestscopeError) && piped.report.valid !== isValid)
+    // what is in front of a stream can be passed over in a file only
+    if (listed(findings) !== other && /open\/unknown/.test(other)) return;
+    const isSound = ({ valid, findings: all }: Verification["report"]): boolean =>
+      valid && all.every(({ severity }) => severity === "note");
+    if (!(piped instanceof GuestscopeError) && isSound(piped.report) !== isSound(report))
       throw new Violation(`file and pipe differ in their verdict\nfile:\n${first}\npipe:\n${other}`);
     return;
   }
@@ -160,13 +173,15 @@ export async function checkGuest(
   }
   const whole = await compareReads(guest, sample, isValid);
   if (whole !== undefined) return `${whole} unreadable`;
-  if (content > 0 && content <= LARGEST_WRITTEN && random.oneIn(2)) await writeAndReopen(guest, random, isPartial);
+  if (content > 0 && content <= LARGEST_WRITTEN && random.oneIn(2))
+    await writeAndReopen(guest, random, isPartial);
   return `${guest.arch.name} ${Math.min(count, 8)} ${guest.vcpus.length}`;
 }
 
 async function isAbsent({ memory }: GuestImage, start: number): Promise<void> {
   const n = await attempt("read of absent memory", async () => memory.read(start, new Uint8Array(16)));
-  if (typeof n === "number" && n !== 0) throw new Violation(`absent memory at 0x${start.toString(16)} gives ${n} bytes`);
+  if (typeof n === "number" && n !== 0)
+    throw new Violation(`absent memory at 0x${start.toString(16)} gives ${n} bytes`);
 }
 
 /** What `pieces` gives is what `read` gives. Returns the code of damage that both meet. */
@@ -194,7 +209,8 @@ async function compareReads(
     let covered = start;
     const pieces = await attempt("pieces", async () => {
       for await (const { gpa, length, bytes } of memory.pieces(start, stop)) {
-        if (gpa !== covered) throw new Violation(`pieces jump from 0x${covered.toString(16)} to 0x${gpa.toString(16)}`);
+        if (gpa !== covered)
+          throw new Violation(`pieces jump from 0x${covered.toString(16)} to 0x${gpa.toString(16)}`);
         if (bytes !== undefined) pieced.set(bytes.subarray(0, length), gpa - start);
         covered = gpa + length;
       }
@@ -208,8 +224,11 @@ async function compareReads(
       return code;
     }
     if (read !== pieces || read !== direct.length)
-      throw new Violation(`read gives ${read}, pieces ${pieces} of ${direct.length} bytes at 0x${start.toString(16)}`);
-    if (Buffer.compare(direct, pieced) !== 0) throw new Violation(`read and pieces differ at 0x${start.toString(16)}`);
+      throw new Violation(
+        `read gives ${read}, pieces ${pieces} of ${direct.length} bytes at 0x${start.toString(16)}`,
+      );
+    if (Buffer.compare(direct, pieced) !== 0)
+      throw new Violation(`read and pieces differ at 0x${start.toString(16)}`);
   }
   return undefined;
 }
@@ -224,7 +243,8 @@ async function writeAndReopen(guest: GuestImage, random: Random, isPartial: bool
   const output = random.pick(OUTPUTS);
   if (output === undefined) return;
   const [first] = guest.memory.ranges();
-  const span = [...guest.memory.ranges()].reduce((end, range) => Math.max(end, range.end), 0) - (first?.start ?? 0);
+  const span =
+    [...guest.memory.ranges()].reduce((end, range) => Math.max(end, range.end), 0) - (first?.start ?? 0);
   if (output.id === "raw" && span > LARGEST_SPAN) return;
   const compress = random.pick(output.compressions);
   const settings = compress === undefined ? {} : { compress };
@@ -251,7 +271,9 @@ async function writeAndReopen(guest: GuestImage, random: Random, isPartial: bool
       const part = Math.min(PAGE_SIZE, end - gpa);
       const n = await written.guest.memory.read(gpa, page.subarray(0, part));
       other.fill(0x5a);
-      const m = await attempt(`read ${output.id}`, async () => again.memory.read(gpa, other.subarray(0, part)));
+      const m = await attempt(`read ${output.id}`, async () =>
+        again.memory.read(gpa, other.subarray(0, part)),
+      );
       if (m !== n || Buffer.compare(page.subarray(0, part), other.subarray(0, part)) !== 0)
         throw new Violation(
           `${output.id}: written memory at 0x${gpa.toString(16)} differs: ${n} bytes, then ${m instanceof GuestscopeError ? m.code : m}`,
@@ -264,7 +286,9 @@ async function writeAndReopen(guest: GuestImage, random: Random, isPartial: bool
 /** A cut input: what it still has is what the whole one had. */
 export async function checkCut(bytes: Uint8Array, cut: number, options: OpenOptions = {}): Promise<Outcome> {
   const part = bytes.slice(0, cut);
-  const guest = await attempt("open cut", async () => openGuest(bytesSource(part), { ...options, partial: true }));
+  const guest = await attempt("open cut", async () =>
+    openGuest(bytesSource(part), { ...options, partial: true }),
+  );
   if (guest instanceof GuestscopeError) return `cut ${guest.code}`;
   const whole = await openGuest(bytesSource(bytes), { ...options, partial: true });
   const now = new Uint8Array(PAGE_SIZE);

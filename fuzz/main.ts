@@ -53,13 +53,17 @@ function keep(target: string, what: string, bytes: Uint8Array, alike: Map<string
   const file = path.join(values.out, `${target}-${id}`);
   fs.writeFileSync(`${file}.bin`, bytes);
   fs.writeFileSync(`${file}.txt`, `${what}\n`);
-  process.stdout.write(`${target}: ${what.split("\n").slice(0, 6).join("\n  ")}\n  ${file}.bin (${bytes.length} bytes)\n`);
+  process.stdout.write(
+    `${target}: ${what.split("\n").slice(0, 6).join("\n  ")}\n  ${file}.bin (${bytes.length} bytes)\n`,
+  );
 }
 
 /** Runs one worker to its end. Returns how many inputs it tried; a worker that hangs or dies is a finding. */
 function runWorker(order: WorkerOrder, onFound: (what: string, bytes: Uint8Array) => void): Promise<number> {
   return new Promise((resolve) => {
-    const child = fork(path.join(import.meta.dirname, "worker.ts"), [], { execArgv: [...process.execArgv, "--max-old-space-size=600"] });
+    const child = fork(path.join(import.meta.dirname, "worker.ts"), [], {
+      execArgv: [...process.execArgv, "--max-old-space-size=600"],
+    });
     let last = Date.now();
     let count = 0;
     let isDone = false;
@@ -99,7 +103,9 @@ async function tryOne(name: string, file: string): Promise<number> {
   const bytes = Uint8Array.from(fs.readFileSync(file));
   for (let way = 0; way < WAYS; way += 1) {
     const start = performance.now();
-    const outcome = await target.run(bytes, new Random(way)).catch((error: unknown) => `VIOLATION ${String(error)}`);
+    const outcome = await target
+      .run(bytes, new Random(way))
+      .catch((error: unknown) => `VIOLATION ${String(error)}`);
     const mib = process.memoryUsage.rss() >> 20;
     process.stdout.write(`${Math.round(performance.now() - start)} ms, ${mib} MiB: ${outcome}\n`);
     if (outcome.startsWith("VIOLATION")) return 1;
@@ -127,13 +133,18 @@ async function run(): Promise<number> {
       const scratch = path.join(os.tmpdir(), `guestscope-fuzz-${process.pid}-${round}`);
       const left = Math.max(1, (end - Date.now()) / 1000);
       const most = values.most === undefined ? {} : { most: Number(values.most) };
-      tally.count += await runWorker({ target, seed: base + round * 1_000_003, seconds: left, scratch, ...most }, (what, bytes) => {
-        tally.findings += 1;
-        keep(target, what, bytes, alike);
-      });
+      tally.count += await runWorker(
+        { target, seed: base + round * 1_000_003, seconds: left, scratch, ...most },
+        (what, bytes) => {
+          tally.findings += 1;
+          keep(target, what, bytes, alike);
+        },
+      );
       if (values.most !== undefined) break;
     }
-    process.stdout.write(`${target}: ${tally.count} mutants, ${tally.findings} findings of ${alike.size} kinds\n`);
+    process.stdout.write(
+      `${target}: ${tally.count} mutants, ${tally.findings} findings of ${alike.size} kinds\n`,
+    );
   }
   return [...tallies.values()].some(({ findings }) => findings > 0) ? 1 : 0;
 }

@@ -40,7 +40,8 @@ function place(bytes: Uint8Array, random: Random): number {
 
 function flip(bytes: Uint8Array, random: Random): void {
   const at = place(bytes, random);
-  if (at < bytes.length) bytes[at] = (bytes[at] ?? 0) ^ (random.oneIn(2) ? 1 << random.below(8) : random.next());
+  if (at < bytes.length)
+    bytes[at] = (bytes[at] ?? 0) ^ (random.oneIn(2) ? 1 << random.below(8) : random.next());
 }
 
 function setWord(bytes: Uint8Array, random: Random): void {
@@ -81,7 +82,8 @@ function valueFor(bytes: Uint8Array, offset: number, now: bigint, random: Random
 
 function get(bytes: Uint8Array, offset: number, size: number, little: boolean): bigint {
   let value = 0n;
-  for (let i = 0; i < size; i += 1) value = (value << 8n) | BigInt(bytes[little ? offset + size - 1 - i : offset + i] ?? 0);
+  for (let i = 0; i < size; i += 1)
+    value = (value << 8n) | BigInt(bytes[little ? offset + size - 1 - i : offset + i] ?? 0);
   return value;
 }
 

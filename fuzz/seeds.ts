@@ -40,9 +40,22 @@ export function xenStreams(): Inputs {
     for (const version of [2, 3] as const)
       for (const layer of ["xl", "libxl", "libxc"] as const) {
         const order = layer === "libxc" && version === 2 ? "big" : "little";
-        inputs[`${guest}-${version}-${layer}`] = makeStream({ guest, version, layer, order, checkpoints: version - 2 });
+        inputs[`${guest}-${version}-${layer}`] = makeStream({
+          guest,
+          version,
+          layer,
+          order,
+          checkpoints: version - 2,
+        });
       }
-  inputs["pv32"] = makeStream({ guest: "pv", version: 3, layer: "libxc", order: "little", width: 4, vcpus: 2 });
+  inputs["pv32"] = makeStream({
+    guest: "pv",
+    version: 3,
+    layer: "libxc",
+    order: "little",
+    width: 4,
+    vcpus: 2,
+  });
   return inputs;
 }
 
@@ -64,7 +77,11 @@ export function legacyStreams(): Inputs {
       });
     make(`pv${width}`, width, (maker) => {
       maker.pvHeader(8, 8, 832, [0]).batch([0, 1, 2], page(1), page(2), page(3)).vcpuInfo(0, [0]).endOfBody();
-      const vcpu = { context: new Uint8Array(5168), extended: new Uint8Array(128), xsave: new Uint8Array(832) };
+      const vcpu = {
+        context: new Uint8Array(5168),
+        extended: new Uint8Array(128),
+        xsave: new Uint8Array(832),
+      };
       maker.pvTail([3, 4], [vcpu], page(9));
     });
   }
@@ -87,10 +104,18 @@ const record = (type: number, body: Uint8Array): Buffer =>
 /** XAPI's and libvirt's own around Xen streams. */
 export function envelopes(): Inputs {
   const streams = xenStreams();
-  const [libxl = new Uint8Array(0), libxc = new Uint8Array(0)] = [streams["hvm-3-libxl"], streams["hvm-3-libxc"]];
+  const [libxl = new Uint8Array(0), libxc = new Uint8Array(0)] = [
+    streams["hvm-3-libxl"],
+    streams["hvm-3-libxc"],
+  ];
   const xml = Buffer.from("<domain type='xen'><name>g</name></domain>\0");
   const header = libvirtLibxlHeader.encode(
-    { magic: LIBVIRT_LIBXL_MAGIC, version: 2, xmlLength: xml.length, unused: Array.from({ length: 10 }, () => 0) },
+    {
+      magic: LIBVIRT_LIBXL_MAGIC,
+      version: 2,
+      xmlLength: xml.length,
+      unused: Array.from({ length: 10 }, () => 0),
+    },
     "little",
   );
   const xapi = (type: number, stream: Uint8Array): Uint8Array =>
@@ -100,7 +125,9 @@ export function envelopes(): Inputs {
         record(XAPI_RECORD.xenops, Buffer.from("((word_size 64))")),
         record(type, new Uint8Array(0)),
         stream,
-        ...(type === XAPI_RECORD.libxcLegacy ? [] : [record(XAPI_RECORD.qemuTraditional, Buffer.from("QEMU!"))]),
+        ...(type === XAPI_RECORD.libxcLegacy
+          ? []
+          : [record(XAPI_RECORD.qemuTraditional, Buffer.from("QEMU!"))]),
         record(XAPI_RECORD.end, new Uint8Array(0)),
       ]),
     );
@@ -148,11 +175,17 @@ export function qemuStreams(): Inputs {
         writer.end();
       }, footers),
     );
-  return { plain: make([], false), rounds: make(["xbzrle", "compress"], true), "no-footers": make([], false, false) };
+  return {
+    plain: make([], false),
+    rounds: make(["xbzrle", "compress"], true),
+    "no-footers": make([], false, false),
+  };
 }
 
 export function libvirtSaves(): Inputs {
-  const xml = Buffer.from("<domain type='qemu'><name>g</name><os><type machine='pc-i440fx-10.0'>hvm</type></os></domain>\0");
+  const xml = Buffer.from(
+    "<domain type='qemu'><name>g</name><os><type machine='pc-i440fx-10.0'>hvm</type></os></domain>\0",
+  );
   const stream = qemuStreams()["plain"] ?? new Uint8Array(0);
   const make = (compressed: number, body: Uint8Array): Uint8Array =>
     Uint8Array.from(
@@ -188,7 +221,10 @@ export function qcow2Images(): Inputs {
   };
 }
 
-async function outputs(id: WriterId, settings: readonly ("none" | "zlib" | "lzo" | "snappy" | "zstd" | undefined)[]): Promise<Inputs> {
+async function outputs(
+  id: WriterId,
+  settings: readonly ("none" | "zlib" | "lzo" | "snappy" | "zstd" | undefined)[],
+): Promise<Inputs> {
   const inputs: Inputs = {};
   const { vcpus } = await openGuest(bytesSource(qemuStreams()["plain"] ?? new Uint8Array(0)));
   for (const compress of settings) {
@@ -206,7 +242,12 @@ function small(vcpus: readonly Vcpu[]): ReturnType<typeof syntheticGuest> {
   return syntheticGuest(
     [
       { start: 0, end: 4 * PAGE, presence: "present" },
-      { start: 4 * PAGE, end: 6 * PAGE, presence: "zero", reason: { kind: "never-written", text: "never written" } },
+      {
+        start: 4 * PAGE,
+        end: 6 * PAGE,
+        presence: "zero",
+        reason: { kind: "never-written", text: "never written" },
+      },
       { start: 2 ** 32, end: 2 ** 32 + 3 * PAGE, presence: "present" },
     ],
     { vcpus, vmcoreInfo: "OSRELEASE=6.1.0-small\nPAGESIZE=4096\n" },
@@ -244,7 +285,10 @@ export async function avmls(): Promise<Inputs> {
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(contents.length));
     parts.push(
-      avmlHeader.encode({ magic: AVML_MAGIC, version: 2, start, end: start + contents.length - 1, padding: 0 }, "little"),
+      avmlHeader.encode(
+        { magic: AVML_MAGIC, version: 2, start, end: start + contents.length - 1, padding: 0 },
+        "little",
+      ),
       identifier,
       word(0, packed.length + 4),
       mask(contents.subarray(0, PAGE)),
@@ -307,7 +351,8 @@ export function shared(folder: string, matches: RegExp, largest = 256 << 10): In
   for (const name of fs.readdirSync(from)) {
     if (!matches.test(name)) continue;
     const file = path.join(from, name);
-    if (fs.statSync(file).size <= largest) inputs[`${folder}/${name}`] = Uint8Array.from(fs.readFileSync(file));
+    if (fs.statSync(file).size <= largest)
+      inputs[`${folder}/${name}`] = Uint8Array.from(fs.readFileSync(file));
   }
   return inputs;
 }

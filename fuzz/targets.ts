@@ -50,7 +50,12 @@ export interface Target {
   cut?(bytes: Uint8Array, at: number): Promise<Outcome>;
 }
 
-function formatTarget(name: string, seeds: Target["seeds"], options: OpenOptions = {}, isCuttable = true): Target {
+function formatTarget(
+  name: string,
+  seeds: Target["seeds"],
+  options: OpenOptions = {},
+  isCuttable = true,
+): Target {
   return {
     name,
     seeds,
@@ -63,11 +68,16 @@ function formatTarget(name: string, seeds: Target["seeds"], options: OpenOptions
 const codeOf = (result: unknown): Outcome => (result instanceof GuestscopeError ? result.code : "read");
 
 const legacy: Target = {
-  ...formatTarget("xen-legacy", () => ({
-    ...legacyStreams(),
-    xsmall: fixture("xen-legacy", "hvm64-xsmall.legacy.gz"),
-    ...shared("fuzz", /^legacy-/),
-  }), {}, false),
+  ...formatTarget(
+    "xen-legacy",
+    () => ({
+      ...legacyStreams(),
+      xsmall: fixture("xen-legacy", "hvm64-xsmall.legacy.gz"),
+      ...shared("fuzz", /^legacy-/),
+    }),
+    {},
+    false,
+  ),
   async run(bytes, random) {
     const outcome = await checkInput(bytes, random);
     const sink = new MemorySink();
@@ -75,7 +85,9 @@ const legacy: Target = {
     if (converted instanceof GuestscopeError) return `${outcome} ${converted.code}`;
     const { report } = await verify(bytesSource(sink.bytes()));
     if (!report.valid)
-      throw new Violation(`a conversion that succeeds makes an invalid stream: ${report.findings.map(({ code, message }) => `${code} ${message}`).join("; ")}`);
+      throw new Violation(
+        `a conversion that succeeds makes an invalid stream: ${report.findings.map(({ code, message }) => `${code} ${message}`).join("; ")}`,
+      );
     return `${outcome} converted`;
   },
 };
@@ -105,7 +117,16 @@ const elf: Target = {
   },
 };
 
-const NAMES = ["counter", "box", "int", "address_space_memory", "ram_list", "MemoryRegion", "CPUX86State", "first"];
+const NAMES = [
+  "counter",
+  "box",
+  "int",
+  "address_space_memory",
+  "ram_list",
+  "MemoryRegion",
+  "CPUX86State",
+  "first",
+];
 const KINDS = ["structure", "typedef", "base", "union", "enumeration"] as const;
 
 function walk(type: Type, depth: number): void {
@@ -147,7 +168,7 @@ function btfBlock(): Uint8Array {
     [15, 8 << 24, 2],
     [0, 2 << 24, 4],
     [5, (6 << 24) | 2, 4, 5, 0, 7, 1],
-    [0, 5 << 24 | 2, 8, 5, 3, 0, 0, 5, 32],
+    [0, (5 << 24) | 2, 8, 5, 3, 0, 0, 5, 32],
     [0, (13 << 24) | 1, 1, 5, 5],
     [1, 12 << 24, 8],
     [5, 14 << 24, 1, 1],
@@ -171,7 +192,7 @@ const btf: Target = {
       const types = new BtfTypes(new Btf(bytes), 8);
       for (const kind of ["struct", "union", "typedef", "int", "enum"] as const)
         for (const name of ["int", "outer", "outer_t", "a", "b"]) {
-          const type = types.find(kind as never, name);
+          const type = types.find(kind, name);
           if (type === undefined) continue;
           const members = type.members();
           for (const member of members.slice(0, 20)) void member.type.size;
@@ -257,9 +278,7 @@ const KERNELS: readonly (() => MadeKernel)[] = [
 const log: Target = {
   name: "log",
   seeds: () =>
-    Object.fromEntries(
-      KERNELS.map((make, i) => [String(i), Uint8Array.from([i, ...make().memory.bytes])]),
-    ),
+    Object.fromEntries(KERNELS.map((make, i) => [String(i), Uint8Array.from([i, ...make().memory.bytes])])),
   async run(bytes) {
     const kernel = KERNELS[(bytes[0] ?? 0) % KERNELS.length]?.();
     if (kernel === undefined) return "none";
@@ -303,9 +322,17 @@ const packed: Target = {
     const { execFileSync } = await import("node:child_process");
     const plain = Uint8Array.from({ length: 20_000 }, (_, i) => (i % 5 === 0 ? i >> 3 : 7));
     const inputs: Inputs = { gzip: Uint8Array.from(zlib.gzipSync(plain)) };
-    for (const [name, ...args] of [["zstd", "-c"], ["xz", "-c"], ["lz4", "-c", "-B4"], ["bzip2", "-c"], ["lzop", "-c"]] as const) {
+    for (const [name, ...args] of [
+      ["zstd", "-c"],
+      ["xz", "-c"],
+      ["lz4", "-c", "-B4"],
+      ["bzip2", "-c"],
+      ["lzop", "-c"],
+    ] as const) {
       try {
-        inputs[name] = Uint8Array.from(execFileSync(name, args, { input: plain, stdio: ["pipe", "pipe", "ignore"] }));
+        inputs[name] = Uint8Array.from(
+          execFileSync(name, args, { input: plain, stdio: ["pipe", "pipe", "ignore"] }),
+        );
       } catch {
         // a program that isn't here: the others do
       }
@@ -366,7 +393,10 @@ const raw: Target = {
 
 /** Everything that is fuzzed, by name. */
 export const TARGETS: readonly Target[] = [
-  formatTarget("xen-stream", () => ({ ...xenStreams(), ...shared("fuzz", /^(v3|xen-pfn|terminal|xl-config)/, 30_000) })),
+  formatTarget("xen-stream", () => ({
+    ...xenStreams(),
+    ...shared("fuzz", /^(v3|xen-pfn|terminal|xl-config)/, 30_000),
+  })),
   legacy,
   formatTarget("envelopes", () => ({ ...envelopes(), ...shared("fuzz", /^xapi/) })),
   formatTarget("qemu-stream", qemuStreams, {}, false),

@@ -1,3 +1,4 @@
+import { appendTo } from "../binary/arrays.js";
 import type { Qcow2Image } from "../disk/qcow2/read.js";
 import { checkState } from "../disk/qcow2/check.js";
 import { describeImage, type Qcow2Inspection } from "../disk/qcow2/inspect.js";
@@ -142,8 +143,9 @@ async function openState(image: Qcow2Image, snapshot: Snapshot, partial: boolean
     const report = new Report(source.name);
     const intact = await checkState(source, header, snapshot, report);
     if (intact < state.size) {
-      warnings.push(
-        ...report.findings.filter(({ severity }) => severity === "error").map(({ message }) => message),
+      appendTo(
+        warnings,
+        report.findings.filter(({ severity }) => severity === "error").map(({ message }) => message),
       );
       state = sliceSource(state, 0, intact);
     }

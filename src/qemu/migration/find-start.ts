@@ -6,6 +6,9 @@ import { QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
 const FARTHEST = 1 << 20;
 /** Offsets that programs choose are multiples of it. */
 const STEP = 16;
+/** After something else than zeros a stream is looked for at these steps, and so far only: disk images hold streams as well. */
+const HEADER_STEP = 512;
+const LARGEST_HEADER = 4096;
 /** Magic, version and the type byte of the first section. */
 const HEAD = 9;
 const FIRST_SECTIONS: readonly number[] = [
@@ -23,12 +26,15 @@ export async function findStreamStart(source: ByteSource): Promise<number | unde
   const bytes = new Uint8Array(Math.min(source.size, FARTHEST + HEAD));
   const length = await readFully(source, 0, bytes);
   const view = viewOf(bytes);
-  for (let at = 0; at + HEAD <= length; at += STEP)
+  const content = bytes.findIndex((byte) => byte !== 0);
+  for (let at = 0; at + HEAD <= length; at += STEP) {
+    if (at > content && (at % HEADER_STEP !== 0 || at > LARGEST_HEADER)) continue;
     if (
       view.getUint32(at) === QEVM_MAGIC &&
       view.getUint32(at + 4) === QEVM_VERSION &&
       FIRST_SECTIONS.includes(bytes[at + 8] ?? 0)
     )
       return at;
+  }
   return undefined;
 }

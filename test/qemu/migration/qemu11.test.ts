@@ -23,7 +23,7 @@ interface Meta {
 function unpacked(name: string, file: string): string {
   const meta = JSON.parse(fs.readFileSync(path.join(data, name, "meta.json"), "utf8")) as Meta;
   const { stored = "", patch_from: from } = meta.files[file] ?? {};
-  const [base, other] = from?.split(": ").reverse() ?? [];
+  const [base, other] = from?.split(": ").toReversed() ?? [];
   const patchFrom = base === undefined ? {} : { patchFrom: unpacked(other ?? name, base) };
   return unzstd(path.join(data, name, stored), folder, { name: `${name}-${file}`, ...patchFrom });
 }
@@ -60,6 +60,28 @@ describe.skipIf(skip)("streams of QEMU 11", () => {
         pages += 1;
       }
     expect(pages).toBeGreaterThan(1000);
+  });
+
+  it("riscv64: registers are those that QEMU printed", async () => {
+    const guest = await openGuest(bytesSource(bytesOf("riscv64", "stream.qevm")));
+    const printed = fs
+      .readFileSync(path.join(data, "riscv64", "registers.txt"), "utf8")
+      .split(/^CPU#\d+/m)
+      .slice(1);
+    expect(guest.vcpus.length).toBe(printed.length);
+    for (const [i, text] of printed.entries()) {
+      const { registers } = guest.vcpus[i] ?? {};
+      if (registers?.kind !== "other") return expect.unreachable();
+      const shown = Array.from(text.matchAll(/\b(x\d+)\/\w+ +([0-9a-f]{16})/g), ([, name = "", hex = ""]) => [
+        name,
+        BigInt(`0x${hex}`),
+      ]);
+      expect(shown.length).toBe(32);
+      for (const [name, value] of shown) expect(registers.named[String(name)], String(name)).toBe(value);
+      const pc = BigInt(`0x${/^ pc +([0-9a-f]+)/m.exec(text)?.[1] ?? ""}`);
+      expect([registers.pc, registers.named["pc"]]).toEqual([pc, pc]);
+      expect(registers.named["mhartid"]).toBe(BigInt(i));
+    }
   });
 
   it("mapped-ram with x-ignore-shared: the block in a shared file is absent, the rest is there", async () => {

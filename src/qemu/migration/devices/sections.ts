@@ -187,8 +187,9 @@ export class DeviceSections {
     if (ready !== true) await ready;
     const head = reader.peek(DESCRIPTION_HEAD);
     if (head[0] !== SECTION.description) {
-      if (this.#description === undefined)
-        frame.report(QEMU_MIGRATION_RULES.noDescription, at, "the stream has no description of its devices");
+      // what was found at the input's end describes something else
+      this.#description = undefined;
+      frame.report(QEMU_MIGRATION_RULES.noDescription, at, "the stream has no description of its devices");
       return;
     }
     if (head.length < DESCRIPTION_HEAD) frame.truncated("the description", DESCRIPTION_HEAD - head.length);

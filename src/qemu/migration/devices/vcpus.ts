@@ -8,6 +8,7 @@ import type { Vcpu } from "../../../guest/vcpu.js";
 import { aarch64Registers, armArchitecture, armRegisters } from "../../cpu/arm.js";
 import type { CpuFields } from "../../cpu/fields.js";
 import { ppc64Architecture, ppc64Registers } from "../../cpu/ppc64.js";
+import { riscv64Registers } from "../../cpu/riscv64.js";
 import { s390xRegisters } from "../../cpu/s390x.js";
 import { x86Registers } from "../../cpu/x86.js";
 import {
@@ -80,6 +81,8 @@ function registersOf(
       return armRegisters(fields, cpu.instance);
     case PPC64.machine:
       return ppc64Registers(fields, cpu.instance, arch);
+    case RISCV64.machine:
+      return riscv64Registers(fields, cpu.instance);
     case S390X.machine:
       return s390xRegisters(fields, cpu.instance);
     default:

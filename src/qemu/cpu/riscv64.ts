@@ -1,0 +1,40 @@
+import { BLANK_PRSTATUS, PRSTATUS_RISCV64 } from "../../elf/prstatus.js";
+import { RISCV64 } from "../../guest/arch/riscv64.js";
+import type { OtherRegisters } from "../../guest/vcpu.js";
+import { type CpuFields, namedRegisters, numbered, registerFile } from "./fields.js";
+
+const COUNT = 32;
+
+/** Control and status registers, by the name they are shown by and the field that holds them. */
+const CONTROL = {
+  mhartid: "mhartid",
+  mstatus: "mstatus",
+  satp: "satp",
+  stvec: "stvec",
+  sepc: "sepc",
+  scause: "scause",
+  stval: "stval",
+  sscratch: "sscratch",
+  mtvec: "mtvec",
+  mepc: "mepc",
+  mcause: "mcause",
+  mtval: "mtval",
+  priv: "priv",
+} as const;
+
+/** Registers out of a CPURISCVState, as NT_PRSTATUS holds them; undefined when some are missing. */
+export function riscv64Registers(env: CpuFields, id: number): OtherRegisters | undefined {
+  const x = registerFile(env, "gpr", COUNT);
+  const pc = env.bigint("pc");
+  if (x === undefined || pc === undefined) return undefined;
+  const blank = { ...BLANK_PRSTATUS, pr_sigpend: 0n, pr_sighold: 0n, pr_pid: id + 1 };
+  // x0 is zero always: its place holds pc
+  const registers = [pc, ...x.slice(1)];
+  return {
+    kind: "other",
+    prstatus: PRSTATUS_RISCV64.encode({ ...blank, registers, fpvalid: new Uint8Array(8) }, RISCV64.order),
+    pc,
+    sp: x[2] ?? 0n,
+    named: { pc, ...numbered("x", x), ...namedRegisters(env, CONTROL) },
+  };
+}
