@@ -26,9 +26,7 @@ function valueLines(name: string, value: MemoryValue, indent: string): string[] 
   if (typeof value !== "object") return [`${indent}${name} = ${printable(String(value))}`];
   const inner = Array.isArray(value)
     ? value.flatMap((element: MemoryValue, i) => valueLines(`[${i}]`, element, `${indent}    `))
-    : Object.entries(value).flatMap(([member, part]) =>
-        valueLines(member, part as MemoryValue, `${indent}    `),
-      );
+    : Object.entries(value).flatMap(([member, part]) => valueLines(member, part, `${indent}    `));
   return [`${indent}${name} = {`, ...inner, `${indent}}`];
 }
 
