@@ -48,7 +48,7 @@ const LATE_DESCRIPTION = /qemu|libvirt/;
 const NO_GUEST: ReadonlySet<string> = new Set(["qevm/ram/none", "disk/qcow2/no-state"]);
 
 /** Bytes as a pipe gives them: in odd pieces. */
-export function oddPieces(bytes: Uint8Array, random: Random): ByteStream {
+function oddPieces(bytes: Uint8Array, random: Random): ByteStream {
   let at = 0;
   return {
     name: "memory",

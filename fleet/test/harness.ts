@@ -4,11 +4,10 @@ import * as os from "node:os";
 import * as path from "node:path";
 import type { Result } from "../src/jobs/outcome.js";
 
-export const projectRoot = path.resolve(import.meta.dirname, "../..");
-export const fixtures = path.join(projectRoot, "test/fixtures");
+const projectRoot = path.resolve(import.meta.dirname, "../..");
 /** The built programs: `npm run test:fleet` builds them first. */
 export const fleetProgram = path.join(projectRoot, "fleet/dist/cli/main.js");
-export const coreProgram = path.join(projectRoot, "dist/cli/main.js");
+const coreProgram = path.join(projectRoot, "dist/cli/main.js");
 
 /** A scratch folder on the memory file system where there is one; removed with `cleanup`. */
 export function scratch(): { folder: string; cleanup: () => void } {

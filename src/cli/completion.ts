@@ -1,6 +1,6 @@
 import { VERSION } from "../version.js";
 import { type Command, createParser, type DeclaredOption, declaredOptions, EXIT } from "./command.js";
-import { COMMANDS } from "./commands.js";
+import { LISTED } from "./command-list.js";
 import { print, printJson } from "./terminal.js";
 
 interface Completion {
@@ -10,7 +10,7 @@ interface Completion {
 }
 
 async function completions(): Promise<readonly Completion[]> {
-  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
+  const commands = [...(await Promise.all(Object.values(LISTED).map((load) => load()))), command];
   return commands.map((command) => ({
     name: command.name,
     summary: command.summary,

@@ -59,7 +59,7 @@ export async function openKernelOf(guest: GuestImage, args: Namespace): Promise<
 }
 
 /** Prints what was missing or damaged; the exit status with that in mind. */
-export function tellTroubles(
+function tellTroubles(
   { quiet, json }: CommonArguments,
   troubles: readonly Trouble[],
   status: number,

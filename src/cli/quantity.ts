@@ -4,7 +4,7 @@ import type { AddressRange } from "../guest/output-format.js";
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 
 /** Bytes of `4096`, `0x1000`, `64K`, `1M`, `2GiB`; undefined for anything else, or what is 2^53 or more. */
-export function parseSize(text: string): number | undefined {
+function parseSize(text: string): number | undefined {
   const [, digits = "", unit = ""] = /^(0x[0-9a-f]+|\d+)([kmgt]?)(?:i?b)?$/i.exec(text) ?? [];
   const isHexadecimal = /^0x/i.test(digits);
   // the B of a unit is a digit there

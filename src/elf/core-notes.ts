@@ -34,7 +34,7 @@ export const PRSTATUS_HEAD_64 = {
   pr_sid: u32("session"),
   times: bytes(64, "user, system, children's user and system time"),
 };
-export const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, PRSTATUS_HEAD_64);
+const prstatusHead64 = layout("elf_prstatus (64-bit)", SPEC, PRSTATUS_HEAD_64);
 
 /** Start of NT_PRSTATUS on 32-bit machines. */
 export const PRSTATUS_HEAD_32 = {
@@ -51,7 +51,7 @@ export const PRSTATUS_HEAD_32 = {
   pr_sid: u32("session"),
   times: bytes(32, "user, system, children's user and system time"),
 };
-export const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, PRSTATUS_HEAD_32);
+const prstatusHead32 = layout("elf_prstatus (32-bit)", SPEC, PRSTATUS_HEAD_32);
 
 const states = {
   pr_state: u8("state of the process"),

@@ -43,7 +43,7 @@ export interface DebugFiles {
   openSplit(name: string, directory: string): Promise<ElfFile | undefined>;
 }
 
-export const DEFAULT_DEBUG_DIRS: readonly string[] = ["/usr/lib/debug"];
+const DEFAULT_DEBUG_DIRS: readonly string[] = ["/usr/lib/debug"];
 
 /** Where a debug file tree keeps the file of a build id. */
 export function buildIdPath(root: string, buildId: string): string {

@@ -32,7 +32,7 @@ export function symbolEntry(info: VmcoreInfoMap, name: string): bigint | undefin
 }
 
 /** A decimal value of VMCOREINFO. */
-export function numberEntry(info: VmcoreInfoMap, key: string): bigint | undefined {
+function numberEntry(info: VmcoreInfoMap, key: string): bigint | undefined {
   const value = info.get(key);
   return value !== undefined && /^-?\d{1,20}$/.test(value) ? BigInt(value) : undefined;
 }

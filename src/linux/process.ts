@@ -120,7 +120,7 @@ async function notAddedYet(kernel: Kernel, task: Task): Promise<number> {
 }
 
 /** Value of a percpu_counter: its total and what each CPU has not added yet. */
-export async function perCpuCounter(kernel: Kernel, counter: KernelObject): Promise<number> {
+async function perCpuCounter(kernel: Kernel, counter: KernelObject): Promise<number> {
   let sum = Number(BigInt.asIntN(64, counter.bigint("count")));
   const parts = counter.has("counters") ? counter.pointer("counters") : 0n;
   if (parts === 0n) return sum;

@@ -31,7 +31,7 @@ export function percent(part: number, whole: number): string {
 }
 
 /** Groups of four digits: `ffff ffff 8100 0000`. */
-export const grouped = (digits: string): string => digits.replace(/\B(?=(?:[0-9a-f]{4})+$)/g, " ");
+const grouped = (digits: string): string => digits.replace(/\B(?=(?:[0-9a-f]{4})+$)/g, " ");
 
 /** An address that a person typed: `0x…`, or hexadecimal without it. Undefined for anything else. */
 export function parseAddress(text: string): bigint | undefined {

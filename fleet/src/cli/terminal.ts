@@ -24,7 +24,7 @@ const COLOURS: Readonly<Record<Status, "green" | "red" | "yellow">> = {
 };
 
 /** A status in its colour where standard output is a terminal and NO_COLOR is not set. */
-export function paintStatus(status: Status, text: string = status): string {
+function paintStatus(status: Status, text: string = status): string {
   const plain = !process.stdout.isTTY || (process.env.NO_COLOR ?? "") !== "";
   return plain ? text : styleText(COLOURS[status], text, { validateStream: false });
 }

@@ -15,7 +15,7 @@ export interface RedisAddress {
 }
 
 /** The address without its password, for messages. */
-export function describeAddress({ url }: RedisAddress): string {
+function describeAddress({ url }: RedisAddress): string {
   const { protocol, host, pathname } = new URL(url);
   return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;
 }

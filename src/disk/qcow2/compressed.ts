@@ -24,7 +24,7 @@ export interface CompressedPlace {
 }
 
 /** The place that an L2 entry with bit 62 describes. */
-export function compressedPlace(entry: bigint, clusterBits: number): CompressedPlace {
+function compressedPlace(entry: bigint, clusterBits: number): CompressedPlace {
   const sectorBits = clusterBits - 8;
   const shift = BigInt(62 - sectorBits);
   const offset = entry & ((1n << shift) - 1n);

@@ -21,7 +21,7 @@ export function formatLogRecord(record: LogRecord, style: LogStyle = {}): string
 }
 
 /** Nanoseconds as the log prints them: seconds to the microsecond, cut, five places before the point. */
-export function logTime(tsNsec: bigint): string {
+function logTime(tsNsec: bigint): string {
   const micros = tsNsec / 1000n;
   return `${String(micros / 1_000_000n).padStart(5)}.${String(micros % 1_000_000n).padStart(6, "0")}`;
 }

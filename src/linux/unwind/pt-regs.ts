@@ -30,7 +30,7 @@ const X86 = [
 /** Bytes of x86_64's `pt_regs`. */
 export const X86_PT_REGS = X86.length * 8;
 /** Bytes in it before what the processor itself pushes: `rip`, `cs`, `rflags`, `rsp`, `ss`. */
-export const X86_IRET_OFFSET = X86.indexOf("rip") * 8;
+const X86_IRET_OFFSET = X86.indexOf("rip") * 8;
 export const X86_IRET = X86_PT_REGS - X86_IRET_OFFSET;
 
 /** Registers out of the bytes of a `pt_regs`, or of its end that the processor pushed. */

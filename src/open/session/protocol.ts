@@ -219,11 +219,6 @@ export interface Findings {
   readonly unsupported?: string;
 }
 
-/** Part of an output, in order. */
-export interface ExportPiece {
-  readonly bytes: Uint8Array;
-}
-
 /** Arguments and results by method. */
 export interface Methods extends LinuxMethods {
   open: { argument: undefined; result: Identity };

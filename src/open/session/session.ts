@@ -265,7 +265,7 @@ function guestFacts(guest: GuestImage | undefined): Fact[] {
 const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** A document as text: bigints as hexadecimal strings, bytes as hexadecimal text. */
-export function printDocument(document: object): string {
+function printDocument(document: object): string {
   return JSON.stringify(
     document,
     (_key, value: unknown) => {

@@ -8,7 +8,7 @@ import { findRun } from "./memory-table.js";
 import type { MemoryTable, ReadResult, ReadRun, Space } from "./protocol.js";
 
 /** Bytes read in one call at most. */
-export const MOST_READ: number = 1 << 20;
+const MOST_READ: number = 1 << 20;
 
 type Run = { -readonly [K in keyof ReadRun]: ReadRun[K] };
 
@@ -149,7 +149,7 @@ async function readPresent(
 }
 
 /** How a processor translates; undefined where that isn't known. */
-export function pagingOfVcpu(guest: GuestImage, id: number): Paging | undefined {
+function pagingOfVcpu(guest: GuestImage, id: number): Paging | undefined {
   const vcpu = guest.vcpus.find((one) => one.id === id);
   return vcpu?.registers?.kind === "x86" ? pagingOf(vcpu.registers) : undefined;
 }

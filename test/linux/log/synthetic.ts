@@ -2,7 +2,7 @@ import type { ByteOrder } from "../../../src/binary/layout.js";
 import type { KernelMemory, LogSource } from "../../../src/linux/log/source.js";
 
 /** Where the made memory begins. */
-export const BASE = 0xffff_ffff_8100_0000n;
+const BASE = 0xffff_ffff_8100_0000n;
 
 /** Kernel memory made by a test: bytes from BASE on, pages of it missing where the test says so. */
 export class MadeMemory implements KernelMemory {

@@ -3,7 +3,7 @@ import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { gunzipText, hasProgram, hasShared, sharedData, skipUnless, unzstd } from "../../shared.js";
 
-export const samples = path.join(sharedData, "qemu-migration");
+const samples = path.join(sharedData, "qemu-migration");
 export const saves = path.join(sharedData, "libvirt-save");
 
 export const noSamples = skipUnless(

@@ -54,7 +54,7 @@ export interface Sample {
 
 const committed = path.join(fixtures, "xen-legacy");
 const shared = path.join(sharedData, "xen-legacy");
-export const hasAll = hasShared && fs.existsSync(shared) && hasProgram("zstd");
+const hasAll = hasShared && fs.existsSync(shared) && hasProgram("zstd");
 skipUnless(hasAll, "the whole set of legacy streams (a committed subset is tested)");
 const folder = hasAll ? shared : committed;
 

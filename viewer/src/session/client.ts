@@ -19,7 +19,7 @@ export interface Client {
 }
 
 /** An answer that is an error, as data. */
-export class ProblemError extends Error {
+class ProblemError extends Error {
   readonly problem: Problem;
 
   constructor(problem: Problem) {
@@ -90,5 +90,3 @@ export class Pending {
     for (const one of waiting) one.reject(new ProblemError(problem));
   }
 }
-
-export type { Call };

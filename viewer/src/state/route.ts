@@ -21,7 +21,7 @@ export interface Route {
   readonly params: Readonly<Record<string, string>>;
 }
 
-export function parseRoute(hash: string): Route {
+function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#/, "").split("?");
   const [file = "", name = ""] = path.split("/");
   const number = /^\d{1,4}$/.test(file) ? Number(file) : 0;

@@ -36,7 +36,7 @@ export function ProblemBox({
   );
 }
 
-export function Waiting({
+function Waiting({
   done,
   total,
 }: {

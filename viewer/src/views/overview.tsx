@@ -120,7 +120,7 @@ function Page({ file, overview }: { readonly file: OpenFile; readonly overview: 
   );
 }
 
-export function Card({
+function Card({
   title,
   action,
   children,

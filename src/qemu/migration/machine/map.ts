@@ -59,7 +59,7 @@ const isHidden = (name: string): boolean => name.startsWith("/rom@") || isDevice
 const NOT_RAM =
   /^(pc\.rom|pc\.bios|isa-bios|vga\.(vram|rom)|tpm-(ppi|crb-cmd)|.*\.(rom|bios|mrom|secure-ram)|.*\.flash\d*)$/;
 
-export function isRamBlock(name: string): boolean {
+function isRamBlock(name: string): boolean {
   return name.startsWith("/objects/") || (!name.includes("/") && !NOT_RAM.test(name) && !isDeviceBlock(name));
 }
 

@@ -76,7 +76,7 @@ const SMALLEST_UNIT = 4096n;
 export const EARLY = "virtio-mem-device-early";
 
 /** What a virtio-mem device has plugged of its block; undefined when no device's state fits the block. */
-export function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {
+function virtioMem(block: RamBlock, devices: readonly DeviceState[]): VirtioMem | undefined {
   const slot = block.name.slice(0, block.name.lastIndexOf("/") + 1);
   if (slot === "") return undefined;
   const early = devices.find(({ section }) => section === slot + EARLY);
