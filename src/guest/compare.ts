@@ -167,7 +167,7 @@ export function flatten(value: unknown, name: string, into: Map<string, string>,
     for (const [key, member] of Object.entries(value))
       flatten(member, name === "" ? key : `${name}.${key}`, into, depth + 1);
   else if (typeof value === "bigint") into.set(name, `0x${value.toString(16)}`);
-  else into.set(name, typeof value === "string" ? value : String(JSON.stringify(value)));
+  else into.set(name, typeof value === "string" ? value : JSON.stringify(value));
 }
 
 /** What differs between two sets of named values; with `both`, only what both know. */

@@ -30,9 +30,6 @@ export function percent(part: number, whole: number): string {
   return `${value.toFixed(value >= 99.95 || value === 0 ? 0 : 1)}%`;
 }
 
-/** Groups of four digits: `ffff ffff 8100 0000`. */
-const grouped = (digits: string): string => digits.replace(/\B(?=(?:[0-9a-f]{4})+$)/g, " ");
-
 /** An address that a person typed: `0x…`, or hexadecimal without it. Undefined for anything else. */
 export function parseAddress(text: string): bigint | undefined {
   const digits = text

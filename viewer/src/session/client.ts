@@ -1,4 +1,4 @@
-import type { Call, Method, Methods, Problem, Reply } from "../../../src/open/session/protocol.js";
+import type { Method, Methods, Problem, Reply } from "../../../src/open/session/protocol.js";
 
 export type Progress = (done: number, total: number | undefined, phase: string) => void;
 
