@@ -53,7 +53,6 @@ const config: KnipConfig = {
         "src/processor/*.ts",
         "bench/*.ts",
         "test/**/*.test.ts",
-        "test/**/*-child.ts",
       ],
       project: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts"],
     },

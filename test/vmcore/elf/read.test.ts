@@ -158,10 +158,12 @@ describe.skipIf(noData)("ELF dumps of QEMU", () => {
       const sink = openOutput(file, { force: true });
       await writer.write(one, sink, {});
       sink.commit();
-      const again = await reader.reader.openGuest(openFile(file), {});
+      const written = openFile(file);
+      const again = await reader.reader.openGuest(written, {});
       expect(told).toContain("OSRELEASE=");
       expect(again?.facts.vmcoreInfo?.text).toBe(found ? told : undefined);
       expect(again?.facts.vmcoreInfo?.gpa !== undefined).toBe(found);
+      written.close();
     }
     packed.close();
   });
