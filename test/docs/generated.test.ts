@@ -13,7 +13,10 @@ describe("pages made from the code", () => {
 describe("all pages", () => {
   const folder = path.join(projectRoot, "docs");
   const pages = [
-    ...fs.readdirSync(folder).map((name) => path.join(folder, name)),
+    ...fs
+      .readdirSync(folder)
+      .filter((name) => name.endsWith(".md"))
+      .map((name) => path.join(folder, name)),
     path.join(projectRoot, "README.md"),
   ];
 
