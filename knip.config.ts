@@ -48,12 +48,7 @@ const config: KnipConfig = {
       ],
     },
     fleet: {
-      entry: [
-        "src/cli/main.ts",
-        "src/processor/*.ts",
-        "bench/*.ts",
-        "test/**/*.test.ts",
-      ],
+      entry: ["src/cli/main.ts", "src/processor/*.ts", "bench/*.ts", "test/**/*.test.ts"],
       project: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts"],
     },
   },

@@ -58,8 +58,72 @@ export interface LinuxSystemDocument extends LinuxDocument<"linux-system"> {
   readonly [member: string]: unknown;
 }
 
+interface PlainDocument<Kind extends string> {
+  readonly schemaVersion: 1;
+  readonly kind: Kind;
+}
+
+/** What `read --json` prints: the bytes of each part in hexadecimal, or why they are not there. */
+export interface MemoryDocument extends PlainDocument<"memory"> {
+  readonly source: string;
+  readonly address: string;
+  readonly length: number;
+  readonly parts: readonly Members[];
+}
+
+/** What `search --json` prints. */
+export interface SearchDocument extends PlainDocument<"search"> {
+  readonly source: string;
+  /** The other members: see docs. */
+  readonly [member: string]: unknown;
+}
+
+/** What `diff --json` prints. */
+export interface DiffDocument extends PlainDocument<"diff"> {
+  /** The members: see docs. */
+  readonly [member: string]: unknown;
+}
+
+/** What `view --json` prints. */
+export interface ViewDocument extends PlainDocument<"view"> {
+  readonly url: string;
+}
+
+/** What `symbols --json` prints. */
+export interface LinuxSymbolFileDocument extends PlainDocument<"linux-symbol-file"> {
+  /** The members: see docs. */
+  readonly [member: string]: unknown;
+}
+
+/** What `mod`, `mount`, `net`, `files`, `maps`, `sym` and `struct` print with `--json`. */
+export interface LinuxMembersDocument<Kind extends string> extends LinuxDocument<Kind> {
+  /** The other members: see docs. */
+  readonly [member: string]: unknown;
+}
+export type LinuxModulesDocument = LinuxMembersDocument<"linux-modules">;
+export type LinuxMountsDocument = LinuxMembersDocument<"linux-mounts">;
+export type LinuxNetworkDocument = LinuxMembersDocument<"linux-network">;
+export type LinuxFilesDocument = LinuxMembersDocument<"linux-files">;
+export type LinuxMappingsDocument = LinuxMembersDocument<"linux-mappings">;
+export type LinuxSymbolsDocument = LinuxMembersDocument<"linux-symbols">;
+export type LinuxTypeDocument = LinuxMembersDocument<"linux-type">;
+export type LinuxValueDocument = LinuxMembersDocument<"linux-value">;
+
 /** Every document that `--json` prints; `kind` tells which. */
 export type Document =
+  | MemoryDocument
+  | SearchDocument
+  | DiffDocument
+  | ViewDocument
+  | LinuxSymbolFileDocument
+  | LinuxModulesDocument
+  | LinuxMountsDocument
+  | LinuxNetworkDocument
+  | LinuxFilesDocument
+  | LinuxMappingsDocument
+  | LinuxSymbolsDocument
+  | LinuxTypeDocument
+  | LinuxValueDocument
   | Inspection
   | VerificationDocument
   | ExtractDocument

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { dotted, type RowForm, rowsOf } from "../guest/hex-rows.js";
@@ -17,7 +16,7 @@ import { printPlace } from "../linux/symbols.js";
 import { addressOfPlace, isUnknownKernel, spaceOf, taskOf } from "../linux/where.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withAnyGuest } from "./kernel-input.js";
-import { hex, print, printError, printJson } from "./terminal.js";
+import { hex, print, printBytes, printError, printJson, printLines, printText } from "./terminal.js";
 
 const FORMS = ["hex", "u32", "u64", "text", "raw", "code"] as const;
 
@@ -76,7 +75,7 @@ async function* counting(
 async function writeRaw(parts: AsyncIterable<SpanPart>): Promise<void> {
   for await (const { bytes } of parts) {
     if (bytes === undefined) return;
-    if (!process.stdout.write(Uint8Array.from(bytes))) await once(process.stdout, "drain");
+    await printBytes(bytes);
   }
 }
 
@@ -88,12 +87,7 @@ async function writeText(parts: AsyncIterable<SpanPart>): Promise<void> {
       continue;
     }
     const text = decoder.decode(bytes, { stream: true });
-    process.stdout.write(
-      text.replace(
-        /[\0-\x08\x0b-\x1f\x7f-\x9f]/g,
-        (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-      ),
-    );
+    await printText(text);
   }
   print(decoder.decode());
 }
@@ -130,7 +124,7 @@ async function showRows(
   for await (const row of rowsOf(parts, form, guest.arch.order)) {
     lines.push(row);
     if (lines.length < 4096) continue;
-    if (!process.stdout.write(`${lines.join("\n")}\n`)) await once(process.stdout, "drain");
+    await printLines(lines);
     lines = [];
   }
   if (lines.length > 0) print(lines.join("\n"));

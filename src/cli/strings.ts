@@ -1,11 +1,10 @@
-import { once } from "node:events";
 import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { findStrings, type StringEncoding } from "../guest/strings.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withAnyGuest } from "./kernel-input.js";
 import { searchedMemory } from "./memory-input.js";
-import { print } from "./terminal.js";
+import { printLines } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
   readonly bytes: number;
@@ -45,7 +44,7 @@ export const command: Command = {
     });
   },
   async run(args: Namespace): Promise<number> {
-    const { bytes, encoding, pid, json, quiet } = args as Arguments;
+    const { bytes, encoding, pid, json } = args as Arguments;
     if (bytes < 1) throw new UsageError("--bytes: at least one");
     return withAnyGuest(args, async (guest) => {
       const { pieces } = await searchedMemory(guest, pid, async () => openKernelOf(guest, args));
@@ -54,10 +53,10 @@ export const command: Command = {
         const at = address.toString(16);
         lines.push(json ? JSON.stringify({ address: `0x${at}`, text }) : `${at.padStart(9)} ${text}`);
         if (lines.length < LINES) continue;
-        if (!quiet && !process.stdout.write(`${lines.join("\n")}\n`)) await once(process.stdout, "drain");
+        await printLines(lines);
         lines = [];
       }
-      if (lines.length > 0 && !quiet) print(lines.join("\n"));
+      await printLines(lines);
       return EXIT.good;
     });
   },

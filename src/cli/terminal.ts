@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { styleText } from "node:util";
 import { escapeControls, escapeJsonControls } from "./escape.js";
 import { foldLine } from "./fold.js";
@@ -71,6 +72,26 @@ export function print(line = ""): void {
   const text = presentable(line, process.stdout);
   if (held === undefined) process.stdout.write(`${text}\n`);
   else held.push(text);
+}
+
+/** Prints many lines, and waits where the reader is slower than we are; nothing when quiet. */
+export async function printLines(lines: readonly string[]): Promise<void> {
+  if (settings.quiet || lines.length === 0) return;
+  await writeAll(`${presentable(lines.join("\n"), process.stdout)}\n`);
+}
+
+/** Prints part of a text that has lines of its own, its control characters written out. */
+export function printText(text: string): Promise<void> {
+  return writeAll(text.split("\n").map(escapeControls).join("\n"));
+}
+
+/** Writes bytes as they are: what was asked for as raw. */
+export function printBytes(bytes: Uint8Array): Promise<void> {
+  return writeAll(Uint8Array.from(bytes));
+}
+
+async function writeAll(data: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(data)) await once(process.stdout, "drain");
 }
 
 /** Prints a line on standard error, quiet or not: errors. */

@@ -1,3 +1,4 @@
+import { appendTo } from "../../binary/arrays.js";
 import { codeAround } from "../../guest/code.js";
 import { isDamage } from "../../guest/damage.js";
 import type { GuestImage } from "../../guest/image.js";
@@ -178,9 +179,10 @@ export async function describeProcessors(guest: GuestImage): Promise<readonly Pr
     if (registers?.kind === "aarch64") {
       const { x, sp, pc, pstate, system } = registers;
       const general = Object.fromEntries(x.map((value, i) => [`x${i}`, value] as const));
-      groups.push(...group("general", { ...general, sp, pc, pstate }, 64), ...group("system", system, 64));
+      appendTo(groups, group("general", { ...general, sp, pc, pstate }, 64));
+      appendTo(groups, group("system", system, 64));
     } else if (registers !== undefined) {
-      groups.push(...group("named", registers.named, guest.arch.bits));
+      appendTo(groups, group("named", registers.named, guest.arch.bits));
     }
     described.push({ ...summary, groups, segments: [], translates: false });
   }
