@@ -1,3 +1,4 @@
+// over 350 lines: look-ups by name, by kind and by scope share the caches of one class
 import { appendTo } from "../binary/arrays.js";
 import type { Rule } from "../findings/rule.js";
 import { DWARF_RULES } from "./rules.js";

@@ -1,3 +1,4 @@
+// over 350 lines: header, tables, sections and links of one file, each read with the help of the others
 import { appendTo } from "../binary/arrays.js";
 import type { Rule } from "../findings/rule.js";
 import { ELF_RULES } from "./rules.js";

@@ -1,3 +1,4 @@
+// over 350 lines: one data structure, its codes and its walk are of no use apart
 import { firstAtLeast } from "../binary/search.js";
 import { GUEST_RULES } from "./rules.js";
 import { FormatError } from "../findings/errors.js";

@@ -1,3 +1,4 @@
+// over 350 lines: the way in, one step after another, and the object that the steps make
 import type { Architecture } from "../guest/arch/architecture.js";
 import type { GuestImage } from "../guest/image.js";
 import { parseVmcoreInfo, withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";

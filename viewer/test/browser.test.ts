@@ -64,9 +64,9 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
     const page = await openPage();
     await pick(page, sample);
     const inspection = JSON.parse(runCli(["inspect", "--json", sample]).stdout) as {
-      config: { name: string };
+      guest: { name: string };
     };
-    expect(await page.locator("h1").textContent()).toBe(inspection.config.name);
+    expect(await page.locator("h1").textContent()).toBe(inspection.guest.name);
     await page.waitForSelector(".health.good, .health.fair");
     const verification = JSON.parse(runCli(["verify", "--json", sample]).stdout) as {
       inputs: readonly { valid: boolean; notes: number }[];

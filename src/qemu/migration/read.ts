@@ -1,3 +1,4 @@
+// over 350 lines: one walk over a stream, a state at a time
 import { viewOf } from "../../binary/layout.js";
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";

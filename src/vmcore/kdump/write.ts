@@ -1,3 +1,4 @@
+// over 350 lines: one writer whose parts pass pages, blocks and descriptors on to each other
 import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { AbsentReason } from "../../guest/absent.js";
 import { viewOf, writeU64 } from "../../binary/layout.js";

@@ -1,3 +1,4 @@
+// over 350 lines: what an item of a stream adds to the guest, and the salvage that reads on after damage
 import { type FindingPlace, formatError } from "../../findings/diagnostics.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { describeRecord } from "../../findings/finding.js";
