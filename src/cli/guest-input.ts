@@ -21,6 +21,7 @@ import { parseBlockMap } from "./block-map.js";
 import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
 import { type ReadableInput, readableInput } from "./readable-input.js";
 import { lacksDocument, print } from "./terminal.js";
+import { addSnapshotOption } from "./snapshot-option.js";
 import { openNamed } from "./web-input.js";
 
 interface Arguments extends RawArguments {
@@ -83,14 +84,6 @@ export function addGuestOptions(parser: ArgumentParser): void {
   parser.add_argument("--spool-dir", {
     metavar: "DIRECTORY",
     help: "where a compressed or piped input is unpacked (default: the system's directory for temporary files)",
-  });
-}
-
-/** The option of every command that may be given a disk image. */
-export function addSnapshotOption(parser: ArgumentParser): void {
-  parser.add_argument("--snapshot", {
-    metavar: "ID|NAME",
-    help: "which snapshot's guest of a qcow2 disk image (default: the only one saved with its guest)",
   });
 }
 

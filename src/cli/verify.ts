@@ -6,7 +6,7 @@ import { FormatError, GuestscopeError } from "../findings/errors.js";
 import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { type ErrorData, errorData, failureText } from "./failure.js";
-import { addSnapshotOption } from "./guest-input.js";
+import { addSnapshotOption } from "./snapshot-option.js";
 import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
 import { readableInput } from "./readable-input.js";

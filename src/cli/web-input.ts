@@ -1,7 +1,7 @@
 import type { ByteSource, ByteStream } from "../io/byte-source.js";
 import { isByteSource } from "../io/byte-source.js";
 import { FileSource, openInput } from "../io/node/files.js";
-import { isWebAddress, openHttp } from "../io/web/http.js";
+import { isWebAddress } from "../io/web/address.js";
 import { counted } from "./present/presenter.js";
 import { printError, size } from "./terminal.js";
 
@@ -20,6 +20,7 @@ export async function openNamed(name: string, say: boolean): Promise<NamedInput>
     const input = openInput(name);
     return { input, close: () => (input instanceof FileSource ? input.close() : undefined) };
   }
+  const { openHttp } = await import("../io/web/http.js");
   const opened = await openHttp(name);
   const { input, statistics } = opened;
   if (say && !isByteSource(input))

@@ -17,11 +17,6 @@ const LEAST_AHEAD = 16 << 10;
 const STEP = 4 << 20;
 const MEMORY = 24 << 20;
 
-/** Whether a name is a web address. */
-export function isWebAddress(name: string): boolean {
-  return /^https?:\/\//i.test(name);
-}
-
 /** A file of a web server, as the server gives it. */
 export interface HttpInput {
   /** A source where the server gives ranges, else the file in order, once. */
