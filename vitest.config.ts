@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: process.env["GUESTSCOPE_TESTS"] === "all" ? [] : LONG,
+    // programs of a loaded machine: a test that fails is tried once more, and CI prints both
+    retry: process.env["CI"] === undefined ? 0 : 1,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: ["default", "./scripts/summary-reporter.ts"],

@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     root: path.resolve(import.meta.dirname, ".."),
     include: ["viewer/test/**/*.test.ts"],
+    // programs of a loaded machine: a test that fails is tried once more, and CI prints both
+    retry: process.env["CI"] === undefined ? 0 : 1,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     fileParallelism: false,
