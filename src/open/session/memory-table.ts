@@ -1,3 +1,4 @@
+import { firstIndex } from "../../binary/search.js";
 import { isUnpopulated, type MemoryRange, type PhysicalMemory } from "../../guest/memory.js";
 import type { MemoryKind, MemoryTable } from "./protocol.js";
 
@@ -72,13 +73,7 @@ function kindOf(range: MemoryRange, legend: MutableKind[], known: Map<string, nu
 
 /** Index of the run that holds `address`, or -1 - i where i is the first run after it. */
 export function findRun({ starts, ends }: Pick<MemoryTable, "starts" | "ends">, address: number): number {
-  let low = 0;
-  let high = ends.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((ends[middle] ?? 0) <= address) low = middle + 1;
-    else high = middle;
-  }
+  const low = firstIndex(ends.length, (i) => (ends[i] ?? 0) > address);
   const start = starts[low];
   return start !== undefined && start <= address ? low : -1 - low;
 }
