@@ -22,6 +22,7 @@ import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
 import { type ReadableInput, readableInput } from "./readable-input.js";
 import { lacksDocument, print } from "./terminal.js";
 import { addSnapshotOption } from "./snapshot-option.js";
+import { addVmcoreInfoOption, vmcoreInfoChoice } from "./vmcoreinfo-option.js";
 import { openNamed } from "./web-input.js";
 
 interface Arguments extends RawArguments {
@@ -38,6 +39,7 @@ interface Arguments extends RawArguments {
   readonly spool_dir?: string;
   readonly map?: readonly string[];
   readonly blocks?: true | string;
+  readonly vmcoreinfo?: string;
 }
 
 /** Options of every command that opens an input as a guest. */
@@ -76,6 +78,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
     help: "RAM blocks (all, or those named) one after another, without the machine's memory map",
   });
   addSnapshotOption(parser);
+  addVmcoreInfoOption(parser);
   addRawOptions(parser);
   group.add_argument("--stop", {
     action: "store_true",
@@ -100,9 +103,11 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
   const raw = rawOptions(args);
+  const vmcoreInfo = vmcoreInfoChoice(args.vmcoreinfo);
   return {
     ...rest,
     ...(raw === undefined ? {} : { raw }),
+    ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
     qcow2: { snapshot: args.snapshot },
     openFile: async (path) => openFile(path),
     openSpool: () => new SpoolFile(args.spool_dir),
@@ -278,7 +283,8 @@ export async function inspectInput(
 export function hasGuestOptions(args: Namespace): boolean {
   const given = args as Arguments;
   const { exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format } = given;
-  const named = [exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format];
+  const places = [exe, debug_file, debug_dir, backing, spool_dir, map, blocks];
+  const named = [...places, arch, snapshot, format, given.vmcoreinfo];
   return given.exclude_nonvolatile || given.stop || named.some((value) => value !== undefined);
 }
 

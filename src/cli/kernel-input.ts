@@ -1,5 +1,6 @@
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
+import { UsageError } from "../findings/errors.js";
 import { type Kernel, openKernel } from "../linux/kernel.js";
 import { openFile } from "../io/node/files.js";
 import type { Trouble } from "../linux/rules.js";
@@ -13,6 +14,7 @@ import { printError } from "./terminal.js";
 export interface KernelArguments extends CommonArguments {
   readonly input: string;
   readonly vmlinux?: string;
+  readonly vmcoreinfo?: string;
 }
 
 /** INPUT and the options of every command that looks into a Linux guest. */
@@ -51,7 +53,8 @@ export async function withKernel(args: Namespace, use: (kernel: Kernel) => Promi
 
 /** The kernel of a guest, with what `--vmlinux` names. */
 export async function openKernelOf(guest: GuestImage, args: Namespace): Promise<Kernel> {
-  const { vmlinux } = args as KernelArguments;
+  const { vmlinux, vmcoreinfo } = args as KernelArguments;
+  if (vmcoreinfo === "none") throw new UsageError("--vmcoreinfo none leaves nothing to find the kernel by");
   return openKernel(
     guest,
     vmlinux === undefined ? {} : { vmlinux: async () => openVmlinux(openFile(vmlinux)) },

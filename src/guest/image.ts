@@ -56,6 +56,8 @@ export interface Facts {
   readonly name?: string;
   readonly uuid?: string;
   readonly vmcoreInfo?: VmcoreInfo;
+  /** `vmcoreInfo`, or its lack, is what the caller asked for: it isn't looked for again. */
+  readonly vmcoreInfoIsChosen?: true;
   /** What the dump's writer erased of the memory, in its own words. */
   readonly erased?: readonly string[];
   /** Bytes per page of the source, where it isn't 4096. */

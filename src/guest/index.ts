@@ -9,12 +9,12 @@ export {
 } from "./image.js";
 export { type FormatReader, type InputFormat, type InputReader } from "./input-format.js";
 export { kernelTextMapping } from "./kernel/kernel-layout.js";
+export { withVmcoreInfo } from "./kernel/brought-vmcoreinfo.js";
 export {
   findVmcoreInfo,
   isVmcoreInfo,
   kernelBanner,
   parseVmcoreInfo,
-  withVmcoreInfo,
 } from "./kernel/vmcoreinfo.js";
 export {
   isUnpopulated,

@@ -74,6 +74,12 @@ export interface RawOptions {
 }
 
 /**
+ * Which VMCOREINFO a guest gets: what memory holds, whatever the input brings (`search`), none, or a text of
+ * `KEY=VALUE` lines from elsewhere.
+ */
+export type VmcoreInfoChoice = "search" | "none" | { readonly text: string };
+
+/**
  * How an input is opened, whatever its format. What concerns one format only is in a member of its own: plain data in
  * types of this level, so that callers need not know the format beforehand and formats need not know each other.
  */
@@ -88,6 +94,8 @@ export interface OpenOptions {
   readonly describeSystem?: (guest: GuestImage) => Promise<SystemSummary | undefined>;
   /** Scratch storage for contents that can't be read from the input again; default: memory. */
   readonly openSpool?: OpenSpool;
+  /** Default: the input's own VMCOREINFO if it fits the kernel in memory, else the copy in memory. */
+  readonly vmcoreInfo?: VmcoreInfoChoice;
   readonly qemu?: QemuOptions;
   readonly kdump?: KdumpOptions;
   readonly qcow2?: Qcow2Options;

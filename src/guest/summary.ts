@@ -2,6 +2,7 @@ import { GuestscopeError } from "../findings/errors.js";
 import type { AbsentReason, AbsentSummary } from "./absent.js";
 import type { GuestImage, UnplacedBlock } from "./image.js";
 import type { GuestIdentity, MemorySummary } from "./inspection.js";
+import { withChosenVmcoreInfo } from "./kernel/chosen-vmcoreinfo.js";
 import { type Software, softwareOf } from "./kernel/software.js";
 import type { OpenOptions } from "./options.js";
 import { memoryTotals, type PhysicalMemory } from "./memory.js";
@@ -22,7 +23,8 @@ export interface GuestSummary {
 }
 
 /** Summarises a guest: who it is, its memory by regions, its vCPUs and what it was running. */
-export async function summarizeGuest(guest: GuestImage, options: OpenOptions = {}): Promise<GuestSummary> {
+export async function summarizeGuest(opened: GuestImage, options: OpenOptions = {}): Promise<GuestSummary> {
+  const guest = await withChosenVmcoreInfo(opened, options.vmcoreInfo);
   const { facts, arch } = guest;
   const warnings = [...guest.warnings];
   let software: Software | undefined;

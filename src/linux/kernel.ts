@@ -1,7 +1,8 @@
 // over 350 lines: the way in, one step after another, and the object that the steps make
 import type { Architecture } from "../guest/arch/architecture.js";
 import type { GuestImage } from "../guest/image.js";
-import { parseVmcoreInfo, withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
+import { parseVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
 import { AbsentError, FormatError } from "../findings/errors.js";
 import { AddressSpace } from "./address-space.js";
 import { attempt } from "./attempt.js";

@@ -2,6 +2,7 @@ import { FormatError, UsageError } from "../findings/errors.js";
 import { Report } from "../findings/report.js";
 import type { GuestImage } from "../guest/image.js";
 import type { InputFormat } from "../guest/input-format.js";
+import { withChosenVmcoreInfo } from "../guest/kernel/chosen-vmcoreinfo.js";
 import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
@@ -81,7 +82,7 @@ async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions)
 /** Builds the model of the guest that an input holds. @throws GuestscopeError */
 export async function openGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
   const { format } = await detectFormat(input);
-  return format.reader.openGuest(input, options);
+  return withChosenVmcoreInfo(await format.reader.openGuest(input, options), options.vmcoreInfo);
 }
 
 /** An input that is read at any offset. @throws UsageError for a pipe */

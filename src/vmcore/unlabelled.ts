@@ -3,7 +3,7 @@ import type { Architecture } from "../guest/arch/architecture.js";
 import { RISCV64 } from "../guest/arch/riscv64.js";
 import { I386, X86_64 } from "../guest/arch/x86.js";
 import type { GuestImage } from "../guest/image.js";
-import { withVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 
 /** Lines of VMCOREINFO that kernels of one architecture alone write (Linux, arch/<name>/kernel/vmcore_info.c). */
 const SIGNS: readonly (readonly [sign: RegExp, arch: Architecture])[] = [

@@ -1,3 +1,4 @@
+import { latin1 } from "../../binary/layout.js";
 import type { MaybePromise } from "../../io/byte-source.js";
 import type { Architecture } from "../arch/architecture.js";
 import type { GuestImage } from "../image.js";
@@ -67,8 +68,13 @@ export async function kernelTextMapping(
   return imageBy(memory, parseVmcoreInfo(vmcoreInfo), arch);
 }
 
+/** Whether the page tables of an architecture's kernels are read. */
+export const hasTablesRead = ({ name, order }: Architecture): boolean =>
+  name === "x86_64" || (name === "aarch64" && order === "little");
+
 /**
- * Whether VMCOREINFO fits the kernel in memory: its page tables map its text where it says. Undefined: it can't be
+ * Whether VMCOREINFO fits the kernel in memory: its page tables map its text where it says, and the kernel there is of
+ * the release that it names. Undefined: it can't be
  * told, because the architecture's tables aren't read or the top table isn't in the memory that there is.
  */
 export async function fitsMemory(
@@ -77,12 +83,31 @@ export async function fitsMemory(
   arch: Architecture,
 ): Promise<boolean | undefined> {
   const info = parseVmcoreInfo(vmcoreInfo);
-  if (arch.name !== "x86_64" && (arch.name !== "aarch64" || arch.order !== "little")) return undefined;
-  if ((await imageBy(memory, info, arch)).length > 0) return true;
+  if (!hasTablesRead(arch)) return undefined;
+  const image = await imageBy(memory, info, arch);
+  if (image.length > 0) return (await releaseIn(memory, image, info)) ?? true;
   const tables = arch.name === "x86_64" ? x86Tables(info) : arm64Tables(info);
   // a dump may lack the table, and a text its name
   if (tables === undefined) return undefined;
   return (await memory.read(tables.root, new Uint8Array(8))) < 8 ? undefined : false;
+}
+
+/** Bytes of the initial UTS namespace in which its release is. */
+const UTS_SIZE = 512;
+
+/** Whether the kernel's initial UTS namespace has the release that VMCOREINFO names; undefined: it isn't there. */
+async function releaseIn(
+  memory: PhysicalMemory,
+  image: readonly Mapping[],
+  info: ReadonlyMap<string, string>,
+): Promise<boolean | undefined> {
+  const [at, release] = [hexValue(info.get("SYMBOL(init_uts_ns)")), info.get("OSRELEASE")];
+  if (at === undefined || release === undefined) return undefined;
+  const home = image.find(({ va, length }) => va <= at && at < va + BigInt(length));
+  if (home === undefined) return undefined;
+  const bytes = new Uint8Array(UTS_SIZE);
+  if ((await memory.read(home.gpa + Number(at - home.va), bytes)) < UTS_SIZE) return undefined;
+  return latin1(bytes).includes(`\0${release}\0`);
 }
 
 async function layoutBy(

@@ -1,12 +1,11 @@
 import { trimNuls } from "../../binary/text.js";
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
 import { breathe } from "../../io/event-loop.js";
-import { FormatError } from "../../findings/errors.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import type { Architecture } from "../arch/architecture.js";
-import type { GuestImage, VmcoreInfo } from "../image.js";
+import type { VmcoreInfo } from "../image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
-import { fitsMemory, kernelTextMapping } from "./kernel-layout.js";
+import { fitsMemory, hasTablesRead, kernelTextMapping } from "./kernel-layout.js";
 import { pagesPointedAt, runsAnotherKernel } from "./running-kernel.js";
 import type { Vcpu } from "../vcpu.js";
 import { isVmcoreInfo } from "./vmcoreinfo-text.js";
@@ -52,47 +51,12 @@ export async function findVmcoreInfo(
     const text = await textAt(memory, arch, gpa);
     if (text === undefined) continue;
     const found: VmcoreInfo = { text, gpa };
-    if (!TABLES_READ.has(arch.name) || (await fitsMemory(memory, text, arch)) === true) return found;
+    if (!hasTablesRead(arch) || (await fitsMemory(memory, text, arch)) === true) return found;
     doubtful ??= found;
     checked += 1;
     if (checked === MOST_CHECKED) break;
   }
   return doubtful;
-}
-
-/** Architectures whose kernels' page tables are read. */
-const TABLES_READ: ReadonlySet<string> = new Set(["x86_64", "aarch64"]);
-
-/**
- * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its file brought none or one that doesn't fit the
- * kernel in memory. Damaged pages are left to those who read them.
- */
-export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
-  const { memory, arch, vcpus, facts } = guest;
-  const brought = facts.vmcoreInfo;
-  try {
-    const fits = brought === undefined ? undefined : await fitsMemory(memory, brought.text, arch);
-    // where its page tables aren't in the memory only a copy that fits can say that it doesn't
-    if (brought !== undefined && (fits === true || (fits === undefined && !TABLES_READ.has(arch.name))))
-      return guest;
-    const found = await findVmcoreInfo(memory, arch, vcpus, thorough);
-    if (brought === undefined)
-      return found === undefined ? guest : { ...guest, facts: { ...facts, vmcoreInfo: found } };
-    const misfit = "the VMCOREINFO that the file brings doesn't fit the kernel in memory";
-    if (found === undefined || (await fitsMemory(memory, found.text, arch)) !== true)
-      return fits === undefined
-        ? guest
-        : { ...guest, warnings: [...guest.warnings, `${misfit}, and none that fits was found there`] };
-    const place = `0x${(found.gpa ?? 0).toString(16)}`;
-    return {
-      ...guest,
-      facts: { ...facts, vmcoreInfo: found },
-      warnings: [...guest.warnings, `${misfit}: the copy in memory at ${place} is taken`],
-    };
-  } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
-    return guest;
-  }
 }
 
 /** Pages whose first bytes may be VMCOREINFO. */

@@ -1,5 +1,6 @@
 import type { GuestImage } from "../../guest/image.js";
-import { parseVmcoreInfo, withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
+import { parseVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import { memoryTotals } from "../../guest/memory.js";
 import { AbsentError } from "../../findings/errors.js";
 import { AddressSpace } from "../address-space.js";

@@ -1,5 +1,6 @@
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
+import { withChosenVmcoreInfo } from "../../guest/kernel/chosen-vmcoreinfo.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { LiveProcess } from "../../io/node/process-memory.js";
 import type { Process } from "../../qemu/core/guest.js";
@@ -22,7 +23,8 @@ const processOf = (live: LiveProcess): Process => ({ memory: live, auxv: live.au
 export async function openProcess(pid: number, options: ProcessOptions = {}): Promise<GuestImage> {
   const live = new LiveProcess(pid, { stop: options.stop === true });
   try {
-    const guest = await (await qemu()).openQemuGuest(processOf(live), "running QEMU process", options);
+    const opened = await (await qemu()).openQemuGuest(processOf(live), "running QEMU process", options);
+    const guest = await withChosenVmcoreInfo(opened, options.vmcoreInfo);
     return {
       ...guest,
       close: async () => {

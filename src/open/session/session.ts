@@ -1,4 +1,4 @@
-import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { OpenOptions } from "../../guest/options.js";

@@ -3,7 +3,7 @@ import { ElfFile } from "../../elf/file.js";
 import type { ProcessMemory } from "../../elf/process-memory.js";
 import { DebugInfo } from "../../dwarf/info.js";
 import type { GuestImage } from "../../guest/image.js";
-import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readVcpus } from "./cpus.js";
 import { type QemuStateOptions, type QemuState, readQemuState } from "./state.js";
@@ -46,10 +46,10 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
   const warnings = [...state.warnings];
   const note = await deviceNote(program, memory, arch, (text) => warnings.push(text));
   const vcpus = await readVcpus(program, arch, machine.accelerator);
-  const vmcoreInfo = (note && vmcoreInfoOf(note)) ?? (await findVmcoreInfo(memory, arch, vcpus));
+  const vmcoreInfo = note && vmcoreInfoOf(note);
   if (vcpus.some(({ caveat }) => caveat !== undefined))
     warnings.push(`processors: ${vcpus.find(({ caveat }) => caveat !== undefined)?.caveat ?? ""}`);
-  return {
+  return withVmcoreInfo({
     arch,
     memory,
     vcpus,
@@ -68,7 +68,7 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
       },
     },
     blocks: view.blocks.map(({ id, usedLength }) => ({ name: id, size: usedLength })),
-  };
+  });
 }
 
 /** Opens a core as a process. @throws FormatError `elf/…` */

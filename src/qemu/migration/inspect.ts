@@ -2,6 +2,7 @@ import { appendTo } from "../../binary/arrays.js";
 import { Report } from "../../findings/report.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
+import { withChosenVmcoreInfo } from "../../guest/kernel/chosen-vmcoreinfo.js";
 import { type Software, softwareOf } from "../../guest/kernel/software.js";
 import { summarizeMemory } from "../../guest/summary.js";
 import { summarizeVcpu } from "../../guest/vcpu.js";
@@ -156,7 +157,12 @@ async function softwareIn(
   try {
     const { arch, memory, vcpus, vmcoreInfo } = guest;
     const facts = { origin: "", source: "", ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }) };
-    return await softwareOf({ arch, memory, vcpus, facts, warnings: [] }, options);
+    const chosen = await withChosenVmcoreInfo(
+      { arch, memory, vcpus, facts, warnings: [] },
+      options.vmcoreInfo,
+    );
+    appendTo(warnings, chosen.warnings);
+    return await softwareOf(chosen, options);
   } catch (error) {
     // a damaged page: what is wrong with it is among the findings of verify
     if (!(error instanceof GuestscopeError)) throw error;

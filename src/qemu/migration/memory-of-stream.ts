@@ -3,6 +3,7 @@ import type { Architecture } from "../../guest/arch/architecture.js";
 import type { VmcoreInfo } from "../../guest/image.js";
 import { X86_64 } from "../../guest/arch/x86.js";
 import type { QemuOptions } from "../../guest/options.js";
+import { fitsMemory } from "../../guest/kernel/kernel-layout.js";
 import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
@@ -100,13 +101,13 @@ async function vmcoreInfoOf(
   });
   const page = (gpa: number): MemoryRange => ({ start: gpa, end: gpa + pageSize, presence: "present" });
   const noteAddress = notePlace(stream);
-  if (noteAddress !== undefined) {
-    const found = await findVmcoreInfo(within([page(noteAddress)]), arch);
-    if (found !== undefined) return found;
-  }
+  const noted =
+    noteAddress === undefined ? undefined : await findVmcoreInfo(within([page(noteAddress)]), arch);
+  // the device keeps what a kernel before this one wrote to it
+  if (noted !== undefined && (await fitsMemory(memory, noted.text, arch)) !== false) return noted;
   // pages that came compressed or are in a mapped-ram file were not looked at on the way
   const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
-  if (all) return findVmcoreInfo(memory, arch, vcpus);
+  if (all) return (await findVmcoreInfo(memory, arch, vcpus)) ?? noted;
   const seen = ram.noteFrames
     .flatMap((frame) =>
       mappings.flatMap(({ start, end, at }) =>
@@ -116,5 +117,5 @@ async function vmcoreInfoOf(
       ),
     )
     .sort((a, b) => a - b);
-  return findVmcoreInfo(within(seen.map(page)), arch);
+  return (await findVmcoreInfo(within(seen.map(page)), arch)) ?? noted;
 }

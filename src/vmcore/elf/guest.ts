@@ -2,7 +2,7 @@ import { trimNuls } from "../../binary/text.js";
 import { latin1 } from "../../binary/layout.js";
 import type { ElfNote } from "../../elf/notes.js";
 import type { GuestImage } from "../../guest/image.js";
-import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { decodeVcpus, erasedOf } from "../notes.js";
 import { segmentMemory } from "../segments.js";

@@ -1,10 +1,11 @@
 import { ElfFile } from "../../elf/file.js";
 import { elfLayouts, PT_LOAD } from "../../elf/layout.js";
+import type { ElfNote } from "../../elf/notes.js";
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { erasedOf } from "../notes.js";
-import { fitsMemory } from "../../guest/kernel/kernel-layout.js";
+import { decodeVcpus, erasedOf } from "../notes.js";
+import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { segmentMemory } from "../segments.js";
 import { vmcoreInfoOf } from "./guest.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
@@ -29,9 +30,10 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
       { offset: ehdr.offsetOf("e_ehsize") },
       `e_ehsize is ${elf.header.e_ehsize}, not ${ehdr.size}`,
     );
+  let notes: readonly ElfNote[] = [];
   let info: string | undefined;
   try {
-    const notes = await elf.notes();
+    notes = await elf.notes();
     info = vmcoreInfoOf(notes);
     for (const line of erasedOf(notes))
       diagnostics.report(ELF_VMCORE_RULES.erased, { offset: notes[0]?.offset ?? 0 }, line);
@@ -59,8 +61,11 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
   for (const found of await contradictions(input, segments))
     diagnostics.report(ELF_VMCORE_RULES.overlap, at(found.segment.index), describeContradiction(found));
   const arch = architectureOf(elf);
-  if (info !== undefined && (await fitsMemory(segmentMemory(input, segments), info, arch)) === false)
-    diagnostics.report(ELF_VMCORE_RULES.vmcoreInfo, at(0), "VMCOREINFO doesn't fit the kernel in memory");
+  if (info !== undefined) {
+    const kernel = { memory: segmentMemory(input, segments), arch, vcpus: decodeVcpus(notes, arch) };
+    const fault = await faultOfVmcoreInfo({ text: info }, kernel, true);
+    if (fault !== undefined) diagnostics.report(ELF_VMCORE_RULES.vmcoreInfo, at(0), fault.message);
+  }
   for (const { index, physical, fileSize, there, memorySize } of segments) {
     const where = `memory at 0x${physical.toString(16)}`;
     if (there < fileSize)

@@ -7,7 +7,7 @@ import { X86_64 } from "../../guest/arch/x86.js";
 import { PPC64 } from "../../guest/arch/ppc64.js";
 import { NT_PRSTATUS } from "../../elf/layout.js";
 import type { OpenOptions } from "../../guest/options.js";
-import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
 import { formatError } from "../../findings/diagnostics.js";
@@ -196,7 +196,7 @@ class MemoryBuilder {
 const UNNAMED: ReadonlySet<string> = new Set(["", "(none)", "Unknown"]);
 
 /** Machine by uname, by the form of the processors' notes, or without any name by width and block size alone. @throws FormatError for an unknown name */
-function kdumpArchitecture({ name, header, form, notes, blockSize }: KdumpFile): Architecture {
+export function kdumpArchitecture({ name, header, form, notes, blockSize }: KdumpFile): Architecture {
   const { bits, order } = form;
   const named = architectureOfUname(header.machine, bits, order);
   if (named !== undefined) return named;

@@ -85,6 +85,13 @@ export const KDUMP_RULES = rules({
     explanation:
       "The header's phys_base is not that of VMCOREINFO: QEMU reads the decimal number as hexadecimal. Tools that believe the header translate kernel addresses wrongly; this one takes VMCOREINFO's.",
   },
+  vmcoreInfo: {
+    code: "kdump/vmcoreinfo",
+    severity: "warning",
+    spec: "Linux kdump, VMCOREINFO",
+    explanation:
+      "The page tables that VMCOREINFO names don't map the kernel's text where it says: it is of another kernel, of one that ran before, or altered. Readers that believe it fail.",
+  },
   unfinished: {
     code: "kdump/flattened/unfinished",
     severity: "error",

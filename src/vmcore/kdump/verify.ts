@@ -1,10 +1,12 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
+import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { VerifyOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import { KdumpFile } from "./read.js";
-import { physBaseDisagreement } from "./guest.js";
+import { kdumpArchitecture, openKdump, physBaseDisagreement } from "./guest.js";
 import { headerLayout, pageDescriptor } from "./layout.js";
+import { decodeVcpus } from "../notes.js";
 import { KdumpPages } from "./pages.js";
 import { KDUMP_RULES } from "./rules.js";
 
@@ -19,6 +21,25 @@ export async function verifyKdump(
   );
   checkHeaders(file, diagnostics);
   await checkPages(file, diagnostics, options);
+  await checkVmcoreInfo(file, input, diagnostics);
+}
+
+/** Whether VMCOREINFO fits the kernel in memory. Damage in its way was met by checkPages. */
+async function checkVmcoreInfo(file: KdumpFile, input: ByteSource, diagnostics: Diagnostics): Promise<void> {
+  const text = file.vmcoreInfo;
+  if (text === undefined) return;
+  try {
+    const { memory } = await openKdump(input, {});
+    const arch = kdumpArchitecture(file);
+    const vcpus = decodeVcpus(file.notes, arch);
+    const fault = await faultOfVmcoreInfo({ text }, { memory, arch, vcpus }, false);
+    if (fault === undefined) return;
+    const { offset_vmcoreinfo, offset_note } = file.subHeader;
+    const offset = offset_vmcoreinfo > 0 ? offset_vmcoreinfo : offset_note;
+    diagnostics.report(KDUMP_RULES.vmcoreInfo, { offset }, fault.message);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+  }
 }
 
 function checkHeaders(file: KdumpFile, diagnostics: Diagnostics): void {

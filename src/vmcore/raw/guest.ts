@@ -2,6 +2,7 @@ import type { Architecture } from "../../guest/arch/architecture.js";
 import { ARCHITECTURES } from "../../guest/arch/architectures.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
+import { withChosenVmcoreInfo } from "../../guest/kernel/chosen-vmcoreinfo.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
@@ -43,7 +44,7 @@ async function openRaw(
  * @throws UsageError for pieces that can't be
  */
 export async function openRawGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  return (await openRaw(input, options)).guest;
+  return withChosenVmcoreInfo((await openRaw(input, options)).guest, options.vmcoreInfo);
 }
 
 /** Describes raw memory. */

@@ -2,7 +2,7 @@ import { formatError } from "../../findings/diagnostics.js";
 import { type AbsentReason } from "../../guest/absent.js";
 import type { GuestImage } from "../../guest/image.js";
 import { I386, X86_64 } from "../../guest/arch/x86.js";
-import { withVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import { pvContext32, pvContext64 } from "../../guest/pv-context.js";

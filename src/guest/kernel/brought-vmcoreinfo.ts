@@ -1,0 +1,91 @@
+import type { Architecture } from "../arch/architecture.js";
+import { FormatError } from "../../findings/errors.js";
+import type { GuestImage, VmcoreInfo } from "../image.js";
+import type { PhysicalMemory } from "../memory.js";
+import type { Vcpu } from "../vcpu.js";
+import { fitsMemory, hasTablesRead } from "./kernel-layout.js";
+import { findVmcoreInfo } from "./vmcoreinfo.js";
+import { hexValue, parseVmcoreInfo } from "./vmcoreinfo-text.js";
+
+/** Link address of an x86_64 kernel's `_stext`, unless it was built for another place. */
+const USUAL_TEXT = 0xffff_ffff_8100_0000n;
+
+/** How the message of a fault begins. */
+export const MISFIT = "the VMCOREINFO that the input brings doesn't fit the kernel in memory";
+
+/** What is wrong with the VMCOREINFO that an input brings. */
+export interface VmcoreInfoFault {
+  /** One sentence, without a period. */
+  readonly message: string;
+  /** The copy in memory that fits; undefined: none was found. */
+  readonly better: VmcoreInfo | undefined;
+}
+
+/** The guest that a VMCOREINFO is held against. */
+export interface MemoryOfKernel {
+  readonly memory: PhysicalMemory;
+  readonly arch: Architecture;
+  readonly vcpus: readonly Vcpu[];
+}
+
+/**
+ * Holds the VMCOREINFO that an input brings against the kernel in memory: its page tables, its text, its own copy.
+ * Undefined: nothing speaks against it.
+ * @param thorough whether a copy is worth a look at all of the memory; one that is known to be wrong always is
+ * @throws FormatError damaged pages
+ */
+export async function faultOfVmcoreInfo(
+  brought: VmcoreInfo,
+  { memory, arch, vcpus }: MemoryOfKernel,
+  thorough: boolean,
+): Promise<VmcoreInfoFault | undefined> {
+  const fits = await fitsMemory(memory, brought.text, arch);
+  const isOdd = hasOddOffset(brought.text, arch);
+  if (fits === true && !isOdd) return undefined;
+  // where its page tables aren't in the memory only a copy that fits can say that it doesn't
+  if (fits === undefined && !hasTablesRead(arch)) return undefined;
+  const found = await findVmcoreInfo(memory, arch, vcpus, thorough || fits !== undefined);
+  const isRight = found !== undefined && (await fitsMemory(memory, found.text, arch)) === true;
+  if (isRight) {
+    if (found.text.trimEnd() === brought.text.trimEnd()) return undefined;
+    return { message: `${MISFIT}: the copy in memory at ${printAddress(found)} does`, better: found };
+  }
+  return fits === false
+    ? { message: `${MISFIT}, and none that fits was found there`, better: undefined }
+    : undefined;
+}
+
+const printAddress = ({ gpa = 0 }: VmcoreInfo): string => `0x${gpa.toString(16)}`;
+
+/** Whether an x86_64 kernel's KERNELOFFSET isn't what its text moved by, for all that is usual. */
+function hasOddOffset(text: string, { name }: Architecture): boolean {
+  const info = parseVmcoreInfo(text);
+  const [stext, offset] = [hexValue(info.get("SYMBOL(_stext)")), hexValue(info.get("KERNELOFFSET"))];
+  return name === "x86_64" && stext !== undefined && offset !== undefined && stext - offset !== USUAL_TEXT;
+}
+
+/**
+ * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its input brought none or one that doesn't fit
+ * the kernel in memory. Damaged pages are left to those who read them.
+ */
+export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
+  const { memory, arch, vcpus, facts } = guest;
+  if (facts.vmcoreInfoIsChosen === true) return guest;
+  try {
+    if (facts.vmcoreInfo === undefined) {
+      const found = await findVmcoreInfo(memory, arch, vcpus, thorough);
+      return found === undefined ? guest : { ...guest, facts: { ...facts, vmcoreInfo: found } };
+    }
+    const fault = await faultOfVmcoreInfo(facts.vmcoreInfo, guest, thorough);
+    if (fault === undefined) return guest;
+    const { message, better } = fault;
+    return {
+      ...guest,
+      facts: better === undefined ? facts : { ...facts, vmcoreInfo: better },
+      warnings: [...guest.warnings, better === undefined ? message : `${message} and is taken`],
+    };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return guest;
+  }
+}
