@@ -6,7 +6,7 @@ import { openRandomAccess } from "../src/io/node/decompress.js";
 import { openFile, openInput } from "../src/io/node/files.js";
 import { FileSink } from "../src/io/node/output.js";
 import { Btf, btfHeader } from "../src/linux/btf.js";
-import { CachedMemory } from "../src/linux/cached-memory.js";
+import { CachedMemory } from "../src/guest/cached-memory.js";
 import { type Kernel, openKernel } from "../src/linux/kernel.js";
 import { symbolEntry } from "../src/linux/kernel-tables.js";
 import { logSourceOf } from "../src/linux/log/kernel-log.js";

@@ -2,7 +2,7 @@ import { PAGE_SIZE } from "../guest/memory.js";
 import { type Gap, type MemorySpace, physicalSpace } from "../guest/memory-space.js";
 import type { Translation } from "../guest/paging/walk.js";
 import type { MaybePromise } from "../io/byte-source.js";
-import type { CachedMemory } from "./cached-memory.js";
+import type { CachedMemory } from "../guest/cached-memory.js";
 import { hex } from "./rules.js";
 
 /** Page tables of one kernel or process. */

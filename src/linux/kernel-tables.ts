@@ -5,7 +5,7 @@ import { KERNEL_MAP } from "../guest/kernel/running-kernel.js";
 import type { MaybePromise } from "../io/byte-source.js";
 import { aarch64Tables, type Granule, isGranule } from "../guest/paging/aarch64.js";
 import type { PageTables } from "./address-space.js";
-import type { CachedMemory } from "./cached-memory.js";
+import type { CachedMemory } from "../guest/cached-memory.js";
 import { machineFrames } from "../guest/paging/machine-frames.js";
 import { absent, damaged, LINUX_RULES } from "./rules.js";
 

@@ -8,7 +8,7 @@ import { AddressSpace } from "./address-space.js";
 import { attempt } from "./attempt.js";
 import { readKernelBtf } from "./btf-find.js";
 import { BtfTypes } from "./btf-types.js";
-import { CachedMemory } from "./cached-memory.js";
+import { CachedMemory } from "../guest/cached-memory.js";
 import type { AddressForm } from "./kallsyms.js";
 import { readKallsyms } from "./kallsyms-find.js";
 import {

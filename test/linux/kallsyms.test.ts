@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { PhysicalMemory } from "../../src/guest/memory.js";
 import { AbsentError, FormatError } from "../../src/findings/errors.js";
 import { AddressSpace } from "../../src/linux/address-space.js";
-import { CachedMemory } from "../../src/linux/cached-memory.js";
+import { CachedMemory } from "../../src/guest/cached-memory.js";
 import { readKallsyms } from "../../src/linux/kallsyms-find.js";
 import { addressOf, decodeAddresses, expandNames } from "../../src/linux/kallsyms.js";
 

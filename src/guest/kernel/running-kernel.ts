@@ -1,4 +1,5 @@
 import { viewOf } from "../../binary/layout.js";
+import { CachedMemory } from "../cached-memory.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
 import { lookUp, type Mapping, mappings, type Paging, pagingOf, translate } from "../paging/walk.js";
 import type { Vcpu } from "../vcpu.js";
@@ -27,13 +28,23 @@ export async function* pagesPointedAt(
   memory: PhysicalMemory,
   vcpus: readonly Vcpu[],
 ): AsyncGenerator<number> {
+  const tables = new CachedMemory(memory);
   for (const paging of kernelTables(vcpus)) {
     const image = await mappings(memory, paging, KERNEL_MAP, IMAGE_END);
     const places: number[] = [];
-    for (const page of await pagePointers(memory, image)) {
-      const found = translate(memory, paging, BigInt(page) * BigInt(PAGE_SIZE));
-      const gpa = found instanceof Promise ? await found : found;
-      if (gpa !== undefined) places.push(gpa);
+    const pages = [...(await pagePointers(memory, image))].sort((a, b) => a - b);
+    // most words that look like a pointer are none: where one leads nowhere, its neighbours do too
+    let nothingUntil = 0;
+    for (const page of pages) {
+      if (page < nothingUntil) continue;
+      const looked = lookUp(tables, paging, BigInt(page) * BigInt(PAGE_SIZE));
+      const found = looked instanceof Promise ? await looked : looked;
+      if (found === undefined) continue;
+      if ("gpa" in found) places.push(found.gpa);
+      else {
+        const span = 2 ** found.unmapped / PAGE_SIZE;
+        nothingUntil = Math.floor(page / span) * span + span;
+      }
     }
     yield* places.sort((a, b) => a - b);
   }
@@ -73,13 +84,7 @@ async function pagePointers(memory: PhysicalMemory, image: readonly Mapping[]): 
       const part = buffer.subarray(0, Math.min(WINDOW, length - at));
       const result = memory.read(gpa + at, part);
       const n = result instanceof Promise ? await result : result;
-      for (let word = 0; word + 8 <= n; word += 8) {
-        const low = view.getInt32(word, true);
-        if ((low & 0xfff) !== 0) continue;
-        const high = view.getInt32(word + 4, true);
-        // upper half: byte 7 all ones
-        if (high >> 24 === -1 && high !== -1) pages.add((high >>> 0) * 2 ** 20 + (low >>> 12));
-      }
+      addPointers(view, n, pages);
       if (pages.size > MOST_POINTERS) return pages;
       // behind what is absent it goes on with the next page
       at += n === part.length ? n : n - (n % PAGE_SIZE) + PAGE_SIZE;
@@ -87,6 +92,17 @@ async function pagePointers(memory: PhysicalMemory, image: readonly Mapping[]): 
     }
   }
   return pages;
+}
+
+/** Adds the page numbers of page addresses in the upper half among the first `length` bytes. */
+function addPointers(view: DataView, length: number, pages: Set<number>): void {
+  for (let word = 0; word + 8 <= length; word += 8) {
+    // upper half: byte 7 all ones
+    const high = view.getInt32(word + 4, true);
+    if (high >> 24 !== -1 || high === -1) continue;
+    const low = view.getInt32(word, true);
+    if ((low & 0xfff) === 0) pages.add((high >>> 0) * 2 ** 20 + (low >>> 12));
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import { parseVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import { memoryTotals } from "../../guest/memory.js";
 import { AbsentError } from "../../findings/errors.js";
 import { AddressSpace } from "../address-space.js";
-import { CachedMemory } from "../cached-memory.js";
+import { CachedMemory } from "../../guest/cached-memory.js";
 import { kernelPaging } from "../kernel-tables.js";
 import { LINUX_LOG_RULES } from "./rules.js";
 import type { LogSource } from "./source.js";

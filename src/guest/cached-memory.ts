@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type MemoryPiece, type MemoryRange, type PhysicalMemory } from "../guest/memory.js";
+import { PAGE_SIZE, type MemoryPiece, type MemoryRange, type PhysicalMemory } from "./memory.js";
 import type { MaybePromise } from "../io/byte-source.js";
 
 /** Pages kept: 8 MiB. */
