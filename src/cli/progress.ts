@@ -1,12 +1,14 @@
 import { isCapable, showStatus, size } from "./terminal.js";
 
-const INTERVAL_MS = 100;
+/** Seconds between two updates. */
+const INTERVAL = 0.1;
 const BAR_WIDTH = 24;
 
 /** A progress line on standard error, only on a terminal, at most ten times a second. */
 export class Progress {
   readonly #enabled: boolean;
-  readonly #began = performance.now();
+  /** Seconds since the program began. */
+  readonly #began = process.uptime();
   #last = 0;
   #shown = false;
 
@@ -17,10 +19,10 @@ export class Progress {
   /** Ready to pass on as a callback. */
   readonly update = (done: number, total: number | undefined, phase = ""): void => {
     if (!this.#enabled) return;
-    const now = performance.now();
-    if (now - this.#last < INTERVAL_MS) return;
+    const now = process.uptime();
+    if (now - this.#last < INTERVAL) return;
     this.#last = now;
-    const seconds = (now - this.#began) / 1000;
+    const seconds = now - this.#began;
     const rate = seconds > 0 ? done / seconds : 0;
     const share = total === undefined || total === 0 ? undefined : Math.min(1, done / total);
     const bar =

@@ -1,5 +1,3 @@
-import { spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { styleText } from "node:util";
 import { escapeControls, escapeJsonControls } from "./escape.js";
@@ -13,9 +11,24 @@ import { foldLine } from "./fold.js";
 export type Style = Parameters<typeof styleText>[0];
 
 const SLOT = "\u0000";
-/** Stands for ESC in our own colours; an input can't know it, so that its own escapes are never taken for ours. */
-const MARK = `\u001b${randomBytes(8).toString("hex")}`;
-const MARKED = new RegExp(`(${MARK}\\[[0-9;]*m)`);
+
+/** What is put for ESC in our own colours, once there are any. */
+interface Mark {
+  readonly text: string;
+  /** A colour with the mark in it. */
+  readonly pattern: RegExp;
+}
+
+let mark: Mark | undefined;
+
+/** The mark of this run: an input can't know it, so that its own escapes are never taken for ours. */
+function ownMark(): Mark {
+  if (mark !== undefined) return mark;
+  // most runs have no colours, and Node's cryptography takes long to load
+  const text = `\u001b${process.getBuiltinModule("node:crypto").randomBytes(8).toString("hex")}`;
+  mark = { text, pattern: new RegExp(`(${text}\\[[0-9;]*m)`) };
+  return mark;
+}
 
 interface Settings {
   /** Nothing but errors. */
@@ -48,22 +61,27 @@ export function isCapable(stream: NodeJS.WriteStream): boolean {
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   if (!isCapable(stream) || (process.env.NO_COLOR ?? "") !== "") return text;
   const [before = "", after = ""] = styleText(style, SLOT, { validateStream: false }).split(SLOT);
-  const marked = (codes: string): string => codes.replaceAll("\u001b", MARK);
+  const { text: esc } = ownMark();
+  const marked = (codes: string): string => codes.replaceAll("\u001b", esc);
   return `${marked(before)}${text}${marked(after)}`;
 }
 
 /** The text as it may reach `stream`: escaped, and folded to a terminal's width. */
 function presentable(text: string, stream: NodeJS.WriteStream): string {
-  const safe = text
-    .split(MARKED)
-    .map((part, i) => (i % 2 === 1 ? part : escapeControls(part)))
-    .join("");
+  const safe =
+    mark === undefined
+      ? escapeControls(text)
+      : text
+          .split(mark.pattern)
+          .map((part, i) => (i % 2 === 1 ? part : escapeControls(part)))
+          .join("");
   const { columns } = stream;
   const lines =
     stream.isTTY && columns > 0
-      ? safe.split("\n").flatMap((line) => foldLine(line, columns, MARKED))
+      ? safe.split("\n").flatMap((line) => foldLine(line, columns, mark?.pattern))
       : [safe];
-  return lines.join("\n").replaceAll(MARK, "\u001b");
+  const folded = lines.join("\n");
+  return mark === undefined ? folded : folded.replaceAll(mark.text, "\u001b");
 }
 
 /** Prints a line (or several) on standard output; nothing when quiet. */
@@ -150,12 +168,14 @@ export function finishPaging(): void {
   held = undefined;
   const text = lines.map((line) => `${line}\n`).join("");
   if (lines.length >= process.stdout.rows) {
-    const { error, status } = spawnSync(process.env.PAGER ?? "less", {
-      input: text,
-      shell: true,
-      stdio: ["pipe", "inherit", "inherit"],
-      env: { LESS: "FRX", ...process.env },
-    });
+    const { error, status } = process
+      .getBuiltinModule("node:child_process")
+      .spawnSync(process.env.PAGER ?? "less", {
+        input: text,
+        shell: true,
+        stdio: ["pipe", "inherit", "inherit"],
+        env: { LESS: "FRX", ...process.env },
+      });
     // 127: the shell found no such program
     if (error === undefined && status !== 127) return;
   }

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { print, printError } from "../terminal.js";
 
 /** Where a drop-in's messages go: its streams, or the system's log. */
@@ -14,6 +13,8 @@ export function streamLog(options: { readonly infoToStderr: boolean }): Log {
 
 /** Messages in the system's log, by the `logger` program; on standard error where that is missing. */
 export function systemLog(program: string): Log {
+  // the drop-ins seldom log: without this every start would load it
+  const { spawnSync } = process.getBuiltinModule("node:child_process");
   const log = (priority: string, message: string): void => {
     for (const line of message.split("\n")) {
       const done = spawnSync("logger", ["-t", program, "-p", `user.${priority}`, "--", line], {

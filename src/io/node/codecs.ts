@@ -1,5 +1,4 @@
-import { Readable, type Transform } from "node:stream";
-import * as zlib from "node:zlib";
+import type { Transform } from "node:stream";
 import type { ByteReader } from "../byte-reader.js";
 import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
 import { installByteSearch, installByteText, installEqualBytes } from "../byte-search.js";
@@ -10,15 +9,17 @@ const CHUNK = 256 << 10;
 
 /** The part of zlib that Node has from 22.15 on. */
 interface NativeZstd {
-  readonly zstdCompressSync?: (input: Uint8Array, options: { params: Record<number, number> }) => Uint8Array;
-  readonly zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
-  readonly createZstdDecompress?: (options: { params: Record<number, number> }) => Transform;
+  readonly zstdCompressSync: (input: Uint8Array, options: { params: Record<number, number> }) => Uint8Array;
+  readonly zstdDecompressSync: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+  readonly createZstdDecompress: (options: { params: Record<number, number> }) => Transform;
 }
+type ZlibModule = typeof import("node:zlib") & NativeZstd;
 /** ZSTD_c_compressionLevel and ZSTD_d_windowLogMax. */
 const LEVEL = 100;
 const WINDOW_LOG_MAX = 100;
 
-const native: NativeZstd = zlib as NativeZstd;
+/** Node's zlib, loaded when first used: most inputs aren't compressed, and every start would pay for it. */
+const zlib = (): ZlibModule => process.getBuiltinModule("node:zlib") as ZlibModule;
 
 /** Puts Node's own implementations in place of those for browsers. Call it once at the start of a program. */
 export function installNodeCodecs(): void {
@@ -29,51 +30,63 @@ export function installNodeCodecs(): void {
   installCodec("zlib", nodeZlib);
   installUnpacker(
     "gzip",
-    through(() => zlib.createGunzip({ chunkSize: CHUNK })),
+    through(() => zlib().createGunzip({ chunkSize: CHUNK })),
   );
   installUnpacker(
     "zlib",
-    through(() => zlib.createInflate({ chunkSize: CHUNK })),
+    through(() => zlib().createInflate({ chunkSize: CHUNK })),
   );
-  const { zstdCompressSync, zstdDecompressSync, createZstdDecompress } = native;
-  if (zstdCompressSync !== undefined && zstdDecompressSync !== undefined) {
-    installCodec("zstd", {
-      decompressor: async () => (input, outputLength) =>
-        checkedDecompress("zstd", outputLength, () =>
-          zstdDecompressSync(input, { maxOutputLength: Math.max(1, outputLength) }),
-        ),
-      compressor: async () => (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } }),
-    });
-  }
-  if (createZstdDecompress !== undefined) {
+  if (process.versions["zstd"] !== undefined) {
+    installCodec("zstd", nodeZstd);
     installUnpacker(
       "zstd",
-      through(() => createZstdDecompress({ params: { [WINDOW_LOG_MAX]: 27 } })),
+      through(() => zlib().createZstdDecompress({ params: { [WINDOW_LOG_MAX]: 27 } })),
     );
   }
 }
 
 const nodeZlib: PageCodec = {
-  decompressor: async () => (input, outputLength) =>
-    checkedDecompress("zlib", outputLength, () =>
-      zlib.inflateSync(input, {
-        maxOutputLength: Math.max(1, outputLength),
-        chunkSize: Math.max(64, outputLength),
-      }),
-    ),
+  decompressor: async () => {
+    const { inflateSync } = zlib();
+    return (input, outputLength) =>
+      checkedDecompress("zlib", outputLength, () =>
+        inflateSync(input, {
+          maxOutputLength: Math.max(1, outputLength),
+          chunkSize: Math.max(64, outputLength),
+        }),
+      );
+  },
   // a window of the input's size: setting up a larger one takes longer than packing a page
-  compressor: async () => (input, level) =>
-    zlib.deflateSync(input, {
-      level,
-      // most pages fit one piece of output; the usual 16 KiB would all be new memory
-      chunkSize: input.length + 64,
-      windowBits: Math.max(9, Math.min(15, Math.ceil(Math.log2(Math.max(1, input.length))))),
-    }),
+  compressor: async () => {
+    const { deflateSync } = zlib();
+    return (input, level) =>
+      deflateSync(input, {
+        level,
+        // most pages fit one piece of output; the usual 16 KiB would all be new memory
+        chunkSize: input.length + 64,
+        windowBits: Math.max(9, Math.min(15, Math.ceil(Math.log2(Math.max(1, input.length))))),
+      });
+  },
+};
+
+const nodeZstd: PageCodec = {
+  decompressor: async () => {
+    const { zstdDecompressSync } = zlib();
+    return (input, outputLength) =>
+      checkedDecompress("zstd", outputLength, () =>
+        zstdDecompressSync(input, { maxOutputLength: Math.max(1, outputLength) }),
+      );
+  },
+  compressor: async () => {
+    const { zstdCompressSync } = zlib();
+    return (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } });
+  },
 };
 
 function through(create: () => Transform): Unpacker {
   return async function* unpack(reader: ByteReader): AsyncIterable<Uint8Array> {
     const transform = create();
+    const { Readable } = process.getBuiltinModule("node:stream");
     const input = Readable.from(remaining(reader, CHUNK), { objectMode: false, highWaterMark: CHUNK });
     input.on("error", (error) => transform.destroy(error));
     yield* input.pipe(transform) as AsyncIterable<Uint8Array>;
