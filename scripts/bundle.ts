@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { build } from "esbuild";
+import { type OutputChunk, rolldown } from "rolldown";
 
 /**
  * `npm run build`, second part: the programs, with the modules they need joined into a few files.
- * Starting one then opens a tenth of the files. The library stays as it was compiled, module by module.
+ * Most of a start's time goes into finding and compiling files: what every command needs is one file, what the commands
+ * of one folder need is another. The library stays as it was compiled, module by module.
  */
 const root = path.resolve(import.meta.dirname, "..");
 const folder = path.join(root, "dist/cli");
@@ -27,10 +28,18 @@ const { bin, dependencies } = manifestOf(root) as {
 const PROGRAMS = Object.values(bin).map((file) => path.relative("dist/cli", file).replace(/\.js$/, ""));
 /** Every start needs it; the other packages, codecs that bring WebAssembly, are loaded when needed, as they are. */
 const JOINED = "argparse";
+const PACKAGES = Object.keys(dependencies).filter((name) => name !== JOINED);
+
+/** What every command needs, and what it takes to know a file's format: one file with all that these import statically. */
+const START = ["cli/command", "cli/commands", "cli/verify", "open/open", "open/formats", "version"].map(
+  (name) => path.join(root, `src/${name}.ts`),
+);
+/** What is loaded when a format or a command is met: a file for each folder. */
+const FOLDERS = ["xen", "qemu", "vmcore", "disk", "linux", "dwarf"];
 
 /** Packages by the files of theirs that were joined in, with their licences' texts. */
 function licenses(inputs: readonly string[]): string {
-  const names = inputs.flatMap((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []);
+  const names = inputs.flatMap((file) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []);
   return [...new Set(names)]
     .sort()
     .map((name) => {
@@ -43,38 +52,61 @@ function licenses(inputs: readonly string[]): string {
     .join(`\n${"-".repeat(72)}\n\n`);
 }
 
-const { metafile } = await build({
-  absWorkingDir: root,
-  entryPoints: {
-    ...Object.fromEntries(PROGRAMS.map((name) => [name, `src/cli/${name}.ts`])),
+/** Node 22 and newer keep what they compiled of a program: the second start is faster. */
+const launcher = (program: string): string => `#!/usr/bin/env node
+import module from "node:module";
+module.enableCompileCache?.();
+await import("./${path.basename(program)}");
+`;
+
+const bundle = await rolldown({
+  cwd: root,
+  input: {
+    ...Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, `src/cli/${name}.ts`])),
     // beside the parts, where the module that starts it looks
     "page-worker": "src/io/node/page-worker.ts",
   },
-  outdir: folder,
-  chunkNames: "part-[hash]",
-  bundle: true,
-  splitting: true,
-  format: "esm",
   platform: "node",
-  target: "node20.19",
-  external: Object.keys(dependencies).filter((name) => name !== JOINED),
-  // packages of the older kind ask for Node's modules by require()
-  banner: {
-    js: 'import { createRequire as requireFrom } from "node:module";\nconst require = requireFrom(import.meta.url);',
-  },
-  metafile: true,
-  logLevel: "warning",
+  transform: { target: "node20.19" },
+  external: (id) => PACKAGES.some((name) => id === name || id.startsWith(`${name}/`)),
+  // a module that is met at a start is joined to it, also where others load it later
+  checks: { ineffectiveDynamicImport: false },
 });
+const { output } = await bundle.write({
+  dir: folder,
+  format: "esm",
+  // less to read at a start; names stay, so that a stack can be read
+  minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+  chunkFileNames: "part-[name]-[hash].js",
+  codeSplitting: {
+    groups: [
+      { name: "start", test: (id) => START.includes(id), priority: 2 },
+      { name: "model", test: /\/src\/(binary|elf|findings|guest|io\/(?!node\/))/, priority: 1 },
+      ...FOLDERS.map((name) => ({ name, test: new RegExp(`/src/${name}/`) })),
+    ],
+  },
+});
+await bundle.close();
 
+for (const name of PROGRAMS) {
+  const file = path.join(folder, `${name}.js`);
+  fs.writeFileSync(file, launcher(`${name}-program.js`));
+  fs.chmodSync(file, 0o755);
+}
 const head = spawnSync("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root, encoding: "utf8" });
 // outside a clone there is no commit to tell
 const commit = head.status === 0 ? [["COMMIT", head.stdout] as const] : [];
 for (const [name, text] of commit) fs.writeFileSync(path.join(folder, name), text);
-fs.writeFileSync(path.join(folder, LICENSES), licenses(Object.keys(metafile.inputs)));
+const chunks = output.filter((file): file is OutputChunk => file.type === "chunk");
+fs.writeFileSync(path.join(folder, LICENSES), licenses(chunks.flatMap(({ moduleIds }) => moduleIds)));
 const written = new Set(
-  [LICENSES, "COMMIT", ...Object.keys(metafile.outputs)].map((file) => path.basename(file)),
+  [
+    LICENSES,
+    "COMMIT",
+    ...PROGRAMS.map((name) => `${name}.js`),
+    ...output.map(({ fileName }) => fileName),
+  ].map((file) => path.basename(file)),
 );
 for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
   if (entry.isFile() && !written.has(entry.name)) fs.rmSync(path.join(entry.parentPath, entry.name));
 }
-for (const name of PROGRAMS) fs.chmodSync(path.join(folder, `${name}.js`), 0o755);
