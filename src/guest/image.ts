@@ -1,6 +1,7 @@
 import type { AbsentReason } from "./absent.js";
 import type { Architecture } from "./arch/architecture.js";
 import type { PhysicalMemory } from "./memory.js";
+import type { Rescue } from "./salvage.js";
 import type { Vcpu } from "./vcpu.js";
 
 /** The kernel's own description of itself, found in guest memory or brought by the source. */
@@ -89,6 +90,8 @@ export interface GuestImage {
   readonly blocks?: readonly NamedBlock[];
   /** The guest's memory that `memory` lacks because its addresses aren't known: it counts as absent. */
   readonly unplaced?: readonly UnplacedBlock[];
+  /** What damage in the middle of the input took, where it was read across such damage. */
+  readonly rescue?: Rescue;
   /** Machine frame behind a frame of a PV guest whose page tables hold machine frames. */
   readonly machineFrame?: (frame: number) => number | undefined;
   /** State of the whole machine kept as the source has it: `shared_info` … */

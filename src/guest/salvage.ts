@@ -1,11 +1,30 @@
-import type { ByteSource } from "../io/byte-source.js";
+import { indexOfBytes } from "../io/byte-search.js";
+import { type ByteSource, readFully } from "../io/byte-source.js";
+import { breathe } from "../io/event-loop.js";
+import { viewOf } from "../binary/layout.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
 export interface LostPart {
   readonly start: number;
   readonly end: number;
-  /** How many records in a row prove the place where reading goes on. */
+  /** How many records in a row prove the place where reading goes on; 0: nothing follows, or nothing proves it. */
   readonly proof: number;
+  /** What was there, or why it is lost, in a few words; default: damaged records. */
+  readonly what?: string;
+}
+
+/** Memory that is given although something speaks against it: guest-physical bytes, `end` exclusive. */
+export interface DoubtfulPart {
+  readonly start: number;
+  readonly end: number;
+  /** What speaks against it, in a few words. */
+  readonly why: string;
+}
+
+/** What was lost of an input that is damaged in its middle, and how sure it is that the rest is right. */
+export interface Rescue {
+  readonly lost: readonly LostPart[];
+  readonly doubtful: readonly DoubtfulPart[];
 }
 
 /** Bytes that stand in for those of an input. */
@@ -46,8 +65,95 @@ export function patchedSource(source: ByteSource, patches: readonly Patch[]): By
   };
 }
 
+/** How the records of a format are found again after damage. */
+export interface RecordFinder {
+  /** Records begin at multiples of so many bytes from where the search begins. */
+  readonly step: number;
+  /** Bytes that `isLikely` looks at. */
+  readonly head: number;
+  /** Bytes that every record begins with, where there are any: the search is fast then. */
+  readonly magic?: Uint8Array;
+  /** Whether a record may begin at `at` of a view, as far as a quick look can tell. */
+  isLikely(view: DataView, at: number): boolean;
+  /** How many records in a row begin at an offset of the input; 0 where they prove nothing. */
+  proof(offset: number): Promise<number>;
+}
+
+/** The place where records go on, and how many in a row prove it. */
+export interface Resumption {
+  readonly at: number;
+  readonly proof: number;
+}
+
+const BLOCK = 1 << 20;
+/** Likely places of one input that turn out to be none: bounds the time that a hostile input takes. */
+const MOST_MISSES = 1 << 20;
+
+/** Looks for the places where records go on; one for an input, so that all its searches together are bounded. */
+export class Resynchronizer {
+  readonly #input: ByteSource;
+  readonly #finder: RecordFinder;
+  #misses = 0;
+
+  constructor(input: ByteSource, finder: RecordFinder) {
+    this.#input = input;
+    this.#finder = finder;
+  }
+
+  /** The first place from `from` on, and before `end`, at which records in a row begin. */
+  async resume(from: number, end = this.#input.size): Promise<Resumption | undefined> {
+    const { step, head, magic } = this.#finder;
+    const block = new Uint8Array(BLOCK + head);
+    const size = BLOCK - (BLOCK % step);
+    for (let start = from; start < end; start += size) {
+      const n = await readFully(this.#input, start, block);
+      const view = viewOf(block);
+      const last = Math.min(n - head, size - 1, end - 1 - start);
+      for (let at = 0; at <= last; at += step) {
+        if (magic !== undefined) {
+          const next = indexOfBytes(block, magic, at);
+          if (next < 0 || next > last) break;
+          at = next - (next % step);
+          if (at !== next) continue;
+        }
+        if (!this.#finder.isLikely(view, at)) continue;
+        const proof = await this.#finder.proof(start + at);
+        if (proof > 0) return { at: start + at, proof };
+        this.#misses += 1;
+        if (this.#misses >= MOST_MISSES) return undefined;
+      }
+      await breathe();
+    }
+    return undefined;
+  }
+}
+
 /** A lost part in a sentence: where it is, and how sure it is that records go on after it. */
-export function describeLost({ start, end, proof }: LostPart): string {
-  const sure = proof === 1 ? "one record proves" : `${proof} records in a row prove`;
-  return `damaged: the bytes 0x${start.toString(16)} to 0x${end.toString(16)} (${end - start}) are lost; ${sure} that reading goes on after them`;
+function describeLost({ start, end, proof, what }: LostPart): string {
+  const sure =
+    proof === 0
+      ? ""
+      : `; ${proof === 1 ? "one record proves" : `${proof} records in a row prove`} that reading goes on after them`;
+  const lost = `damaged: the bytes 0x${start.toString(16)} to 0x${end.toString(16)} (${end - start}) are lost${sure}`;
+  return what === undefined ? lost : `${lost} (${what})`;
+}
+
+/** Lost parts that are described one by one. */
+const MOST_DESCRIBED = 20;
+
+/** Warnings that say what was lost, the first few parts one by one. */
+export function rescueWarnings({ lost, doubtful }: Rescue): string[] {
+  const bytes = lost.reduce((sum, { start, end }) => sum + end - start, 0);
+  const more = lost.length - MOST_DESCRIBED;
+  return [
+    ...lost.slice(0, MOST_DESCRIBED).map(describeLost),
+    ...(more > 0
+      ? [`damaged: ${lost.length} parts of ${bytes} bytes in all are lost; ${more} are not listed`]
+      : []),
+    ...doubtful
+      .slice(0, MOST_DESCRIBED)
+      .map(
+        ({ start, end, why }) => `doubtful: memory 0x${start.toString(16)} to 0x${end.toString(16)}: ${why}`,
+      ),
+  ];
 }

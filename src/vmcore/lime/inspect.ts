@@ -2,7 +2,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { guestOf } from "./guest.js";
+import { openLimeGuest } from "./guest.js";
 import { readRanges } from "./read.js";
 
 /** What `inspect` says of a LiME dump. */
@@ -15,7 +15,7 @@ export async function inspectLime(input: ByteSource, options: OpenOptions = {}):
     schemaVersion: 2,
     kind: "lime",
     source: input.name,
-    ...(await summarizeGuest(await guestOf(input, found, true), options)),
+    ...(await summarizeGuest(await openLimeGuest(input, { partial: true }), options)),
     damage: [],
     details: { ranges: found.ranges.length },
   };

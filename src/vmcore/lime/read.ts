@@ -5,9 +5,7 @@ import { type ByteSource, readFully } from "../../io/byte-source.js";
 import type { MemorySegment } from "../segments.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
 import { LIME_RULES } from "./rules.js";
-
-/** More than any machine's map or filtered dump has. */
-const MOST_RANGES = 1 << 20;
+import { MOST_RANGES } from "./salvage.js";
 
 /** The ranges before the first invalid header. */
 export interface LimeRanges {

@@ -1,4 +1,5 @@
 // over 350 lines: what an item of a stream adds to the guest, and the salvage that reads on after damage
+import { appendTo } from "../../binary/arrays.js";
 import { type FindingPlace, formatError } from "../../findings/diagnostics.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { describeRecord } from "../../findings/finding.js";
@@ -8,7 +9,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
-import { describeLost } from "../../guest/salvage.js";
+import { rescueWarnings } from "../../guest/salvage.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import type { ByteOrder } from "../../binary/layout.js";
 import { XEN_ABSENT, xenGuest } from "../domain.js";
@@ -90,13 +91,12 @@ async function salvagedGuest(
     if (!(error instanceof FormatError)) throw error;
     walk.warnings.push(`incomplete: ${describeError(error)}`);
   }
-  for (const part of salvage.lost.slice(0, MOST_LOST)) walk.warnings.push(describeLost(part));
+  const rescue = { lost: salvage.lost, doubtful: [] };
+  appendTo(walk.warnings, rescueWarnings(rescue));
   walk.markLost(salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0));
-  return walk.guest();
+  return { ...(await walk.guest()), rescue };
 }
 
-/** Lost parts that are described one by one. */
-const MOST_LOST = 20;
 /** No real guest's p2m table has more frames. */
 const MOST_P2M_FRAMES = 1 << 20;
 /** Upper words of a pfn from here on are beyond any machine's memory. */

@@ -1,8 +1,13 @@
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
-import { type LostPart, type Patch, patchedSource, type Salvage } from "../../guest/salvage.js";
+import {
+  type LostPart,
+  type Patch,
+  patchedSource,
+  Resynchronizer,
+  type Salvage,
+} from "../../guest/salvage.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
-import { breathe } from "../../io/event-loop.js";
 import {
   LIBXC_RECORD,
   MAX_BODY_LENGTH,
@@ -24,8 +29,6 @@ import { LIBXL_RECORD } from "../libxl/layout.js";
 const PROOF = 3;
 /** Lost parts of one input. */
 const MOST_PARTS = 10_000;
-/** Bytes of damage that are looked through for the next record, in all. */
-const BLOCK = 1 << 20;
 const KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXC_RECORD));
 const LIBXL_KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXL_RECORD));
 /** Entries of one record: more are no plausible batch. */
@@ -116,24 +119,20 @@ class Walk {
     return LIBXL_KNOWN.has(header.type) && header.next <= this.#input.size;
   }
 
-  /** The next place from `from` on at which records in a row begin. */
-  async resume(from: number): Promise<{ at: number; proof: number } | undefined> {
-    const block = new Uint8Array(BLOCK);
+  /** Finds places at which records in a row begin. */
+  finder(): Resynchronizer {
     const little = this.#order === "little";
-    for (let start = from; start < this.#input.size; start += BLOCK) {
-      const n = await readFully(this.#input, start, block);
-      const view = viewOf(block);
-      for (let at = 0; at + 8 <= n; at += 8) {
+    return new Resynchronizer(this.#input, {
+      step: 8,
+      head: recordHeader.size,
+      isLikely: (view, at) => {
         const type = view.getUint32(at, little);
-        if (type === LIBXC_RECORD.END || !KNOWN.has(type)) continue;
-        const length = view.getUint32(at + 4, little);
-        if (length > MAX_BODY_LENGTH || start + at + 8 + length > this.#input.size) continue;
-        const proof = await this.proof(start + at);
-        if (proof > 0) return { at: start + at, proof };
-      }
-      await breathe();
-    }
-    return undefined;
+        return (
+          type !== LIBXC_RECORD.END && KNOWN.has(type) && view.getUint32(at + 4, little) <= MAX_BODY_LENGTH
+        );
+      },
+      proof: (offset) => this.proof(offset),
+    });
   }
 }
 
@@ -158,6 +157,7 @@ export async function salvageStream(
   order: ByteOrder,
 ): Promise<Salvage | undefined> {
   const walk = new Walk(input, order);
+  const finder = walk.finder();
   const lost: LostPart[] = [];
   const patches: Patch[] = [];
   /** The last record that only its form speaks for: its length may be what is damaged. */
@@ -181,7 +181,7 @@ export async function salvageStream(
       continue;
     }
     const start = doubtful ?? at;
-    const found = await walk.resume(start + 8);
+    const found = await finder.resume(start + 8);
     if (found === undefined) break;
     lost.push({ start, end: found.at, proof: found.proof });
     for (let from = start; from < found.at; ) {

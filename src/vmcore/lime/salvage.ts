@@ -1,0 +1,142 @@
+import { viewOf } from "../../binary/layout.js";
+import { type LostPart, Resynchronizer } from "../../guest/salvage.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { MemorySegment } from "../segments.js";
+import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
+
+/*
+ * A header says how long its range is: where none follows the range, either the header that should be there is damaged or
+ * this one. Contents are whole units of memory and headers 32 bytes: the distance to the next header shows which.
+ */
+
+/** More than any machine's map or filtered dump has. */
+export const MOST_RANGES = 1 << 20;
+/** Ranges in a row that are checked after a lost part. */
+const PROOF = 3;
+const MAGIC = new TextEncoder().encode("EMiL");
+/** What addresses of ranges are multiples of: a boundary of the BIOS's map may be at any KiB. */
+const UNIT = 256n;
+
+/** Ranges that could be read of a damaged dump. */
+export interface SalvagedRanges {
+  readonly ranges: readonly MemorySegment[];
+  readonly lost: readonly LostPart[];
+}
+
+interface Range {
+  readonly first: number;
+  /** Exclusive. */
+  readonly last: number;
+  readonly offset: number;
+}
+
+class Walk {
+  readonly #input: ByteSource;
+  readonly #head = new Uint8Array(limeHeader.size);
+
+  constructor(input: ByteSource) {
+    this.#input = input;
+  }
+
+  /** The range whose header is at an offset. @param lenient its addresses alone count */
+  async at(offset: number, lenient = false): Promise<Range | undefined> {
+    if ((await readFully(this.#input, offset, this.#head)) < this.#head.length) return undefined;
+    const view = viewOf(this.#head);
+    const isMarked = view.getUint32(0, true) === LIME_MAGIC && view.getUint32(4, true) === LIME_VERSION;
+    if (!isMarked && !lenient) return undefined;
+    const first = view.getBigUint64(limeHeader.offsetOf("s_addr"), true);
+    const last = view.getBigUint64(limeHeader.offsetOf("e_addr"), true);
+    if (first > last || last >= BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
+    if (first % UNIT !== 0n || (last + 1n) % UNIT !== 0n) return undefined;
+    return { first: Number(first), last: Number(last) + 1, offset };
+  }
+
+  end({ first, last, offset }: Range): number {
+    return offset + limeHeader.size + last - first;
+  }
+
+  /** Ranges in a row from an offset on, ascending; 0 unless they reach the input's end or are several. */
+  async proof(offset: number, least: number): Promise<number> {
+    let count = 0;
+    let after = least;
+    for (let at = offset; count < PROOF; count += 1) {
+      const range = await this.at(at);
+      if (range === undefined || range.first < after) return count > 1 ? count : 0;
+      after = range.last;
+      at = this.end(range);
+      // an end of the input inside the range says nothing of it
+      if (at >= this.#input.size) return at === this.#input.size || count > 0 ? count + 1 : 0;
+    }
+    return count;
+  }
+}
+
+/** Reads the ranges of a dump whose headers are damaged: those between lost parts that are proven. */
+export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> {
+  const walk = new Walk(input);
+  const ranges: MemorySegment[] = [];
+  const lost: LostPart[] = [];
+  const take = ({ first, last, offset }: Range): void => {
+    const start = offset + limeHeader.size;
+    const there = Math.max(0, Math.min(last - first, input.size - start));
+    ranges.push({ physical: first, offset: start, fileSize: last - first, there, memorySize: last - first });
+  };
+  /** The last range and where its header is, until what follows it proves its length. */
+  let open: Range | undefined;
+  let least = 0;
+  const finder = new Resynchronizer(input, {
+    step: 1,
+    head: 8,
+    magic: MAGIC,
+    isLikely: (view, at) => view.getUint32(at + 4, true) === LIME_VERSION,
+    proof: (offset) => walk.proof(offset, least),
+  });
+  for (let at = 0; ranges.length < MOST_RANGES; ) {
+    if (at === input.size) break;
+    const range = at > input.size ? undefined : await walk.at(at);
+    if (range !== undefined && range.first >= least) {
+      if (open !== undefined) take(open);
+      open = range;
+      least = range.last;
+      at = walk.end(range);
+      continue;
+    }
+    // the open range's own header may be wrong: look for the next one in what it claims, too
+    const before: number =
+      open === undefined ? 0 : (ranges.at(-1)?.physical ?? -1) + (ranges.at(-1)?.memorySize ?? 1);
+    const from: number = open === undefined ? at : open.offset + limeHeader.size;
+    least = Math.max(0, before);
+    const found = await finder.resume(from);
+    const next = found?.at ?? input.size;
+    const isCut = found === undefined && at > input.size;
+    const isOwn = next < at || (next - at) % Number(UNIT) === 0;
+    if (open !== undefined && (isCut || !isOwn)) {
+      take(open);
+      least = open.last;
+    } else if (open !== undefined) at = open.offset;
+    open = undefined;
+    if (isCut) break;
+    // of the damaged header the addresses may be whole: their distance is then the contents' length
+    const repaired = await walk.at(at, true);
+    const following = found === undefined ? undefined : await walk.at(found.at);
+    if (
+      repaired !== undefined &&
+      walk.end(repaired) === next &&
+      repaired.first >= least &&
+      repaired.last <= (following?.first ?? Number.MAX_SAFE_INTEGER)
+    ) {
+      take(repaired);
+      least = repaired.last;
+      lost.push({
+        start: at,
+        end: at + limeHeader.size,
+        proof: found?.proof ?? 0,
+        what: "a range's header, made anew",
+      });
+    } else
+      lost.push({ start: at, end: next, proof: found?.proof ?? 0, what: "a range whose address is unknown" });
+    at = next;
+  }
+  if (open !== undefined) take(open);
+  return { ranges, lost };
+}

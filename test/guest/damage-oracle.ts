@@ -1,0 +1,109 @@
+import { expect } from "vitest";
+import type { GuestImage } from "../../src/guest/image.js";
+
+/** Of one page: its guest-physical address, where its contents are in the file, and where what leads to them is. */
+export interface PagePlace {
+  readonly gpa: number;
+  readonly size: number;
+  /** Offset of its contents in the file and bytes of them there; undefined: zeros, of which the index alone tells. */
+  readonly contents: readonly [offset: number, length: number] | undefined;
+  /** Record headers, descriptors, bits: bytes of the file. */
+  readonly index: readonly (readonly [offset: number, length: number])[];
+}
+
+/** A file whose every page is known. */
+export interface KnownFile {
+  readonly bytes: Buffer;
+  readonly pages: readonly PagePlace[];
+  /** A page's contents as they must be. */
+  page(place: PagePlace): Uint8Array;
+  open(bytes: Buffer): Promise<GuestImage>;
+}
+
+/** Numbers that are the same in every run, from 0 to 1. */
+export function randoms(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    // the low bits of such a generator have short periods
+    return ((state >>> 8) ^ (state & 0xff)) / 2 ** 24;
+  };
+}
+
+export const DAMAGE_KINDS = ["zeros", "ones", "noise", "flip", "other pages"] as const;
+export type DamageKind = (typeof DAMAGE_KINDS)[number];
+
+/** A copy of bytes with [start, end) damaged; offsets of everything else stay. */
+function damage(bytes: Buffer, kind: DamageKind, start: number, end: number, next: () => number): Buffer {
+  const damaged = Buffer.from(bytes);
+  if (kind === "zeros") damaged.fill(0, start, end);
+  else if (kind === "ones") damaged.fill(0xff, start, end);
+  else if (kind === "noise") for (let at = start; at < end; at += 1) damaged[at] = Math.floor(next() * 256);
+  else if (kind === "flip") damaged.writeUInt8((damaged[start] ?? 0) ^ (1 << Math.floor(next() * 8)), start);
+  else {
+    // a sector that was written to the wrong place
+    const from = Math.floor(next() * (bytes.length - (end - start)));
+    bytes.copy(damaged, start, from, from + end - start);
+  }
+  return damaged;
+}
+
+/** Bytes of a damage of a kind: a flip is one byte. Else from a few bytes to 1 MiB, small ones as often as large. */
+export const damageSize = (kind: DamageKind, next: () => number): number =>
+  kind === "flip" ? 1 : Math.ceil(2 ** (3 + next() * 17));
+
+/** What came of reading a damaged file. */
+interface Recovery {
+  /** Pages whose contents and index lie outside of the damage, and those of them that were recovered. */
+  readonly wanted: number;
+  readonly recovered: number;
+  /** Addresses of pages that were given with other contents than they had, and whose bytes are outside of the damage. */
+  readonly wrong: readonly number[];
+}
+
+/** Reads every page of a damaged file and compares it with what it was. */
+async function recovery(file: KnownFile, guest: GuestImage, start: number, end: number): Promise<Recovery> {
+  const touches = ([offset, length]: readonly [number, number]): boolean =>
+    offset < end && offset + length > start;
+  const into = Buffer.alloc(1 << 16);
+  let wanted = 0;
+  let recovered = 0;
+  const wrong: number[] = [];
+  for (const place of file.pages) {
+    if (place.contents !== undefined && touches(place.contents)) continue;
+    const isIndexed = !place.index.some(touches);
+    if (isIndexed) wanted += 1;
+    const page = into.subarray(0, place.size);
+    let n = 0;
+    try {
+      n = await guest.memory.read(place.gpa, page);
+    } catch {
+      // contents that don't unpack are not given
+    }
+    if (n < place.size) continue;
+    if (!page.equals(file.page(place))) wrong.push(place.gpa);
+    else if (isIndexed) recovered += 1;
+  }
+  return { wanted, recovered, wrong };
+}
+
+/** Damages a file in one place and holds what is required of its rescue. */
+export async function expectRescue(
+  file: KnownFile,
+  kind: DamageKind,
+  start: number,
+  size: number,
+  next: () => number,
+): Promise<void> {
+  const end = Math.min(start + size, file.bytes.length);
+  const damaged = damage(file.bytes, kind, start, end, next);
+  const guest = await file.open(damaged);
+  try {
+    const { wanted, recovered, wrong } = await recovery(file, guest, start, end);
+    const where = `${kind} from 0x${start.toString(16)} to 0x${end.toString(16)}: ${recovered} of ${wanted}`;
+    expect(wrong.map((gpa) => gpa.toString(16)).slice(0, 4), where).toEqual([]);
+    if (wanted > 0) expect(recovered / wanted, where).toBeGreaterThanOrEqual(0.95);
+  } finally {
+    await guest.close?.();
+  }
+}

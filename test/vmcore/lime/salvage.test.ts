@@ -1,0 +1,73 @@
+import * as fs from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { MemorySink } from "../../../src/io/byte-sink.js";
+import { bytesSource } from "../../../src/io/byte-source.js";
+import { openGuest } from "../../../src/open/open.js";
+import { limeHeader } from "../../../src/vmcore/lime/layout.js";
+import { readRanges } from "../../../src/vmcore/lime/read.js";
+import { limeWriter } from "../../../src/vmcore/lime/write.js";
+import {
+  DAMAGE_KINDS,
+  damageSize,
+  expectRescue,
+  type KnownFile,
+  randoms,
+} from "../../guest/damage-oracle.js";
+import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+
+const PAGE = 4096;
+const place = scratch();
+afterAll(place.cleanup);
+
+async function realDump(): Promise<KnownFile> {
+  const guest = await openGuest(
+    bytesSource(fs.readFileSync(unzstd(`${sharedData}/xen-v3/pvh64.save.zst`, place.folder))),
+  );
+  const sink = new MemorySink();
+  await limeWriter.write(guest, sink, {});
+  const bytes = Buffer.from(sink.bytes());
+  const { ranges } = await readRanges(bytesSource(bytes));
+  const pages = ranges.flatMap(({ physical, offset, memorySize }) =>
+    Array.from({ length: memorySize / PAGE }, (_, i) => ({
+      gpa: physical + i * PAGE,
+      size: PAGE,
+      contents: [offset + i * PAGE, PAGE] as const,
+      index: [[offset - limeHeader.size, limeHeader.size] as const],
+    })),
+  );
+  return {
+    bytes,
+    pages,
+    page: ({ contents }) => bytes.subarray(contents?.[0], (contents?.[0] ?? 0) + PAGE),
+    open: (damaged) => openGuest(bytesSource(damaged, "damaged"), { partial: true }),
+  };
+}
+
+describe.skipIf(skipUnless(hasShared, "shared data"))("a LiME dump that is damaged in its middle", () => {
+  it("gives what lies outside of the damage, and says what is lost", { timeout: 60_000 }, async () => {
+    const file = await realDump();
+    const headers = [...new Set(file.pages.map(({ index }) => index[0]?.[0] ?? 0))].filter((at) => at > 0);
+    expect(headers.length).toBeGreaterThan(1);
+    for (const kind of DAMAGE_KINDS) {
+      const next = randoms(kind.length * 7919);
+      for (let round = 0; round < 12; round += 1) {
+        const size = damageSize(kind, next);
+        const header = headers[Math.floor(next() * headers.length)] ?? 0;
+        const target =
+          round % 2 === 0
+            ? header + Math.floor(next() * 32)
+            : Math.floor(next() * (file.bytes.length - size));
+        await expectRescue(file, kind, Math.max(8, target), size, next);
+      }
+    }
+  });
+
+  it("is not read at a wrong address when one bit of a header is another", { timeout: 60_000 }, async () => {
+    const file = await realDump();
+    const headers = [...new Set(file.pages.map(({ index }) => index[0]?.[0] ?? 0))];
+    const next = randoms(3);
+    for (const header of headers)
+      for (let byte = header === 0 ? 8 : 0; byte < 24; byte += 1)
+        await expectRescue(file, "flip", header + byte, 1, next);
+  });
+});
