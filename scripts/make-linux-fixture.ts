@@ -11,24 +11,31 @@ import { type Kernel, openKernel } from "../src/linux/kernel.js";
 import { symbolEntry } from "../src/linux/kernel-tables.js";
 import { logSourceOf } from "../src/linux/log/kernel-log.js";
 import { readLog } from "../src/linux/log/read.js";
+import { networkNamespaces } from "../src/linux/interfaces.js";
 import { useModuleSymbols } from "../src/linux/modules.js";
+import { listMounts } from "../src/linux/mounts.js";
+import { openFiles } from "../src/linux/open-files.js";
 import { processMemory } from "../src/linux/process.js";
 import { readUpTo } from "../src/linux/read.js";
+import { openSockets } from "../src/linux/sockets.js";
 import { SymbolTable } from "../src/linux/symbols.js";
+import { IMAGE_BOUNDS } from "../src/linux/symbols/image-sections.js";
+import { WELL_KNOWN_VARIABLES } from "../src/linux/symbols/well-known.js";
 import { systemOf } from "../src/linux/system.js";
 import { listTasks, type Task } from "../src/linux/tasks.js";
 import { Unwinder } from "../src/linux/unwind/backtrace.js";
 import { stackStart } from "../src/linux/unwind/task-stack.js";
-import { mappingAt } from "../src/linux/user-mappings.js";
+import { listMappings, mappingAt } from "../src/linux/user-mappings.js";
 import { openGuest } from "../src/open/open.js";
 import { elfWriter } from "../src/vmcore/elf/write.js";
 
 /**
  * tsx scripts/make-linux-fixture.ts INPUT OUT.elf
  *
- * Makes a small ELF vmcore of a saved Linux guest: only what reading its log, tasks, stacks and state touches, byte
- * for byte; the rest of those pages is zero, all other pages are absent. Of kallsyms and BTF only the symbols and
- * types that were asked for keep their names; the tables keep their size and form.
+ * Makes a small ELF vmcore of a saved Linux guest: only what reading its log, tasks, stacks, state, modules, mounts,
+ * network, open files and mappings touches, byte for byte; the rest of those pages is zero, all other pages are
+ * absent. Of kallsyms and BTF only the symbols and types that were asked for keep their names; the tables keep their
+ * size and form.
  */
 
 const PAGE = 4096;
@@ -153,7 +160,31 @@ async function readAll(guest: GuestImage): Promise<Kernel> {
     for (const { mode, pc } of frames)
       if (mode === "user" && task.mm !== 0n) await mappingAt(kernel, task.mm, pc);
   }
+  await readSystem(kernel, tasks);
+  await readForSymbolFiles(kernel);
   return kernel;
+}
+
+/** What symbol files have beside the image's contents. */
+async function readForSymbolFiles(kernel: Kernel): Promise<void> {
+  for (const name of [...IMAGE_BOUNDS, ...Object.keys(WELL_KNOWN_VARIABLES)]) kernel.symbol(name);
+  kernel.types?.variable?.("runqueues");
+  const notes = kernel.needSymbol("__start_notes");
+  await readUpTo(kernel.space, notes, Number(kernel.needSymbol("__stop_notes") - notes));
+}
+
+async function readSystem(kernel: Kernel, tasks: readonly Task[]): Promise<void> {
+  for await (const _ of networkNamespaces(kernel));
+  await openSockets(kernel);
+  const mountNamespaces = new Set<bigint>();
+  for (const task of tasks) {
+    if (task.mm === 0n || task.pid !== task.tgid) continue;
+    for await (const _ of openFiles(kernel, task));
+    for await (const _ of listMappings(kernel, task.mm));
+    if (task.object.pointer("nsproxy") === 0n) continue;
+    mountNamespaces.add((await task.object.follow("nsproxy")).pointer("mnt_ns"));
+  }
+  for (const namespace of mountNamespaces) for await (const _ of listMounts(kernel, namespace));
 }
 
 /** Puts bytes where a virtual address is. */

@@ -140,6 +140,12 @@ export class Btf {
     return latin1(this.#strings.subarray(start, end));
   }
 
+  /** Whether there is a text at `offset`: not for 0, an empty one, or an offset beyond the strings. */
+  hasString(offset: number): boolean {
+    if (offset < this.#firstString) return this.base?.hasString(offset) ?? false;
+    return (this.#strings[offset - this.#firstString] ?? 0) !== 0;
+  }
+
   /** Number of the type of that name and one of those kinds; undefined when there is none. */
   find(kinds: readonly number[], name: string): number | undefined {
     const wanted = latin1Bytes(name);

@@ -143,7 +143,7 @@ export class BtfDwarf {
   #structure(head: BtfHead): void {
     const { info } = this.#writer;
     const shapes = this.#shapes;
-    const isNamed = head.name !== 0;
+    const isNamed = this.#btf.hasString(head.name);
     this.#writer.begin(
       shapes.aggregate(
         head.kind === BTF_KIND.union ? dw.DW_TAG_union_type : dw.DW_TAG_structure_type,
@@ -162,8 +162,9 @@ export class BtfDwarf {
       const bitOffset = head.flag ? place & 0xff_ffff : place;
       // a member of no type can't be
       if (type === 0) continue;
-      this.#writer.begin(shapes.member(name !== 0, bits !== 0));
-      if (name !== 0) info.u32(name);
+      const isMemberNamed = this.#btf.hasString(name);
+      this.#writer.begin(shapes.member(isMemberNamed, bits !== 0));
+      if (isMemberNamed) info.u32(name);
       this.#writer.reference(type);
       if (bits === 0) info.u32(bitOffset >>> 3);
       else {
@@ -178,7 +179,7 @@ export class BtfDwarf {
     const { info } = this.#writer;
     const shapes = this.#shapes;
     const isWide = head.kind === BTF_KIND.enum64;
-    const isNamed = head.name !== 0;
+    const isNamed = this.#btf.hasString(head.name);
     if (head.count === 0 && isNamed) {
       // BTF's way to declare an enumeration without its values
       this.#writer.begin(shapes.enumDeclaration);
@@ -224,8 +225,9 @@ export class BtfDwarf {
       if (name === 0 && declared === 0 && i === head.count - 1)
         this.#writer.begin(this.#shapes.moreParameters);
       else {
-        this.#writer.begin(this.#shapes.parameter(name !== 0, type !== 0));
-        if (name !== 0) this.#writer.info.u32(name);
+        const isNamed = this.#btf.hasString(name);
+        this.#writer.begin(this.#shapes.parameter(isNamed, type !== 0));
+        if (isNamed) this.#writer.info.u32(name);
         if (type !== 0) this.#writer.reference(type);
       }
     }

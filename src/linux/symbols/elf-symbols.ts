@@ -117,7 +117,7 @@ function perCpuOnly(
   value: bigint,
 ): number | undefined {
   const number = index.at(value);
-  return number !== undefined && sections[number]?.name === ".data..percpu" ? number : undefined;
+  return number !== undefined && sections[number]?.perCpu === true ? number : undefined;
 }
 
 /** Where a function's code lies, by name; of several functions of one name none is known. */

@@ -14,6 +14,8 @@ interface Part {
   readonly perCpu?: true;
   /** Bytes of an element of a table: alignment. */
   readonly align?: number;
+  /** A table, of use only when all of it is there. */
+  readonly table?: true;
 }
 
 /** From the outermost to the innermost: what lies in another part is cut out of it (Linux, vmlinux.lds.h). */
@@ -27,6 +29,15 @@ const PARTS: readonly Part[] = [
     use: "x",
   },
   { name: ".rodata", bounds: [["__start_rodata", "__end_rodata"]], use: "r" },
+  // aarch64: read-only data of its hypervisor part, trampolines, page tables
+  {
+    name: ".rodata.text",
+    bounds: [
+      ["__hyp_rodata_start", "__init_begin"],
+      ["idmap_pg_dir", "__init_begin"],
+    ],
+    use: "x",
+  },
   { name: ".data", bounds: [["_sdata", "_edata"]], use: "w" },
   { name: ".init.data", bounds: [["__init_begin", "__init_end"]], use: "w", empty: true },
   { name: ".init.text", bounds: [["_sinittext", "_einittext"]], use: "x", empty: true },
@@ -34,19 +45,36 @@ const PARTS: readonly Part[] = [
   { name: ".bss", bounds: [["__bss_start", "__bss_stop"]], use: "w", empty: true },
   { name: ".brk", bounds: [["__brk_base", "__brk_limit"]], use: "w", empty: true },
   { name: ".init.scratch", bounds: [["__init_scratch_begin", "__init_scratch_end"]], use: "w", empty: true },
-  { name: "__ex_table", bounds: [["__start___ex_table", "__stop___ex_table"]], use: "r" },
-  { name: ".BTF", bounds: [["__start_BTF", "__stop_BTF"]], use: "r" },
-  { name: ".notes", bounds: [["__start_notes", "__stop_notes"]], use: "r", align: 4 },
-  { name: ".orc_header", bounds: [["__start_orc_header", "__stop_orc_header"]], use: "r" },
-  { name: ".orc_unwind_ip", bounds: [["__start_orc_unwind_ip", "__stop_orc_unwind_ip"]], use: "r", align: 4 },
-  { name: ".orc_unwind", bounds: [["__start_orc_unwind", "__stop_orc_unwind"]], use: "r", align: 2 },
-  { name: ".orc_lookup", bounds: [["orc_lookup", "orc_lookup_end"]], use: "w" },
+  { name: "__ex_table", bounds: [["__start___ex_table", "__stop___ex_table"]], use: "r", table: true },
+  { name: ".BTF", bounds: [["__start_BTF", "__stop_BTF"]], use: "r", table: true },
+  { name: ".notes", bounds: [["__start_notes", "__stop_notes"]], use: "r", align: 4, table: true },
+  { name: ".orc_header", bounds: [["__start_orc_header", "__stop_orc_header"]], use: "r", table: true },
+  {
+    name: ".orc_unwind_ip",
+    bounds: [["__start_orc_unwind_ip", "__stop_orc_unwind_ip"]],
+    use: "r",
+    align: 4,
+    table: true,
+  },
+  {
+    name: ".orc_unwind",
+    bounds: [["__start_orc_unwind", "__stop_orc_unwind"]],
+    use: "r",
+    align: 2,
+    table: true,
+  },
+  { name: ".orc_lookup", bounds: [["orc_lookup", "orc_lookup_end"]], use: "w", table: true },
 ];
+
+/** Names of the symbols at which parts of a kernel's image begin and end. */
+export const IMAGE_BOUNDS: readonly string[] = PARTS.flatMap(({ bounds }) => bounds.flat());
 
 /** Bytes of a whole image: x86_64 keeps 1 GiB of addresses for it. */
 const LARGEST_IMAGE = 256 << 20;
-/** Pieces of one part: a filtered dump with more holes has nothing of use. */
-const MOST_PIECES = 64;
+/** Pieces of all parts: each becomes a section, and ELF numbers fewer than 65,280 of them. */
+const MOST_PIECES = 8192;
+/** What the name of a section ends with whose contents memory lacks: tools want contents in `.text` and `.data`. */
+const ABSENT = ".absent";
 const PAGE = 4096;
 const STEP = 1 << 20;
 
@@ -82,6 +110,7 @@ export async function readImage(kernel: Kernel): Promise<ImageSections> {
   const sections: ImageSection[] = [];
   const missing = new Map<string, number>();
   let left = LARGEST_IMAGE;
+  let piecesLeft = MOST_PIECES;
   for (const { part, start, end } of ranges(kernel)) {
     const size = Number(end - start);
     const { name, use, align = 16 } = part;
@@ -92,27 +121,37 @@ export async function readImage(kernel: Kernel): Promise<ImageSections> {
       ...(part.perCpu === true ? { perCpu: true as const } : {}),
     };
     if (part.empty === true || size > left) {
-      if (part.empty !== true) missing.set(name, (missing.get(name) ?? 0) + size);
-      sections.push({ ...shape, start, size });
+      const isMissing = part.empty !== true;
+      if (isMissing) missing.set(name, (missing.get(name) ?? 0) + size);
+      sections.push({ ...shape, name: isMissing ? `${name}${ABSENT}` : name, start, size });
       continue;
     }
     left -= size;
     const from = runAddress(kernel, start) + (part.perCpu === true ? await firstCpu(kernel) : 0n);
     const pieces = await readPieces(kernel, BigInt.asUintN(64, from), size);
-    const lacks = pieces.reduce((sum, piece) => sum + (piece.contents === undefined ? piece.size : 0), 0);
+    const kept = part.table === true && pieces.length > 1 ? [{ size }] : atMost(pieces, piecesLeft);
+    piecesLeft -= kept.length;
+    const lacks = kept.reduce((sum, piece) => sum + (piece.contents === undefined ? piece.size : 0), 0);
     if (lacks > 0) missing.set(name, (missing.get(name) ?? 0) + lacks);
-    if (pieces.length > MOST_PIECES) {
-      missing.set(name, size);
-      sections.push({ ...shape, start, size });
-      continue;
-    }
     let at = start;
-    for (const { size: bytes, contents } of pieces) {
-      sections.push({ ...shape, start: at, size: bytes, ...(contents === undefined ? {} : { contents }) });
+    for (const { size: bytes, contents } of kept) {
+      sections.push(
+        contents === undefined
+          ? { ...shape, name: `${name}${ABSENT}`, start: at, size: bytes }
+          : { ...shape, start: at, size: bytes, contents },
+      );
       at += BigInt(bytes);
     }
   }
   return { sections, missing };
+}
+
+/** The first pieces, and one without contents for all others. */
+function atMost(pieces: readonly Piece[], most: number): readonly Piece[] {
+  if (pieces.length <= most) return pieces;
+  const kept = pieces.slice(0, Math.max(0, most - 1));
+  const rest = pieces.slice(kept.length).reduce((sum, { size }) => sum + size, 0);
+  return [...kept, { size: rest }];
 }
 
 /** Distance from per-CPU symbols to the first processor's copies; 0 where it is not known: nothing is mapped there. */

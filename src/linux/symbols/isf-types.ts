@@ -197,7 +197,8 @@ function uniqueNames(btf: Btf): (string | undefined)[] {
   };
   for (let id = 1; id < btf.endId; id += 1) {
     const head = btf.head(id);
-    if (head !== undefined && NAMED.has(head.kind) && head.name !== 0) take(id, btf.string(head.name));
+    if (head !== undefined && NAMED.has(head.kind) && btf.hasString(head.name))
+      take(id, btf.string(head.name));
   }
   for (let id = 1; id < btf.endId; id += 1) {
     const head = btf.head(id);
