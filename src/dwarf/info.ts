@@ -227,7 +227,8 @@ export class DebugInfo implements TypeContext {
     const bySignature = die.reference(dw.DW_AT_signature);
     if (bySignature !== undefined) return bySignature;
     const name = die.string(dw.DW_AT_name);
-    if (name === undefined) return undefined;
+    // an empty name is none, and every text of the file ends with one
+    if (name === undefined || name === "") return undefined;
     const [placed] = confirm(die.unit, [die.offset]);
     const scope = placed === undefined ? [] : scopeOf(placed);
     const kind = Object.values(NAMED_KINDS).find((tags: readonly number[]) => tags.includes(die.tag));

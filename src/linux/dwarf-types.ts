@@ -92,7 +92,7 @@ export class DwarfTypes implements KernelTypes {
       return {
         name: member.name,
         ...(member.bitField && child !== undefined
-          ? bitField(child, member.offset, member.type.size ?? 0)
+          ? bitField(child, member.offset, member.type)
           : { bitOffset: member.offset * 8 }),
         get type() {
           return from();
@@ -111,12 +111,12 @@ function hasDefinition(type: Type): boolean {
 }
 
 /** Where a bit-field is: DWARF 4's bit offset from the structure's start, or DWARF 2's from its storage's top. */
-function bitField(member: Die, offset: number, size: number): Pick<KernelMember, "bitOffset" | "bitSize"> {
+function bitField(member: Die, offset: number, type: Type): Pick<KernelMember, "bitOffset" | "bitSize"> {
   const bitSize = member.unsigned(dw.DW_AT_bit_size) ?? 0;
   const whole = member.unsigned(dw.DW_AT_data_bit_offset);
   if (whole !== undefined) return { bitOffset: whole, bitSize };
   const fromTop = member.unsigned(DW_AT_bit_offset) ?? 0;
-  const storage = member.unsigned(dw.DW_AT_byte_size) ?? size;
+  const storage = member.unsigned(dw.DW_AT_byte_size) ?? type.size ?? 0;
   return { bitOffset: offset * 8 + storage * 8 - fromTop - bitSize, bitSize };
 }
 

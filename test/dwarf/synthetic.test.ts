@@ -83,6 +83,27 @@ describe("names that several entries have", () => {
     );
   });
 
+  it("an empty name is no name: what is declared by it is defined nowhere", async () => {
+    const unnamed = (...more: AttributeDescription[]): DieDescription => ({
+      tag: dw.DW_TAG_structure_type,
+      attributes: [name(""), ...more],
+    });
+    const declared: DieDescription = { ...unnamed(present(dw.DW_AT_declaration)), label: "declared" };
+    const defined = unnamed([dw.DW_AT_byte_size, dw.DW_FORM_data1, 8]);
+    const user: DieDescription = {
+      tag: dw.DW_TAG_variable,
+      attributes: [
+        name("it"),
+        [dw.DW_AT_type, dw.DW_FORM_ref4, "declared"],
+        [dw.DW_AT_location, dw.DW_FORM_exprloc, address(16, 8, "little")],
+      ],
+    };
+    const info = await open(elfWith([unitOf(defined, declared, user)], "little", 64));
+    expect(() => info.variable("it")?.type.size).toThrow(
+      expect.objectContaining({ code: "dwarf/incomplete-type" }),
+    );
+  });
+
   it("a thread-local or optimised location is no address", async () => {
     const odd: DieDescription = {
       tag: dw.DW_TAG_variable,
