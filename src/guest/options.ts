@@ -88,6 +88,11 @@ export interface OpenOptions {
   readonly partial?: boolean;
   /** Called with the bytes done, of `total` where that is known. */
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
+  /**
+   * Look for the kernel's VMCOREINFO in memory where the file brings none, which may read all of it; default true.
+   * Without it, withVmcoreInfo() looks when the kernel is asked for.
+   */
+  readonly findKernel?: boolean;
   /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
   /** Describes the system that a guest ran, for inspections: `summarizeLinux`. Without it they leave that out. */

@@ -23,13 +23,15 @@ function architectureOfVmcoreInfo(text: string): Architecture | undefined {
  * A guest of a file that holds memory alone: its kernel's VMCOREINFO is looked for in memory and says which
  * architecture it is of. `what` the file is (`a LiME dump`), for the warning when nothing says.
  * @param arch the architecture if it is known
+ * @param findKernel look in all of the memory; without it the architecture may be a guess that no warning names
  */
 export async function unlabelledGuest(
   guest: Omit<GuestImage, "arch" | "vcpus">,
   what: string,
   arch?: Architecture,
+  findKernel = true,
 ): Promise<GuestImage> {
-  const found = await withVmcoreInfo({ ...guest, vcpus: [], arch: arch ?? X86_64 });
+  const found = await withVmcoreInfo({ ...guest, vcpus: [], arch: arch ?? X86_64 }, findKernel);
   const { vmcoreInfo } = found.facts;
   const said = vmcoreInfo === undefined ? undefined : architectureOfVmcoreInfo(vmcoreInfo.text);
   if (arch !== undefined) {
@@ -38,6 +40,7 @@ export async function unlabelledGuest(
     return { ...found, warnings: [...found.warnings, warning] };
   }
   if (said !== undefined) return { ...found, arch: said };
+  if (!findKernel) return found;
   const guess = `${what} doesn't tell what processor it is of: taken for x86_64`;
   return { ...found, warnings: [...found.warnings, guess] };
 }

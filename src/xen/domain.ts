@@ -3,6 +3,7 @@ import type { Architecture } from "../guest/arch/architecture.js";
 import type { Facts, GuestImage } from "../guest/image.js";
 import { absentReasons } from "../guest/absent.js";
 import { findVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
+import type { OpenOptions } from "../guest/options.js";
 import type { PageMap } from "../guest/page-map.js";
 import { pagingOf } from "../guest/paging/walk.js";
 import type { Vcpu } from "../guest/vcpu.js";
@@ -48,13 +49,16 @@ export interface XenGuestParts {
 }
 
 /** The model of a Xen guest. */
-export async function xenGuest(parts: XenGuestParts): Promise<GuestImage> {
+export async function xenGuest(
+  parts: XenGuestParts,
+  { findKernel = true }: OpenOptions = {},
+): Promise<GuestImage> {
   const vcpus =
     parts.type === "HVM"
       ? hvmVcpus(parts.hvmContext ?? [])
       : await Promise.all((parts.pvVcpus ?? []).map((vcpu) => pvVcpu(vcpu, parts.memory)));
   const arch = parts.type === "HVM" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
-  const vmcoreInfo = await findVmcoreInfo(parts.memory, arch, vcpus);
+  const vmcoreInfo = findKernel ? await findVmcoreInfo(parts.memory, arch, vcpus) : undefined;
   const { name, uuid } = parts.config === undefined ? {} : summarizeConfig(parts.config);
   const more = {
     ...(parts.tsc === undefined ? {} : { tsc: summarizeTsc(parts.tsc) }),

@@ -86,6 +86,11 @@ export const texts = {
     registers: "At the moment it was saved",
     where: "Physical memory",
     openMap: "Open the map",
+    searching: "Searching memory for a kernel …",
+    notSearched: "Nothing points at a kernel",
+    search: "Search all memory",
+    searchText: (size: string) =>
+      `To know what this guest ran, all of its memory (${size}) is read in search of a Linux kernel.`,
     layers: "Layers of the file",
     warnings: "Worth knowing",
     document: "All details",

@@ -18,10 +18,17 @@ export interface Software {
 /** Processors whose code is shown. */
 const MOST_VCPUS = 64;
 
-/** Finds out what a guest was running: the kernel banner, VMCOREINFO, the code at the instruction pointers. */
-export async function softwareOf(guest: GuestImage, { describeSystem }: OpenOptions = {}): Promise<Software> {
+/**
+ * Finds out what a guest was running: the kernel banner, VMCOREINFO, the code at the instruction pointers. Without
+ * `findKernel` a kernel that no VMCOREINFO is known of isn't looked for.
+ */
+export async function softwareOf(
+  guest: GuestImage,
+  { describeSystem, findKernel = true }: OpenOptions = {},
+): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
-  const banner = await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus);
+  const looks = findKernel || vmcoreInfo !== undefined;
+  const banner = looks ? await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus) : undefined;
   const code: Software["code"][number][] = [];
   for (const { id, registers } of guest.vcpus.slice(0, MOST_VCPUS)) {
     if (registers?.kind !== "x86") continue;
@@ -42,7 +49,7 @@ export async function softwareOf(guest: GuestImage, { describeSystem }: OpenOpti
           },
         }),
     code,
-    system: await describeSystem?.(guest),
+    system: looks ? await describeSystem?.(guest) : undefined,
   };
 }
 

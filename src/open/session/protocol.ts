@@ -64,6 +64,8 @@ export interface Overview {
   readonly memory?: { readonly present: number; readonly zero: number; readonly absent: number };
   readonly processors: readonly ProcessorSummary[];
   readonly software: readonly Fact[];
+  /** Whether memory was searched for a kernel where nothing points at one. */
+  readonly searched: boolean;
   /** Why the input could be opened only in part, or no guest could be built from it. */
   readonly problems: readonly Problem[];
   readonly warnings: readonly string[];
@@ -222,8 +224,11 @@ export interface Findings {
 /** Arguments and results by method. */
 export interface Methods extends LinuxMethods {
   open: { argument: undefined; result: Identity };
-  /** As much of the overview as the guest alone tells, without a search through its memory. */
-  glance: { argument: undefined; result: Overview };
+  /**
+   * As much of the overview as the guest's own headers and index hold, or all that the file says; without a search
+   * through memory for a kernel that its processors don't point at.
+   */
+  glance: { argument: { readonly of: "guest" | "file" }; result: Overview };
   overview: { argument: undefined; result: Overview };
   memory: { argument: undefined; result: MemoryTable };
   processors: { argument: undefined; result: readonly Processor[] };

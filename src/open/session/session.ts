@@ -35,6 +35,13 @@ type Handlers = {
   ) => Promise<Methods[M]["result"]>;
 };
 
+/** Formats that don't say what processor their memory is of: the kernel in it does. */
+const UNLABELLED: ReadonlyMap<string, string> = new Map([
+  ["lime", "a LiME dump"],
+  ["avml", "an AVML dump"],
+  ["raw", "a raw image"],
+]);
+
 /** A guest, or why there is none. */
 interface OpenedGuest {
   readonly guest?: GuestImage;
@@ -47,7 +54,9 @@ export class Session {
   readonly #load: () => Promise<SessionInput>;
   #input: Promise<SessionInput> | undefined;
   #guest: Promise<OpenedGuest> | undefined;
-  #inspection: Promise<GuestInspection> | undefined;
+  /** The guest with its kernel's VMCOREINFO: as its processors point at it, and after a search of all memory. */
+  readonly #kernels = new Map<boolean, Promise<GuestImage>>();
+  readonly #inspections = new Map<boolean, Promise<GuestInspection>>();
   #parts: Promise<FileParts> | undefined;
   #linux: Promise<LinuxSession> | undefined;
 
@@ -68,8 +77,8 @@ export class Session {
 
   readonly #handlers: Handlers = {
     open: async () => (await this.#opened()).identity,
-    glance: (_, context) => this.#overview(context, true),
-    overview: (_, context) => this.#overview(context, false),
+    glance: ({ of }, context) => this.#overview(context, of),
+    overview: (_, context) => this.#overview(context, "memory"),
     memory: async (_, context) => (await this.#memory(context)).table,
     processors: async (_, context) => describeProcessors((await this.#memory(context)).guest),
     read: async ({ space, address, length }, context) => {
@@ -91,7 +100,7 @@ export class Session {
       return fieldsAt(source, start, end, structures, order);
     },
     verify: (_, context) => this.#verify(context),
-    document: async (_, context) => printDocument(await this.#inspect(context)),
+    document: async (_, context) => printDocument(await this.#inspect(context, true)),
     linuxSummary: async (_, context) => (await this.#linuxOf(context)).summary(),
     linuxLog: async (_, context) => (await this.#linuxOf(context)).log(),
     linuxTasks: async (_, context) => (await this.#linuxOf(context)).tasks(),
@@ -123,8 +132,7 @@ export class Session {
       context.progress(done, total, phase);
     for (const partial of [false, true]) {
       try {
-        const opened = await input.openGuest({ partial, progress });
-        const guest = await withVmcoreInfo(opened, false);
+        const guest = await input.openGuest({ partial, progress, findKernel: false });
         return { guest, table: memoryTable(guest.memory), problems };
       } catch (error) {
         if (!(error instanceof GuestscopeError)) throw error;
@@ -143,51 +151,79 @@ export class Session {
 
   /** Loaded when it is first asked for: most files are looked at without. */
   #linuxOf(context: CallContext): Promise<LinuxSession> {
-    this.#linux ??= Promise.all([import("./linux.js"), this.#memory(context)]).then(
-      ([linux, { guest }]) => new linux.LinuxSession(guest),
+    this.#linux ??= Promise.all([import("./linux.js"), this.#withKernel(context, true)]).then(
+      ([linux, guest]) => new linux.LinuxSession(guest),
     );
     return this.#linux;
   }
 
-  #inspect(context: CallContext): Promise<GuestInspection> {
-    this.#inspection ??= this.#opened().then((input) =>
-      input.inspect({ progress: (done, total, phase) => context.progress(done, total, phase) }),
-    );
-    return this.#inspection;
+  /** The guest with its kernel found; `thorough`: all of the memory is read where nothing points at one. */
+  async #withKernel(context: CallContext, thorough: boolean): Promise<GuestImage> {
+    const { guest } = await this.#memory(context);
+    let found = this.#kernels.get(thorough);
+    if (found === undefined) {
+      found = this.#findKernel(guest, thorough);
+      this.#kernels.set(thorough, found);
+    }
+    return found;
+  }
+
+  async #findKernel(guest: GuestImage, thorough: boolean): Promise<GuestImage> {
+    const { identity } = await this.#opened();
+    const what = thorough ? UNLABELLED.get(identity.format) : undefined;
+    if (what === undefined) return withVmcoreInfo(guest, thorough);
+    // its kernel says which architecture it is of
+    const { unlabelledGuest } = await import("../../vmcore/unlabelled.js");
+    return unlabelledGuest(guest, what);
+  }
+
+  /** @param thorough search all memory for a kernel, as `inspect` does */
+  #inspect(context: CallContext, thorough: boolean): Promise<GuestInspection> {
+    let inspection = this.#inspections.get(thorough);
+    if (inspection === undefined) {
+      const progress: NonNullable<OpenOptions["progress"]> = (done, total, phase) =>
+        context.progress(done, total, phase);
+      inspection = this.#opened().then((input) => input.inspect({ progress, findKernel: thorough }));
+      this.#inspections.set(thorough, inspection);
+    }
+    return inspection;
   }
 
   async #listParts(): Promise<FileParts> {
     const { source, identity } = await this.#opened();
     if (source === undefined) return { parts: [], leftOut: 0, order: "little" };
     const quiet: CallContext = { progress: () => undefined, piece: async () => undefined };
-    const inspection = await this.#inspect(quiet).catch(() => undefined);
+    const inspection = await this.#inspect(quiet, false).catch(() => undefined);
     return fileParts(source, identity.format, inspection);
   }
 
-  async #overview(context: CallContext, glance: boolean): Promise<Overview> {
+  async #overview(context: CallContext, of: "guest" | "file" | "memory"): Promise<Overview> {
     const { identity } = await this.#opened();
-    const { guest, problems } = await this.#guestOf(context);
+    const { guest: indexed, problems } = await this.#guestOf(context);
     const all = [...problems];
+    const searched = of === "memory";
+    let guest = indexed;
     let view: ReturnType<typeof viewInspection> | undefined;
+    let software: readonly Fact[] = [];
+    try {
+      if (indexed !== undefined && of !== "guest") {
+        guest = await this.#withKernel(context, searched);
+        software = softwareFacts(await softwareOf(guest, { findKernel: searched }));
+      }
+    } catch (error) {
+      // a damaged page; verify says more
+      if (!(error instanceof GuestscopeError)) throw error;
+    }
     try {
       // without a guest the inspection is all there is
-      if (!glance || guest === undefined)
-        view = viewInspection(await this.#inspect(context), identity.size ?? 0);
+      if (of !== "guest" || indexed === undefined)
+        view = viewInspection(await this.#inspect(context, searched), identity.size ?? 0);
     } catch (error) {
       if (!(error instanceof GuestscopeError)) throw error;
       const problem = problemOf(error);
       if (!all.some(({ message }) => message === problem.message)) all.push(problem);
     }
-    let software: readonly Fact[] = view?.software ?? [];
-    const isQuick = guest?.facts.vmcoreInfo !== undefined || !glance;
-    if (guest !== undefined && software.length === 0 && isQuick) {
-      try {
-        software = softwareFacts(await softwareOf(guest));
-      } catch (error) {
-        // a damaged page; verify says more
-        if (!(error instanceof GuestscopeError)) throw error;
-      }
-    }
+    if (view !== undefined && view.software.length > 0) software = view.software;
     const name = guest?.facts.name ?? view?.name;
     const known = [...guestFacts(guest), ...(view?.facts ?? [])];
     const messages = new Set(all.map(({ message }) => message));
@@ -199,6 +235,7 @@ export class Session {
       ...(guest === undefined ? {} : { memory: memoryTotals(guest.memory) }),
       processors: (guest?.vcpus ?? []).slice(0, 64).map(processorSummary),
       software,
+      searched,
       problems: [...all, ...(view?.damage ?? []).filter(({ message }) => !messages.has(message))],
       warnings: [...new Set([...(guest?.warnings ?? []), ...(view?.warnings ?? [])])],
     };
@@ -234,7 +271,7 @@ export class Session {
   }
 
   async #extract(to: "elf" | "raw", context: CallContext): Promise<Methods["extract"]["result"]> {
-    const { guest } = await this.#memory(context);
+    const guest = await this.#withKernel(context, true);
     const writer =
       to === "elf"
         ? (await import("../../vmcore/elf/write.js")).elfWriter

@@ -4,6 +4,7 @@ import type { ProcessMemory } from "../../elf/process-memory.js";
 import { DebugInfo } from "../../dwarf/info.js";
 import type { GuestImage } from "../../guest/image.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readVcpus } from "./cpus.js";
 import { type QemuStateOptions, type QemuState, readQemuState } from "./state.js";
@@ -41,7 +42,11 @@ export async function openQemuProcess(
 }
 
 /** The guest of a QEMU whose state was read. */
-export async function guestOfQemu(state: QemuState, origin: string): Promise<GuestImage> {
+export async function guestOfQemu(
+  state: QemuState,
+  origin: string,
+  { findKernel = true }: OpenOptions = {},
+): Promise<GuestImage> {
   const { program, arch, machine, memory, view } = state;
   const warnings = [...state.warnings];
   const note = await deviceNote(program, memory, arch, (text) => warnings.push(text));
@@ -49,7 +54,7 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
   const vmcoreInfo = note && vmcoreInfoOf(note);
   if (vcpus.some(({ caveat }) => caveat !== undefined))
     warnings.push(`processors: ${vcpus.find(({ caveat }) => caveat !== undefined)?.caveat ?? ""}`);
-  return withVmcoreInfo({
+  const guest: GuestImage = {
     arch,
     memory,
     vcpus,
@@ -68,7 +73,8 @@ export async function guestOfQemu(state: QemuState, origin: string): Promise<Gue
       },
     },
     blocks: view.blocks.map(({ id, usedLength }) => ({ name: id, size: usedLength })),
-  });
+  };
+  return withVmcoreInfo(guest, findKernel);
 }
 
 /** Opens a core as a process. @throws FormatError `elf/…` */

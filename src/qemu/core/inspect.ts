@@ -52,7 +52,11 @@ export async function inspectQemu(
   what: "core" | "process",
   options: OpenOptions = {},
 ): Promise<QemuCoreInspection> {
-  const guest = await guestOfQemu(state, what === "core" ? "QEMU process core" : "running QEMU process");
+  const guest = await guestOfQemu(
+    state,
+    what === "core" ? "QEMU process core" : "running QEMU process",
+    options,
+  );
   const { machine, view, image, program } = state;
   const dumped = new Set(state.selected);
   return {

@@ -16,7 +16,7 @@ export async function openQemuGuest(
   origin: string,
   options: OpenOptions,
 ): Promise<GuestImage> {
-  return guestOfQemu(await openState(process, options), origin);
+  return guestOfQemu(await openState(process, options), origin, options);
 }
 
 /** Describes the guest in a core or a running process. */

@@ -57,6 +57,7 @@ export async function openStream(
       ram,
       envelope.domain ?? {},
       options.qemu ?? {},
+      options.findKernel,
     );
     const problems = report.findings
       .filter(({ severity }) => severity !== "note")

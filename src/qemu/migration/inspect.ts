@@ -139,7 +139,13 @@ async function guestIn(
 ): Promise<StreamGuest | undefined> {
   if (stream.ram === undefined) return undefined;
   try {
-    const guest = await guestOf(stream, stream.ram, envelope.domain ?? {}, options.qemu ?? {});
+    const guest = await guestOf(
+      stream,
+      stream.ram,
+      envelope.domain ?? {},
+      options.qemu ?? {},
+      options.findKernel,
+    );
     appendTo(warnings, guest.map.warnings);
     return guest;
   } catch (error) {

@@ -38,6 +38,7 @@ export async function guestOf(
   ram: RamReader,
   domain: DomainMemory,
   options: Pick<QemuOptions, "map" | "blocks">,
+  findKernel = true,
 ): Promise<StreamGuest> {
   const { arch: known, vcpus } = vcpusOf(stream.devices);
   const { blocks } = options;
@@ -53,7 +54,7 @@ export async function guestOf(
   );
   const arch = known ?? map.machine?.arch ?? X86_64;
   const guest = { arch, isArchKnown: known !== undefined, vcpus, map, memory };
-  const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, guest) : undefined;
+  const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, guest, findKernel) : undefined;
   return { ...guest, vmcoreInfo };
 }
 
@@ -92,6 +93,7 @@ async function vmcoreInfoOf(
   stream: QevmStream,
   ram: RamReader,
   { memory, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo">,
+  findKernel: boolean,
 ): Promise<VmcoreInfo | undefined> {
   const { pageSize } = stream;
   const within = (ranges: readonly MemoryRange[]): PhysicalMemory => ({
@@ -107,7 +109,7 @@ async function vmcoreInfoOf(
   if (noted !== undefined && (await fitsMemory(memory, noted.text, arch)) !== false) return noted;
   // pages that came compressed or are in a mapped-ram file were not looked at on the way
   const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
-  if (all) return (await findVmcoreInfo(memory, arch, vcpus)) ?? noted;
+  if (all) return (await findVmcoreInfo(memory, arch, vcpus, findKernel)) ?? noted;
   const seen = ram.noteFrames
     .flatMap((frame) =>
       mappings.flatMap(({ start, end, at }) =>

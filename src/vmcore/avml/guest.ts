@@ -9,16 +9,21 @@ import { type AvmlDump, readDump } from "./read.js";
 /** Opens the guest of a dump. @throws FormatError for what can't be read, unless `partial` */
 export async function openDump(
   input: ByteSource,
-  { partial = false }: Pick<OpenOptions, "partial">,
+  { partial = false, findKernel }: OpenOptions,
 ): Promise<GuestImage> {
   const report = new Report(input.name);
   const dump = await readDump(input, report);
   if (dump.lost !== undefined && !partial) throw dump.lost;
-  return guestOf(input, dump, report);
+  return guestOf(input, dump, report, findKernel);
 }
 
 /** The model of a dump that is read, with what was found while it was. */
-export async function guestOf(input: ByteSource, dump: AvmlDump, report: Report): Promise<GuestImage> {
+export async function guestOf(
+  input: ByteSource,
+  dump: AvmlDump,
+  report: Report,
+  findKernel?: boolean,
+): Promise<GuestImage> {
   const { blocks, chunks, lost } = dump;
   const facts = {
     origin: "compressed AVML memory dump",
@@ -27,5 +32,6 @@ export async function guestOf(input: ByteSource, dump: AvmlDump, report: Report)
   };
   const found = report.findings.map(({ message }) => message);
   const warnings = [...found, ...(lost === undefined ? [] : [lost.message])];
-  return unlabelledGuest({ memory: dumpMemory(input, dump), facts, warnings }, "an AVML dump");
+  const guest = { memory: dumpMemory(input, dump), facts, warnings };
+  return unlabelledGuest(guest, "an AVML dump", undefined, findKernel);
 }

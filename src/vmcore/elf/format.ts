@@ -20,6 +20,6 @@ export const elfVmcore: InputFormat = {
     access: "random",
     verify: async (input, diagnostics) => (await import("./verify.js")).verifyElf(input, diagnostics),
     inspect: async (input, options) => (await import("./inspect.js")).inspectElf(input, options),
-    openGuest: async (input) => (await import("./guest.js")).openElfGuest(input),
+    openGuest: async (input, options) => (await import("./guest.js")).openElfGuest(input, options),
   },
 };

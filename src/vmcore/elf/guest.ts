@@ -3,6 +3,7 @@ import { latin1 } from "../../binary/layout.js";
 import type { ElfNote } from "../../elf/notes.js";
 import type { GuestImage } from "../../guest/image.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
+import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { decodeVcpus, erasedOf } from "../notes.js";
 import { segmentMemory } from "../segments.js";
@@ -21,19 +22,22 @@ function originOf(notes: readonly ElfNote[]): string {
 }
 
 /** Opens the guest of an ELF vmcore. @throws FormatError */
-export async function openElfGuest(input: ByteSource): Promise<GuestImage> {
-  return guestOf(await openVmcore(input));
+export async function openElfGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
+  return guestOf(await openVmcore(input), options);
 }
 
 /** The model of a vmcore whose headers are read. */
-export function guestOf({ elf, segments, notes, warnings }: OpenVmcore): Promise<GuestImage> {
+export function guestOf(
+  { elf, segments, notes, warnings }: OpenVmcore,
+  { findKernel = true }: OpenOptions = {},
+): Promise<GuestImage> {
   if (segments.length === 0)
     throw elf.error(ELF_VMCORE_RULES.empty, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
   const memory = segmentMemory(elf.source, segments);
   const text = vmcoreInfoOf(notes);
   const erased = erasedOf(notes);
-  return withVmcoreInfo({
+  const guest: GuestImage = {
     arch,
     memory,
     vcpus: decodeVcpus(notes, arch),
@@ -45,5 +49,6 @@ export function guestOf({ elf, segments, notes, warnings }: OpenVmcore): Promise
       more: { segments: segments.length, elfClass: elf.bits },
     },
     warnings,
-  });
+  };
+  return withVmcoreInfo(guest, findKernel);
 }

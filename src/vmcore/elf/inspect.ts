@@ -25,7 +25,7 @@ export async function inspectElf(input: ByteSource, options: OpenOptions = {}): 
     schemaVersion: 2,
     kind: "elf-vmcore",
     source: input.name,
-    ...(await summarizeGuest(await guestOf(opened), options)),
+    ...(await summarizeGuest(await guestOf(opened, options), options)),
     damage: [],
     details: {
       bits: elf.bits,

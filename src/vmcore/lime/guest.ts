@@ -15,16 +15,16 @@ import { salvageRanges } from "./salvage.js";
  */
 export async function openLimeGuest(
   input: ByteSource,
-  { partial = false }: Pick<OpenOptions, "partial">,
+  { partial = false, findKernel }: OpenOptions,
 ): Promise<GuestImage> {
   const { ranges, lost } = await readRanges(input);
   if (lost !== undefined && !partial) throw lost;
   const last = ranges.at(-1);
   const isCut = last !== undefined && last.there < last.fileSize;
-  if (lost === undefined && !(partial && isCut)) return limeGuest(input, ranges);
+  if (lost === undefined && !(partial && isCut)) return limeGuest(input, ranges, findKernel);
   const salvaged = await salvageRanges(input);
   const rescue = { lost: salvaged.lost, doubtful: [] };
-  const guest = await limeGuest(input, salvaged.ranges);
+  const guest = await limeGuest(input, salvaged.ranges, findKernel);
   const unplaced = salvaged.lost.flatMap(({ start, end, what }) => {
     const size = end - start - limeHeader.size;
     return size <= 0
@@ -44,7 +44,11 @@ const NO_ADDRESS = (what: string | undefined): AbsentReason => ({
   text: `lost: ${what ?? "damaged"}`,
 });
 
-async function limeGuest(input: ByteSource, ranges: readonly MemorySegment[]): Promise<GuestImage> {
+async function limeGuest(
+  input: ByteSource,
+  ranges: readonly MemorySegment[],
+  findKernel: boolean | undefined,
+): Promise<GuestImage> {
   return unlabelledGuest(
     {
       memory: segmentMemory(input, ranges),
@@ -52,5 +56,7 @@ async function limeGuest(input: ByteSource, ranges: readonly MemorySegment[]): P
       warnings: [],
     },
     "a LiME dump",
+    undefined,
+    findKernel,
   );
 }

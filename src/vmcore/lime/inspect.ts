@@ -15,7 +15,7 @@ export async function inspectLime(input: ByteSource, options: OpenOptions = {}):
     schemaVersion: 2,
     kind: "lime",
     source: input.name,
-    ...(await summarizeGuest(await openLimeGuest(input, { partial: true }), options)),
+    ...(await summarizeGuest(await openLimeGuest(input, { ...options, partial: true }), options)),
     damage: [],
     details: { ranges: found.ranges.length },
   };

@@ -46,11 +46,15 @@ class RunJoiner {
 
 /** Opens the guest of a Xen core. @throws FormatError */
 export async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  return xenCoreGuest(await openXenCore(input), options.partial === true);
+  return xenCoreGuest(await openXenCore(input), options.partial === true, options);
 }
 
 /** The model of a Xen core whose sections are read. @throws FormatError when it is cut, unless `partial` */
-export async function xenCoreGuest(core: XenCore, partial: boolean): Promise<GuestImage> {
+export async function xenCoreGuest(
+  core: XenCore,
+  partial: boolean,
+  { findKernel = true }: OpenOptions = {},
+): Promise<GuestImage> {
   const { contents, pageSize } = core;
   const input = core.elf.source;
   const there = Math.floor(Math.max(0, Math.min(contents.size, input.size - contents.offset)) / pageSize);
@@ -91,7 +95,7 @@ export async function xenCoreGuest(core: XenCore, partial: boolean): Promise<Gue
       { offset: core.frames.offset },
       `the file ends before the frame numbers of ${missing} pages`,
     );
-  return withVmcoreInfo({
+  const guest: GuestImage = {
     arch: core.contexts[0]?.length === pvContext32.size ? I386 : X86_64,
     memory,
     vcpus: await Promise.all(core.contexts.map((context, id) => vcpuOf(id, context, memory, frames))),
@@ -104,7 +108,8 @@ export async function xenCoreGuest(core: XenCore, partial: boolean): Promise<Gue
     warnings,
     ...(translated === 0 ? {} : { machineFrame: (frame) => machineAt(machines, frame) }),
     ...(core.sharedInfo === undefined ? {} : { raw: { shared_info: core.sharedInfo } }),
-  });
+  };
+  return withVmcoreInfo(guest, findKernel);
 }
 
 function machineAt(machines: PageMap, frame: number): number | undefined {

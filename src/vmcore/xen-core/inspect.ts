@@ -29,7 +29,7 @@ export async function inspectXenCore(
     schemaVersion: 2,
     kind: "xen-core",
     source: input.name,
-    ...(await summarizeGuest(await xenCoreGuest(core, true), options)),
+    ...(await summarizeGuest(await xenCoreGuest(core, true, options), options)),
     damage: [],
     details: {
       guestType: core.isPv ? "PV" : "HVM",

@@ -8,7 +8,7 @@ import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { joinSources } from "../../io/join.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
-import { XEN_ABSENT, xenGuest } from "../domain.js";
+import { XEN_ABSENT, xenGuest, type XenGuestParts } from "../domain.js";
 import { type LegacyState, readLegacy } from "./final-state.js";
 import { hasData, type ToolstackWidth, TYPE } from "./layout.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
@@ -40,7 +40,7 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   });
   try {
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
-    return await xenGuest({
+    const parts: XenGuestParts = {
       origin: legacyOrigin(state.header.width),
       source: input.name,
       type: guest === "pv" ? "PV" : "HVM",
@@ -62,7 +62,8 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
         ...warnings,
       ],
       close: async () => state.close(),
-    });
+    };
+    return await xenGuest(parts, options);
   } catch (error) {
     state.close();
     throw error;

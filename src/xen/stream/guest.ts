@@ -12,7 +12,7 @@ import { hvmContextWarnings } from "../hvm-context/check.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import type { ByteOrder } from "../../binary/layout.js";
-import { XEN_ABSENT, xenGuest } from "../domain.js";
+import { XEN_ABSENT, xenGuest, type XenGuestParts } from "../domain.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import {
   DOMAIN_TYPE,
@@ -353,7 +353,7 @@ class GuestCollector {
       for (const line of await hvmContextWarnings(this.#input.name, this.#hvmContext)) this.#warn(line);
     if (!isHvm && this.#vcpus.size === 0) this.#warn("no vCPU state: the stream has no vCPU records");
     const vcpus = [...this.#vcpus].sort(([a], [b]) => a - b);
-    return xenGuest({
+    const parts: XenGuestParts = {
       origin: `Xen migration stream (${this.#layers}libxc version ${this.#version})`,
       source: this.#input.name,
       hypervisor: this.#xen,
@@ -373,7 +373,8 @@ class GuestCollector {
       pageTypes: isHvm ? undefined : this.#pages.types,
       sharedInfo: this.#sharedInfo,
       warnings: this.warnings,
-    });
+    };
+    return xenGuest(parts, this.#options);
   }
 }
 

@@ -5,7 +5,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { offer, type Offer } from "../../../src/cli/view/inputs.js";
 import { startServer, type ViewServer } from "../../../src/cli/view/server.js";
-import { rangeSource } from "../../../src/open/session/range-source.js";
+import { HttpSource, openHttp } from "../../../src/io/web/http.js";
 import { decodeWire, encodeWire } from "../../../src/open/session/wire.js";
 import { fixtures, scratch } from "../../shared.js";
 
@@ -36,6 +36,13 @@ function request(url: string, options: http.RequestOptions = {}, body?: string):
     sent.on("error", reject);
     sent.end(body);
   });
+}
+
+/** The first input as the page reads it. */
+async function openSource(): Promise<HttpSource> {
+  const { input } = await openHttp(`${server.url}input/0`);
+  if (input instanceof HttpSource) return input;
+  throw new Error("the server gives no ranges");
 }
 
 beforeAll(async () => {
@@ -102,7 +109,7 @@ describe("the server of guestscope view", () => {
   });
 
   it("answers ranges with the file's bytes", async () => {
-    const source = await rangeSource(`${server.url}input/0`, "web01");
+    const source = await openSource();
     const whole = fs.readFileSync(sample);
     expect(source.size).toBe(whole.length);
     const into = new Uint8Array(5000);
@@ -115,10 +122,11 @@ describe("the server of guestscope view", () => {
   });
 
   it("tells a reader that the file changed", async () => {
-    const source = await rangeSource(`${server.url}input/0`, "web01");
+    const source = await openSource();
     const { atimeMs, mtimeMs } = fs.statSync(sample);
     fs.utimesSync(sample, atimeMs / 1000, mtimeMs / 1000 + 10);
-    await expect(source.read(0, new Uint8Array(10))).rejects.toMatchObject({ code: "http/412" });
+    const far = source.size - 10;
+    await expect(source.read(far, new Uint8Array(10))).rejects.toMatchObject({ code: "http/changed" });
   });
 
   it("answers calls with lines, and refuses what is none", async () => {

@@ -1,8 +1,6 @@
 import { because } from "../../helpers.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bytesSource } from "../../../src/io/byte-source.js";
-import { cachedSource } from "../../../src/open/session/cached-source.js";
 import { findRun, memoryTable } from "../../../src/open/session/memory-table.js";
 import { decodeWire, encodeWire } from "../../../src/open/session/wire.js";
 import type { MemoryRange } from "../../../src/guest/memory.js";
@@ -34,38 +32,6 @@ describe("wire", () => {
 
   it("takes no array of another kind than those it writes", () => {
     expect(decodeWire('{"$array":"constructor","data":""}')).toEqual({ $array: "constructor", data: "" });
-  });
-});
-
-describe("cachedSource", () => {
-  it("reads what the source holds, in any order", async () => {
-    const bytes = Uint8Array.from({ length: 5000 }, (_, i) => (i * 7919) >> 3);
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.tuple(fc.nat(6000), fc.nat(900)), { maxLength: 30 }),
-        fc.boolean(),
-        async (reads, isSlow) => {
-          const plain = bytesSource(bytes);
-          const slow = { ...plain, read: async (at: number, into: Uint8Array) => plain.read(at, into) };
-          const source = cachedSource(isSlow ? slow : plain, { block: 256, blocks: 4, ahead: 4 });
-          const results = reads.map(async ([offset, length]) => {
-            const into = new Uint8Array(length);
-            const n = await source.read(offset, into);
-            return { offset, n, into, length };
-          });
-          for (const { offset, n, into, length } of await Promise.all(results)) {
-            const expected = bytes.subarray(offset, offset + length);
-            expect(n).toBe(expected.length);
-            expect(Buffer.compare(into.subarray(0, n), expected)).toBe(0);
-          }
-        },
-      ),
-    );
-  });
-
-  it("answers at once where the source does", () => {
-    const source = cachedSource(bytesSource(new Uint8Array(100)), { block: 16, blocks: 2, ahead: 2 });
-    expect(source.read(5, new Uint8Array(20))).toBe(20);
   });
 });
 

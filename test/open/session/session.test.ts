@@ -42,6 +42,25 @@ describe("Session", () => {
     expect(JSON.parse(await call(session, "document", undefined))).toMatchObject({ kind: "xen-legacy" });
   });
 
+  it("glances at a guest without a search through its memory for a kernel", async () => {
+    const file = path.join(fixtures, "vmcore/machines/aarch64.elf.gz");
+    const plain = bytesSource(new Uint8Array(gunzipSync(fs.readFileSync(file))), "machine");
+    let bytes = 0;
+    const read = (offset: number, into: Uint8Array): ReturnType<typeof plain.read> => {
+      bytes += into.length;
+      return plain.read(offset, into);
+    };
+    const session = new Session(() => sourceInput({ ...plain, read }));
+    for (const of of ["guest", "file"] as const) {
+      const glance = await call(session, "glance", { of });
+      expect(glance).toMatchObject({ searched: false });
+      expect(glance.processors.length).toBeGreaterThan(0);
+      expect(bytes).toBeLessThan(plain.size / 10);
+    }
+    expect(await call(session, "overview", undefined)).toMatchObject({ searched: true });
+    expect(bytes).toBeGreaterThan(plain.size / 2);
+  });
+
   it("reads guest memory as the library does, and says what is not there", async () => {
     const session = sessionOf(demo);
     const guest = await openGuest(bytesSource(demo, "web01"));

@@ -1,11 +1,11 @@
-import type { ByteSource } from "../../../src/io/byte-source.js";
 import { SystemError } from "../../../src/findings/errors.js";
+import type { SyncSource } from "./cached-source.js";
 
 /**
  * A Blob read at once, as only workers can: a tenth of the time that the asynchronous way takes for small reads.
  * @throws SystemError `blob/…` when the file changed or went away since it was chosen
  */
-export function syncBlobSource(blob: Blob, name: string): ByteSource {
+export function syncBlobSource(blob: Blob, name: string): SyncSource {
   const reader = new FileReaderSync();
   return {
     name,

@@ -1,30 +1,40 @@
-import { cachedSource } from "../../../src/open/session/cached-source.js";
 import { sourceInput } from "../../../src/open/session/input.js";
 import type { Call } from "../../../src/open/session/protocol.js";
-import { rangeSource } from "../../../src/open/session/range-source.js";
 import { answer } from "../../../src/open/session/serve.js";
 import { Session } from "../../../src/open/session/session.js";
 import type { ByteSource } from "../../../src/io/byte-source.js";
 import { syncBlobSource } from "./blob-source.js";
+import { cachedSource } from "./cached-source.js";
+import { gathered } from "./gather.js";
+import { pacedSource } from "./paced-source.js";
 import { unpacked } from "./unpack.js";
 import type { WorkerInput } from "./worker-client.js";
 
-/** Blocks of files on this computer and of those that each cost a journey. */
-const LOCAL = { block: 64 << 10, blocks: 512, ahead: 32 };
-const REMOTE = { block: 128 << 10, blocks: 128, ahead: 16 };
+/** 16 KiB where reading jumps to, up to 2 MiB in order, 32 MiB in all. */
+const CACHE = { sector: 4096, jump: 4, ahead: 512, keep: 8192 };
+
+/** Other calls wait no longer than this for one that reads on and on. */
+const TURN_MS = 40;
 
 type Message = { readonly start: WorkerInput } | Call;
 
 let session: Session | undefined;
 
+const blobInput = (blob: Blob, name: string): ByteSource =>
+  pacedSource(cachedSource(syncBlobSource(blob, name), CACHE), TURN_MS);
+
+/** A file of a server: by ranges, or whole where the server gives none. */
+async function webInput(url: string, name: string): Promise<ByteSource> {
+  const { HttpSource, openHttp } = await import("../../../src/io/web/http.js");
+  const { input } = await openHttp(url);
+  return input instanceof HttpSource ? input : blobInput(await gathered(input), name);
+}
+
 async function open(input: WorkerInput): ReturnType<typeof sourceInput> {
-  const plain: ByteSource =
-    input.kind === "blob"
-      ? cachedSource(syncBlobSource(input.blob, input.name), LOCAL)
-      : cachedSource(await rangeSource(input.url, input.name), REMOTE);
+  const plain =
+    input.kind === "blob" ? blobInput(input.blob, input.name) : await webInput(input.url, input.name);
   const { blob, compression } = await unpacked(plain);
-  const source = blob === undefined ? plain : cachedSource(syncBlobSource(blob, input.name), LOCAL);
-  return sourceInput(source, { compression });
+  return sourceInput(blob === undefined ? plain : blobInput(blob, input.name), { compression });
 }
 
 self.addEventListener("message", ({ data }: MessageEvent<Message>) => {

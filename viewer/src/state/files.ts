@@ -51,6 +51,8 @@ export interface OpenFile {
   readonly deaths: Signal<{ readonly count: number; readonly message: string } | undefined>;
   /** What pages hold, as far as it was looked at; made with the memory's table. */
   samples: PageSamples | undefined;
+  /** All of memory is being searched for a kernel. */
+  readonly searching: Signal<boolean>;
   /** Guest-physical addresses where a search found something, ascending. */
   readonly hits: Signal<Float64Array>;
 }
@@ -83,6 +85,7 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
     },
     deaths,
     samples: undefined,
+    searching: signal(false),
     hits: signal(new Float64Array(0)),
   };
   nextId += 1;
@@ -91,7 +94,10 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
   return file;
 }
 
-/** The order in which a file's first screen fills: what it is, what is in it, then whether it is sound. */
+/** Bytes of memory that are searched for a kernel without being asked: some seconds. */
+export const SEARCHED_UNASKED = 2 ** 31;
+
+/** The order in which a file's first screen fills: what it is, what is in it, whether it is sound, what it ran. */
 async function begin(file: OpenFile): Promise<void> {
   await load(file, "open");
   if (file.known.open.value.state !== "ready") return;
@@ -101,13 +107,28 @@ async function begin(file: OpenFile): Promise<void> {
     const onProgress = (done: number, total: number | undefined): void => {
       if (overview.peek().state === "loading") overview.value = { state: "loading", done, total };
     };
-    overview.value = { state: "ready", value: await file.client.call("glance", undefined, { onProgress }) };
+    const first = await file.client.call("glance", { of: "guest" }, { onProgress });
+    overview.value = { state: "ready", value: first };
     await load(file, "memory");
     await load(file, "verify");
-    // reads the whole of a large guest's memory in search of its kernel, where nothing says where that is
-    overview.value = { state: "ready", value: await file.client.call("overview", undefined) };
+    const second = await file.client.call("glance", { of: "file" });
+    overview.value = { state: "ready", value: second };
+    if (second.software.length > 0 || (first.memory?.present ?? 0) <= SEARCHED_UNASKED)
+      await findKernel(file);
   } catch (error) {
     if (overview.peek().state !== "ready") overview.value = { state: "failed", problem: asProblem(error) };
+  }
+}
+
+/** The whole overview, with a kernel that takes a search of all memory to find. */
+export async function findKernel(file: OpenFile): Promise<void> {
+  if (file.searching.peek()) return;
+  file.searching.value = true;
+  try {
+    const value = await file.client.call("overview", undefined);
+    file.known.overview.value = { state: "ready", value };
+  } finally {
+    file.searching.value = false;
   }
 }
 

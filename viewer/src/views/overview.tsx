@@ -4,7 +4,7 @@ import type { Layer, Overview, Problem } from "../../../src/open/session/protoco
 import { bytes, hex, percent, visible } from "../format.js";
 import { Legend } from "../map/legend.js";
 import { MiniStrip } from "../map/mini.js";
-import { load, type OpenFile, samplesOf } from "../state/files.js";
+import { findKernel, load, type OpenFile, samplesOf, SEARCHED_UNASKED } from "../state/files.js";
 import { go } from "../state/route.js";
 import { texts } from "../texts.js";
 import { Icon } from "../ui/icons.js";
@@ -48,6 +48,7 @@ function Page({ file, overview }: { readonly file: OpenFile; readonly overview: 
       </header>
       <Health file={file} overview={overview} />
       <Tiles overview={overview} />
+      <KernelSearch file={file} overview={overview} />
       <Memory file={file} />
       <div class="columns">
         <Card title={t.guest}>
@@ -302,6 +303,35 @@ function Tiles({ overview }: { readonly overview: Overview }): JSX.Element {
         view="file"
       />
     </dl>
+  );
+}
+
+/** Where nothing pointed at a kernel, the search of all memory is the user's to start. */
+function KernelSearch({
+  file,
+  overview,
+}: {
+  readonly file: OpenFile;
+  readonly overview: Overview;
+}): JSX.Element | null {
+  const { searched, software, memory } = overview;
+  const present = memory?.present ?? 0;
+  if (searched || software.length > 0 || present === 0) return null;
+  const isOffered = present > SEARCHED_UNASKED;
+  if (!file.searching.value && !isOffered) return null;
+  return (
+    <div class="health">
+      {file.searching.value ? <progress aria-label={t.searching} /> : <Icon name="search" size={24} />}
+      <div>
+        <strong>{file.searching.value ? t.searching : t.notSearched}</strong>
+        <p>{t.searchText(bytes(present))}</p>
+      </div>
+      {!file.searching.value && (
+        <button type="button" class="button" onClick={() => void findKernel(file)}>
+          {t.search}
+        </button>
+      )}
+    </div>
   );
 }
 
