@@ -2,6 +2,7 @@
  * A program with the structures of QEMU's memory map as they were at version QEMU (102 for 1.2, 702 for 7.2),
  * filled with a small guest: RAM (64 KiB unless RAM_PAGES says otherwise) in two ranges, a ROM seen twice (once
  * through an alias), a device, memory that dumps leave out. Prints "ready" and waits.
+ * RAM_FILE names a file whose contents RAM has, instead of a pattern and VMCOREINFO of the program's own.
  * Processors are x86 unless GUEST_ARM, GUEST_PPC or GUEST_S390 is defined (since 1.6).
  */
 #define _GNU_SOURCE
@@ -338,6 +339,20 @@ static void add_source(RamDiscardManager *manager, void *source)
 }
 #endif
 
+#ifdef RAM_FILE
+static void fill_from_file(uint8_t *ram, size_t length)
+{
+    static const uint8_t zeros[PAGE];
+    uint8_t page[PAGE];
+    int fd = open(RAM_FILE, O_RDONLY);
+    if (fd < 0) abort();
+    /* pages of zeros stay untouched: cores and this program are as small as the contents */
+    for (size_t at = 0; at < length && read(fd, page, PAGE) == PAGE; at += PAGE)
+        if (memcmp(page, zeros, PAGE)) memcpy(ram + at, page, PAGE);
+    close(fd);
+}
+#endif
+
 static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int seed)
 {
     RAMBlock *block = zalloc(sizeof *block);
@@ -346,6 +361,10 @@ static RAMBlock *add_block(const char *id, ram_addr_t offset, size_t length, int
         : map(length);
 #ifdef HALF_FILLED
     if (length > (1 << 20)) length /= 2;
+#endif
+#ifdef RAM_FILE
+    if (!strcmp(id, "pc.ram")) fill_from_file(block->host, length);
+    else
 #endif
     for (size_t i = 0; i < length; i += PAGE) memset(block->host + i, seed + (int)(i / PAGE), PAGE);
 #ifdef HALF_FILLED
@@ -579,7 +598,7 @@ int main(void)
     }
 #endif
 
-#if QEMU >= 212
+#if QEMU >= 212 && !defined RAM_FILE
     static const char text[] = "OSRELEASE=6.1.0-mimic\nPAGESIZE=4096\n";
     uint32_t header[3] = { 11, sizeof text - 1, 0 };
 #ifdef BIG_ENDIAN_GUEST
