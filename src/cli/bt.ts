@@ -116,13 +116,13 @@ function document({
   };
 }
 
-/** A processor whose task isn't known: what its own registers lead to. */
+/** A vCPU whose task isn't known: what its own registers lead to. */
 interface TracedVcpu {
   readonly vcpu: number;
   readonly trace: Backtrace;
 }
 
-/** Processors that no CPU with a known task is: kernels without types or names of variables don't tell their tasks. */
+/** vCPUs that no CPU with a known task is: kernels without types or names of variables don't show their tasks. */
 async function* otherVcpus(kernel: Kernel, unwinder: Unwinder): AsyncGenerator<TracedVcpu> {
   const known = new Set<number>();
   try {

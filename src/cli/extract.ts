@@ -24,7 +24,7 @@ const LEVELS: Readonly<Partial<Record<PageCompression, readonly [number, number]
   zstd: [1, 22],
 };
 const MOST_LEVEL = 22;
-/** Each takes some 15 MB and none pays beyond the processors. */
+/** Each takes some 15 MB and none pays beyond the CPUs. */
 const MOST_THREADS = 64;
 /** Unit of a file's blocks, whatever its file system (stat(2)). */
 const BLOCK = 512;
@@ -62,7 +62,7 @@ export interface ExtractDocument extends WriteReport {
 /** `guestscope extract`. */
 export const command: Command = {
   name: "extract",
-  summary: "write a guest's memory and processors as a vmcore that crash, drgn and others open",
+  summary: "write a guest's memory and vCPUs as a vmcore that crash, drgn and others open",
   examples: [
     "guestscope extract core.4711 vm.elf",
     "guestscope extract --debug-file qemu-system-x86_64.debug core.zst vm.elf",
@@ -194,7 +194,7 @@ function vcpusWritten({ vcpus }: GuestImage, { holds }: OutputFormat): number {
   return holds.vcpus ? vcpus.filter(({ registers }) => registers !== undefined).length : 0;
 }
 
-/** Bytes that the output takes on its disk; undefined where that can't be told: a pipe, a system without blocks. */
+/** Bytes that the output takes on its disk; undefined where that isn't known: a pipe, a system without blocks. */
 function diskUse(output: string): number | undefined {
   if (output === "-") return undefined;
   const stat = fs.statSync(output, { throwIfNoEntry: false });

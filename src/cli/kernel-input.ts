@@ -30,7 +30,7 @@ export function addKernelOptions(parser: ArgumentParser): void {
   });
 }
 
-/** Opens INPUT as a guest, whole or not, and tells its warnings. */
+/** Opens INPUT as a guest, whole or not, and prints its warnings. */
 export async function withAnyGuest<T>(args: Namespace, use: (guest: GuestImage) => Promise<T>): Promise<T> {
   const { input, quiet, json } = args as KernelArguments;
   const progress = new Progress(!quiet);

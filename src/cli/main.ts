@@ -57,7 +57,7 @@ async function printUsage(toStdout: boolean): Promise<void> {
     const command = await load();
     write(`  ${command.name.padEnd(width)}${command.summary}`);
   }
-  write("\n'guestscope help COMMAND' tells more, with examples.");
+  write("\n'guestscope help COMMAND' says more, with examples.");
 }
 
 await runProgram(() => main(process.argv.slice(2)));

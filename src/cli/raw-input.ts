@@ -15,7 +15,7 @@ export function addRawOptions(parser: ArgumentParser): void {
   const group = parser.add_argument_group("raw memory");
   group.add_argument("--format", {
     choices: ["raw"],
-    help: "raw: memory as it is, without a header; nothing else tells",
+    help: "raw: memory as it is, without a header; it can't be recognised",
   });
   group.add_argument("--base", {
     metavar: "ADDRESS",

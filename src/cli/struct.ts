@@ -45,7 +45,7 @@ export const command: Command = {
     parser.add_argument("place", {
       metavar: "ADDRESS|SYMBOL",
       nargs: "?",
-      help: "where one lies, to show what it holds",
+      help: "where one is, to show what it holds",
     });
   },
   async run(args) {

@@ -111,7 +111,7 @@ function toDocument({ report, format }: Verification): VerifiedInput {
   };
 }
 
-/** What a verdict rests on: these formats have no checksums, so that changed contents can't be told. */
+/** What a verdict rests on: these formats have no checksums, so that changed contents can't be known. */
 const CHECKED = "checked: structure; contents have no checksum in these formats";
 
 export const command: Command = {

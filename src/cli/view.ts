@@ -41,7 +41,7 @@ function ended(): Promise<NodeJS.Signals> {
 
 export const command: Command = {
   name: "view",
-  summary: "show inputs in the browser: memory, processors, records, findings",
+  summary: "show inputs in the browser: memory, vCPUs, records, findings",
   examples: [
     "guestscope view web01.save",
     "guestscope view before.vmcore after.vmcore",

@@ -17,13 +17,13 @@ export interface Abbreviation {
   readonly tag: number;
   readonly hasChildren: boolean;
   readonly attributes: readonly AttributeSpec[];
-  /** Bytes of a whole entry behind its code; -1 when its contents decide. */
+  /** Bytes of a whole entry after its code; -1 when its contents decide. */
   readonly size: number;
   /** Bytes between the code and a DW_AT_sibling in the form DW_FORM_ref4; -1 without. */
   readonly sibling: number;
 }
 
-/** Where an attribute lies in entries of one abbreviation. */
+/** Where an attribute is in entries of one abbreviation. */
 export interface AttributePlace {
   readonly code: number;
   readonly form: number;
@@ -46,7 +46,7 @@ export class AbbrevTable {
   // a row an abbreviation, in the order of the table
   readonly #codes: number[] = [];
   readonly #tags: number[] = [];
-  /** Section offsets of the byte that tells of children; attributes follow. */
+  /** Section offsets of the byte that says whether there are children; attributes follow. */
   readonly #starts: number[] = [];
   readonly #decoded: (Abbreviation | undefined)[] = [];
   /** Rows by code, where these don't count from 1 as producers do. */
@@ -59,7 +59,7 @@ export class AbbrevTable {
     this.#section = section;
     this.#shape = shape;
     if (offset >= section.length) {
-      throw section.error(DWARF_RULES.abbrev, offset, "a unit's abbreviations lie beyond the section");
+      throw section.error(DWARF_RULES.abbrev, offset, "a unit's abbreviations are beyond the section");
     }
     this.length = this.#scan() - offset;
     const counted = this.#codes.every((code, row) => code === row + 1);
@@ -130,7 +130,7 @@ export class AbbrevTable {
     return abbreviation;
   }
 
-  /** Abbreviations of some tag that have an attribute, and where in the entry it lies. */
+  /** Abbreviations of some tag that have an attribute, and where in the entry it is. */
   places(tag: number, attribute: number): readonly AttributePlace[] {
     const key = tag * 0x10000 + attribute;
     const known = this.#places.get(key);

@@ -34,7 +34,7 @@ export class UnitArea implements EntryArea {
       offsets[count] = at;
       count += 1;
       const { end, version, type } = readUnitHeader(section, at, types);
-      // before DWARF 5 only attributes tell; such a program has .debug_addr
+      // before DWARF 5 only attributes say so; such a program has .debug_addr
       mayBeSplit ||= version >= 5 ? type === dw.DW_UT_skeleton : file.addr !== undefined;
       at = end;
     }
@@ -55,7 +55,7 @@ export class UnitArea implements EntryArea {
     return unit;
   }
 
-  /** The unit that an offset of the section lies in. */
+  /** The unit that an offset of the section is in. */
   unitAt(offset: number): Unit | undefined {
     const end = this.#offsets[this.count] ?? 0;
     if (!(offset >= 0 && offset < end)) return undefined;

@@ -24,7 +24,7 @@ const SECTIONS = {
 } as const;
 type SectionKey = keyof typeof SECTIONS;
 
-/** Sections that a package has no `.dwo` behind. */
+/** Sections that a package has no `.dwo` after. */
 const UNSUFFIXED: ReadonlySet<SectionKey> = new Set(["names", "gdbIndex", "cuIndex", "tuIndex", "addr"]);
 
 /** What kind of file the sections are from: the program's, or a .dwo or .dwp beside it. */

@@ -96,7 +96,7 @@ function sizeOf(form: number, shape: UnitShape): number | undefined {
   return undefined;
 }
 
-/** The bytes of a block or expression. Leaves the cursor behind them. */
+/** The bytes of a block or expression. Leaves the cursor after them. */
 export function readBlock(cursor: Cursor, form: number): Uint8Array {
   let length: number;
   if (form === dw.DW_FORM_block1) length = cursor.u8();
@@ -111,7 +111,7 @@ export function isBlock(form: number): boolean {
   return COUNTED.has(form);
 }
 
-/** The offset behind a value of `form` at `pos`. @throws FormatError `dwarf/form`, `dwarf/end`. */
+/** The offset after a value of `form` at `pos`. @throws FormatError `dwarf/form`, `dwarf/end`. */
 export function skipForm(
   section: DwarfSection,
   pos: number,

@@ -40,7 +40,7 @@ interface NameOffsets {
 /**
  * Finds entries by name without reading the units: the name's places in the string sections are searched as
  * values in the units' bytes, and a hit counts when the bytes before it are the code of an abbreviation that
- * has a name just there. Nothing is missed; a false hit in the midst of other data can't be told yet.
+ * has a name just there. Nothing is missed; a false hit in the midst of other data can't be known yet.
  */
 export function searchName(file: DwarfFile, query: NameQuery): Candidates[] {
   const byUnit = new Map<Unit, Set<number>>();

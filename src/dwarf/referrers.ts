@@ -89,7 +89,7 @@ function* acrossUnits(area: UnitArea, targets: readonly Die[], forms: ReadonlySe
     const unit = area.unitAt(at);
     if (unit === undefined) continue;
     for (const { code, form, distance } of places(unit, forms)) {
-      // an entry that can't be told by distance is looked at with all of its kind
+      // an entry that can't be known by distance is looked at with all of its kind
       const offsets = found.get(unit) ?? new Set();
       found.set(unit, offsets);
       if (distance < 0) {

@@ -15,7 +15,7 @@ export const DWARF_RULES = rules({
     code: "dwarf/end",
     severity: "error",
     spec: SPEC,
-    explanation: "A value must lie within its section.",
+    explanation: "A value must be within its section.",
   },
   section: {
     code: "dwarf/section",
@@ -34,13 +34,13 @@ export const DWARF_RULES = rules({
     severity: "error",
     spec: SPEC,
     explanation:
-      "Abbreviation tables must lie in .debug_abbrev and have plausible codes, tags and attributes.",
+      "Abbreviation tables must be in .debug_abbrev and have plausible codes, tags and attributes.",
   },
   unit: {
     code: "dwarf/unit",
     severity: "error",
     spec: SPEC,
-    explanation: "A unit header must be of a known type and lie within .debug_info.",
+    explanation: "A unit header must be of a known type and be within .debug_info.",
   },
   version: {
     code: "dwarf/version",
@@ -70,13 +70,13 @@ export const DWARF_RULES = rules({
     code: "dwarf/string",
     severity: "error",
     spec: SPEC,
-    explanation: "A string must lie in its section and end with a NUL.",
+    explanation: "A string must be in its section and end with a NUL.",
   },
   address: {
     code: "dwarf/address",
     severity: "error",
     spec: SPEC,
-    explanation: "An address index must lie in .debug_addr.",
+    explanation: "An address index must be in .debug_addr.",
   },
   overflow: {
     code: "dwarf/overflow",

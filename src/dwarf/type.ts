@@ -75,7 +75,7 @@ export interface Member {
   readonly bitField: boolean;
 }
 
-/** Where a field named by a path lies. */
+/** Where a field named by a path is. */
 export interface Field {
   /** Bytes from the start of the outermost structure. */
   readonly offset: number;

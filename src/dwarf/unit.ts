@@ -12,7 +12,7 @@ export interface EntryArea {
   readonly section: DwarfSection;
   /** `.debug_types`: every unit is a type unit. */
   readonly types: boolean;
-  /** The unit that an offset of the section lies in. */
+  /** The unit that an offset of the section is in. */
   unitAt(offset: number): Unit | undefined;
 }
 

@@ -83,7 +83,7 @@ export class DieWalk {
   }
 }
 
-/** Offset of the entry behind the children of one, where that is said in the usual form; 0 otherwise. */
+/** Offset of the entry after the children of one, where that is said in the usual form; 0 otherwise. */
 function siblingOf(unit: Unit, { sibling }: Abbreviation, body: number): number {
   const { view, littleEndian } = unit.section;
   const at = body + sibling;

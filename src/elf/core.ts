@@ -31,11 +31,11 @@ import { type MappedFile, mappedFileAt, type ProcessMemory, processSource } from
 import { SegmentMemory } from "./segment-memory.js";
 
 const SPEC = "Linux core file";
-/** A program's headers and first notes lie in its first page, or a few. */
+/** A program's headers and first notes are in its first page, or a few. */
 const IMAGE_HEAD = 1 << 16;
 const NOTE_LIMIT = 1 << 16;
 
-/** A program or library as it lies in the memory of a process. */
+/** A program or library as it is in the memory of a process. */
 export interface LoadedImage {
   /** Address of its ELF header. */
   readonly base: number;
@@ -243,7 +243,7 @@ export function loadBias(
   if (program.header.e_type === ET_EXEC) found.unshift({ by: "ET_EXEC", bias: 0 });
   const [first] = found;
   if (first === undefined) {
-    throw new AbsentError(ELF_RULES.coreNoAuxv, "nothing in the core tells where the program was loaded", {
+    throw new AbsentError(ELF_RULES.coreNoAuxv, "nothing in the core says where the program was loaded", {
       source,
       spec: SPEC,
     });

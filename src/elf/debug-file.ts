@@ -141,7 +141,7 @@ class Finder {
     );
     return this.#first([...places, ...below], async (elf) => {
       const unfit = await this.#unfit(elf);
-      // files with a build id are told by it: tools such as dwz change the file and leave the checksum
+      // files with a build id are known by it: tools such as dwz change the file and leave the checksum
       if (unfit !== undefined || (await elf.buildId()) !== undefined) return unfit;
       const crc = await fileCrc(elf.source);
       return crc === link.crc

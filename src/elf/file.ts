@@ -358,7 +358,7 @@ async function segmentCount(
       spec: SPEC,
     });
   }
-  // the kernel puts section 0 behind the contents, where a cut core has lost it; the notes follow the headers
+  // the kernel puts section 0 after the contents, where a cut core has lost it; the notes follow the headers
   const bytes = await readExactly(source, header.e_phoff, phdr.size, "program header 0");
   const first = placed(source, header.e_phoff, "program header 0", () => phdr.decode(bytes, order));
   const count = (first.p_offset - header.e_phoff) / phdr.size;

@@ -69,7 +69,7 @@ export const PRSTATUS_AARCH64 = layout("prstatus of aarch64", SPEC, {
   fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
-/** NT_PRSTATUS of a 32-bit ARM processor: 148 bytes. */
+/** NT_PRSTATUS of a 32-bit ARM CPU: 148 bytes. */
 export const PRSTATUS_ARM = layout("prstatus of arm", SPEC, {
   ...PRSTATUS_HEAD_32,
   r: array(u32(""), 16, "r0 to r15"),
@@ -109,13 +109,13 @@ export const PRSTATUS_S390X = layout("prstatus of s390x", SPEC, {
   fpvalid: bytes(8, "whether floating point follows, padding"),
 });
 
-/** Registers of a 64-bit RISC-V processor in the order of struct user_regs_struct. */
+/** Registers of a 64-bit RISC-V CPU in the order of struct user_regs_struct. */
 export const RISCV64_REGISTERS = [
   ..."pc ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7".split(" "),
   ..."s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6".split(" "),
 ] as const;
 
-/** NT_PRSTATUS of a 64-bit RISC-V processor: 376 bytes. */
+/** NT_PRSTATUS of a 64-bit RISC-V CPU: 376 bytes. */
 export const PRSTATUS_RISCV64 = layout("prstatus of riscv64", SPEC, {
   ...PRSTATUS_HEAD_64,
   registers: array(u64big(""), 32, "pc, ra, sp, gp, tp, t0 to t2, s0, s1, a0 to a7, s2 to s11, t3 to t6"),

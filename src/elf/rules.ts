@@ -28,13 +28,13 @@ export const ELF_RULES = rules({
     code: "elf/segments",
     severity: "error",
     spec: GABI,
-    explanation: "The program header table must lie in the file, with a plausible count.",
+    explanation: "The program header table must be in the file, with a plausible count.",
   },
   sections: {
     code: "elf/sections",
     severity: "error",
     spec: GABI,
-    explanation: "The section header table must lie in the file, with a plausible count and names.",
+    explanation: "The section header table must be in the file, with a plausible count and names.",
   },
   size: {
     code: "elf/size",
@@ -54,7 +54,7 @@ export const ELF_RULES = rules({
     code: "elf/note/size",
     severity: "error",
     spec: "gABI, Note Section",
-    explanation: "Name and descriptor of a note must lie within the notes.",
+    explanation: "Name and descriptor of a note must be within the notes.",
   },
   sectionCompression: {
     code: "elf/section/compression",
@@ -85,7 +85,7 @@ export const ELF_RULES = rules({
     severity: "error",
     spec: CORE,
     explanation:
-      "The core must tell where the program was loaded: an auxiliary vector with AT_PHDR or AT_ENTRY. A core of a machine, or one that lost its notes, does not.",
+      "The core must say where the program was loaded: an auxiliary vector with AT_PHDR or AT_ENTRY. A core of a machine, or one that lost its notes, does not.",
   },
   coreOtherProgram: {
     code: "elf/core/other-program",

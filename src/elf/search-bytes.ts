@@ -3,7 +3,7 @@ import { indexOfBytes } from "../io/byte-search.js";
 /** Node looks for longer patterns in a way that takes ten times as long here. */
 const SHORT = 7;
 
-/** Offsets in [start, end) where `pattern` lies, ascending. */
+/** Offsets in [start, end) where `pattern` is, ascending. */
 export function* findBytes(
   bytes: Uint8Array,
   pattern: Uint8Array,
@@ -23,7 +23,7 @@ export function* findBytes(
 /** Fewer values than this are searched for one by one. */
 const FEW = 64;
 
-/** Offsets where any of some 32-bit values lies, with the value; ascending by value or by offset. */
+/** Offsets where any of some 32-bit values is, with the value; ascending by value or by offset. */
 export function* findValues(
   bytes: Uint8Array,
   values: ReadonlySet<number>,

@@ -95,7 +95,7 @@ export class SegmentMemory {
     return sum + (await this.read(address + sum, into.subarray(sum)));
   }
 
-  /** Bytes at `address` that lie in a row in the file, up to `limit`. */
+  /** Bytes at `address` that are in a row in the file, up to `limit`. */
   #run(address: number, limit: number): { offset: number; length: number } {
     const i = this.#find(address);
     const [start, saved] = [this.#start[i] ?? Infinity, this.#saved[i] ?? 0];

@@ -16,7 +16,7 @@ export interface SegmentTable {
   at(index: number): Phdr;
 }
 
-/** Decodes program headers that lie in a row. @throws FormatError `binary/overflow` for offsets beyond 2^53. */
+/** Decodes program headers that are in a row. @throws FormatError `binary/overflow` for offsets beyond 2^53. */
 export function readSegments(bytes: Uint8Array, bits: ElfBits, order: ByteOrder): SegmentTable {
   const { phdr } = elfLayouts(bits);
   const count = Math.floor(bytes.length / phdr.size);

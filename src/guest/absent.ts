@@ -12,7 +12,7 @@ export type AbsentKind =
   | "not-saved"
   /** They are in another file: shared memory, another part of a split dump. */
   | "elsewhere"
-  /** The input holds contents whose guest-physical address can't be told. */
+  /** The input holds contents whose guest-physical address isn't known. */
   | "no-address"
   /** Not absent but zero: nothing was ever written there. */
   | "never-written";

@@ -2,7 +2,7 @@ import type { PhysicalMemory } from "./memory.js";
 import { pagingOf, readVirtual } from "./paging/walk.js";
 import type { X86Registers } from "./vcpu.js";
 
-/** Bytes of code around a processor's instruction pointer. */
+/** Bytes of code around a vCPU's instruction pointer. */
 export interface CodeWindow {
   /** Linear address of the first byte. */
   readonly address: bigint;
@@ -16,7 +16,7 @@ const BEHIND = 11;
 const PROTECTED = 1n;
 const SEGMENT_L = 1 << 21;
 
-/** The code a processor was executing, through its own page tables; undefined where that is not in the source. */
+/** The code a vCPU was executing, through its own page tables; undefined where that is not in the source. */
 export async function codeAround(
   memory: PhysicalMemory,
   registers: X86Registers,

@@ -15,7 +15,7 @@ export function isDamage(error: unknown): error is FormatError | AbsentError {
 /**
  * The same guest with pages whose contents turn out to be damaged (they don't unpack, differ from nothing …) as absent
  * memory. Reads all of the guest's memory once; the guest itself is given back when all of it can be read.
- * @param progress told how many bytes of how many have been looked at
+ * @param progress receives how many bytes of how many have been looked at
  */
 export async function withoutDamage(
   guest: GuestImage,

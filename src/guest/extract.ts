@@ -6,7 +6,7 @@ import { isExcluded, type MemoryRange } from "./memory.js";
 import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
 import { selectMemory } from "./selection.js";
 
-/** How a guest is extracted, and what is told on the way. */
+/** How a guest is extracted, and what is reported on the way. */
 export interface ExtractOptions extends Omit<WriteOptions, "progress"> {
   /** Write what is there when the input lacks some of the guest's memory that its writer didn't exclude on purpose. */
   readonly partial?: boolean;

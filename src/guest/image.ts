@@ -74,7 +74,7 @@ export interface NamedBlock {
   readonly size: number;
 }
 
-/** A guest's memory whose guest-physical address can't be told, so that no range has it. */
+/** A guest's memory whose guest-physical address isn't known, so that no range has it. */
 export interface UnplacedBlock extends NamedBlock {
   readonly reason: AbsentReason;
 }
@@ -92,7 +92,7 @@ export interface GuestImage {
   readonly unplaced?: readonly UnplacedBlock[];
   /** What damage in the middle of the input took, where it was read across such damage. */
   readonly rescue?: Rescue;
-  /** Machine frame behind a frame of a PV guest whose page tables hold machine frames. */
+  /** Machine frame of a frame of a PV guest whose page tables hold machine frames. */
   readonly machineFrame?: (frame: number) => number | undefined;
   /** State of the whole machine kept as the source has it: `shared_info` … */
   readonly raw?: Readonly<Record<string, Uint8Array>>;

@@ -27,7 +27,7 @@ export interface MemorySummary extends MemoryTotals {
 
 /**
  * What `inspect` says of an input, for programs: the same head for every format, the format's own facts in `details`.
- * `kind` tells the schema of `details`.
+ * `kind` says the schema of `details`.
  */
 export interface GuestInspection<Kind extends string = string, Details extends object = object> {
   readonly schemaVersion: 2;
@@ -39,7 +39,7 @@ export interface GuestInspection<Kind extends string = string, Details extends o
   readonly guest?: GuestIdentity | undefined;
   readonly memory?: MemorySummary | undefined;
   readonly vcpus?: readonly VcpuSummary[] | undefined;
-  /** What the guest was running, as far as its memory tells. */
+  /** What the guest was running, as far as its memory says. */
   readonly software?: Software | undefined;
   /** Errors met on the way: not empty makes the input bad. */
   readonly damage: readonly Finding[];

@@ -24,7 +24,7 @@ export interface MemoryPiece {
   readonly bytes: Uint8Array | undefined;
 }
 
-/** Memory that lies in one piece in a source, from `offset` on. */
+/** Memory that is in one piece in a source, from `offset` on. */
 export interface SourcePiece {
   readonly source: ByteSource;
   readonly offset: number;
@@ -40,7 +40,7 @@ export interface PhysicalMemory {
    * it stops before the first byte that is absent or does not exist (0 when that is the first).
    */
   read(gpa: number, into: Uint8Array): MaybePromise<number>;
-  /** The bytes from `gpa` on, `most` at most, that lie in a source as they are; undefined: none, or not known. */
+  /** The bytes from `gpa` on, `most` at most, that are in a source as they are; undefined: none, or not known. */
   contiguous?(gpa: number, most: number): SourcePiece | undefined;
   /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;

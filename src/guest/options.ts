@@ -93,7 +93,7 @@ export interface OpenOptions {
    * Without it, withVmcoreInfo() looks when the kernel is asked for.
    */
   readonly findKernel?: boolean;
-  /** Opens a file that the input names or that lies beside it (split parts, debug info, backing files). */
+  /** Opens a file that the input names or that is beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
   /** Describes the system that a guest ran, for inspections: `summarizeLinux`. Without it they leave that out. */
   readonly describeSystem?: (guest: GuestImage) => Promise<SystemSummary | undefined>;

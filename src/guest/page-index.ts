@@ -16,7 +16,7 @@ import { FormatError } from "../findings/errors.js";
 const CHUNK = 4096;
 /** More runs than this and a chunk turns into a table; */
 const FEW_RUNS = 8;
-/** behind this many tables (80 MiB of them) only a chunk of many runs does, so that memory follows what was read. */
+/** after this many tables (80 MiB of them) only a chunk of many runs does, so that memory follows what was read. */
 const EAGER_TABLES = 4096;
 const MANY_RUNS = 256;
 /** Chunks of one guest: 16 TiB of 4 KiB pages, wherever they lie. A hostile input can't have more. */

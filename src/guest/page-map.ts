@@ -132,7 +132,7 @@ export class PageMap implements PhysicalMemory {
     const known = this.#reasonCodes.get(key);
     if (known !== undefined) return known;
     if (this.#reasons.length >= MOST_REASONS)
-      throw new FormatError(GUEST_RULES.tooManyReasons, "more kinds of absent memory than can be told apart");
+      throw new FormatError(GUEST_RULES.tooManyReasons, "more kinds of absent memory than can be kept apart");
     const code = reasonCode(this.#reasons.length);
     this.#reasons.push({ presence, reason });
     this.#reasonCodes.set(key, code);
@@ -196,7 +196,7 @@ export class PageMap implements PhysicalMemory {
   }
 
   read(gpa: number, into: Uint8Array): MaybePromise<number> {
-    // no byte lies between two
+    // no byte is between two
     if (!Number.isInteger(gpa)) return 0;
     const frame = Math.floor(gpa / this.pageSize);
     const within = gpa % this.pageSize;
@@ -214,7 +214,7 @@ export class PageMap implements PhysicalMemory {
     if (code < 0) return undefined;
     const wanted = Math.ceil((within + most) / this.pageSize);
     let pages = 0;
-    // the index tells of a part of it at a time
+    // the index gives a part of it at a time
     do pages += this.#index.runLength(first + pages, wanted - pages);
     while (pages < wanted && this.#index.get(first + pages) === this.#index.advanced(code, pages));
     const length = Math.min(most, pages * this.pageSize - within);

@@ -5,15 +5,15 @@ import { TruncatedError } from "../findings/errors.js";
 import type { MemoryPiece } from "./memory.js";
 import { isToken } from "./page-index.js";
 
-/** Bytes of one piece at most: what was read is still in the processor's cache when it is written. */
+/** Bytes of one piece at most: what was read is still in the CPU's cache when it is written. */
 const PIECE = 512 << 10;
 /** Runs of zeros shorter than this are filled in between their neighbours instead of parting the piece. */
 const SHORT_ZEROS = 64 << 10;
 /** Parts below this are worth fetching together … */
 const SMALL_PART = 64 << 10;
-/** … when no more than this lies between them in the source. */
+/** … when no more than this is between them in the source. */
 const SMALL_GAP = 16 << 10;
-/** Parts fetched together at most, and what may lie between all of them. */
+/** Parts fetched together at most, and what may be between all of them. */
 const MOST_PARTS = 256;
 const SLACK = 256 << 10;
 
@@ -146,7 +146,7 @@ class PieceReader {
   #fetch(buffer: Uint8Array, at: number, length: number): MaybePromise<void> {
     const scattered = !this.#zero && !isToken(this.#code) && length < SMALL_PART;
     if (scattered && this.#group.add(this.#code + this.#within, at, length)) return undefined;
-    // the group's gaps lie where this goes
+    // the group's gaps are where this goes
     const before = this.#group.fetch(buffer);
     if (before instanceof Promise) return before.then(() => this.#fetch(buffer, at, length));
     if (scattered) return this.#fetch(buffer, at, length);
@@ -194,7 +194,7 @@ class Group {
     this.#source = source;
   }
 
-  /** False when the part is not for this group: fetch it first. Parts come one behind another. */
+  /** False when the part is not for this group: fetch it first. Parts come one after another. */
   add(offset: number, at: number, length: number): boolean {
     const count = this.#count;
     if (count === 0) {

@@ -1,7 +1,7 @@
 import { array, layout, bytes, u8, u16, u32, u64big } from "../binary/layout.js";
 
 /**
- * A PV processor's context, `vcpu_guest_context` of Xen's public interface. Little endian. In X86_PV_VCPU_BASIC and
+ * A PV vCPU's context, `vcpu_guest_context` of Xen's public interface. Little endian. In X86_PV_VCPU_BASIC and
  * legacy tails it is canonical: frames are pfns. Xen cores hold machine frames, and have one for HVM guests as well.
  */
 
@@ -106,5 +106,5 @@ export const PV_GENERAL_64 = [
 /** Order of `general` in a 32-bit context, by the names of the 64-bit registers. */
 export const PV_GENERAL_32 = ["rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rax"] as const;
 
-/** Bit of `flags`: the processor runs the guest's kernel. */
+/** Bit of `flags`: the vCPU runs the guest's kernel. */
 export const PV_IN_KERNEL = 4;

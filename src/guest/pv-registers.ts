@@ -9,7 +9,7 @@ import {
   type X86SegmentName,
 } from "./vcpu.js";
 
-/** Reads the descriptor with this index of the processor's GDT, undefined where it can't be had. */
+/** Reads the descriptor with this index of the vCPU's GDT, undefined where it can't be had. */
 type Descriptors = (index: number) => Promise<Uint8Array | undefined>;
 
 /** Selectors from here on are Xen's own: flat segments that every PV guest may use. */
@@ -64,7 +64,7 @@ function pfns(frames: readonly (bigint | number)[], frameOf: FrameOf): number[] 
 }
 
 /**
- * Registers of a PV processor from its context. Descriptors come from the guest's own GDT; Xen's segments
+ * Registers of a PV vCPU from its context. Descriptors come from the guest's own GDT; Xen's segments
  * are flat. A 32-bit guest's cr3, rotated in the context, is given as the page table's address.
  * @param frameOf needed where the context holds machine frames, as `xl dump-core` writes it
  */
@@ -81,7 +81,7 @@ async function pv64(context: Uint8Array, memory: PhysicalMemory, frameOf: FrameO
   const general: Partial<Record<X86General, bigint>> = { rip: cpu.rip, rflags: cpu.rflags, rsp: cpu.rsp };
   for (const [i, name] of PV_GENERAL_64.entries()) general[name] = cpu.general[i] ?? 0n;
   const descriptor = gdtReader(memory, pfns(cpu.gdtFrames, frameOf), Number(cpu.gdtEntries));
-  // an HVM guest's context has no such flag: there the privilege level tells
+  // an HVM guest's context has no such flag: there the privilege level decides
   const inKernel = (cpu.flags & BigInt(PV_IN_KERNEL)) !== 0n || (cpu.cs & 3) === 0;
   const gsBase = inKernel ? cpu.gsBaseKernel : cpu.gsBaseUser;
   const segments = await pvSegments(cpu, descriptor);

@@ -19,7 +19,7 @@ export const GUEST_RULES = rules({
     code: "guest/too-many-reasons",
     severity: "error",
     spec: "guest memory",
-    explanation: "The input gives more reasons for absent memory than can be told apart.",
+    explanation: "The input gives more reasons for absent memory than can be kept apart.",
   },
   noDecoder: {
     code: "guest/no-decoder",

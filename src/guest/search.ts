@@ -141,7 +141,7 @@ class Scan {
     }
     const block = new Uint8Array(edge);
     if (this.feed(address, block)) return true;
-    // what lies between can't match
+    // what is between can't match
     this.#tail = NOTHING;
     this.#open = 0;
     return this.feed(address + BigInt(length - edge), block);

@@ -51,7 +51,7 @@ export async function summarizeGuest(opened: GuestImage, options: OpenOptions = 
   };
 }
 
-/** Memory by regions (as it lies, joined whatever its presence) and what is absent of it by reason, blocks without an address among it. */
+/** Memory by regions (as it is, joined whatever its presence) and what is absent of it by reason, blocks without an address among it. */
 export function summarizeMemory(
   memory: PhysicalMemory,
   unplaced: readonly UnplacedBlock[] = [],

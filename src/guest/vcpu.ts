@@ -2,7 +2,7 @@
 export interface Segment {
   readonly selector: number;
   readonly base: bigint;
-  /** In bytes, as the processor applies it. */
+  /** In bytes, as the CPU applies it. */
   readonly limit: number;
   /** High word of the descriptor: type and S and DPL and P in bits 8–15, AVL, L, D/B, G in bits 20–23. */
   readonly flags: number;
@@ -79,14 +79,14 @@ export interface OtherRegisters {
   readonly named: Readonly<Record<string, bigint>>;
 }
 
-/** An ELF note about one processor, contents in the guest's byte order. */
+/** An ELF note about one vCPU, contents in the guest's byte order. */
 export interface VcpuNote {
   readonly name: string;
   readonly type: number;
   readonly descriptor: Uint8Array;
 }
 
-/** One virtual processor as its source knows it. */
+/** One virtual CPU as its source knows it. */
 export interface Vcpu {
   /** Number within the guest, from 0. */
   readonly id: number;
@@ -95,7 +95,7 @@ export interface Vcpu {
   readonly caveat?: string;
   /** State areas not decoded here: `xsave`, `mtrr`, `lapic` … */
   readonly raw?: Readonly<Record<string, Uint8Array>>;
-  /** Notes of this processor that a dump brought beside NT_PRSTATUS, in its order: floating point, vectors, control registers. */
+  /** Notes of this vCPU that a dump brought beside NT_PRSTATUS, in its order: floating point, vectors, control registers. */
   readonly notes?: readonly VcpuNote[];
 }
 

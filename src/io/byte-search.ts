@@ -1,4 +1,4 @@
-/** Index of the first place of a pattern (of one byte or more) at or behind `from`; -1 when there is none. */
+/** Index of the first place of a pattern (of one byte or more) at or after `from`; -1 when there is none. */
 export type ByteSearch = (bytes: Uint8Array, pattern: Uint8Array, from: number) => number;
 
 let search: ByteSearch = (bytes, pattern, from) => {

@@ -18,7 +18,7 @@ export interface ByteSource {
    * A small read may be answered at once, a large one usually by a promise.
    */
   read(offset: number, into: Uint8Array): MaybePromise<number>;
-  /** Where the source lies in an open file as it is; undefined where it doesn't. */
+  /** Where the source is in an open file as it is; undefined where it isn't. */
   readonly file?: FilePlace | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Where the platform has it: behind whatever waits in the event loop, without a timer's delay. */
+/** Where the platform has it: after whatever waits in the event loop, without a timer's delay. */
 const { setImmediate } = globalThis as { setImmediate?: (done: () => void) => unknown };
 
 /**

@@ -28,7 +28,7 @@ const UNMAPPED = -1;
 const TABLE_ABSENT = -2;
 const MASK_64 = (1n << 64n) - 1n;
 
-/** Virtual memory behind page tables, with translations kept once found. */
+/** Virtual memory through page tables, with translations kept once found. */
 export class AddressSpace implements MemorySpace {
   readonly memory: CachedMemory;
   readonly #tables: PageTables;
@@ -40,7 +40,7 @@ export class AddressSpace implements MemorySpace {
     this.#tables = tables;
   }
 
-  /** Guest-physical address behind `va`; undefined where nothing is mapped or a table is absent. */
+  /** Guest-physical address of `va`; undefined where nothing is mapped or a table is absent. */
   translate(va: bigint): MaybePromise<number | undefined> {
     const address = this.#tables.canonical(va & MASK_64);
     const page = this.#page(address);

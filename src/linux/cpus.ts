@@ -8,7 +8,7 @@ import { LINUX_RULES } from "./rules.js";
 export interface KernelCpu {
   readonly cpu: number;
   readonly online: boolean;
-  /** The saved processor it is. */
+  /** The saved vCPU it is. */
   readonly vcpu?: Vcpu;
   /** Address of the task that it ran. */
   readonly current?: bigint;
@@ -22,7 +22,7 @@ export interface KernelCpu {
 const MOST_CPUS = 8192;
 
 /**
- * The CPUs that have an area of per-CPU variables, with the saved processors they are: matched by the base of that
+ * The CPUs that have an area of per-CPU variables, with the saved vCPUs they are: matched by the base of that
  * area, which the kernel keeps in the GS base (x86_64) or TPIDR_EL1 (aarch64).
  *
  * @throws AbsentError when the kernel's symbols or types are missing.
@@ -84,7 +84,7 @@ function withVcpus(
   });
 }
 
-/** Base of the per-CPU area of the CPU that a saved processor is. */
+/** Base of the per-CPU area of the CPU that a saved vCPU is. */
 function areaOf({ registers }: Vcpu): bigint | undefined {
   if (registers?.kind === "aarch64") return registers.system.tpidr_el1;
   if (registers?.kind !== "x86") return undefined;

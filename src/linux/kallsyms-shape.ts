@@ -128,7 +128,7 @@ interface Found {
 
 /**
  * The names and their count, somewhere before the tokens: a count from which the names lead to a table of markers
- * that agrees with them. What lies between the markers and the tokens differs from version to version.
+ * that agrees with them. What is between the markers and the tokens differs from version to version.
  */
 async function namesBefore(
   space: AddressSpace,

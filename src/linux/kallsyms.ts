@@ -6,7 +6,7 @@ import { damaged, LINUX_RULES } from "./rules.js";
  * the expanded text is the type letter of nm.
  */
 
-/** The tables as they lie in memory. */
+/** The tables as they are in memory. */
 export interface KallsymsTables {
   /** Symbols that the kernel says there are. */
   readonly count: number;
@@ -147,7 +147,7 @@ function grown(text: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 /** How kallsyms holds addresses. */
 export type AddressForm = "absolute" | "base-relative" | "absolute-percpu" | "self-relative";
 
-/** Where the table of addresses lies and what it counts from. */
+/** Where the table of addresses is and what it counts from. */
 export interface AddressTable {
   /** Contents: s32 each, u64 with `absolute`. */
   readonly bytes: Uint8Array;

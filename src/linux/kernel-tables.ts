@@ -78,7 +78,7 @@ function x86Paging(guest: GuestImage, memory: CachedMemory, info: VmcoreInfoMap,
     const paging: Paging = longMode(at, levels);
     const bits = BigInt(12 + 9 * levels);
     return {
-      // an address whose upper bits are not alike can't be used by a processor
+      // an address whose upper bits are not alike can't be used by a CPU
       lookUp: (va) => (isCanonical(va, bits) ? lookUp(entries, paging, va) : { unmapped: 12 }),
       canonical: (va) => va,
     };
@@ -145,7 +145,7 @@ function arm64Paging(
   if (offset === undefined)
     throw absent(
       LINUX_RULES.noVmcoreInfo,
-      "VMCOREINFO does not say where the kernel's image lies (kimage_voffset)",
+      "VMCOREINFO does not say where the kernel's image is (kimage_voffset)",
       {
         source: guest.facts.source,
       },

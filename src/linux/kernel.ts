@@ -262,7 +262,7 @@ export class Kernel implements ObjectHome {
   /** Offset of a CPU's area from the addresses of per-CPU symbols. @throws AbsentError */
   async perCpuOffset(cpu: number): Promise<bigint> {
     const table = this.symbol("__per_cpu_offset");
-    // kernels for one processor have no such table
+    // kernels for one CPU have no such table
     if (table === undefined && cpu === 0 && this.symbol("init_task") !== undefined) return 0n;
     return this.pointerAt((table ?? this.needSymbol("__per_cpu_offset")) + BigInt(cpu * 8));
   }

@@ -94,7 +94,7 @@ class MapleWalk {
     let first = min;
     for (let i = 0; i < slots; i += 1) {
       const pivot = i < pivots ? node.pointer(`${part}.pivot[${i}]`) : 0n;
-      // a pivot of zero behind the first slot ends the node
+      // a pivot of zero after the first slot ends the node
       const last = i >= pivots || (pivot === 0n && i > 0) ? max : pivot;
       if (last < first || last > max) return;
       yield { first, last, value: node.pointer(`${part}.slot[${i}]`) };

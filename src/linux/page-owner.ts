@@ -6,7 +6,7 @@ import { listTasks, type Task } from "./tasks.js";
 import { mappingAt } from "./user-mappings.js";
 import { mappedRuns } from "./where.js";
 
-/** Whose a byte of physical memory is, as far as page tables tell. */
+/** Whose a byte of physical memory is, as far as page tables say. */
 export interface PageOwner {
   /** The virtual address at which the owner sees it. */
   readonly address: bigint;
@@ -29,7 +29,7 @@ interface Mapped {
   readonly page: bigint;
 }
 
-/** Tells whose pages are, from the page tables of the kernel, its modules and its processes. Built when first asked. */
+/** Says whose pages are, from the page tables of the kernel, its modules and its processes. Built when first asked. */
 export class PageOwners {
   readonly #kernel: Kernel;
   readonly #tasks: Task[] = [];

@@ -6,7 +6,7 @@ import { decodeText, type KernelObject } from "./object.js";
 import { readU32, readUpTo } from "./read.js";
 import type { Task } from "./tasks.js";
 
-/** What a process's memory tells of it. Sizes in bytes. */
+/** What a process's memory says of it. Sizes in bytes. */
 export interface ProcessMemory {
   /** Command line, one argument each; undefined where it can't be read. */
   readonly commandLine?: readonly string[];

@@ -76,7 +76,7 @@ export const LINUX_RULES = rules({
     severity: "error",
     spec: "guestscope",
     explanation:
-      "A kernel address is not mapped, or the page behind it is not in the input. Filtered dumps leave pages out; damaged pointers lead nowhere.",
+      "A kernel address is not mapped, or its page is not in the input. Filtered dumps leave pages out; damaged pointers lead nowhere.",
   },
   badStructure: {
     code: "linux/structure/damaged",

@@ -11,7 +11,7 @@ export function isoDate(nanoseconds: number): string | undefined {
   return Number.isNaN(at.getTime()) ? undefined : at.toISOString().replace(/\.\d+Z$/, "Z");
 }
 
-/** Tells in short what a guest was, from its own memory; undefined when it ran no Linux that is known here. */
+/** Says in short what a guest was, from its own memory; undefined when it ran no Linux that is known here. */
 export async function summarizeLinux(guest: GuestImage): Promise<SystemSummary | undefined> {
   try {
     const kernel = await openKernel(guest);

@@ -10,7 +10,7 @@ export interface KernelSymbol {
   readonly address: bigint;
 }
 
-/** Where an address lies. */
+/** Where an address is. */
 export interface SymbolPlace {
   readonly name: string;
   /** Bytes from the symbol. */

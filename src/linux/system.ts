@@ -18,7 +18,7 @@ import { findMember } from "./types.js";
 export interface CpuActivity {
   readonly cpu: number;
   readonly online: boolean;
-  /** Number of the saved processor it is, where that is known. */
+  /** Number of the saved vCPU it is, where that is known. */
   readonly vcpu?: number;
   /** The task it ran. */
   readonly task?: { readonly pid: number; readonly comm: string; readonly idle: boolean };
@@ -58,7 +58,7 @@ const LONGEST_COMMAND_LINE = 4096;
 /** Fraction bits of a load average. */
 const LOAD_UNIT = 2048n;
 
-/** Everything that a kernel's memory tells of the system as a whole. */
+/** Everything that a kernel's memory says of the system as a whole. */
 export async function systemOf(kernel: Kernel): Promise<LinuxSystem> {
   const missing: Record<string, string> = {};
   const ask = async <T>(part: string, get: () => Promise<T | undefined>): Promise<T | undefined> => {
@@ -98,7 +98,7 @@ async function utsNames(
   const given = kernel.info.get("OFFSET(uts_namespace.name)");
   const type = kernel.types?.find("struct", "uts_namespace");
   const member = type === undefined ? undefined : findMember(type, "name");
-  // VMCOREINFO tells since 5.11, where a reference count no longer comes first
+  // VMCOREINFO says it since 5.11, where a reference count no longer comes first
   const offset =
     given !== undefined && /^\d{1,4}$/.test(given) ? Number(given) : (member?.bitOffset ?? 32) / 8;
   const bytes = await readUpTo(kernel.space, address + BigInt(offset), 6 * UTS_TEXT);

@@ -8,7 +8,7 @@ import { absent, LINUX_RULES } from "./rules.js";
 import { listTasks, type Task } from "./tasks.js";
 import { mappedRanges } from "./user-mappings.js";
 
-/** The process or thread of a number. @throws UsageError when the guest has none, AbsentError when it can't be told */
+/** The process or thread of a number. @throws UsageError when the guest has none, AbsentError when it can't be known */
 export async function taskOf(kernel: Kernel, pid: number): Promise<Task> {
   for await (const task of listTasks(kernel, { threads: true })) if (task.pid === pid) return task;
   throw new UsageError(`the guest has no process ${pid}`, { source: kernel.guest.facts.source });

@@ -16,7 +16,7 @@ import { FormatError } from "../findings/errors.js";
 import { peekHead } from "../io/peek-head.js";
 import { qemuMigration } from "../qemu/migration/format.js";
 
-/** Bytes of a state's start that tell its format. */
+/** Bytes of a state's start that show its format. */
 const STATE_HEAD = 16;
 
 type QemuReader = typeof qemuMigration.reader;

@@ -61,7 +61,7 @@ const KINDS: readonly (readonly [start: string, kind: string])[] = [
   ["PAGEDUMP", "a Windows crash dump"],
 ];
 
-/** What reads memory without a header, which nothing tells. */
+/** What reads memory without a header, which nothing shows. */
 const RAW: Remedy = { option: "format", value: "raw", effect: "takes the input for raw memory" };
 
 const TAR_MAGIC_AT = 257;

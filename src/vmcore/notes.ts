@@ -10,10 +10,10 @@ import type { Segment, Vcpu, VcpuNote, X86Registers, X86SegmentName } from "../g
 import { VERSION } from "../version.js";
 import { decodePrstatus, encodePrstatus } from "./prstatus.js";
 
-/** A note's parts, wherever it stood or will stand. */
+/** A note's parts, wherever it was or will be. */
 export type RawNote = Pick<ElfNote, "name" | "type" | "descriptor">;
 
-/** Version that QEMU's own note of x86 processors carries. */
+/** Version that QEMU's own note of x86 vCPUs carries. */
 const QEMU_VERSION = 1;
 const SPEC_QEMU = "QEMU dump, QEMUCPUState";
 
@@ -114,7 +114,7 @@ function excludedOf({ memory }: GuestImage): ReadonlyMap<string, number> {
   return excluded;
 }
 
-/** Per processor NT_PRSTATUS and what a dump had beside it, then QEMU's notes, VMCOREINFO, what was erased; each only if known. */
+/** Per vCPU NT_PRSTATUS and what a dump had beside it, then QEMU's notes, VMCOREINFO, what was erased; each only if known. */
 export function guestNotes(guest: GuestImage): RawNote[] {
   const notes: RawNote[] = [];
   for (const vcpu of guest.vcpus) {
@@ -159,7 +159,7 @@ export function encodeQemu(registers: X86Registers): Uint8Array {
 }
 
 /**
- * The processors that a dump's notes describe: the n-th CORE/NT_PRSTATUS with the n-th QEMU note, and the notes of
+ * The vCPUs that a dump's notes describe: the n-th CORE/NT_PRSTATUS with the n-th QEMU note, and the notes of
  * Linux's names between it and the next. Notes of a size that fits nothing known are kept as they are.
  */
 export function decodeVcpus(notes: readonly RawNote[], arch: Architecture): Vcpu[] {

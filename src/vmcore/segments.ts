@@ -3,7 +3,7 @@ import { PAGE_SIZE } from "../guest/memory.js";
 import { PageMap } from "../guest/page-map.js";
 import type { ByteSource } from "../io/byte-source.js";
 
-/** A run of physical memory whose contents lie in one piece in a file. */
+/** A run of physical memory whose contents are in one piece in a file. */
 export interface MemorySegment {
   readonly physical: number;
   readonly offset: number;

@@ -41,6 +41,6 @@ export async function unlabelledGuest(
   }
   if (said !== undefined) return { ...found, arch: said };
   if (!findKernel) return found;
-  const guess = `${what} doesn't tell what processor it is of: taken for x86_64`;
+  const guess = `${what} doesn't tell what CPU it is of: taken for x86_64`;
   return { ...found, warnings: [...found.warnings, guess] };
 }

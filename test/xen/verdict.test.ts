@@ -51,7 +51,7 @@ describe("one verdict of verify, convert and extract", () => {
   broken[6] = 0x80;
 
   it.each([
-    ["a broken HVM context", made(broken), "hvm-context/entry/overrun", /processors may be missing/],
+    ["a broken HVM context", made(broken), "hvm-context/entry/overrun", /vCPUs may be missing/],
     ["an impossible TSC mode", made(hvmContext(1), 9), "legacy/tsc-info/mode", /TSC mode 9/],
   ])("%s of a legacy stream", async (_, input, code, warning) => {
     expect(await errorsOf(xenLegacy, input)).toEqual([code]);
@@ -80,7 +80,7 @@ describe("one verdict of verify, convert and extract", () => {
   it.skipIf(noData)("v3-hvm-context-broken.bin: extracting says that processors are lost", async () => {
     const guest = await xenStream.reader.openGuest(load("v3-hvm-context-broken.bin"), {});
     expect(guest.vcpus).toEqual([]);
-    expect(guest.warnings.join("\n")).toMatch(/processors may be missing \[hvm-context\/entry\/overrun\]/);
+    expect(guest.warnings.join("\n")).toMatch(/vCPUs may be missing \[hvm-context\/entry\/overrun\]/);
   });
 
   it.skipIf(noData)("a pfn beyond any machine is refused by both", async () => {

@@ -32,7 +32,7 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
     const command = await loadCommand();
     write(`  ${command.name.padEnd(8)}${command.summary}`);
   }
-  write("\n'guestscope-fleet COMMAND --help' tells more, with examples.");
+  write("\n'guestscope-fleet COMMAND --help' says more, with examples.");
   return asked ? EXIT.good : EXIT.failure;
 }
 

@@ -2,7 +2,7 @@ import type { GuestInspection } from "../../guest/inspection.js";
 import { size } from "../terminal.js";
 import { factLines } from "./presenter.js";
 
-/** What the guest was running, where an inspection tells; nothing for one that looked at no memory. */
+/** What the guest was running, where an inspection says; nothing for one that looked at no memory. */
 export function softwareLines(inspection: GuestInspection): readonly string[] {
   const { software } = inspection;
   const info = software?.vmcoreInfo;

@@ -2,7 +2,7 @@ import type { VcpuSummary } from "../../guest/vcpu.js";
 import { hex, paint } from "../terminal.js";
 import { indented, type PresentOptions } from "./presenter.js";
 
-/** A processor in one line: the main registers; below it all others with `verbose`. */
+/** A vCPU in one line: the main registers; below it all others with `verbose`. */
 export function vcpuLines(vcpu: VcpuSummary, options: PresentOptions): string[] {
   const { registers } = vcpu;
   if (registers === undefined) return [`vCPU ${vcpu.id}: registers not known`];
@@ -47,7 +47,7 @@ function registerRows(registers: Readonly<Record<string, bigint>>): string[] {
   return rows;
 }
 
-/** A processor as a block: general and control registers in rows, all others with `verbose`. */
+/** A vCPU as a block: general and control registers in rows, all others with `verbose`. */
 export function vcpuBlock({ id, registers, caveat }: VcpuSummary, { verbose }: PresentOptions): string[] {
   const title = paint("bold", `vCPU ${id}`);
   if (registers?.kind !== "x86") return [`${title}  ${caveat ?? "registers not known"}`];

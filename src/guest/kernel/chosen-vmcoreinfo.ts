@@ -36,7 +36,7 @@ async function search({ memory, arch, vcpus }: GuestImage): Promise<VmcoreInfo |
   try {
     return await findVmcoreInfo(memory, arch, vcpus);
   } catch (error) {
-    // a damaged page: it is told of where it is read
+    // a damaged page: it is reported where it is read
     if (!(error instanceof FormatError)) throw error;
     return undefined;
   }

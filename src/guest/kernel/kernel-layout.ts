@@ -29,14 +29,14 @@ const NOTHING: KernelLayout = { image: [], directMap: undefined };
 /** Virtual end of the region that holds an x86_64 kernel's image and modules; phys_base counts from its start. */
 const KERNEL_MAP_END = 0xffff_ffff_ffff_f000n;
 
-/** An x86_64 kernel's direct map lies from here on, with four and five levels (Linux, Documentation/arch/x86/x86_64/mm.rst). */
+/** An x86_64 kernel's direct map is from here on, with four and five levels (Linux, Documentation/arch/x86/x86_64/mm.rst). */
 const DIRECT_START = { 4: 0xffff_8800_0000_0000n, 5: 0xff10_0000_0000_0000n } as const;
 /** It begins at a multiple of this. */
 const DIRECT_UNIT = 1n << 30n;
 /** Tables' entries looked at on the way to the first address that is mapped. */
 const MOST_STEPS = 4096;
 
-/** Bytes of virtual memory, from a little before an aarch64 kernel's text on, in which its image lies. */
+/** Bytes of virtual memory, from a little before an aarch64 kernel's text on, in which its image is. */
 const IMAGE_SPAN = 256n << 20n;
 const IMAGE_UNIT = 2n << 20n;
 
@@ -167,7 +167,7 @@ async function x86Image(
   const all = await mappings(memory, longMode(root, x86Levels(info)), KERNEL_MAP, KERNEL_MAP_END);
   const home = all.find((m) => m.va <= text && text < m.va + BigInt(m.length));
   if (home === undefined) return [];
-  // the image lies in one piece; freed or unmapped parts (init text, gaps) only part the mapping
+  // the image is in one piece; freed or unmapped parts (init text, gaps) only part the mapping
   const shift = home.va - BigInt(home.gpa);
   return all.filter((m) => m.va - BigInt(m.gpa) === shift);
 }

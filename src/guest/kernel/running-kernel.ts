@@ -5,8 +5,8 @@ import { lookUp, type Mapping, mappings, type Paging, pagingOf, translate } from
 import type { Vcpu } from "../vcpu.js";
 
 /**
- * What the processors' own page tables tell of an x86_64 Linux kernel, without a look at all of the memory. Every
- * such kernel maps its image into one gigabyte of virtual memory, its modules behind that (Linux,
+ * What the vCPUs' own page tables say of an x86_64 Linux kernel, without a look at all of the memory. Every
+ * such kernel maps its image into one gigabyte of virtual memory, its modules after that (Linux,
  * Documentation/arch/x86/x86_64/mm.rst).
  */
 export const KERNEL_MAP = 0xffff_ffff_8000_0000n;
@@ -22,7 +22,7 @@ const MOST_POINTERS = 1 << 16;
 
 /**
  * Pages that a running kernel's image points at, from its data, as a kernel does at what it allocated for good:
- * guest-physical addresses, ascending for each top table. None where the processors map no such image.
+ * guest-physical addresses, ascending for each top table. None where the vCPUs map no such image.
  */
 export async function* pagesPointedAt(
   memory: PhysicalMemory,
@@ -54,7 +54,7 @@ export async function* pagesPointedAt(
 function* kernelTables(vcpus: readonly Vcpu[]): Iterable<Paging> {
   const seen = new Set<number>();
   for (const paging of longModes(vcpus)) {
-    // with page-table isolation a program's top table is the odd page behind the kernel's
+    // with page-table isolation a program's top table is the odd page after the kernel's
     const isOdd = (paging.root / PAGE_SIZE) % 2 === 1;
     for (const root of isOdd ? [paging.root - PAGE_SIZE, paging.root] : [paging.root]) {
       if (seen.has(root)) continue;
@@ -86,7 +86,7 @@ async function pagePointers(memory: PhysicalMemory, image: readonly Mapping[]): 
       const n = result instanceof Promise ? await result : result;
       addPointers(view, n, pages);
       if (pages.size > MOST_POINTERS) return pages;
-      // behind what is absent it goes on with the next page
+      // after what is absent it goes on with the next page
       at += n === part.length ? n : n - (n % PAGE_SIZE) + PAGE_SIZE;
       left -= part.length;
     }
@@ -106,8 +106,8 @@ function addPointers(view: DataView, length: number, pages: Set<number>): void {
 }
 
 /**
- * Whether the processors certainly ran no x86_64 Linux kernel: at least one was in long mode, and none of those
- * maps anything where its image would be. Tables that don't map the processor's own code are those of a nested
+ * Whether the vCPUs certainly ran no x86_64 Linux kernel: at least one was in long mode, and none of those
+ * maps anything where its image would be. Tables that don't map the vCPU's own code are those of a nested
  * guest, and say nothing.
  */
 export async function runsAnotherKernel(memory: PhysicalMemory, vcpus: readonly Vcpu[]): Promise<boolean> {

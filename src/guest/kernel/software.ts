@@ -4,18 +4,18 @@ import type { OpenOptions } from "../options.js";
 import type { SystemSummary } from "./system-summary.js";
 import { kernelBanner, parseVmcoreInfo } from "./vmcoreinfo.js";
 
-/** What a guest was running, as far as its memory tells; addresses and bytes as text, for documents. */
+/** What a guest was running, as far as its memory says; addresses and bytes as text, for documents. */
 export interface Software {
   /** `Linux version …`, as the kernel prints it. */
   readonly banner?: string;
   readonly vmcoreInfo?: { readonly gpa?: string; readonly release?: string; readonly text: string };
-  /** The system in short, where its kernel's memory tells. */
+  /** The system in short, where its kernel's memory says. */
   readonly system?: SystemSummary | undefined;
-  /** The code around each processor's instruction pointer, where it can be read. */
+  /** The code around each vCPU's instruction pointer, where it can be read. */
   readonly code: readonly { readonly vcpu: number; readonly rip: string; readonly bytes: string }[];
 }
 
-/** Processors whose code is shown. */
+/** vCPUs whose code is shown. */
 const MOST_VCPUS = 64;
 
 /**

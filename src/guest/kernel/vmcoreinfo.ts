@@ -135,7 +135,7 @@ function validText(bytes: Uint8Array): string | undefined {
 
 const LONGEST_BANNER = 512;
 const BANNER = latin1Bytes("Linux version ");
-/** Memory searched for a banner when nothing says where the kernel lies. */
+/** Memory searched for a banner when nothing says where the kernel is. */
 const SEARCH_LIMIT = 4 * 2 ** 30;
 
 /**

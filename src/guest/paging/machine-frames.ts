@@ -11,7 +11,7 @@ interface Run {
 /** Runs kept: a guest scattered over more pieces than this is not translated beyond them. */
 const MOST_RUNS = 1 << 22;
 
-/** The guest's own frame behind a machine frame, for a PV guest whose page tables hold machine frames. */
+/** The guest's own frame of a machine frame, for a PV guest whose page tables hold machine frames. */
 export function machineFrames(guest: GuestImage): (machine: number) => number | undefined {
   let runs: Run[] | undefined;
   return (machine) => {

@@ -53,7 +53,7 @@ function withOwnCr3(vcpu: Vcpu, ownFrame: (machine: number) => number | undefine
   return { ...vcpu, registers: { ...registers, control } };
 }
 
-/** Levels of page tables by frame: all that the kernel's, the processors' and each process's top table lead to. */
+/** Levels of page tables by frame: all that the kernel's, the vCPUs' and each process's top table lead to. */
 async function findTables(
   guest: GuestImage,
   ownFrame: (machine: number) => number | undefined,
@@ -89,7 +89,7 @@ async function findTables(
   return levels;
 }
 
-/** Machine frames of the top tables that a processor's context names. */
+/** Machine frames of the top tables that a vCPU's context names. */
 function topTables({ raw, registers }: Vcpu): number[] {
   const found = registers?.kind === "x86" ? [frameOf(registers.control.cr3 ?? 0n)] : [];
   if (raw?.context?.length === pvContext64.size)

@@ -12,7 +12,7 @@ import type { X86Registers } from "../vcpu.js";
 
 export type PagingMode = "none" | "legacy" | "pae" | "long";
 
-/** How one processor translates, at the moment it was saved. */
+/** How one vCPU translates, at the moment it was saved. */
 export interface Paging {
   readonly mode: PagingMode;
   /** 2 legacy, 3 PAE, 4 or 5 long mode. */
@@ -21,7 +21,7 @@ export interface Paging {
   readonly root: number;
 }
 
-/** A run of virtual memory that lies in one piece in guest-physical memory. */
+/** A run of virtual memory that is in one piece in guest-physical memory. */
 export interface Mapping {
   readonly va: bigint;
   readonly gpa: number;
@@ -36,15 +36,15 @@ const EFER_LMA = 1n << 10n;
 const PRESENT = 1;
 const LARGE = 1 << 7;
 const TWO_32 = 2 ** 32;
-/** Bits 51–12 of an entry: where a table or page lies. */
+/** Bits 51–12 of an entry: where a table or page is. */
 const FRAME_HIGH = 0xf_ffff;
 
-/** How a processor with these registers translates addresses. */
+/** How a vCPU with these registers translates addresses. */
 export function pagingOf(registers: X86Registers): Paging {
   const { cr0 = 0n, cr3 = 0n, cr4 = 0n } = registers.control;
   if ((cr0 & CR0_PG) === 0n) return { mode: "none", levels: 0, root: 0 };
   const { efer } = registers.msrs;
-  // without EFER (QEMU's and PV processors' notes lack it) bit 13 of the code segment's flags tells
+  // without EFER (QEMU's and PV vCPUs' notes lack it) bit 13 of the code segment's flags says
   const long = efer === undefined ? isLong(registers) : (efer & EFER_LMA) !== 0n;
   if (long) return longMode(Number(cr3 & 0xf_ffff_ffff_f000n), (cr4 & CR4_LA57) !== 0n ? 5 : 4);
   const root = Number(cr3 & 0xffff_ffffn);
@@ -65,7 +65,7 @@ function isLong(registers: X86Registers): boolean {
   return registers.general.rip > 0xffff_ffffn || registers.general.rsp > 0xffff_ffffn;
 }
 
-/** One level: how far its index lies in an address, how many bits it has, bytes of an entry. */
+/** One level: how far its index is in an address, how many bits it has, bytes of an entry. */
 interface Level {
   readonly shift: number;
   readonly bits: number;
@@ -115,7 +115,7 @@ function decodeEntry(view: DataView, at: number, level: Level, isLast: boolean):
   return { gpa: isPage ? gpa - (gpa % 2 ** level.shift) : gpa, isPage };
 }
 
-/** What page tables say of a virtual address: where it lies, or that the 2^`unmapped` bytes around it lie nowhere. */
+/** What page tables say of a virtual address: where it is, or that the 2^`unmapped` bytes around it are nowhere. */
 export type Translation = { readonly gpa: number } | { readonly unmapped: number };
 
 /** Looks a virtual address up in page tables; undefined where one of them is absent from memory. */
@@ -149,7 +149,7 @@ export function lookUp(
 const placeOf = (found: Translation | undefined): number | undefined =>
   found !== undefined && "gpa" in found ? found.gpa : undefined;
 
-/** The guest-physical address behind a virtual one; undefined where nothing is mapped or a table is absent. */
+/** The guest-physical address of a virtual one; undefined where nothing is mapped or a table is absent. */
 export function translate(
   memory: PhysicalMemory,
   paging: Paging,
@@ -236,7 +236,7 @@ export async function mappings(
   return found;
 }
 
-/** Extends the top bit of a long-mode address, as the processor demands. */
+/** Extends the top bit of a long-mode address, as the CPU demands. */
 function canonical(va: bigint, paging: Paging): bigint {
   if (paging.mode !== "long") return va;
   const bits = BigInt(12 + 9 * paging.levels);

@@ -2,7 +2,7 @@
 export interface MatchSink {
   /** Bytes [from, to) of the input as they are. */
   literals(from: number, to: number): void;
-  /** `length` (at least 4) bytes that stand `distance` bytes before. */
+  /** `length` (at least 4) bytes that are `distance` bytes before. */
   copy(length: number, distance: number): void;
 }
 

@@ -17,7 +17,7 @@ async function take(reader: ByteReader, size: number): Promise<Uint8Array> {
   return reader.take(size);
 }
 
-/** Bytes of a frame's header behind the magic number; checks what memory it asks for. */
+/** Bytes of a frame's header after the magic number; checks what memory it asks for. */
 function headerSize(reader: ByteReader): number {
   const [descriptor = 0, window = 0] = reader.peek(6).subarray(4);
   const single = (descriptor & 0x20) !== 0;
@@ -85,7 +85,7 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
       const before = taken;
       const step = output.next();
       if (step.done === true) break;
-      // the decoder is silent about errors, and stands still
+      // the decoder is silent about errors, and stops
       idle = step.value.length > 0 || taken > before ? 0 : idle + 1;
       if (idle > 1) throw damaged("a block or a checksum is wrong");
       if (step.value.length > 0) yield step.value;

@@ -220,7 +220,7 @@ export function openFile(path: string): FileSource {
   });
 }
 
-/** Undefined where it can't be had: opening tells why. */
+/** Undefined where it can't be had: opening says why. */
 function statOf(path: string): fs.Stats | undefined {
   try {
     return fs.statSync(path);

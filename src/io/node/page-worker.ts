@@ -8,7 +8,7 @@ import type { PageAnswer, PageJob } from "./page-workers.js";
 installNodeCodecs();
 const pack = await loadPack(workerData as PackSettings);
 
-/** Whole pages of any size; little enough to stay in the processor's cache until it is packed. */
+/** Whole pages of any size; little enough to stay in the CPU's cache until it is packed. */
 const window = new Uint8Array(64 << 10);
 
 parentPort?.on("message", (job: PageJob) => {

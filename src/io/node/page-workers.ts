@@ -38,7 +38,7 @@ const DEPTH = 4;
  * Starts worker threads that pack pages: they come up while the caller opens its input. They keep no process alive
  * before their first batch.
  * @param threads How many; default: one a processor.
- * @param program The compiled page-worker.js, where it doesn't lie beside this module.
+ * @param program The compiled page-worker.js, where it isn't beside this module.
  */
 export function startPageWorkers(
   settings: PackSettings,

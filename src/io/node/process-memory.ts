@@ -152,7 +152,7 @@ function parseMaps(text: string): Mapping[] {
     if (parts === null) continue;
     const [, start = "", end = "", perms = "", offset = "", path = ""] = parts;
     const last = Number.parseInt(end, 16);
-    // the legacy system call page lies in the kernel's half
+    // the legacy system call page is in the kernel's half
     if (!Number.isSafeInteger(last)) continue;
     const readable = perms.startsWith("r") && path !== "[vvar]";
     const fileOffset = Number.parseInt(offset, 16);

@@ -27,7 +27,7 @@ export interface HttpInput {
 }
 
 /**
- * Opens a file behind an http or https address; the first request brings its start. Passwords in the address and its
+ * Opens a file at an http or https address; the first request brings its start. Passwords in the address and its
  * query appear in no message.
  * @throws SystemError `http/…` when the server refuses or can't be reached
  */

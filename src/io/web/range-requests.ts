@@ -26,7 +26,7 @@ export interface HttpStatistics {
   bytes: number;
 }
 
-/** What tells one version of a file from another. */
+/** What distinguishes one version of a file from another. */
 export interface Validators {
   readonly etag: string | null;
   readonly lastModified: string | null;
@@ -307,7 +307,7 @@ function lengthOf(headers: Headers): number | undefined {
   return Number.isSafeInteger(length) ? length : undefined;
 }
 
-/** `bytes 0-99/1234`; a size that isn't told is of no use. */
+/** `bytes 0-99/1234`; a size that isn't given is of no use. */
 function rangeOf(headers: Headers): { readonly start: number; readonly size: number } | undefined {
   const [, start, , size] =
     /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(headers.get("content-range") ?? "") ?? [];

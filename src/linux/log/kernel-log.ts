@@ -18,7 +18,7 @@ export async function logSourceOf(guest: GuestImage): Promise<LogSource> {
   if (text === undefined) {
     throw new AbsentError(
       LINUX_LOG_RULES.unknown,
-      "no VMCOREINFO was found, which says where the kernel log lies",
+      "no VMCOREINFO was found, which says where the kernel log is",
       {
         source: guest.facts.source,
       },

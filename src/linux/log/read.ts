@@ -10,7 +10,7 @@ import { LogMemory, type LogSource } from "./source.js";
 /**
  * The kernel's log, oldest record first, from what VMCOREINFO says alone: the ring buffer of Linux 5.10 and later,
  * the records of 3.5 to 5.9, the plain text of older ones. Records are read as they are asked for.
- * @param report told of records that were overwritten, unfinished or damaged, and of memory that isn't there
+ * @param report receives records that were overwritten, unfinished or damaged, and of memory that isn't there
  * @throws AbsentError where VMCOREINFO names no log or its buffer isn't in the input, FormatError where it is damaged
  */
 export async function* readLog(source: LogSource, report: LogReport = () => {}): AsyncGenerator<LogRecord> {

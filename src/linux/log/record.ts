@@ -49,7 +49,7 @@ export interface LogRecord {
   readonly empty?: true;
 }
 
-/** Tells what is wrong with the log, while it is read. */
+/** Says what is wrong with the log, while it is read. */
 export type LogReport = (rule: Rule, message: string) => void;
 
 /** Top bit of a caller id: the rest is a CPU's number, not a pid. */

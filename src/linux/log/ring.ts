@@ -64,7 +64,7 @@ const BREATH = 4096;
 
 /** Bytes of a task's name. */
 const COMM = 16;
-/** `caller_id2` and the name lie between caller id and device from Linux 6.19 on, if so configured. */
+/** `caller_id2` and the name are between caller id and device from Linux 6.19 on, if so configured. */
 const WITH_COMM = 4 + 4 + COMM;
 
 function layoutOf(memory: LogMemory): RingLayout {
@@ -234,7 +234,7 @@ async function* records(
     else yield await recordOf(ring, id, info, begin, next, report);
   }
   if (unreadable > 0)
-    report(LINUX_LOG_RULES.unreadable, `${unreadable} records lie in memory that is not in the input`);
+    report(LINUX_LOG_RULES.unreadable, `${unreadable} records are in memory that is not in the input`);
 }
 
 async function recordOf(
@@ -287,7 +287,7 @@ async function textOf(
   }
   const size = BigInt(text.size);
   const end = Number(next % size);
-  // a block that would have wrapped lies at the ring's start; one may end where the ring does
+  // a block that would have wrapped is at the ring's start; one may end where the ring does
   const wraps = begin / size !== next / size && end !== 0;
   const start = wraps ? 0 : Number(begin % size);
   const stop = end === 0 ? text.size : end;

@@ -27,7 +27,7 @@ export const LINUX_LOG_RULES = rules({
   unfinished: rule(
     "unfinished",
     "note",
-    "A processor was writing this record when the guest was saved. Its text isn't complete, so it is left out, as the kernel's own readers do.",
+    "A CPU was writing this record when the guest was saved. Its text isn't complete, so it is left out, as the kernel's own readers do.",
   ),
   overwritten: rule(
     "overwritten",

@@ -120,7 +120,7 @@ function perCpuOnly(
   return number !== undefined && sections[number]?.perCpu === true ? number : undefined;
 }
 
-/** Where a function's code lies, by name; of several functions of one name none is known. */
+/** Where a function's code is, by name; of several functions of one name none is known. */
 export function functionCode(
   kernel: Kernel,
   sections: readonly ImageSection[],

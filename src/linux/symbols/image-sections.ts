@@ -10,7 +10,7 @@ interface Part {
   readonly use: "x" | "w" | "r";
   /** Its memory was given away after the kernel's start, or never had contents of its own. */
   readonly empty?: true;
-  /** Each processor has a copy: the first one's is taken. */
+  /** Each CPU has a copy: the first one's is taken. */
   readonly perCpu?: true;
   /** Bytes of an element of a table: alignment. */
   readonly align?: number;
@@ -18,7 +18,7 @@ interface Part {
   readonly table?: true;
 }
 
-/** From the outermost to the innermost: what lies in another part is cut out of it (Linux, vmlinux.lds.h). */
+/** From the outermost to the innermost: what is in another part is cut out of it (Linux, vmlinux.lds.h). */
 const PARTS: readonly Part[] = [
   {
     name: ".text",
@@ -97,7 +97,7 @@ interface Range {
   readonly end: bigint;
 }
 
-/** What lies in the image and what of it can be read. */
+/** What is in the image and what of it can be read. */
 export interface ImageSections {
   /** By ascending address, not overlapping. */
   readonly sections: readonly ImageSection[];
@@ -154,7 +154,7 @@ function atMost(pieces: readonly Piece[], most: number): readonly Piece[] {
   return [...kept, { size: rest }];
 }
 
-/** Distance from per-CPU symbols to the first processor's copies; 0 where it is not known: nothing is mapped there. */
+/** Distance from per-CPU symbols to the first CPU's copies; 0 where it is not known: nothing is mapped there. */
 async function firstCpu(kernel: Kernel): Promise<bigint> {
   try {
     return await kernel.perCpuOffset(0);

@@ -72,7 +72,7 @@ export class IsfTypes {
     return `{"kind":"${kind}","size":${head.sizeOrType},"fields":{${fields.join(",")}}}`;
   }
 
-  /** A bit-field lies in a unit of its type; in packed structures it may begin in any byte. */
+  /** A bit-field is in a unit of its type; in packed structures it may begin in any byte. */
   #bitField(type: number, bitOffset: number, bits: number): string {
     const base = this.#btf.head(this.#plain(type));
     const unit = Math.max(1, base?.sizeOrType ?? 1) * 8;

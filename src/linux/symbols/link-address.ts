@@ -8,7 +8,7 @@ export function linkAddress(kernel: Kernel, address: bigint): bigint {
   return address >= UPPER_HALF ? BigInt.asUintN(64, address - kernel.slide) : address;
 }
 
-/** Where a linked address lies in the running kernel. */
+/** Where a linked address is in the running kernel. */
 export function runAddress(kernel: Kernel, address: bigint): bigint {
   return address >= UPPER_HALF ? BigInt.asUintN(64, address + kernel.slide) : address;
 }

@@ -63,7 +63,7 @@ export const WELL_KNOWN_VARIABLES: Readonly<Record<string, readonly string[]>> =
   tk_core: ["tk_core"],
   tk_data: ["tk_data[]"],
   write_expire: ["int"],
-  // processors
+  // CPUs
   __per_cpu_offset: ["long unsigned int[]"],
   nr_cpu_ids: ["unsigned int"],
   __cpu_possible_mask: ["cpumask"],

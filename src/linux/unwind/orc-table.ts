@@ -8,7 +8,7 @@ import { LINUX_STACK_RULES } from "./rules.js";
 /** Entries that a table has at most: a kernel's has some 400,000. */
 const MOST_ENTRIES = 1 << 24;
 
-/** Where one table lies: addresses of its two arrays. */
+/** Where one table is: addresses of its two arrays. */
 export interface OrcTablePlace {
   /** Distances, an s32 each, from their own places to code, ascending. */
   readonly ips: bigint;

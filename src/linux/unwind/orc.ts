@@ -80,7 +80,7 @@ const REGISTERS: readonly OrcRegister[] = [
   "spIndirect",
   "ax",
 ];
-/** The same in the order of the processor's own numbers, in newer kernels. */
+/** The same in the order of the CPU's own numbers, in newer kernels. */
 const RENUMBERED: readonly OrcRegister[] = [
   "undefined",
   "ax",
@@ -159,7 +159,7 @@ function layoutOf(struct: KernelType): Omit<OrcLayout, "offsetBeforeIndirection"
     type,
     signal: place("signal"),
     end: place("end"),
-    // types tell how wide the member is, not what its values mean; both changed at once
+    // types say how wide the member is, not what its values mean; both changed at once
     types: type.mask > 3 ? NEW_TYPES : OLD_TYPES,
     registers: REGISTERS,
   };

@@ -29,17 +29,17 @@ const X86 = [
 
 /** Bytes of x86_64's `pt_regs`. */
 export const X86_PT_REGS = X86.length * 8;
-/** Bytes in it before what the processor itself pushes: `rip`, `cs`, `rflags`, `rsp`, `ss`. */
+/** Bytes in it before what the CPU itself pushes: `rip`, `cs`, `rflags`, `rsp`, `ss`. */
 const X86_IRET_OFFSET = X86.indexOf("rip") * 8;
 export const X86_IRET = X86_PT_REGS - X86_IRET_OFFSET;
 
-/** Registers out of the bytes of a `pt_regs`, or of its end that the processor pushed. */
+/** Registers out of the bytes of a `pt_regs`, or of its end that the CPU pushed. */
 export function x86PtRegs(bytes: Uint8Array): FrameRegisters {
   const view = viewOf(bytes);
   const names = X86.slice(X86.length - bytes.length / 8);
   const registers = names.map((name, i): [string, bigint] => {
     const value = view.getBigUint64(i * 8, true);
-    // newer processors keep flags of their own above the selectors
+    // newer CPUs keep flags of their own above the selectors
     return [name, name === "cs" || name === "ss" ? value & 0xffffn : value];
   });
   return Object.fromEntries(registers);

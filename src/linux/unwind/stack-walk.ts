@@ -82,7 +82,7 @@ export class StackWalk {
     if (to > from) return;
     const span = this.spanOf(from);
     const isSame = span !== undefined && to >= span.low && to < span.high;
-    // where no stacks are known, a switch to another one can't be told from a loop
+    // where no stacks are known, a switch to another one can't be distinguished from a loop
     this.#falls += 1;
     if (isSame || this.#falls > MOST_FALLS) {
       throw damaged(LINUX_STACK_RULES.loop, `the frame at ${hex(from)} is followed by one at ${hex(to)}`);

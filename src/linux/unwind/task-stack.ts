@@ -55,7 +55,7 @@ async function knownCpus(kernel: Kernel): Promise<readonly KernelCpu[]> {
     return await cpuList(kernel);
   } catch (error) {
     if (!(error instanceof AbsentError)) throw error;
-    kernel.note(LINUX_RULES.noSymbol, `what CPUs ran is told by tasks alone: ${error.message}`);
+    kernel.note(LINUX_RULES.noSymbol, `what CPUs ran is known by tasks alone: ${error.message}`);
     return [];
   }
 }

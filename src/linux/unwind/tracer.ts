@@ -16,7 +16,7 @@ const MOST_HOOKS = 512;
 const MOST_RETURNS = 16384;
 const MOST_TRACERS = 4;
 
-/** Tells the real return address where a tracer's is on the stack. */
+/** Says the real return address where a tracer's is on the stack. */
 export function recoverer(kernel: Kernel, task: bigint | undefined): Recover {
   const starts = (names: readonly string[]): bigint[] => names.flatMap((name) => kernel.symbol(name) ?? []);
   const isIn = (list: readonly bigint[], address: bigint): boolean =>

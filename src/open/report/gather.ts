@@ -11,7 +11,7 @@ export interface Report {
 
 /**
  * Asks a session for all that a report shows and writes it. What the input doesn't hold is left out.
- * @throws GuestscopeError when not even the input's kind can be told
+ * @throws GuestscopeError when not even the input's kind is known
  */
 export async function reportOf(session: Session, progress: CallContext["progress"]): Promise<Report> {
   const context: CallContext = { progress, piece: async () => undefined };

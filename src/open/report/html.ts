@@ -129,7 +129,7 @@ function processorSection(processors: readonly Processor[]): Markup {
     )}</p>`;
   });
   const more = processors.length - MOST_PROCESSORS;
-  return section("Processors", html`${shown}${more > 0 ? html`<p>and ${String(more)} more</p>` : raw("")}`);
+  return section("vCPUs", html`${shown}${more > 0 ? html`<p>and ${String(more)} more</p>` : raw("")}`);
 }
 
 /** Parts of the file by layer and name: how many, how many bytes. */

@@ -60,7 +60,7 @@ interface Box {
 
 const isSame = (a: Box, b: Box): boolean => a.top === b.top && a.height === b.height;
 
-/** Where a kind lies in a column: above the kinds before it. In whole units, so that columns join. */
+/** Where a kind is in a column: above the kinds before it. In whole units, so that columns join. */
 function boxOf(
   shares: Float32Array,
   kinds: number,

@@ -16,7 +16,7 @@ const textOf = (value: unknown): string | undefined =>
   typeof value === "string" ? value : typeof value === "number" ? String(value) : undefined;
 const numberOf = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined);
 
-/** What a document tells beside the guest's model. */
+/** What a document says beside the guest's model. */
 export interface InspectionView {
   readonly name?: string;
   readonly facts: readonly Fact[];
@@ -90,7 +90,7 @@ function unameText({ sysname, nodename, release, version, machine }: Document): 
   return release === undefined ? undefined : [sysname, nodename, release, version, machine].join(" ");
 }
 
-/** Layers from the outside in; each goes on to the end of the input as far as the document tells. */
+/** Layers from the outside in; each goes on to the end of the input as far as the document says. */
 function layersOf(document: Document, size: number): Layer[] {
   const layers = listOf(member(document, "layers"));
   const known = layers.flatMap((one): Layer[] => {
@@ -103,7 +103,7 @@ function layersOf(document: Document, size: number): Layer[] {
   return known;
 }
 
-/** Software as facts: `banner`, `release`, and whatever else is told in words. */
+/** Software as facts: `banner`, `release`, and whatever else is given in words. */
 export function softwareFacts(software: object): Fact[] {
   const { banner, vmcoreInfo, code: _code, ...rest } = software as Document;
   return [

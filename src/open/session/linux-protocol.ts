@@ -1,6 +1,6 @@
 import type { Fact } from "./fact.js";
 
-/** What a Linux guest tells, as plain data. Times in nanoseconds since boot. */
+/** What a Linux guest's memory says, as plain data. Times in nanoseconds since boot. */
 export interface LinuxSummary {
   readonly facts: readonly Fact[];
   /** What each CPU did when the guest was saved. */

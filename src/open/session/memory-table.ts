@@ -4,7 +4,7 @@ import type { MemoryKind, MemoryTable } from "./protocol.js";
 
 /** Runs listed at most: 17 bytes each. */
 const MOST_RUNS = 1 << 20;
-/** Kinds told apart at most; a file can make up a reason a page. */
+/** Kinds kept apart at most; a file can make up a reason a page. */
 const MOST_KINDS = 48;
 const OTHER_REASONS = "other reasons";
 

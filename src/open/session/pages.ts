@@ -49,7 +49,7 @@ export async function samplePages({ memory }: GuestImage, addresses: Float64Arra
   return { there, entropy, text };
 }
 
-/** Two 32-bit sums (FNV-1a and a multiplicative one over words) of pages, to tell changed pages of two guests. */
+/** Two 32-bit sums (FNV-1a and a multiplicative one over words) of pages, to find changed pages of two guests. */
 export async function hashPages(
   { memory }: GuestImage,
   table: MemoryTable,

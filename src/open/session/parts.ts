@@ -93,7 +93,7 @@ async function legacyParts(source: ByteSource, found: Collector): Promise<void> 
   };
   try {
     for await (const chunk of reader.chunks()) {
-      // chunks of no bytes of their own say what was understood, not what lies here
+      // chunks of no bytes of their own say what was understood, not what is here
       if (chunk.offset === last?.start) continue;
       finish(chunk.offset);
       const pages = chunk.kind === "pages" ? { detail: `${chunk.dataPages} pages` } : {};
@@ -143,7 +143,7 @@ async function elfParts(source: ByteSource, found: Collector): Promise<FileParts
 }
 
 /**
- * What lies where in a file, ascending. A damaged file is listed as far as it can be read.
+ * What is where in a file, ascending. A damaged file is listed as far as it can be read.
  * @param format id of the input's format
  * @param inspection its document, if there is one
  */

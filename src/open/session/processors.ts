@@ -6,7 +6,7 @@ import { pagingOf } from "../../guest/paging/walk.js";
 import type { Segment, Vcpu, X86Registers } from "../../guest/vcpu.js";
 import type { Processor, ProcessorSummary, RegisterGroup, RegisterValue, SegmentRow } from "./protocol.js";
 
-/** Processors described at most. */
+/** vCPUs described at most. */
 const MOST = 1024;
 
 /** Bits of registers that have names: Intel SDM volume 1, 3.4.3 (EFLAGS), volume 3, 2.5 (CR0, CR4), 2.2.1 (IA32_EFER). */
@@ -115,7 +115,7 @@ function x86Mode({ general, control, segments, msrs }: X86Registers): string {
     .join(", ");
 }
 
-/** A processor in one line. */
+/** A vCPU in one line. */
 export function processorSummary({ id, registers, caveat }: Vcpu): ProcessorSummary {
   const common = { id, ...(caveat === undefined ? {} : { caveat }) };
   if (registers === undefined) return common;

@@ -56,7 +56,7 @@ export interface ProcessorSummary {
 /** A saved guest on one page. */
 export interface Overview {
   readonly identity: Identity;
-  /** Name of the guest, if the input tells. */
+  /** Name of the guest, if the input gives it. */
   readonly name?: string;
   readonly facts: readonly Fact[];
   readonly layers: readonly Layer[];
@@ -226,7 +226,7 @@ export interface Methods extends LinuxMethods {
   open: { argument: undefined; result: Identity };
   /**
    * As much of the overview as the guest's own headers and index hold, or all that the file says; without a search
-   * through memory for a kernel that its processors don't point at.
+   * through memory for a kernel that its vCPUs don't point at.
    */
   glance: { argument: { readonly of: "guest" | "file" }; result: Overview };
   overview: { argument: undefined; result: Overview };

@@ -35,7 +35,7 @@ type Handlers = {
   ) => Promise<Methods[M]["result"]>;
 };
 
-/** Formats that don't say what processor their memory is of: the kernel in it does. */
+/** Formats that don't say what vCPU their memory is of: the kernel in it does. */
 const UNLABELLED: ReadonlyMap<string, string> = new Map([
   ["lime", "a LiME dump"],
   ["avml", "an AVML dump"],
@@ -54,7 +54,7 @@ export class Session {
   readonly #load: () => Promise<SessionInput>;
   #input: Promise<SessionInput> | undefined;
   #guest: Promise<OpenedGuest> | undefined;
-  /** The guest with its kernel's VMCOREINFO: as its processors point at it, and after a search of all memory. */
+  /** The guest with its kernel's VMCOREINFO: as its vCPUs point at it, and after a search of all memory. */
   readonly #kernels = new Map<boolean, Promise<GuestImage>>();
   readonly #inspections = new Map<boolean, Promise<GuestInspection>>();
   #parts: Promise<FileParts> | undefined;

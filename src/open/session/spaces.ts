@@ -12,7 +12,7 @@ const MOST_READ: number = 1 << 20;
 
 type Run = { -readonly [K in keyof ReadRun]: ReadRun[K] };
 
-/** Where bytes come from: the input as it lies, and the guest in it if one could be opened. */
+/** Where bytes come from: the input as it is, and the guest in it if one could be opened. */
 export interface Readable {
   readonly source: ByteSource | undefined;
   readonly guest: GuestImage | undefined;
@@ -148,7 +148,7 @@ async function readPresent(
   }
 }
 
-/** How a processor translates; undefined where that isn't known. */
+/** How a vCPU translates; undefined where that isn't known. */
 function pagingOfVcpu(guest: GuestImage, id: number): Paging | undefined {
   const vcpu = guest.vcpus.find((one) => one.id === id);
   return vcpu?.registers?.kind === "x86" ? pagingOf(vcpu.registers) : undefined;

@@ -47,7 +47,7 @@ export function architectureNamed(name: string): Architecture {
   throw new UsageError(`no architecture '${name}': one of ${[...NAMED.keys()].join(", ")}`);
 }
 
-/** What a program emulates at most: by its name, else by the processor types it has. */
+/** What a program emulates at most: by its name, else by the CPU types it has. */
 function emulated(program: Program, path: string | undefined): Architecture {
   const suffix = /qemu-system-([a-z0-9_]+)/.exec(path ?? "")?.[1];
   const byName = suffix === undefined ? undefined : EMULATORS.get(suffix);

@@ -53,7 +53,7 @@ export async function guestOfQemu(
   const vcpus = await readVcpus(program, arch, machine.accelerator);
   const vmcoreInfo = note && vmcoreInfoOf(note);
   if (vcpus.some(({ caveat }) => caveat !== undefined))
-    warnings.push(`processors: ${vcpus.find(({ caveat }) => caveat !== undefined)?.caveat ?? ""}`);
+    warnings.push(`vCPUs: ${vcpus.find(({ caveat }) => caveat !== undefined)?.caveat ?? ""}`);
   const guest: GuestImage = {
     arch,
     memory,

@@ -12,7 +12,7 @@ const LITTLE_ENDIAN = 0x0200_0000n;
 /** Parts of XER that a running emulator keeps apart, and where they belong. */
 const XER_PARTS = { so: 31n, ov: 30n, ca: 29n, ov32: 19n, ca32: 18n } as const;
 
-/** The byte order of the guest's kernel, as QEMU's own dumps tell it. */
+/** The byte order of the guest's kernel, as QEMU's own dumps give it. */
 export function ppc64Architecture(env: CpuFields): Architecture {
   return (special(env, "lpcr") & LITTLE_ENDIAN) === 0n ? PPC64 : PPC64_LE;
 }

@@ -38,7 +38,7 @@ export async function readSave(reader: ByteReader, diagnostics: Diagnostics): Pr
       "the file ends inside its header",
     );
   const head = reader.take(saveHeader.size).slice();
-  // the version is small: its bytes tell the byte order of the host
+  // the version is small: its bytes show the byte order of the host
   const order: ByteOrder = viewOf(head).getUint16(saveHeader.offsetOf("version")) === 0 ? "big" : "little";
   const header = saveHeader.decode(head, order);
   const at = (field: Parameters<typeof saveHeader.offsetOf>[0]): { offset: number } => ({

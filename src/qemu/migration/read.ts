@@ -50,7 +50,7 @@ const NO_BITMAPS = 1;
 /**
  * Reads a QEVM stream whole. What is wrong goes to `diagnostics`; what could be read in spite of it is returned.
  *
- * States of the walk: header → configuration → sections until the end mark → description. RAM records tell
+ * States of the walk: header → configuration → sections until the end mark → description. RAM records say
  * their own length; a device section ends where the description (found from the end of the file beforehand)
  * says, or, for lack of that, at the footer that names it.
  */

@@ -71,7 +71,7 @@ export const QEMU_MIGRATION_RULES = rules({
     "section/found-by-footer",
     "note",
     "sections",
-    "The section is not in the description, or has an array there whose length it doesn't tell: its end was found by its footer, its contents stay undecoded.",
+    "The section is not in the description, or has an array there whose length it doesn't give: its end was found by its footer, its contents stay undecoded.",
   ),
   notEnded: rule(
     "section/not-ended",

@@ -17,7 +17,7 @@ export function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
 }
 
 function originOf(notes: readonly ElfNote[]): string {
-  if (notes.some(({ name }) => name === "QEMU")) return "ELF vmcore with QEMU's processor notes";
+  if (notes.some(({ name }) => name === "QEMU")) return "ELF vmcore with QEMU's CPU notes";
   return notes.some(({ name }) => name === "VMCOREINFO") ? "ELF vmcore of a Linux kernel" : "ELF vmcore";
 }
 

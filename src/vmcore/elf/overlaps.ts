@@ -20,7 +20,7 @@ const PIECE = 256 << 10;
 
 /**
  * Finds segments whose contents contradict those of another one. Each is compared with the one before it by address that
- * reaches furthest, so that time follows the number of segments; what lies at the same place of the file is the same.
+ * reaches furthest, so that time follows the number of segments; what is at the same place of the file is the same.
  */
 export async function contradictions(
   source: ByteSource,

@@ -74,7 +74,7 @@ export const ELF_VMCORE_RULES = rules({
     severity: "note",
     spec: SPEC,
     explanation:
-      "A program header has less contents than memory (p_filesz below p_memsz): the program that wrote the dump left pages out, or knew them to be zero; the dump can't tell which.",
+      "A program header has less contents than memory (p_filesz below p_memsz): the program that wrote the dump left pages out, or knew them to be zero; the dump can't say which.",
   },
   headerSize: {
     code: "vmcore/elf/header-size",

@@ -66,7 +66,7 @@ export function layOutElf(plan: ElfPlan): ElfLayout {
   const { ehdr, phdr, shdr } = elfLayouts(plan.bits);
   const { order } = plan.arch;
   const notes = concat(plan.notes.map((note) => encodeNote(note.name, note.type, note.descriptor, order)));
-  // aliases are cut to the runs they lie in; their number does not depend on where contents are
+  // aliases are cut to the runs they are in; their number does not depend on where contents are
   const count = 1 + plan.runs.length + placeAliases(plan, placeRuns(plan, 0)).length;
   const extended = count >= PN_XNUM;
   const tableAt = ehdr.size + (extended ? shdr.size : 0);

@@ -17,7 +17,7 @@ export async function flattenedElf(input: ByteSource): Promise<FlattenedSource |
   const got = await readFully(input, 0, head);
   if (!isFlattened(head.subarray(0, got))) return undefined;
   const isElf = (bytes: Uint8Array): boolean => ELF_MAGIC.every((byte, i) => bytes[i] === byte);
-  // as a rule the first record is the start of the file: the rest need not be read to tell
+  // as a rule the first record is the start of the file: the rest need not be read to know
   const isStart = viewOf(head).getBigUint64(FLATTENED_HEADER_SIZE, false) === 0n;
   if (isStart && !isElf(head.subarray(FLATTENED_HEADER_SIZE + flattenedRecord.size))) return undefined;
   const source = await FlattenedSource.open(input);

@@ -159,14 +159,14 @@ const larger = (column: Float64Array): Float64Array<ArrayBuffer> => {
 
 /**
  * A flattened dump read as the plain file it stands for, without a second copy. Where records overlap the
- * last written holds; what no record covers reads as zeros (`covers` tells).
+ * last written holds; what no record covers reads as zeros (`covers` says which).
  */
 export class FlattenedSource implements ByteSource {
   readonly name: string;
   readonly size: number;
   /** Whether the end marker was there. */
   readonly complete: boolean;
-  /** Bytes behind the end marker. */
+  /** Bytes after the end marker. */
   readonly trailing: number;
   /** Records whose bytes another one writes as well. */
   readonly overlaps: number;
@@ -227,7 +227,7 @@ export class FlattenedSource implements ByteSource {
     return firstAtLeast(this.#records.to, end, this.#records.length) - 1;
   }
 
-  /** Records that have bytes within [start, end), ascending: first and behind the last. */
+  /** Records that have bytes within [start, end), ascending: first and one past the last. */
   #within(start: number, end: number): { readonly first: number; readonly stop: number } {
     const stop = this.#lastBefore(end) + 1;
     const first = Math.max(0, this.#lastBefore(start + 1));

@@ -195,7 +195,7 @@ class MemoryBuilder {
 /** What writers put where a name is not known. */
 const UNNAMED: ReadonlySet<string> = new Set(["", "(none)", "Unknown"]);
 
-/** Machine by uname, by the form of the processors' notes, or without any name by width and block size alone. @throws FormatError for an unknown name */
+/** Machine by uname, by the form of the vCPUs' notes, or without any name by width and block size alone. @throws FormatError for an unknown name */
 export function kdumpArchitecture({ name, header, form, notes, blockSize }: KdumpFile): Architecture {
   const { bits, order } = form;
   const named = architectureOfUname(header.machine, bits, order);

@@ -71,7 +71,7 @@ export const subHeader64 = layout("kdump_sub_header, 64-bit", SPEC, {
   dump_level: i32("kinds of pages left out; since version 1"),
   split: i32("1: a part of a set; since version 2"),
   start_pfn: u64big("first frame of the part, one word; since version 2"),
-  end_pfn: u64big("behind its last"),
+  end_pfn: u64big("after its last"),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
   size_vmcoreinfo: u64("its bytes"),
   offset_note: u64("where the ELF notes are; since version 4"),
@@ -79,7 +79,7 @@ export const subHeader64 = layout("kdump_sub_header, 64-bit", SPEC, {
   offset_eraseinfo: u64("what was erased; since version 5"),
   size_eraseinfo: u64("its bytes"),
   start_pfn_64: u64("first frame of the part; since version 6"),
-  end_pfn_64: u64("behind its last"),
+  end_pfn_64: u64("after its last"),
   max_mapnr_64: u64("page frames"),
 });
 
@@ -89,7 +89,7 @@ export const subHeader32: typeof subHeader64 = layout("kdump_sub_header, 32-bit"
   dump_level: i32("kinds of pages left out; since version 1"),
   split: i32("1: a part of a set; since version 2"),
   start_pfn: word("first frame of the part, one word; since version 2"),
-  end_pfn: word("behind its last"),
+  end_pfn: word("after its last"),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
   size_vmcoreinfo: u32("its bytes"),
   offset_note: u64("where the ELF notes are; since version 4"),
@@ -97,7 +97,7 @@ export const subHeader32: typeof subHeader64 = layout("kdump_sub_header, 32-bit"
   offset_eraseinfo: u64("what was erased; since version 5"),
   size_eraseinfo: u32("its bytes"),
   start_pfn_64: u64("first frame of the part; since version 6"),
-  end_pfn_64: u64("behind its last"),
+  end_pfn_64: u64("after its last"),
   max_mapnr_64: u64("page frames"),
 });
 
@@ -107,7 +107,7 @@ export const subHeader32Aligned = layout("kdump_sub_header, 32-bit, aligned to 8
   dump_level: i32("kinds of pages left out; since version 1"),
   split: i32("1: a part of a set; since version 2"),
   start_pfn: word("first frame of the part, one word; since version 2"),
-  end_pfn: word("behind its last"),
+  end_pfn: word("after its last"),
   padding: bytes(4, ""),
   offset_vmcoreinfo: u64("where VMCOREINFO's text is; since version 3"),
   size_vmcoreinfo: u32("its bytes"),
@@ -119,7 +119,7 @@ export const subHeader32Aligned = layout("kdump_sub_header, 32-bit, aligned to 8
   size_eraseinfo: u32("its bytes"),
   padding_frames: bytes(4, ""),
   start_pfn_64: u64("first frame of the part; since version 6"),
-  end_pfn_64: u64("behind its last"),
+  end_pfn_64: u64("after its last"),
   max_mapnr_64: u64("page frames"),
 });
 
@@ -194,7 +194,7 @@ export const subHeaderSize = (bits: 32 | 64): number =>
 
 /**
  * Decodes a sub-header; members that the header's version doesn't have yet are zero. Which of the two 32-bit forms it
- * has is told by the number of frames, which the main header holds as well, else by where the notes would be.
+ * has is known by the number of frames, which the main header holds as well, else by where the notes would be.
  * @param bytes `subHeaderSize` bytes of block 1
  */
 export function readSubHeader(bytes: Uint8Array, form: KdumpForm, header: Header): SubHeader {
@@ -204,7 +204,7 @@ export function readSubHeader(bytes: Uint8Array, form: KdumpForm, header: Header
   const { max_mapnr, block_size, header_version } = header;
   const fits = (found: SubHeader): boolean => {
     if (header_version >= 6) return found.max_mapnr_64 % 2 ** 32 === max_mapnr;
-    // notes and VMCOREINFO lie behind the sub-header, in its blocks
+    // notes and VMCOREINFO are after the sub-header, in its blocks
     const end = (1 + header.sub_hdr_size) * block_size;
     const within = (at: number, size: number): boolean =>
       size === 0 ? at === 0 : at > block_size && at + size <= end;

@@ -103,7 +103,7 @@ export class KdumpFile {
     return this.header.header_version >= 6 ? this.subHeader.start_pfn_64 : Number(this.subHeader.start_pfn);
   }
 
-  /** Behind the last frame whose descriptor can be in this file. */
+  /** After the last frame whose descriptor can be in this file. */
   get endFrame(): number {
     if (!this.isSplit) return this.frames;
     const end = this.header.header_version >= 6 ? this.subHeader.end_pfn_64 : Number(this.subHeader.end_pfn);
@@ -124,7 +124,7 @@ export class KdumpFile {
 
   /**
    * Reads headers and notes of a plain or flattened file.
-   * @param onProblem told of damage that leaves the pages readable (notes); without it that is thrown.
+   * @param onProblem receives damage that leaves the pages readable (notes); without it that is thrown.
    * @throws FormatError `kdump/header/…`, TruncatedError `kdump/truncated`
    */
   static async open(input: ByteSource, onProblem?: (error: FormatError) => void): Promise<KdumpFile> {
@@ -256,7 +256,7 @@ function placed<T>(source: ByteSource, offset: number, record: string, decode: (
   }
 }
 
-/** Byte order by where the version is small, width by where the numbers behind it make sense. */
+/** Byte order by where the version is small, width by where the numbers after it make sense. */
 function detectForm(head: Uint8Array, source: ByteSource): KdumpForm {
   const view = viewOf(head);
   const versionAt = header64.offsetOf("header_version");
@@ -290,7 +290,7 @@ async function readKdumpNotes(
       KDUMP_RULES.notes,
       source.name,
       { offset },
-      `notes of ${size} bytes at ${offset} lie outside the file`,
+      `notes of ${size} bytes at ${offset} are outside the file`,
     );
   const bytes = await readAt(source, offset, size, "notes");
   return Array.from(readNotes(bytes, order, { source: source.name, offset }));
@@ -321,7 +321,7 @@ async function readText(source: ByteSource, offset: number, size: number, what: 
       KDUMP_RULES.notes,
       source.name,
       { offset },
-      `${what}, ${size} bytes at ${offset}, lies outside the file`,
+      `${what}, ${size} bytes at ${offset}, is outside the file`,
     );
   return trimNuls(latin1(await readAt(source, offset, size, what)));
 }

@@ -23,7 +23,7 @@ export const KDUMP_RULES = rules({
     severity: "error",
     spec: SPEC,
     explanation:
-      "Block size, header blocks, bitmap blocks and the number of page frames contradict one another or the file's size: nothing behind the header can be found.",
+      "Block size, header blocks, bitmap blocks and the number of page frames contradict one another or the file's size: nothing after the header can be found.",
   },
   truncated: {
     code: "kdump/truncated",
@@ -50,7 +50,7 @@ export const KDUMP_RULES = rules({
     severity: "error",
     spec: SPEC,
     explanation:
-      "The bitmap promises a page whose descriptor is empty, or whose contents lie beyond the end of the file: the dump was cut. The page is absent, never zeros.",
+      "The bitmap promises a page whose descriptor is empty, or whose contents are beyond the end of the file: the dump was cut. The page is absent, never zeros.",
   },
   descriptor: {
     code: "kdump/descriptor/invalid",

@@ -26,7 +26,7 @@ const CUT: AbsentReason = { kind: "not-saved", text: "not a whole page" };
 
 /** Bytes of pages that go to a worker at a time. */
 const BATCH = 2 << 20;
-/** Bytes that are gathered from here and there before it is asked again whether memory lies in one piece. */
+/** Bytes that are gathered from here and there before it is asked again whether memory is in one piece. */
 const STRETCH = 64 << 20;
 /** Descriptors and bitmaps are written in windows of this size. */
 const WINDOW = 256 << 10;
@@ -297,7 +297,7 @@ class Packer {
     while (this.#pending.length > 0) await this.#drainOne();
   }
 
-  /** Packs what lies in the source as in the guest, batch by batch. Returns where that ends. */
+  /** Packs what is in the source as in the guest, batch by batch. Returns where that ends. */
   async #packStraight(memory: PhysicalMemory, start: number, end: number): Promise<number> {
     const size = this.#batchSize;
     let at = start;

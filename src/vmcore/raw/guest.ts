@@ -39,7 +39,7 @@ async function openRaw(
 }
 
 /**
- * Opens raw memory: a guest without vCPUs. Nothing tells raw memory from other data, so it is never detected: who calls
+ * Opens raw memory: a guest without vCPUs. Nothing distinguishes raw memory from other data, so it is never detected: who calls
  * must say so. `OpenOptions.raw` says where it is.
  * @throws UsageError for pieces that can't be
  */

@@ -3,7 +3,7 @@ import { selectMemory } from "../../guest/selection.js";
 import type { VmcoreWriter } from "../../guest/output-format.js";
 
 /**
- * Guest-physical memory as it lies: the byte at address A is at offset A − start of `range` (0 by default).
+ * Guest-physical memory as it is: the byte at address A is at offset A − start of `range` (0 by default).
  * Holes between ranges read as zeros; the format has room for nothing else.
  */
 export const rawWriter: VmcoreWriter = {

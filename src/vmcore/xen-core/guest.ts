@@ -117,7 +117,7 @@ function machineAt(machines: PageMap, frame: number): number | undefined {
   return place.kind === "source" ? place.offset / machines.pageSize : undefined;
 }
 
-/** The guest's own numbers of the machine frames that its processors' contexts name: their GDTs. */
+/** The guest's own numbers of the machine frames that its vCPUs' contexts name: their GDTs. */
 class MachineFrames {
   readonly #frames = new Map<number, number>();
   readonly #wanted = new Set<number>();

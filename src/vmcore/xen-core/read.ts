@@ -14,7 +14,7 @@ const WINDOW = 1 << 20;
 export const MAX_FRAME = 2 ** 40;
 /** Frame number of the pages that `xl dump-core` made room for and didn't need: all ones. */
 export const UNUSED = -1;
-/** A processor's context and the shared info page are small; nobody has more processors than this. */
+/** A vCPU's context and the shared info page are small; nobody has more vCPUs than this. */
 const MOST_VCPUS = 8192;
 
 /** A file of `xl dump-core` with its notes and sections. */
@@ -56,7 +56,7 @@ export async function openXenCore(input: ByteSource): Promise<XenCore> {
     throw fail("header", header.offset, `magic 0x${magic.toString(16)} is neither a PV nor an HVM guest's`);
   const isPage = pageSize >= 4096 && pageSize <= 65536 && (pageSize & (pageSize - 1)) === 0;
   if (!isPage || vcpus > MOST_VCPUS)
-    throw fail("header", header.offset, `${vcpus} processors, pages of ${pageSize} bytes`);
+    throw fail("header", header.offset, `${vcpus} vCPUs, pages of ${pageSize} bytes`);
   const told = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.version);
   const version =
     told === undefined || told.descriptor.length < xenCoreVersion.size
@@ -84,12 +84,12 @@ async function readContexts(elf: ElfFile, section: ElfSection): Promise<Uint8Arr
   const size = section.entrySize === 0 ? pvContext64.size : section.entrySize;
   const count = Math.floor(section.size / size);
   if (count > MOST_VCPUS)
-    throw formatError(XEN_CORE_RULES.sections, elf.name, { offset: section.offset }, `${count} processors`);
+    throw formatError(XEN_CORE_RULES.sections, elf.name, { offset: section.offset }, `${count} vCPUs`);
   const bytes = await elf.sectionData(section);
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }
 
-/** Told of a page: its place among the contents, its frame, the machine frame behind that (the same for HVM guests). */
+/** Called with a page: its place among the contents, its frame, its machine frame (the same for HVM guests). */
 export type PageHandler = (index: number, frame: number, machine: number) => void;
 
 /**

@@ -15,7 +15,7 @@ export const XEN_CORE_RULES = rules({
     code: "vmcore/xen-core/header",
     severity: "error",
     spec: SPEC,
-    explanation: "The note with the kind of guest, processors, pages and page size is missing or impossible.",
+    explanation: "The note with the kind of guest, vCPUs, pages and page size is missing or impossible.",
   },
   count: {
     code: "vmcore/xen-core/count",

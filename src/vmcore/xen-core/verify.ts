@@ -20,7 +20,7 @@ export async function verifyXenCore(input: ByteSource, diagnostics: Diagnostics)
     diagnostics.report(
       XEN_CORE_RULES.count,
       { offset: frames.offset },
-      `the header counts ${core.vcpus} processors, .xen_prstatus holds ${core.contexts.length}`,
+      `the header counts ${core.vcpus} vCPUs, .xen_prstatus holds ${core.contexts.length}`,
     );
   const lost = contents.offset + contents.size - input.size;
   if (lost > 0)

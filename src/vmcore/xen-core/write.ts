@@ -24,7 +24,7 @@ import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../.
 const PAGE = 4096;
 const ABI_VERSION = 1;
 const FORMAT_VERSION = 1;
-/** VGCF_online, VGCF_in_kernel: what Xen sets for a processor that runs. */
+/** VGCF_online, VGCF_in_kernel: what Xen sets for a vCPU that runs. */
 const CONTEXT_ONLINE = 0x20n;
 /** Frame numbers are written in windows of so many. */
 const WINDOW = 32 << 10;
@@ -150,7 +150,7 @@ function encodeNotes(guest: GuestImage, isPv: boolean, pages: number): Uint8Arra
   return bytes;
 }
 
-/** A processor's context: the source's own where it kept one, else made from its registers. */
+/** A vCPU's context: the source's own where it kept one, else made from its registers. */
 function encodeContext(vcpu: Vcpu, isPv: boolean): Uint8Array {
   const kept = vcpu.raw?.context;
   if (kept?.length === pvContext64.size) return kept;

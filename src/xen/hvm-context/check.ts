@@ -89,7 +89,7 @@ export async function checkHvmContextBytes(
   );
 }
 
-/** What is wrong with a HVM context for whoever wants its processors: one sentence each. */
+/** What is wrong with a HVM context for whoever wants its vCPUs: one sentence each. */
 export async function hvmContextWarnings(source: string, context: Uint8Array): Promise<string[]> {
   const report = new Report(source);
   await checkHvmContextBytes(report, { layer: "libxc", index: 0, type: "HVM_CONTEXT" }, 0, context);
@@ -97,7 +97,7 @@ export async function hvmContextWarnings(source: string, context: Uint8Array): P
     .filter(({ severity }) => severity === "error")
     .map(
       ({ message, offset, code }) =>
-        `HVM context damaged at byte ${offset} of it: ${message}; processors may be missing [${code}]`,
+        `HVM context damaged at byte ${offset} of it: ${message}; vCPUs may be missing [${code}]`,
     );
 }
 

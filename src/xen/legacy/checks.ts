@@ -72,7 +72,7 @@ export function checkFrames(
   }
 }
 
-/** Tells of bytes after the end of a stream in a file. After an unknown block of extended info they may belong to it. */
+/** Reports bytes after the end of a stream in a file. After an unknown block of extended info they may belong to it. */
 export function reportTrailing(cursor: Cursor, end: number, pv: PvInfoChunk | undefined): void {
   const { size, position } = cursor.reader;
   // a stream that broke off has its own warning

@@ -70,10 +70,10 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   }
 }
 
-/** Told of by `hvmContextWarnings`. */
+/** Reported by `hvmContextWarnings`. */
 const HVM_CODES: ReadonlySet<string> = new Set(Object.values(HVM_RULES).map(({ code }) => code));
 
-/** Rules about what can't be restored as it is, but takes nothing from the memory: extracting tells of them and goes on. */
+/** Rules about what can't be restored as it is, but takes nothing from the memory: extracting reports them and goes on. */
 const BESIDE_MEMORY: ReadonlySet<Rule> = new Set([
   LEGACY_RULES.xlConfig,
   LEGACY_RULES.tscMode,

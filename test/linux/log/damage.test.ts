@@ -65,7 +65,7 @@ describe("damaged logs", () => {
     kernel.long(0x1000 + 32, 40_000n - 32_767n);
     const { records, remarks } = await all(kernel.source());
     expect(records).toEqual([]);
-    expect(remarks).toEqual(["linux/log/unreadable: 32768 records lie in memory that is not in the input"]);
+    expect(remarks).toEqual(["linux/log/unreadable: 32768 records are in memory that is not in the input"]);
     expect(kernel.memory.reads).toBeLessThan(1000);
   });
 });

@@ -109,7 +109,7 @@ describe("the ring buffer of Linux 5.10 and later", () => {
     expect(remarks[0]).toMatch(/^linux\/log\/damaged: the ring of 16 descriptors announces \d{19} records/);
   });
 
-  it("says which records lie in memory that is missing", async () => {
+  it("says which records are in memory that is missing", async () => {
     const list = Array.from({ length: 512 }, (_, i) => plain(`message ${i}`));
     const { kernel, infos, kept } = makeRing(list, { ...options, countBits: 9, sizeBits: 14 });
     kernel.memory.missing.add((infos >> 12) + 3);
@@ -117,7 +117,7 @@ describe("the ring buffer of Linux 5.10 and later", () => {
     const lost = kept.length - records.length;
     expect(lost).toBeGreaterThan(40);
     expect(lost).toBeLessThan(50);
-    expect(remarks).toEqual([`linux/log/unreadable: ${lost} records lie in memory that is not in the input`]);
+    expect(remarks).toEqual([`linux/log/unreadable: ${lost} records are in memory that is not in the input`]);
   });
 
   it("throws where the ring itself is missing, damaged or not described", async () => {

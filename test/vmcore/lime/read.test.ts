@@ -66,7 +66,7 @@ describe("LiME dumps", () => {
     expect(part.subarray(0, 0xc00)).toEqual(contents(0x9f000, 0xc00));
     expect(await guest.memory.read(0x100ff0, part)).toBe(0x2000);
     expect(part).toEqual(contents(0x100ff0, 0x2000));
-    expect(guest.warnings).toEqual(["a LiME dump doesn't tell what processor it is of: taken for x86_64"]);
+    expect(guest.warnings).toEqual(["a LiME dump doesn't say what CPU it is of: taken for x86_64"]);
     const seen = (await lime.reader.inspect(bytesSource(bytes), {})) as LimeInspection;
     expect(seen).toMatchObject({
       kind: "lime",
@@ -98,7 +98,7 @@ describe("LiME dumps", () => {
     ["NUMBER(kimage_voffset)=0xffff7fffb8000000", "aarch64"],
     ["SYMBOL(_stext)=c1000000", "i386"],
     ["SYMBOL(_stext)=ffffffff81000000", "x86_64"],
-  ])("are of the processor that VMCOREINFO's %s tells", async (line, arch) => {
+  ])("are of the processor that VMCOREINFO's %s says", async (line, arch) => {
     const text = ["OSRELEASE=6.1.0", "PAGESIZE=4096", line, ""].join("\n");
     const bytes = dump([0x1000, 0x3000]);
     bytes.fill(0, 0x1020, 0x2020);

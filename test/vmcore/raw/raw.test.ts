@@ -95,7 +95,7 @@ describe("raw memory", () => {
     await expect(open(page, { arch: "z80" })).rejects.toThrow(/no architecture 'z80': there are x86_64/);
     await expect(open(new Uint8Array(0), {})).rejects.toThrow(/no byte/);
     expect((await open(page, { arch: "s390x" })).arch.name).toBe("s390x");
-    expect((await open(page, {})).warnings[0]).toMatch(/doesn't tell what processor it is of/);
+    expect((await open(page, {})).warnings[0]).toMatch(/doesn't say what CPU it is of/);
   });
 });
 

@@ -5,7 +5,7 @@ import type { RamBlock } from "../ram/blocks.js";
 /** A block that a PCI device shows to the guest. */
 export interface ShownBlock {
   readonly block: RamBlock;
-  /** Undefined: the device is not in the stream, so nobody can tell whether and where the block is shown. */
+  /** Undefined: the device is not in the stream, so it isn't known whether and where the block is shown. */
   readonly address: number | undefined;
 }
 

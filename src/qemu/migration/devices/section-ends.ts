@@ -23,7 +23,7 @@ export class SectionEnds {
     this.#frame = frame;
   }
 
-  /** Whether a section that is said to have `length` more bytes ends there, as far as a footer can tell. */
+  /** Whether a section that is said to have `length` more bytes ends there, as far as a footer can show. */
   async endsBehind({ id }: OpenSection, length: number): Promise<boolean> {
     if (this.#written === false) return true;
     const { reader } = this.#frame;

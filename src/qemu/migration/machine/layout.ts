@@ -25,7 +25,7 @@ export const acpiHeader = layout("ACPI table header", "ACPI 6.4, 5.2.6", {
   rest: bytes(28, "revision, checksum, ids"),
 });
 
-/** Behind the header, a reserved u32 and u64. */
+/** After the header, a reserved u32 and u64. */
 export const sratMemoryEntry = layout("SRAT memory affinity", "ACPI 6.4, 5.2.16.2", {
   type: u8("1"),
   length: u8("40"),
@@ -38,7 +38,7 @@ export const sratMemoryEntry = layout("SRAT memory affinity", "ACPI 6.4, 5.2.16.
   reserved3: u64big(""),
 });
 
-/** Behind the header and a reserved u32. */
+/** After the header and a reserved u32. */
 export const nfitRange = layout("NFIT system physical address range", "ACPI 6.4, 5.2.25.2", {
   type: u16("0"),
   length: u16("56 or more"),

@@ -228,7 +228,7 @@ class MachineMapper {
     }
     if (Number.isFinite(this.#below) && FOUR_GIB + address - this.#below > TIB - 12 * GIB)
       this.#warnings.push(
-        "more than 1 TiB of RAM: a machine with an AMD processor may have it at 1 TiB instead of 4 GiB",
+        "more than 1 TiB of RAM: a machine with an AMD CPU may have it at 1 TiB instead of 4 GiB",
       );
     return ram;
   }
