@@ -134,6 +134,7 @@ export {
   MemorySink,
   MemorySpool,
   type OpenSpool,
+  type Packed,
   type PeekedInput,
   peekHead,
   type RandomSink,
@@ -142,6 +143,7 @@ export {
   type Spool,
   SpoolWriter,
   streamOf,
+  type Tear,
 } from "./io/index.js";
 export {
   blobSource,

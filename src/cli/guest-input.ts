@@ -14,6 +14,7 @@ import { parsePid } from "../io/node/process-memory.js";
 import { OPEN_RULES } from "../open/rules.js";
 import { findFormat } from "../open/detect.js";
 import { inspect, openGuest } from "../open/open.js";
+import { inspectTorn, openTorn } from "../open/packed.js";
 import { inspectProcess, openProcess } from "../open/node/process.js";
 import { type SessionInput, sourceInput } from "../open/session/input.js";
 import { parseBackings } from "./backing.js";
@@ -135,6 +136,7 @@ async function access<Access extends { close(): void }>(
   const named = await openNamed(name, !quiet && !json);
   try {
     const opened = await open(named.input, {
+      keepTorn: true,
       ...(spool_dir === undefined ? {} : { directory: spool_dir }),
       ...(progress === undefined
         ? {}
@@ -158,7 +160,10 @@ async function reader({ format }: Arguments): Promise<{
 }> {
   if (format !== "raw") return { openGuest, inspect };
   const { inspectRaw, openRawGuest } = await import("../vmcore/raw/guest.js");
-  return { openGuest: openRawGuest, inspect: inspectRaw };
+  return {
+    openGuest: (input, options) => openTorn(input, options, () => openRawGuest(input, options)),
+    inspect: (input, options) => inspectTorn(input, () => inspectRaw(input, options)),
+  };
 }
 
 /** An input that is read at any offset, as ReadableInput. */

@@ -12,9 +12,8 @@ export interface ReadableInput {
 }
 
 /**
- * A packed input is unpacked into a temporary file; so is a pipe whose format is read at any offset. Any other pipe
+ * A packed input is unpacked, as far as it unpacks, into a temporary file; so is a pipe whose format is read at any offset. Any other pipe
  * is read as it comes.
- * @throws FormatError `codec/…` when the packed bytes are damaged
  */
 export async function readableInput(
   input: ByteSource | ByteStream,
@@ -27,6 +26,6 @@ export async function readableInput(
     if (!isPacked && format?.reader.access !== "random") return { input: whole, close: () => undefined };
     input = whole;
   }
-  const access = await openRandomAccess(input, options);
+  const access = await openRandomAccess(input, { ...options, keepTorn: true });
   return { input: access.source, close: () => access.close() };
 }

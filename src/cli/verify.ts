@@ -64,11 +64,24 @@ async function verifyInput(
   }
 }
 
+/** A packed input, for programs. */
+export interface PackedData {
+  readonly compression: string;
+  /** `cut`: the packed data end early; `damaged`: they can't be unpacked any further. */
+  readonly state: "whole" | "cut" | "damaged";
+  /** Bytes that were unpacked. */
+  readonly unpacked: number;
+  /** Where the packed input ends early, or near which byte it is damaged. */
+  readonly offset?: number;
+}
+
 /** An input that was checked, for programs. */
 export interface VerifiedInput {
   readonly source: string;
   /** `xen-stream` …; null for an input of no known format. */
   readonly format: string | null;
+  /** What the input was unpacked from: offsets of findings are in what came of it. */
+  readonly packed?: PackedData;
   readonly valid: boolean;
   /** What a verdict rests on. */
   readonly checked: "structure";
@@ -96,10 +109,16 @@ export interface VerificationDocument {
   readonly inputs: readonly (VerifiedInput | FailedInput)[];
 }
 
-function toDocument({ report, format }: Verification): VerifiedInput {
+function packedData({ compression, tear, size }: NonNullable<Verification["packed"]>): PackedData {
+  const state = tear === undefined ? "whole" : tear.isCut ? "cut" : "damaged";
+  return { compression, state, unpacked: size, ...(tear && { offset: tear.packedOffset }) };
+}
+
+function toDocument({ report, format, packed }: Verification): VerifiedInput {
   return {
     source: report.source,
     format: format ?? null,
+    ...(packed === undefined ? {} : { packed: packedData(packed) }),
     valid: report.valid,
     checked: "structure",
     verdict: report.verdict,

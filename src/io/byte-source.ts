@@ -1,3 +1,5 @@
+import type { Rule } from "../findings/rule.js";
+
 /** A value at hand, or a promise of it: hot paths stay synchronous, callers check `instanceof Promise`. */
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -5,6 +7,26 @@ export type MaybePromise<T> = T | Promise<T>;
 export interface FilePlace {
   readonly fd: number;
   readonly offset: number;
+}
+
+/** What a source was unpacked from. */
+export interface Packed {
+  /** `gzip`, `xz` … */
+  readonly compression: string;
+  /** Why it isn't whole; undefined where it is. */
+  readonly tear?: Tear | undefined;
+}
+
+/** Where packed data broke off: a source holds what was unpacked before. */
+export interface Tear {
+  /** The codec's rule. */
+  readonly rule: Rule;
+  /** What was seen, in a sentence without its end. */
+  readonly message: string;
+  /** The packed data just end; else they are damaged, and the bytes unpacked last may be wrong. */
+  readonly isCut: boolean;
+  /** Offset in the packed input at which they end, or near which they are damaged. */
+  readonly packedOffset: number;
 }
 
 /** Random access to bytes. Anyone can supply one: two facts and a function. */
@@ -20,6 +42,8 @@ export interface ByteSource {
   read(offset: number, into: Uint8Array): MaybePromise<number>;
   /** Where the source is in an open file as it is; undefined where it isn't. */
   readonly file?: FilePlace | undefined;
+  /** What it was unpacked from; undefined: it is as it was given. */
+  readonly packed?: Packed | undefined;
 }
 
 /** Bytes in order, once: a pipe, a socket, a decompressor. */

@@ -7,9 +7,11 @@ export {
   type FilePlace,
   isByteSource,
   type MaybePromise,
+  type Packed,
   readFully,
   sliceSource,
   streamOf,
+  type Tear,
 } from "./byte-source.js";
 export { type ByteSearch, indexOfBytes, installByteSearch } from "./byte-search.js";
 export { type PeekedInput, peekHead } from "./peek-head.js";

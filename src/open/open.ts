@@ -5,10 +5,11 @@ import type { InputFormat } from "../guest/input-format.js";
 import { withChosenVmcoreInfo } from "../guest/kernel/chosen-vmcoreinfo.js";
 import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
-import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource, type Packed } from "../io/byte-source.js";
 import { detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
 import type { Inspection } from "./inspection.js";
+import { inspectTorn, openTorn, reportTear } from "./packed.js";
 
 /** A verification together with what was verified. */
 export interface Verification {
@@ -17,6 +18,8 @@ export interface Verification {
   readonly format: string | undefined;
   /** The format's name for people. */
   readonly title: string | undefined;
+  /** What the input was unpacked from, and to how many bytes. */
+  readonly packed?: (Packed & { readonly size: number }) | undefined;
 }
 
 /**
@@ -30,6 +33,7 @@ export async function verify(
 ): Promise<Verification> {
   const report = new Report(input.name, { strict: options.strict ?? false });
   let format: InputFormat | undefined;
+  reportTear(input, report);
   try {
     const detected = await detectFormat(input);
     format = detected.format;
@@ -38,7 +42,9 @@ export async function verify(
     if (!(error instanceof FormatError)) throw error;
     report.addError(error);
   }
-  return { report, format: format?.id, title: format?.title };
+  const packed =
+    isByteSource(input) && input.packed !== undefined ? { ...input.packed, size: input.size } : undefined;
+  return { report, format: format?.id, title: format?.title, packed };
 }
 
 /** Checks an input as of one format. @throws FormatError where nothing more can be read */
@@ -60,7 +66,7 @@ export async function inspect(
   options: OpenOptions = {},
 ): Promise<Inspection> {
   const { describeSystem = summarizeSystem } = options;
-  return inspectWith(input, { ...options, describeSystem });
+  return inspectTorn(input, () => inspectWith(input, { ...options, describeSystem }));
 }
 
 /** What a Linux guest was; its room is loaded when there is a guest to ask. */
@@ -81,8 +87,10 @@ async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions)
 
 /** Builds the model of the guest that an input holds. @throws GuestscopeError */
 export async function openGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
-  const { format } = await detectFormat(input);
-  return withChosenVmcoreInfo(await format.reader.openGuest(input, options), options.vmcoreInfo);
+  return openTorn(input, options, async () => {
+    const { format } = await detectFormat(input);
+    return withChosenVmcoreInfo(await format.reader.openGuest(input, options), options.vmcoreInfo);
+  });
 }
 
 /** An input that is read at any offset. @throws UsageError for a pipe */

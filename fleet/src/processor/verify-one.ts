@@ -15,10 +15,10 @@ export async function verifyOne(request: VerifyRequest): Promise<Outcome> {
   try {
     const file = openFile(request.path);
     try {
-      const access = await openRandomAccess(
-        file,
-        request.spool === undefined ? {} : { directory: request.spool },
-      );
+      const access = await openRandomAccess(file, {
+        keepTorn: true,
+        ...(request.spool === undefined ? {} : { directory: request.spool }),
+      });
       try {
         const { report, format } = await verify(access.source, { strict: request.strict });
         return outcomeOf(report, format);

@@ -1,6 +1,6 @@
 import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { crc32Forward } from "./checksums.js";
 import { hasBytes } from "./pieces.js";
 
@@ -13,6 +13,8 @@ const END_MAGIC = 0x1772_4538_5090;
 
 const damaged = (message: string): FormatError =>
   new FormatError(CODEC_RULES.bzip2, `bzip2 data: ${message}`);
+const cut = (message: string, missing = 1): TruncatedError =>
+  new TruncatedError(CODEC_RULES.bzip2, `bzip2 data: ${message}`, missing);
 
 /** Bits of an input, the most significant first. */
 class Bits {
@@ -27,7 +29,7 @@ class Bits {
 
   bit(): number {
     const byte = this.#bytes[this.position >>> 3];
-    if (byte === undefined) throw damaged("it ends within a block");
+    if (byte === undefined) throw this.#end();
     const bit = (byte >> (7 - (this.position & 7))) & 1;
     this.position += 1;
     return bit;
@@ -37,7 +39,7 @@ class Bits {
     let value = 0;
     for (let left = count; left > 0; ) {
       const byte = this.#bytes[this.position >>> 3];
-      if (byte === undefined) throw damaged("it ends within a block");
+      if (byte === undefined) throw this.#end();
       const room = 8 - (this.position & 7);
       const taken = Math.min(room, left);
       value = value * 2 ** taken + ((byte >> (room - taken)) & ((1 << taken) - 1));
@@ -45,6 +47,12 @@ class Bits {
       left -= taken;
     }
     return value;
+  }
+
+  /** The bytes run out: the input ends here, or a block has more than any. */
+  #end(): FormatError {
+    const message = "it ends within a block";
+    return this.#bytes.length < MAX_PACKED ? cut(message) : damaged(message);
   }
 }
 
@@ -219,7 +227,7 @@ export async function* bunzip2(reader: ByteReader): AsyncIterable<Uint8Array> {
   // one for all blocks of all streams: a tiny one must not cost what its header announces
   let work = new Uint32Array(0);
   do {
-    if (!(await hasBytes(reader, 4))) throw damaged("it ends within a stream's header");
+    if (!(await hasBytes(reader, 4))) throw cut("it ends within a stream's header", 4 - reader.available);
     const head = reader.take(4);
     const level = (head[3] ?? 0) - 0x30;
     if (head[0] !== 0x42 || head[1] !== 0x5a || head[2] !== 0x68 || level < 1 || level > 9)

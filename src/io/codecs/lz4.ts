@@ -1,6 +1,6 @@
 import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { Xxh32, xxh32 } from "./checksums.js";
 import { hasBytes } from "./pieces.js";
 
@@ -14,6 +14,8 @@ const WINDOW = 64 << 10;
 const STORED = 0x8000_0000;
 
 const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.lz4, `LZ4 data: ${message}`);
+const cut = (message: string, missing: number): TruncatedError =>
+  new TruncatedError(CODEC_RULES.lz4, `LZ4 data: ${message}`, missing);
 
 /** Whether a magic number opens a frame to be passed over (LZ4 and zstd share the range). */
 export const isSkippable = (magic: number): boolean => magic >= 0x184d_2a50 && magic <= 0x184d_2a5f;
@@ -21,14 +23,23 @@ export const isSkippable = (magic: number): boolean => magic >= 0x184d_2a50 && m
 /**
  * Unpacks one LZ4 block into `output` from `start` on; bytes before it are history that copies reach.
  * Returns the end of what it wrote.
+ * @param onCut called before the error where the block breaks off, with the end of what was unpacked
  * @throws FormatError `codec/lz4`
  */
-export function lz4Block(input: Uint8Array, output: Uint8Array, start: number): number {
+export function lz4Block(
+  input: Uint8Array,
+  output: Uint8Array,
+  start: number,
+  onCut?: (end: number) => void,
+): number {
   let from = 0;
   let to = start;
   const next = (): number => {
     const byte = input[from];
-    if (byte === undefined) throw damaged("a block ends within a sequence");
+    if (byte === undefined) {
+      onCut?.(to);
+      throw damaged("a block ends within a sequence");
+    }
     from += 1;
     return byte;
   };
@@ -41,8 +52,12 @@ export function lz4Block(input: Uint8Array, output: Uint8Array, start: number): 
   while (from < input.length) {
     const token = next();
     const literals = longer(token >> 4);
-    if (from + literals > input.length) throw damaged("a block ends within literals");
     if (to + literals > output.length) throw damaged("a block unpacks to more than its size");
+    if (from + literals > input.length) {
+      output.set(input.subarray(from), to);
+      onCut?.(to + input.length - from);
+      throw damaged("a block ends within literals");
+    }
     output.set(input.subarray(from, from + literals), to);
     from += literals;
     to += literals;
@@ -57,15 +72,28 @@ export function lz4Block(input: Uint8Array, output: Uint8Array, start: number): 
 }
 
 async function u32Of(reader: ByteReader, what: string): Promise<number> {
-  if (!(await hasBytes(reader, 4))) throw damaged(`it ends within ${what}`);
+  if (!(await hasBytes(reader, 4))) throw cut(`it ends within ${what}`, 4 - reader.available);
   const value = reader.view.getUint32(reader.at, true);
   reader.take(4);
   return value;
 }
 
 async function block(reader: ByteReader, size: number): Promise<Uint8Array> {
-  if (!(await hasBytes(reader, size))) throw damaged("it ends within a block");
+  if (!(await hasBytes(reader, size))) throw cut("it ends within a block", size - reader.available);
   return reader.take(size);
+}
+
+/** What the start of a block that breaks off unpacks to, in `output` from `start` on. Returns its end. */
+function cutBlock(reader: ByteReader, output: Uint8Array, start: number): number {
+  let end = start;
+  try {
+    lz4Block(reader.peek(reader.available), output, start, (to) => {
+      end = to;
+    });
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+  }
+  return end;
 }
 
 /** One buffer for all frames of a stream: a tiny one must not cost what its header announces. */
@@ -80,7 +108,7 @@ class Output {
 }
 
 async function* frame(reader: ByteReader, shared: Output): AsyncIterable<Uint8Array> {
-  if (!(await hasBytes(reader, 2))) throw damaged("it ends within a frame's header");
+  if (!(await hasBytes(reader, 2))) throw cut("it ends within a frame's header", 2 - reader.available);
   const [flags = 0, blocks = 0] = reader.peek(2);
   if (flags >> 6 !== 1) throw damaged("a frame is of an unknown version");
   const linked = (flags & 0x20) === 0;
@@ -102,6 +130,11 @@ async function* frame(reader: ByteReader, shared: Output): AsyncIterable<Uint8Ar
     if (word === 0) break;
     const size = word & ~STORED;
     if (size > maxBlock) throw damaged("a block is larger than its frame allows");
+    if (!(await hasBytes(reader, size))) {
+      if (word < STORED)
+        yield output.subarray(history, cutBlock(reader, output.subarray(0, history + maxBlock), history));
+      else yield reader.peek(reader.available);
+    }
     const packed = await block(reader, size);
     let end = history + size;
     if (word >= STORED) output.set(packed, history);
@@ -129,6 +162,7 @@ async function* legacyFrame(reader: ByteReader, shared: Output): AsyncIterable<U
     if (size === FRAME_MAGIC || size === LEGACY_MAGIC || isSkippable(size)) return;
     if (size > LEGACY_BLOCK + (LEGACY_BLOCK >> 7)) throw damaged("a block is larger than its frame allows");
     reader.take(4);
+    if (!(await hasBytes(reader, size))) yield output.subarray(0, cutBlock(reader, output, 0));
     yield output.subarray(0, lz4Block(await block(reader, size), output, 0));
   }
 }
@@ -145,7 +179,8 @@ export async function* unlz4(reader: ByteReader): AsyncIterable<Uint8Array> {
     else if (magic === LEGACY_MAGIC) yield* legacyFrame(reader, shared);
     else if (isSkippable(magic)) {
       const size = await u32Of(reader, "a frame's size");
-      if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");
+      const skipped = await reader.skip(size);
+      if (skipped < size) throw cut("it ends within a frame", size - skipped);
     } else throw damaged("no frame starts here");
   } while (await hasBytes(reader, 1));
 }

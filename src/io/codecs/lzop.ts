@@ -1,6 +1,6 @@
 import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { adler32, crc32 } from "./checksums.js";
 import { LZOP_MAGIC } from "./compressions.js";
 import { lzoDecompress } from "./lzo.js";
@@ -20,6 +20,8 @@ const MAX_BLOCK = 64 << 20;
 const MAX_RATIO = 256;
 
 const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.lzop, `lzop data: ${message}`);
+const cut = (message: string, missing: number): TruncatedError =>
+  new TruncatedError(CODEC_RULES.lzop, `lzop data: ${message}`, missing);
 
 /** Big-endian numbers in order, each demanded of the reader. */
 class Numbers {
@@ -32,7 +34,8 @@ class Numbers {
   }
 
   async next(size: number): Promise<number> {
-    if (!(await hasBytes(this.#reader, size))) throw damaged("it ends within a header");
+    if (!(await hasBytes(this.#reader, size)))
+      throw cut("it ends within a header", size - this.#reader.available);
     let value = 0;
     for (const byte of this.#reader.take(size)) {
       value = value * 256 + byte;
@@ -43,7 +46,8 @@ class Numbers {
 }
 
 async function readHeader(reader: ByteReader): Promise<number> {
-  if (!(await hasBytes(reader, LZOP_MAGIC.length))) throw damaged("it ends within a header");
+  if (!(await hasBytes(reader, LZOP_MAGIC.length)))
+    throw cut("it ends within a header", LZOP_MAGIC.length - reader.available);
   const magic = reader.take(LZOP_MAGIC.length);
   if (LZOP_MAGIC.some((byte, i) => magic[i] !== byte)) throw damaged("no part starts here");
   const numbers = new Numbers(reader);
@@ -89,7 +93,7 @@ export async function* unlzop(reader: ByteReader): AsyncIterable<Uint8Array> {
       const isPacked = packed < size;
       const packedAdler = isPacked && (flags & ADLER32_PACKED) !== 0 ? await numbers.next(4) : undefined;
       const packedCrc = isPacked && (flags & CRC32_PACKED) !== 0 ? await numbers.next(4) : undefined;
-      if (!(await hasBytes(reader, packed))) throw damaged("it ends within a block");
+      if (!(await hasBytes(reader, packed))) throw cut("it ends within a block", packed - reader.available);
       const input = reader.take(packed);
       const output = isPacked ? lzoDecompress(input, size) : input;
       const wrong =

@@ -1,6 +1,9 @@
 import type { ByteReader } from "../byte-reader.js";
 import type { ByteStream, MaybePromise } from "../byte-source.js";
 
+/** Unpacks what a reader holds into pieces, each valid until the next is asked for. */
+export type Unpacker = (reader: ByteReader) => AsyncIterable<Uint8Array>;
+
 /** `reader.need(count)`, awaited. */
 export async function hasBytes(reader: ByteReader, count: number): Promise<boolean> {
   return reader.need(count);

@@ -1,24 +1,21 @@
 import { CODEC_RULES } from "../rules.js";
 import { ByteReader } from "../byte-reader.js";
 import type { ByteStream } from "../byte-source.js";
-import { FormatError, GuestscopeError } from "../../findings/errors.js";
+import { FormatError, GuestscopeError, TruncatedError } from "../../findings/errors.js";
 import type { CompressionName } from "./compressions.js";
 import { crc32 } from "./checksums.js";
-import { remaining, streamOfPieces } from "./pieces.js";
-
-/** Unpacks what a reader holds into pieces, each valid until the next is asked for. */
-export type Unpacker = (reader: ByteReader) => AsyncIterable<Uint8Array>;
+import { FflateSteps } from "./fflate-steps.js";
+import { remaining, streamOfPieces, type Unpacker } from "./pieces.js";
 
 /** Bytes of input handed to a decoder that gives back all of their output at once: bounds that output. */
 const SMALL_STEP = 4096;
-const LARGE_STEP = 64 << 10;
 /** CRC-32 and length at the end of a gzip member. */
 const TRAILER = 8;
 
 /** Each loaded when it is first used. */
 const unpackers: Record<CompressionName, Unpacker> = {
   gzip: gunzip,
-  xz: unxz,
+  xz: loaded(async () => (await import("./xz-stream.js")).unxz),
   zstd: loaded(async () => (await import("./zstd-frames.js")).unzstd),
   lz4: loaded(async () => (await import("./lz4.js")).unlz4),
   bzip2: loaded(async () => (await import("./bzip2.js")).bunzip2),
@@ -26,7 +23,8 @@ const unpackers: Record<CompressionName, Unpacker> = {
   lzop: loaded(async () => (await import("./lzop.js")).unlzop),
 };
 
-function loaded(load: () => Promise<Unpacker>): Unpacker {
+/** An unpacker that is loaded when it is first used. */
+export function loaded(load: () => Promise<Unpacker>): Unpacker {
   return async function* unpack(reader) {
     yield* (await load())(reader);
   };
@@ -38,11 +36,13 @@ export function installUnpacker(name: CompressionName, unpacker: Unpacker): void
 }
 
 /**
- * Unpacks a stream as it is read; memory stays bounded by the format's window.
- * Reading throws FormatError `codec/<name>` when the input is damaged or ends early.
+ * Unpacks a stream as it is read; memory stays bounded by the format's window. What can be unpacked comes before any
+ * error. Reading throws FormatError `codec/<name>` when the input is damaged, TruncatedError when it ends early, both
+ * with the offset in the packed input.
+ * @param start offset of the stream's first byte in the input that it is part of
  */
-export function decompressStream(name: CompressionName, stream: ByteStream): ByteStream {
-  const reader = new ByteReader(stream);
+export function decompressStream(name: CompressionName, stream: ByteStream, start = 0): ByteStream {
+  const reader = new ByteReader(stream, { start });
   return streamOfPieces(stream.name, located(name, reader));
 }
 
@@ -51,10 +51,18 @@ async function* located(name: CompressionName, reader: ByteReader): AsyncIterabl
   try {
     yield* unpackers[name](reader);
   } catch (error) {
-    const place = { source: reader.name, offset: reader.position };
-    if (error instanceof FormatError && error.place.source === undefined)
-      throw new FormatError(error.rule, error.message, place);
+    if (error instanceof GuestscopeError && error.place.source !== undefined) throw error;
+    if (error instanceof TruncatedError) {
+      const place = { source: reader.name, offset: reader.position + reader.available };
+      throw new TruncatedError(error.rule, error.message, error.missing, place);
+    }
+    if (error instanceof FormatError)
+      throw new FormatError(error.rule, error.message, {
+        source: reader.name,
+        offset: error.place.offset ?? reader.position,
+      });
     if (error instanceof GuestscopeError) throw error;
+    const place = { source: reader.name, offset: reader.position };
     throw new FormatError(CODEC_RULES[name], `${name} data: ${(error as Error).message}`, place);
   }
 }
@@ -62,12 +70,12 @@ async function* located(name: CompressionName, reader: ByteReader): AsyncIterabl
 /** Checks the sum and length of the last (as a rule the only) member, which the decoder passes over. */
 async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
   const { Gunzip } = await import("fflate");
-  let pieces: Uint8Array[] = [];
+  const steps = new FflateSteps(CODEC_RULES.gzip, "gzip");
   let trailer = new Uint8Array(0);
   let sum = 0;
   let size = 0;
   const decoder = new Gunzip((piece) => {
-    pieces.push(piece);
+    steps.take(piece);
     sum = crc32(piece, sum);
     size += piece.length;
   });
@@ -77,12 +85,9 @@ async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
   };
   for await (const chunk of remaining(reader, SMALL_STEP)) {
     trailer = Uint8Array.from([...trailer, ...chunk.subarray(-TRAILER)].slice(-TRAILER));
-    decoder.push(chunk, false);
-    yield* pieces;
-    pieces = [];
+    yield* steps.push(decoder, chunk, false);
   }
-  decoder.push(new Uint8Array(0), true);
-  yield* pieces;
+  yield* steps.push(decoder, new Uint8Array(0), true);
   const view = new DataView(trailer.buffer);
   if (
     trailer.length < TRAILER ||
@@ -90,22 +95,4 @@ async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
     view.getUint32(4, true) !== size % 2 ** 32
   )
     throw new FormatError(CODEC_RULES.gzip, "gzip data: it ends early, or its checksum is wrong");
-}
-
-async function* unxz(reader: ByteReader): AsyncIterable<Uint8Array> {
-  const { XzReadableStream } = (await import("xz-decompress")).default;
-  const input = remaining(reader, LARGE_STEP)[Symbol.asyncIterator]();
-  const packed = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const next = await input.next();
-      if (next.done === true) controller.close();
-      else controller.enqueue(next.value);
-    },
-  });
-  const output = new XzReadableStream(packed).getReader();
-  for (;;) {
-    const next = await output.read();
-    if (next.done) return;
-    yield next.value;
-  }
 }

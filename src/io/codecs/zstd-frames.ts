@@ -1,8 +1,8 @@
 import { CODEC_RULES } from "../rules.js";
 import type { ByteReader } from "../byte-reader.js";
-import { FormatError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { isSkippable } from "./lz4.js";
-import { hasBytes } from "./pieces.js";
+import { hasBytes, type Unpacker } from "./pieces.js";
 
 /** Zstandard frames (RFC 8878), taken apart so that a decoder is given one block at a time. */
 
@@ -12,8 +12,14 @@ const MAX_WINDOW = 2 ** 27;
 
 const damaged = (message: string): FormatError => new FormatError(CODEC_RULES.zstd, `zstd data: ${message}`);
 
+/** Makes sure that so many bytes are there. @throws TruncatedError */
+async function need(reader: ByteReader, size: number): Promise<void> {
+  if (await hasBytes(reader, size)) return;
+  throw new TruncatedError(CODEC_RULES.zstd, "zstd data: it ends within a frame", size - reader.available);
+}
+
 async function take(reader: ByteReader, size: number): Promise<Uint8Array> {
-  if (!(await hasBytes(reader, size))) throw damaged("it ends within a frame");
+  await need(reader, size);
   return reader.take(size);
 }
 
@@ -32,7 +38,7 @@ function headerSize(reader: ByteReader): number {
 
 /** A frame's header, then its blocks one by one, the last with the frame's checksum. */
 async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
-  if (!(await hasBytes(reader, 6))) throw damaged("it ends within a frame");
+  await need(reader, 6);
   const descriptor = reader.peek(5)[4] ?? 0;
   const header = await take(reader, 4 + headerSize(reader));
   if ((descriptor & 0x20) !== 0) {
@@ -43,7 +49,7 @@ async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void,
   }
   yield header.slice();
   for (let last = false; !last; ) {
-    if (!(await hasBytes(reader, 3))) throw damaged("it ends within a frame");
+    await need(reader, 3);
     const head = reader.peek(3).reduceRight((sum, byte) => sum * 256 + byte, 0);
     last = (head & 1) === 1;
     const type = (head >> 1) & 3;
@@ -54,7 +60,8 @@ async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void,
   }
 }
 
-type Parts = AsyncGenerator<Uint8Array, void, undefined>;
+/** A frame in parts: its header, then a block at a time. Asking for a part that isn't there throws. */
+export type Parts = AsyncGenerator<Uint8Array, void, undefined>;
 
 /** WebAssembly keeps the memory of a stream that is not read to its end: after one such it is used no more. */
 let leaked = false;
@@ -75,15 +82,21 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
     },
   });
   let whole = false;
+  let failure: unknown;
   try {
     for (let idle = 0; ; ) {
       // one step takes a part at most, and ends the stream when there is none
-      if (queue.length === 0) {
-        const next = await parts.next();
-        if (next.done !== true) queue.push(next.value);
+      if (queue.length === 0 && failure === undefined) {
+        try {
+          const next = await parts.next();
+          if (next.done !== true) queue.push(next.value);
+        } catch (error) {
+          // what came before is decoded first
+          failure = error;
+        }
       }
       const before = taken;
-      const step = output.next();
+      const step = nextOf(output, failure);
       if (step.done === true) break;
       // the decoder is silent about errors, and stops
       idle = step.value.length > 0 || taken > before ? 0 : idle + 1;
@@ -94,6 +107,17 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
   } finally {
     leaked ||= !whole;
   }
+  if (failure !== undefined) throw failure;
+}
+
+/** The decoder's next step; that its input broke off is no news where `failure` did it. */
+function nextOf(output: Iterator<Uint8Array>, failure: unknown): IteratorResult<Uint8Array> {
+  try {
+    return output.next();
+  } catch (error) {
+    if (failure === undefined) throw error;
+    return { done: true, value: undefined };
+  }
 }
 
 /** Decodes in plain JavaScript; checksums of contents are passed over, and a large window is slow. */
@@ -101,32 +125,44 @@ async function* decodeSlowly(parts: Parts): AsyncIterable<Uint8Array> {
   const { Decompress } = await import("fzstd");
   let pieces: Uint8Array[] = [];
   const decoder = new Decompress((piece) => pieces.push(piece));
+  let failure: unknown;
   for (let part = await parts.next(); part.done !== true; ) {
-    const next = await parts.next();
+    const next = await parts.next().catch((error: unknown) => {
+      failure = error;
+      return { done: false, value: new Uint8Array(0) } as const;
+    });
     try {
       decoder.push(part.value, next.done === true);
     } catch (error) {
-      throw damaged((error as Error).message);
+      failure = damaged((error as Error).message);
     }
     yield* pieces;
     pieces = [];
+    if (failure !== undefined) throw failure;
     part = next;
   }
+}
+
+/** An unpacker of zstd frames, each decoded by `decodeFrame`. It throws FormatError `codec/zstd`. */
+export function unzstdWith(decodeFrame: (parts: Parts) => AsyncIterable<Uint8Array>): Unpacker {
+  return async function* unpack(reader) {
+    do {
+      await need(reader, 4);
+      const magic = reader.view.getUint32(reader.at, true);
+      if (magic === MAGIC) yield* decodeFrame(frameParts(reader));
+      else if (isSkippable(magic)) {
+        await take(reader, 4);
+        const size = (await take(reader, 4)).reduceRight((sum, byte) => sum * 256 + byte, 0);
+        const skipped = await reader.skip(size);
+        if (skipped < size)
+          throw new TruncatedError(CODEC_RULES.zstd, "zstd data: it ends within a frame", size - skipped);
+      } else throw damaged("no frame starts here");
+    } while (await hasBytes(reader, 1));
+  };
 }
 
 /**
  * Unpacks zstd frames.
  * @throws FormatError `codec/zstd`
  */
-export async function* unzstd(reader: ByteReader): AsyncIterable<Uint8Array> {
-  do {
-    if (!(await hasBytes(reader, 4))) throw damaged("it ends within a magic number");
-    const magic = reader.view.getUint32(reader.at, true);
-    if (magic === MAGIC) yield* (leaked ? decodeSlowly : decode)(frameParts(reader));
-    else if (isSkippable(magic)) {
-      await take(reader, 4);
-      const size = (await take(reader, 4)).reduceRight((sum, byte) => sum * 256 + byte, 0);
-      if ((await reader.skip(size)) < size) throw damaged("it ends within a frame");
-    } else throw damaged("no frame starts here");
-  } while (await hasBytes(reader, 1));
-}
+export const unzstd: Unpacker = unzstdWith((parts) => (leaked ? decodeSlowly : decode)(parts));

@@ -1,22 +1,15 @@
-import type { Transform } from "node:stream";
-import type { ByteReader } from "../byte-reader.js";
 import { checkedDecompress, installCodec, type PageCodec } from "../codecs/codec.js";
 import { installByteSearch, installByteText, installEqualBytes } from "../byte-search.js";
-import { remaining } from "../codecs/pieces.js";
-import { installUnpacker, type Unpacker } from "../codecs/streams.js";
-
-const CHUNK = 256 << 10;
+import { installUnpacker, loaded } from "../codecs/streams.js";
 
 /** The part of zlib that Node has from 22.15 on. */
 interface NativeZstd {
   readonly zstdCompressSync: (input: Uint8Array, options: { params: Record<number, number> }) => Uint8Array;
   readonly zstdDecompressSync: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
-  readonly createZstdDecompress: (options: { params: Record<number, number> }) => Transform;
 }
 type ZlibModule = typeof import("node:zlib") & NativeZstd;
-/** ZSTD_c_compressionLevel and ZSTD_d_windowLogMax. */
+/** ZSTD_c_compressionLevel. */
 const LEVEL = 100;
-const WINDOW_LOG_MAX = 100;
 
 /** Node's zlib, loaded when first used: most inputs aren't compressed, and every start would pay for it. */
 const zlib = (): ZlibModule => process.getBuiltinModule("node:zlib") as ZlibModule;
@@ -30,17 +23,17 @@ export function installNodeCodecs(): void {
   installCodec("zlib", nodeZlib);
   installUnpacker(
     "gzip",
-    through(() => zlib().createGunzip({ chunkSize: CHUNK })),
+    loaded(async () => (await import("./unpackers.js")).gunzip),
   );
   installUnpacker(
     "zlib",
-    through(() => zlib().createInflate({ chunkSize: CHUNK })),
+    loaded(async () => (await import("./unpackers.js")).unzlib),
   );
   if (process.versions["zstd"] !== undefined) {
     installCodec("zstd", nodeZstd);
     installUnpacker(
       "zstd",
-      through(() => zlib().createZstdDecompress({ params: { [WINDOW_LOG_MAX]: 27 } })),
+      loaded(async () => (await import("./unpackers.js")).unzstd),
     );
   }
 }
@@ -82,13 +75,3 @@ const nodeZstd: PageCodec = {
     return (input, level) => zstdCompressSync(input, { params: { [LEVEL]: level } });
   },
 };
-
-function through(create: () => Transform): Unpacker {
-  return async function* unpack(reader: ByteReader): AsyncIterable<Uint8Array> {
-    const transform = create();
-    const { Readable } = process.getBuiltinModule("node:stream");
-    const input = Readable.from(remaining(reader, CHUNK), { objectMode: false, highWaterMark: CHUNK });
-    input.on("error", (error) => transform.destroy(error));
-    yield* input.pipe(transform) as AsyncIterable<Uint8Array>;
-  };
-}

@@ -35,19 +35,27 @@ export async function openSave(
     read: (into) => reader.readInto(into),
   };
   if (plain) return { envelope, stream: rest, start: streamOffset };
-  return { envelope, stream: endingAtDamage(decompressStream(compression, rest), diagnostics), start: 0 };
+  return {
+    envelope,
+    stream: endingAtDamage(decompressStream(compression, rest, streamOffset), diagnostics),
+    start: 0,
+  };
 }
 
 /** A damaged end of compressed data is a finding; what came before is read. */
 function endingAtDamage(stream: ByteStream, diagnostics: Diagnostics): ByteStream {
+  let unpacked = 0;
   return {
     name: stream.name,
     async read(into) {
       try {
-        return await stream.read(into);
+        const n = await stream.read(into);
+        unpacked += n;
+        return n;
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
-        diagnostics.report(LIBVIRT_SAVE_RULES.data, { offset: error.place.offset ?? 0 }, error.message);
+        const message = `${error.message} (the stream unpacks to ${unpacked} bytes)`;
+        diagnostics.report(LIBVIRT_SAVE_RULES.data, { offset: error.place.offset ?? 0 }, message);
         return 0;
       }
     },

@@ -2,7 +2,8 @@ import { ElfFile } from "../../elf/file.js";
 import type { ElfSection } from "../../elf/section.js";
 import { readNotes } from "../../elf/notes.js";
 import { formatError } from "../../findings/diagnostics.js";
-import type { FormatError } from "../../findings/errors.js";
+import { FormatError } from "../../findings/errors.js";
+import { ELF_RULES } from "../../elf/rules.js";
 import { pvContext64 } from "../../guest/pv-context.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -33,11 +34,17 @@ export interface XenCore {
   readonly sharedInfo: Uint8Array | undefined;
 }
 
+/** Reads notes and sections of a Xen core. @throws FormatError */
 export async function openXenCore(input: ByteSource): Promise<XenCore> {
   const elf = await ElfFile.open(input);
-  const sections = await elf.sections();
   const fail = (rule: keyof typeof XEN_CORE_RULES, offset: number, message: string): FormatError =>
     formatError(XEN_CORE_RULES[rule], input.name, { offset }, message);
+  const sections = await elf.sections().catch((error: unknown) => {
+    if (!(error instanceof FormatError) || error.rule !== ELF_RULES.truncated) throw error;
+    // the names come last, after the table of frames
+    const lost = "the section names at its end and the table of frames before them: no page can be placed";
+    throw fail("truncated", input.size, `the file ends before ${lost}`);
+  });
   const find = (name: string): ElfSection | undefined => sections.find((section) => section.name === name);
   const need = (name: string): ElfSection => {
     const section = find(name);

@@ -27,7 +27,8 @@ export const XEN_CORE_RULES = rules({
     code: "vmcore/xen-core/truncated",
     severity: "error",
     spec: SPEC,
-    explanation: "The file ends before the contents of its pages do: those pages are absent.",
+    explanation:
+      "The file ends before the contents of its pages or the table of their frames do: those pages are absent. Xen writes that table last: without it no page can be placed.",
   },
   frame: {
     code: "vmcore/xen-core/frame",

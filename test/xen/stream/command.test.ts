@@ -76,7 +76,7 @@ describe("guestscope verify", () => {
     });
     expect(runCli(["verify", write("cut.save.gz", packed.subarray(0, -9))])).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining("codec/gzip"),
+      stdout: expect.stringContaining("codec/gzip"),
     });
     expect(runCli(["verify", "-"], { input: packed })).toMatchObject({
       status: 0,
