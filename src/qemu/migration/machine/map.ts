@@ -6,7 +6,8 @@ import { readAcpiTables, sratMemory } from "./acpi-tables.js";
 import { AddressMap } from "./address-map.js";
 import { isDeviceBlock, shownBlocks } from "../devices/device-memory.js";
 import { bytesOf, findField } from "../devices/devices.js";
-import { type Machine, machineOf } from "./machines.js";
+import { type Machine, ramBelow } from "../../machines.js";
+import { machineOf } from "./machines.js";
 import type { Mapping } from "../ram/mapped-memory.js";
 import { memoryDevices, type PlacedDevice, type PluggedMemory } from "./memory-devices.js";
 import { orderOfNodes } from "./node-order.js";
@@ -281,10 +282,7 @@ class MachineMapper {
    * RAM below 4 GiB, from the clock's CMOS; else by the machine type's rule, with a warning.
    * Returns the bytes that the machine counts as its RAM, where the stream says.
    */
-  #split(
-    rule: { readonly from: number; readonly to: number },
-    built: readonly RamBlock[],
-  ): number | undefined {
+  #split(rule: NonNullable<Machine["split"]>, built: readonly RamBlock[]): number | undefined {
     const own = built.filter(({ name }) => name === this.#machine?.ram);
     const total = totalSize(own.length > 0 ? own : built);
     const cmos = this.#cmos();
@@ -305,7 +303,7 @@ class MachineMapper {
         return below + above;
       }
     }
-    this.#below = total >= rule.from ? rule.to : total;
+    this.#below = ramBelow(rule, total);
     this.#warnings.push(
       `how RAM is split at 4 GiB is not in the stream: 0x${this.#below.toString(16)} bytes below, as ${this.#machine?.kind ?? ""} machines have it by default`,
     );

@@ -1,6 +1,7 @@
 import type { AbsentReason } from "../../../guest/absent.js";
 import { AddressMap } from "./address-map.js";
 import { pciConfig } from "../devices/pci.js";
+import type { RomControl } from "../../machines.js";
 import type { RamBlock } from "../ram/blocks.js";
 import type { QevmStream } from "../stream.js";
 
@@ -12,14 +13,6 @@ const ROM_OR_RAM: AbsentReason = {
 const FOUR_GIB = 2 ** 32;
 /** Old BIOS area: option ROMs, then the BIOS. */
 const SHADOW = { start: 0xc0000, bios: 0xe0000, end: 0x100000 };
-
-/** How a chipset says whether ROM or RAM shows in the BIOS area. */
-export interface RomControl {
-  /** Name of the chipset's device state. */
-  readonly chipset: string;
-  /** First of its seven PAM registers. */
-  readonly pam: number;
-}
 
 /** ROMs at the top of 4 GiB and, where the PAM registers say so, below 1 MiB; without control ROM always shows. */
 export function showRoms(map: AddressMap, stream: QevmStream, control: RomControl | undefined): void {
