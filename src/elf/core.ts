@@ -24,10 +24,17 @@ import {
   NT_PRSTATUS,
   PT_LOAD,
   PT_NOTE,
+  PF_W,
   PT_PHDR,
 } from "./layout.js";
 import { readNotes } from "./notes.js";
-import { type MappedFile, mappedFileAt, type ProcessMemory, processSource } from "./process-memory.js";
+import {
+  type MappedFile,
+  mappedFileAt,
+  type ProcessMapping,
+  type ProcessMemory,
+  processSource,
+} from "./process-memory.js";
 import { SegmentMemory } from "./segment-memory.js";
 
 const SPEC = "Linux core file";
@@ -101,6 +108,18 @@ export class ProcessCore implements ProcessMemory {
 
   get source(): ByteSource {
     return this.elf.source;
+  }
+
+  get mappings(): readonly ProcessMapping[] {
+    const { type, flags, vaddr, memsz, length } = this.elf.segments;
+    const found: ProcessMapping[] = [];
+    for (let i = 0; i < length; i += 1) {
+      const start = Number(vaddr[i] ?? 0n);
+      const end = start + (memsz[i] ?? 0);
+      if (type[i] === PT_LOAD && Number.isSafeInteger(end) && end > start)
+        found.push({ start, end, writable: ((flags[i] ?? 0) & PF_W) !== 0 });
+    }
+    return found.sort((a, b) => a.start - b.start);
   }
 
   /** Bytes that the segments promise beyond the end of the file. */

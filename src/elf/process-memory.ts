@@ -31,6 +31,14 @@ export interface MappedFile {
   readonly path: string;
 }
 
+/** Addresses that the process has mapped, whether their contents are there or not. */
+export interface ProcessMapping {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  readonly writable: boolean;
+}
+
 /** The memory of a process by its own virtual addresses (user space: below 2^53), saved in a core or live. */
 export interface ProcessMemory {
   /** Name of the input, for messages. */
@@ -39,6 +47,8 @@ export interface ProcessMemory {
   readonly source: ByteSource;
   /** File mappings by address; empty where the source doesn't say. */
   readonly files: readonly MappedFile[];
+  /** All mappings by address, a mapping of the kernel each: neighbours may belong together. */
+  readonly mappings: readonly ProcessMapping[];
   /**
    * Fills `into` from `address` on. Returns how many bytes could be read: it stops before the first byte
    * whose contents are not there (0 when that is the first).

@@ -10,6 +10,7 @@ interface Mapping {
   readonly start: number;
   readonly end: number;
   readonly readable: boolean;
+  readonly writable: boolean;
   readonly fileOffset: number;
   readonly path: string;
 }
@@ -28,9 +29,10 @@ export class LiveProcess {
   readonly source: ByteSource;
   /** Files mapped, by address. */
   readonly files: readonly Mapping[];
+  /** All mappings, by address. */
+  readonly mappings: readonly Mapping[];
   /** The auxiliary vector: tag → value. */
   readonly auxv: ReadonlyMap<number, bigint>;
-  readonly #mappings: readonly Mapping[];
   readonly #fd: number;
   #open = true;
   #resume: (() => void) | undefined;
@@ -48,7 +50,7 @@ export class LiveProcess {
     try {
       this.#fd = fd = fs.openSync(`${folder}/mem`, "r");
       if (options.stop === true) this.#resume = stopProcess(pid);
-      this.#mappings = parseMaps(fs.readFileSync(`${folder}/maps`, "latin1"));
+      this.mappings = parseMaps(fs.readFileSync(`${folder}/maps`, "latin1"));
       this.auxv = parseAuxv(fs.readFileSync(`${folder}/auxv`), elfBits(`${folder}/exe`));
     } catch (error) {
       this.#resume?.();
@@ -58,7 +60,7 @@ export class LiveProcess {
       const text = "may not be read: be its user with ptrace allowed (kernel.yama.ptrace_scope), or root";
       throw new SystemError(`os/${code}`, text, { source: this.name });
     }
-    this.files = this.#mappings.filter(({ path }) => path.startsWith("/"));
+    this.files = this.mappings.filter(({ path }) => path.startsWith("/"));
     this.source = {
       name: this.name,
       size: Number.MAX_SAFE_INTEGER,
@@ -112,7 +114,7 @@ export class LiveProcess {
 
   *pieces(start: number, end: number): Iterable<Piece> {
     let at = start;
-    for (const mapping of this.#mappings) {
+    for (const mapping of this.mappings) {
       if (mapping.end <= at || !mapping.readable) continue;
       if (at >= end) return;
       if (at < mapping.start) {
@@ -156,7 +158,8 @@ function parseMaps(text: string): Mapping[] {
     if (!Number.isSafeInteger(last)) continue;
     const readable = perms.startsWith("r") && path !== "[vvar]";
     const fileOffset = Number.parseInt(offset, 16);
-    mappings.push({ start: Number.parseInt(start, 16), end: last, readable, fileOffset, path });
+    const writable = perms[1] === "w";
+    mappings.push({ start: Number.parseInt(start, 16), end: last, readable, writable, fileOffset, path });
   }
   return mappings;
 }
