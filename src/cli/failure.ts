@@ -1,4 +1,11 @@
-import { AbsentError, describeError, FormatError, GuestscopeError, type Place } from "../findings/errors.js";
+import {
+  AbsentError,
+  describeError,
+  FormatError,
+  GuestscopeError,
+  type Place,
+  type Remedy,
+} from "../findings/errors.js";
 
 /** Exit statuses that every command keeps to. A signal gives 128 + its number. */
 export const EXIT = {
@@ -14,6 +21,8 @@ export interface RemedyData {
   readonly flag: string;
   readonly value?: string | undefined;
   readonly effect?: string | undefined;
+  /** Another that helps as well. */
+  readonly or?: RemedyData | undefined;
 }
 
 /** An error, for programs. */
@@ -41,17 +50,18 @@ export function statusOf(error: unknown): number {
   return error instanceof FormatError || error instanceof AbsentError ? EXIT.badInput : EXIT.failure;
 }
 
-function remedyData({ remedy }: GuestscopeError): RemedyData | undefined {
+function remedyData(remedy: Remedy | undefined): RemedyData | undefined {
   if (remedy === undefined) return undefined;
   const flag = `--${remedy.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  return { flag, value: remedy.value, effect: remedy.effect };
+  const { value, effect, or } = remedy;
+  return { flag, value, effect, ...(or === undefined ? {} : { or: remedyData(or) }) };
 }
 
 /** An error as data. */
 export function errorData(error: unknown): ErrorData {
   if (error instanceof GuestscopeError) {
     const { code, message, place } = error;
-    return { code, message, place, remedy: remedyData(error), status: statusOf(error) };
+    return { code, message, place, remedy: remedyData(error.remedy), status: statusOf(error) };
   }
   return { code: "internal", message: String(error), place: {}, status: EXIT.failure };
 }
@@ -61,12 +71,15 @@ export function errorDocument(error: unknown): ErrorDocument {
   return { schemaVersion: 1, kind: "error", error: errorData(error) };
 }
 
+function remedyClause({ flag, value, effect, or }: RemedyData): string {
+  const clause = [flag, value, effect].filter((part) => part !== undefined).join(" ");
+  return or === undefined ? clause : `${clause}, or ${remedyClause(or)}`;
+}
+
 /** `; --partial takes what is intact`: what a user can do about an error, as the flag; nothing when it names none. */
 export function remedyText(error: GuestscopeError): string {
-  const remedy = remedyData(error);
-  if (remedy === undefined) return "";
-  const parts = [remedy.flag, remedy.value, remedy.effect].filter((part) => part !== undefined);
-  return `; ${parts.join(" ")}`;
+  const remedy = remedyData(error.remedy);
+  return remedy === undefined ? "" : `; ${remedyClause(remedy)}`;
 }
 
 /** An error for people: one line, or for a bug of ours the trace that a report needs. */

@@ -34,6 +34,7 @@ interface Arguments extends RawArguments {
   readonly debug_file?: string;
   readonly debug_dir?: readonly string[];
   readonly backing?: readonly string[];
+  readonly without_debug_info: boolean;
   readonly exclude_nonvolatile: boolean;
   readonly arch?: string;
   readonly stop: boolean;
@@ -53,6 +54,10 @@ export function addGuestOptions(parser: ArgumentParser): void {
     action: "append",
     help: "root of a tree of debug files (default /usr/lib/debug); may be given again",
   });
+  group.add_argument("--without-debug-info", {
+    action: "store_true",
+    help: "read memory by QEMU's command line; no registers, refused where the guest's memory doesn't prove its addresses (--map gives them)",
+  });
   group.add_argument("--backing", {
     metavar: "ID=FILE",
     action: "append",
@@ -70,7 +75,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   saved.add_argument("--map", {
     metavar: "BLOCK@ADDRESS",
     action: "append",
-    help: "guest-physical address of a RAM block whose place the stream doesn't hold; may be given again",
+    help: "guest-physical address of a RAM block whose place the stream (or a core, with --without-debug-info) doesn't hold; may be given again",
   });
   saved.add_argument("--blocks", {
     metavar: "NAME,...",
@@ -97,6 +102,7 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     exe: args.exe,
     debugFile: args.debug_file,
     debugDirs: args.debug_dir,
+    withoutDebugInfo: args.without_debug_info,
     arch: args.arch,
     backing: parseBackings(args.backing),
     excludeNonvolatile: args.exclude_nonvolatile,
@@ -186,6 +192,7 @@ function givenOptions(args: Arguments, group: "core" | "stream" | "disk"): strin
       "--backing": backing,
       "--arch": arch,
       "--exclude-nonvolatile": args.exclude_nonvolatile || undefined,
+      "--without-debug-info": args.without_debug_info || undefined,
     },
     stream: { "--map": map, "--blocks": blocks },
     disk: { "--snapshot": snapshot },
@@ -209,9 +216,11 @@ async function refuseIdleOptions(input: ByteSource | ByteStream, args: Arguments
   const { head } = await peekHead(input, HEAD_SIZE);
   const format = await findFormat(head);
   if (format === undefined) return;
+  // without debug information the places of a core's blocks may have to be given
+  const places = format.id === "qemu-core" && args.without_debug_info ? ["--map"] : [];
   const idle = [
     ...(NO_PROCESS.test(format.id) ? core : []),
-    ...(NO_BLOCKS.test(format.id) ? stream : []),
+    ...(NO_BLOCKS.test(format.id) ? stream.filter((flag) => !places.includes(flag)) : []),
     ...(NO_SNAPSHOTS.test(format.id) ? disk : []),
   ];
   const [first] = idle;
@@ -290,7 +299,8 @@ export function hasGuestOptions(args: Namespace): boolean {
   const { exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format } = given;
   const places = [exe, debug_file, debug_dir, backing, spool_dir, map, blocks];
   const named = [...places, arch, snapshot, format, given.vmcoreinfo];
-  return given.exclude_nonvolatile || given.stop || named.some((value) => value !== undefined);
+  const switches = given.without_debug_info || given.exclude_nonvolatile || given.stop;
+  return switches || named.some((value) => value !== undefined);
 }
 
 /** Opens INPUT (a file, `-`, `pid:N`; compressed or not) for a session that looks at it for long. */

@@ -23,6 +23,8 @@ export interface Remedy {
   readonly value?: string;
   /** What the option does here, in a clause: `takes what is intact`. */
   readonly effect?: string;
+  /** Another that helps as well. */
+  readonly or?: Remedy;
 }
 
 /** Base of all errors that an input or its environment can cause. Nothing else is thrown on bad input. */

@@ -25,13 +25,15 @@ export interface QemuOptions {
   readonly debugFile?: string | undefined;
   /** Roots of debug file trees. */
   readonly debugDirs?: readonly string[] | undefined;
+  /** Read memory without debug information of the program, by its command line: only where guest memory proves the addresses. */
+  readonly withoutDebugInfo?: boolean | undefined;
   /** Files of memory backends whose contents a core lacks: paths by the backend's id or the RAM block's name. */
   readonly backing?: Readonly<Record<string, string>> | undefined;
   /** Leave out ranges that the flat view marks non-volatile (NVDIMMs), which QEMU's own dumps contain. */
   readonly excludeNonvolatile?: boolean | undefined;
   /** Take unplugged blocks of virtio-mem devices as well, as QEMU's gdb script does. */
   readonly keepUnplugged?: boolean | undefined;
-  /** RAM blocks whose address a saved state doesn't hold. */
+  /** RAM blocks whose address a saved state, or a core without debug information, doesn't hold. */
   readonly map?: readonly BlockAddress[] | undefined;
   /** RAM blocks (all, or those named) one after another from address 0, without the machine's memory map. */
   readonly blocks?: true | readonly string[] | undefined;

@@ -17,6 +17,12 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
     ["QEMU version", details.qemuVersion],
     ["machine", details.machine],
     ["architecture", found.guest?.arch],
+    [
+      "memory map",
+      details.provenBy === undefined
+        ? undefined
+        : `by the command line; ${details.provenBy.length === 0 ? "addresses as given" : details.provenBy.join("; ")}`,
+    ],
     ["accelerator", details.accelerator],
     ["RAM (-m)", details.ramSize === undefined ? undefined : size(details.ramSize)],
     [
@@ -48,7 +54,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
   return [
     ...facts,
     "",
-    "flat view (- is not in dumps)",
+    details.layoutBy === "debug-info" ? "flat view (- is not in dumps)" : "RAM",
     ...details.flatView.map(rangeLine),
     "",
     ...blocks,
@@ -62,7 +68,8 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
 function rangeLine(range: FlatRangeEntry): string {
   const address = (value: number): string => value.toString(16).padStart(16, "0");
   const offset = range.offsetInRegion === 0 ? "" : ` @${address(range.offsetInRegion)}`;
-  const what = `(prio ${range.priority}, ${range.type}): ${range.name ?? "?"}${offset}`;
+  const priority = range.priority === undefined ? "" : `prio ${range.priority}, `;
+  const what = `(${priority}${range.type}): ${range.name ?? "?"}${offset}`;
   return `${range.dumped ? " " : "-"} ${address(range.start)}-${address(range.end - 1)} ${what}`;
 }
 

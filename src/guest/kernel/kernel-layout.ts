@@ -199,6 +199,29 @@ async function x86DirectMap(
   return undefined;
 }
 
+/** Tables of a direct map that are read: one of 1 TiB in pages of 2 MiB has a thousand. */
+const MOST_DIRECT_TABLES = 32 << 10;
+
+/**
+ * Guest-physical memory below `end` that an x86_64 kernel's direct map has, ascending.
+ * @param directMap virtual address of guest-physical address 0
+ */
+export async function x86DirectMemory(
+  memory: PhysicalMemory,
+  vmcoreInfo: string,
+  directMap: bigint,
+  end: number,
+): Promise<readonly { readonly start: number; readonly end: number }[]> {
+  const info = parseVmcoreInfo(vmcoreInfo);
+  const tables = x86Tables(info);
+  if (tables === undefined) return [];
+  const paging = longMode(tables.root, x86Levels(info));
+  const all = await mappings(memory, paging, directMap, directMap + BigInt(end), MOST_DIRECT_TABLES);
+  return all
+    .filter(({ va, gpa }) => va - BigInt(gpa) === directMap)
+    .map(({ gpa, length }) => ({ start: gpa, end: gpa + length }));
+}
+
 /** Whether guest-physical addresses are where a direct map from `base` on has them. */
 async function mapsAll(look: LookUp, base: bigint, places: readonly number[]): Promise<boolean> {
   for (const gpa of places) {

@@ -179,18 +179,20 @@ export async function readVirtual(
   return done;
 }
 
-/** Tables read in one walk over an address range: more than any real range of kernel text has, so that loops end. */
+/** Tables read in one walk over an address range unless told: more than any real range of kernel text has, so that loops end. */
 const MOST_TABLES = 2200;
 
 /**
  * Mapped runs of virtual memory in [start, end), ascending, joined where they are contiguous in both spaces.
  * Tables that are absent map nothing.
+ * @param most tables that are read
  */
 export async function mappings(
   memory: PhysicalMemory,
   paging: Paging,
   start: bigint,
   end: bigint,
+  most = MOST_TABLES,
 ): Promise<Mapping[]> {
   const levels = levelsOf(paging);
   const found: { va: bigint; gpa: number; length: number }[] = [];
@@ -213,7 +215,7 @@ export async function mappings(
   const walk = async (depth: number, table: number, base: bigint): Promise<void> => {
     const level = levels[depth];
     tables += 1;
-    if (level === undefined || tables > MOST_TABLES) return;
+    if (level === undefined || tables > most) return;
     const raw = new Uint8Array(2 ** level.bits * level.entry);
     const n = await memory.read(table, raw);
     const view = viewOf(raw);

@@ -47,10 +47,14 @@ export function architectureNamed(name: string): Architecture {
   throw new UsageError(`no architecture '${name}': one of ${[...NAMED.keys()].join(", ")}`);
 }
 
+/** What a program of a name emulates: `x86_64` of `qemu-system-x86_64`; undefined where the name doesn't say. */
+export function emulatorNamed(path: string | undefined): string | undefined {
+  return /qemu-system-([a-z0-9_]+)/.exec(path ?? "")?.[1];
+}
+
 /** What a program emulates at most: by its name, else by the CPU types it has. */
 function emulated(program: Program, path: string | undefined): Architecture {
-  const suffix = /qemu-system-([a-z0-9_]+)/.exec(path ?? "")?.[1];
-  const byName = suffix === undefined ? undefined : EMULATORS.get(suffix);
+  const byName = EMULATORS.get(emulatorNamed(path) ?? "");
   if (byName !== undefined) return byName;
   const byType = TYPES.find(([name]) => program.type(name) !== undefined);
   return byType?.[1] ?? X86_64;

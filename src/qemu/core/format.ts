@@ -10,7 +10,10 @@ export const qemuCore: InputFormat = {
   rules: async () => [
     { title: "QEMU cores and processes", rules: (await import("./rules.js")).QEMU_CORE_RULES },
   ],
-  layouts: async () => [layoutSection("elf", await import("../../elf/layout.js"))],
+  layouts: async () => [
+    layoutSection("elf", await import("../../elf/layout.js")),
+    layoutSection("qemu/core", await import("./by-command-line/layout.js")),
+  ],
   reader: {
     access: "random",
     async inspect(input, options) {

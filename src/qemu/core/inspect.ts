@@ -10,7 +10,8 @@ export interface FlatRangeEntry {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
-  readonly priority: number;
+  /** Undefined where no debug information says. */
+  readonly priority: number | undefined;
   /** `ram`, `rom`, `romd`, `ramd`, `i/o`; `nv-` in front of non-volatile ones. */
   readonly type: string;
   readonly name: string | undefined;
@@ -19,6 +20,15 @@ export interface FlatRangeEntry {
   readonly host: number | undefined;
   /** Whether dumps contain it. */
   readonly dumped: boolean;
+}
+
+/** A block of RAM; without debug information only its name, place and length are known. */
+export interface RamBlockEntry extends Omit<RamBlock, "address" | "offset" | "guestMemfd"> {
+  /** Host address of the RAMBlock structure. */
+  readonly address: number | undefined;
+  /** Offset in the space of all RAM blocks. */
+  readonly offset: number | undefined;
+  readonly guestMemfd: boolean | undefined;
 }
 
 /** The facts of a QEMU core (or a running QEMU) beside the guest's. */
@@ -31,8 +41,13 @@ export interface QemuCoreDetails {
   /** `-m`, bytes. */
   readonly ramSize: number | undefined;
   readonly dumpGuestCore: boolean | undefined;
+  /** Where the memory map is from. */
+  readonly layoutBy: "debug-info" | "command-line";
+  /** What in guest memory agrees with a map by the command line, one phrase each; empty where the addresses were given. */
+  readonly provenBy?: readonly string[];
+  /** By the command line, RAM alone. */
   readonly flatView: readonly FlatRangeEntry[];
-  readonly ramBlocks: readonly RamBlock[];
+  readonly ramBlocks: readonly RamBlockEntry[];
   /** Guest memory whose contents are not there, by region and reason. */
   readonly missing: readonly MemoryRange[];
 }
@@ -73,6 +88,7 @@ export async function inspectQemu(
       accelerator: machine.accelerator,
       ramSize: machine.ramSize,
       dumpGuestCore: machine.dumpGuestCore,
+      layoutBy: "debug-info",
       flatView: view.ranges.map((range) => ({
         start: range.start,
         end: range.start + range.size,

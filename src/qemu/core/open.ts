@@ -4,7 +4,8 @@ import type { ElfFile } from "../../elf/file.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { UsageError } from "../../findings/errors.js";
+import { AbsentError, type Remedy, UsageError } from "../../findings/errors.js";
+import type { LaidOutState } from "./by-command-line/state.js";
 import { type DebugFinder, guestOfQemu, type OpenedQemu, openQemuProcess, type Process } from "./guest.js";
 import { inspectQemu, type QemuCoreInspection } from "./inspect.js";
 import type { Backing } from "./presence.js";
@@ -16,6 +17,10 @@ export async function openQemuGuest(
   origin: string,
   options: OpenOptions,
 ): Promise<GuestImage> {
+  if (options.qemu?.withoutDebugInfo === true) {
+    const { guestOfLayout } = await import("./by-command-line/guest.js");
+    return guestOfLayout(await openLayout(process, options), origin);
+  }
   return guestOfQemu(await openState(process, options), origin, options);
 }
 
@@ -25,7 +30,23 @@ export async function inspectProcess(
   what: "core" | "process",
   options: OpenOptions,
 ): Promise<QemuCoreInspection> {
+  if (options.qemu?.withoutDebugInfo === true) {
+    const { inspectLayout } = await import("./by-command-line/guest.js");
+    return inspectLayout(await openLayout(process, options), what, options);
+  }
   return inspectQemu(await openState(process, options), what, options);
+}
+
+/** Lays memory out by the command line. */
+async function openLayout(process: Process, options: OpenOptions): Promise<LaidOutState> {
+  const { layOut } = await import("./by-command-line/state.js");
+  const backings = await openBackings(options.qemu?.backing ?? {}, options.openFile, process);
+  const state = await layOut(
+    process,
+    options.qemu ?? {},
+    backings.map(({ backing }) => backing),
+  );
+  return { ...state, warnings: [...state.warnings, ...backings.flatMap(({ warning }) => warning ?? [])] };
 }
 
 /** Finds the program's debug information and reads QEMU's state with it. */
@@ -40,7 +61,7 @@ export async function openState(process: Process, options: OpenOptions): Promise
       exe: qemu.exe,
       debugFile: qemu.debugFile,
       debugDirs: qemu.debugDirs,
-    });
+    }).catch(offerCommandLine);
     program = files.program;
     const info = await DebugInfo.open(files.debug, {
       ...(files.alternate === undefined ? {} : { alternate: files.alternate }),
@@ -62,6 +83,17 @@ export async function openState(process: Process, options: OpenOptions): Promise
     machine: version === undefined ? state.machine : { ...state.machine, version },
     warnings: [...state.warnings, ...backings.flatMap(({ warning }) => warning ?? [])],
   };
+}
+
+/** Debug information that isn't there can be done without. */
+function offerCommandLine(error: unknown): never {
+  if (!(error instanceof AbsentError)) throw error;
+  const { rule, message, place, remedy } = error;
+  const without: Remedy = {
+    option: "withoutDebugInfo",
+    effect: "reads memory by QEMU's command line, without registers, where the guest's memory proves it",
+  };
+  throw new AbsentError(rule, message, place, remedy === undefined ? without : { ...remedy, or: without });
 }
 
 async function openBackings(

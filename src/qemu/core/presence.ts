@@ -3,9 +3,6 @@ import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { mappedFileAt, type ProcessMemory, type ProcessPiece } from "../../elf/process-memory.js";
 import type { Presence } from "../../guest/memory.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import type { FlatRange, RamBlock } from "./flat-view.js";
-import { backendDumped, type Machine } from "./machine.js";
-import type { Program } from "./value.js";
 
 const ABSENT = absentReasons({
   cut: { kind: "truncated", text: "the core is cut short" },
@@ -41,37 +38,43 @@ export interface Backing {
   readonly source: ByteSource;
 }
 
+/** What is known of a block of RAM whose contents may not be in the core. */
+export interface BackingBlock {
+  readonly id: string;
+  /** Host address of its first byte. */
+  readonly host: number;
+  /** Bytes per page of what it is mapped from. */
+  readonly pageSize?: number | undefined;
+  /** Whether its memory backend lets cores have it; undefined: no backend, or it can't be read. */
+  readonly dumped: boolean | undefined;
+}
+
 /** Decides what bytes that a core lacks mean. */
 export class PresenceRules {
-  readonly #program: Program;
-  readonly #machine: Machine;
+  readonly #memory: ProcessMemory;
+  readonly #dumpGuestCore: boolean | undefined;
   readonly #backings: readonly Backing[];
-  readonly #dumped = new Map<number, boolean | undefined>();
   /** Files given that were read from. */
   readonly used = new Set<Backing>();
 
-  constructor(program: Program, machine: Machine, backings: readonly Backing[]) {
-    this.#program = program;
-    this.#machine = machine;
+  /** @param dumpGuestCore the machine's setting; undefined where it isn't known */
+  constructor(memory: ProcessMemory, dumpGuestCore: boolean | undefined, backings: readonly Backing[]) {
+    this.#memory = memory;
+    this.#dumpGuestCore = dumpGuestCore;
     this.#backings = backings;
   }
 
-  /** Extents of the part [start, end) of a range backed by RAM. */
-  async extents(range: FlatRange, start: number, end: number): Promise<Extent[]> {
-    const { ram, region } = range;
-    if (ram === undefined) return [];
-    const { memory } = this.#program;
-    if (!this.#dumped.has(region.owner))
-      this.#dumped.set(region.owner, await backendDumped(this.#program, region.owner));
-    const toGuest = range.start - ram.host;
-    const from = ram.host + (start - range.start);
+  /** Extents of guest memory from `start` on: `length` bytes of a block from host address `from` on. */
+  extents(block: BackingBlock, from: number, length: number, start: number): Extent[] {
+    const memory = this.#memory;
+    const toGuest = start - from;
     const extents: Extent[] = [];
-    for (const piece of memory.pieces(from, from + (end - start))) {
+    for (const piece of memory.pieces(from, from + length)) {
       const where = { start: piece.address + toGuest, end: piece.address + piece.length + toGuest };
       if (piece.presence === "present" && piece.offset !== undefined) {
         extents.push({ ...where, presence: "present", source: memory.source, offset: piece.offset });
       } else {
-        appendTo(extents, this.#lacking(memory, piece, toGuest, ram.block, region.owner));
+        appendTo(extents, this.#lacking(memory, piece, toGuest, block));
       }
     }
     return extents;
@@ -82,8 +85,7 @@ export class PresenceRules {
     memory: ProcessMemory,
     piece: ProcessPiece,
     toGuest: number,
-    block: RamBlock,
-    owner: number,
+    block: BackingBlock,
   ): Iterable<Extent> {
     const pieceEnd = piece.address + piece.length;
     for (let at = piece.address; at < pieceEnd; ) {
@@ -105,24 +107,23 @@ export class PresenceRules {
           reason: { kind: "elsewhere", text: fileReason(file.path, block) },
         };
       } else {
-        yield { ...where, ...this.#anonymous(piece, owner) };
+        yield { ...where, ...this.#anonymous(piece, block) };
       }
       at = end;
     }
   }
 
-  #anonymous(piece: ProcessPiece, owner: number): { presence: Presence; reason: AbsentReason } {
-    const { dumpGuestCore } = this.#machine;
-    if (dumpGuestCore === false) return { presence: "absent", reason: ABSENT.guestCoreOff };
-    if (this.#dumped.get(owner) === false) return { presence: "absent", reason: ABSENT.backendOff };
+  #anonymous(piece: ProcessPiece, { dumped }: BackingBlock): { presence: Presence; reason: AbsentReason } {
+    if (this.#dumpGuestCore === false) return { presence: "absent", reason: ABSENT.guestCoreOff };
+    if (dumped === false) return { presence: "absent", reason: ABSENT.backendOff };
     if (piece.presence === "unmapped") return { presence: "absent", reason: ABSENT.noSegment };
-    if (dumpGuestCore === undefined) {
+    if (this.#dumpGuestCore === undefined) {
       return { presence: "absent", reason: ABSENT.unknown };
     }
     return { presence: "zero", reason: ABSENT.neverWritten };
   }
 
-  #backing(block: RamBlock, path: string | undefined): Backing | undefined {
+  #backing(block: BackingBlock, path: string | undefined): Backing | undefined {
     const base = (name: string): string => name.slice(name.lastIndexOf("/") + 1);
     const file = path?.replace(/ \(deleted\)$/, "");
     const names = [block.id, base(block.id), ...(file === undefined ? [] : [file, base(file)])];
@@ -133,7 +134,7 @@ export class PresenceRules {
 const HUGE = 64 << 10;
 
 /** Why memory mapped from a file is not there. */
-function fileReason(path: string, { pageSize }: RamBlock): string {
+function fileReason(path: string, { pageSize }: BackingBlock): string {
   if (!path.endsWith(" (deleted)")) return `only in the file it is mapped from, ${path}`;
   const bits = pageSize !== undefined && pageSize > HUGE ? " (huge pages: bits 5 and 6)" : "";
   return `left out by coredump_filter${bits}; the file it was mapped from is gone, ${path}`;

@@ -81,6 +81,27 @@ export const QEMU_CORE_RULES = rules({
     spec: SPEC,
     explanation: "Memory of a region must be in a RAM block of the list.",
   },
+  commandLine: {
+    code: "qemu/core/command-line",
+    severity: "error",
+    spec: "Linux, fs/binfmt_elf.c",
+    explanation:
+      "Without debug information the arguments QEMU was started with must be on the process's stack: they say how its memory is made up.",
+  },
+  ramMapping: {
+    code: "qemu/core/ram-mapping",
+    severity: "error",
+    spec: "QEMU, qemu-options.hx: -m, -object memory-backend-…, -numa",
+    explanation:
+      "Without debug information each block of RAM that the command line asks for must be a mapping of its size and kind. A core may lack mappings that were left out of it.",
+  },
+  unproven: {
+    code: "qemu/core/unproven",
+    severity: "error",
+    spec: "QEMU, hw/i386: pc_piix.c, pc_q35.c, microvm.c",
+    explanation:
+      "Without debug information something in guest memory must show that it is laid out right: a kernel's VMCOREINFO, page tables and text, the memory map in its boot_params, or firmware's tables. Else the addresses must be given.",
+  },
   virtioMem: {
     code: "qemu/core/virtio-mem",
     severity: "error",

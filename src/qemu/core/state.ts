@@ -1,9 +1,15 @@
 import { appendTo } from "../../binary/arrays.js";
 import { architectureNamed, architectureOf } from "./architecture.js";
 import { type FlatRange, type FlatView, isGuestMemory, readFlatView } from "./flat-view.js";
-import { type Machine, readMachine } from "./machine.js";
+import { backendDumped, type Machine, readMachine } from "./machine.js";
 import { ExtentMemory } from "./memory.js";
-import { type AddressRange, type Backing, type Extent, PresenceRules } from "./presence.js";
+import {
+  type AddressRange,
+  type Backing,
+  type BackingBlock,
+  type Extent,
+  PresenceRules,
+} from "./presence.js";
 import type { Program } from "./value.js";
 import { pluggedParts } from "./virtio-mem.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
@@ -42,13 +48,19 @@ export async function readQemuState(
   const view = await readFlatView(program);
   const machine = await readMachine(program);
   const selected = view.ranges.filter((range) => isGuestMemory(range, options.excludeNonvolatile));
-  const rules = new PresenceRules(program, machine, options.backings ?? []);
+  const rules = new PresenceRules(program.memory, machine.dumpGuestCore, options.backings ?? []);
+  const dumped = new Map<number, boolean | undefined>();
   const extents: Extent[] = [];
   for (const range of selected) {
+    const { ram, region } = range;
+    if (ram === undefined) continue;
+    if (!dumped.has(region.owner)) dumped.set(region.owner, await backendDumped(program, region.owner));
+    const block: BackingBlock = { ...ram.block, dumped: dumped.get(region.owner) };
     const whole = { start: range.start, end: range.start + range.size };
     const parts =
       options.keepUnplugged === true ? [whole] : await guestParts(program, range, whole, warnings);
-    for (const { start, end } of parts) appendTo(extents, await rules.extents(range, start, end));
+    for (const { start, end } of parts)
+      appendTo(extents, rules.extents(block, ram.host + (start - range.start), end - start, start));
   }
   for (const { guestMemfd, id } of view.blocks) {
     if (!guestMemfd) continue;
