@@ -74,7 +74,7 @@ function argumentsIn(
   const texts: string[] = [];
   for (let pointer = end - step; pointer >= 0; pointer -= step) {
     const value = word(pointer);
-    if (value === texts.length) return texts.reverse();
+    if (value === texts.length) return texts.toReversed();
     const text = textAt(bytes, value - start);
     if (text === undefined) return undefined;
     texts.push(text);
