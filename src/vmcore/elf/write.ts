@@ -66,8 +66,8 @@ export function layOutElf(plan: ElfPlan): ElfLayout {
   const { ehdr, phdr, shdr } = elfLayouts(plan.bits);
   const { order } = plan.arch;
   const notes = concat(plan.notes.map((note) => encodeNote(note.name, note.type, note.descriptor, order)));
-  // aliases are cut to the runs they are in; their number does not depend on where contents are
-  const count = 1 + plan.runs.length + placeAliases(plan, placeRuns(plan, 0)).length;
+  // the number of segments does not depend on where contents are
+  const count = 1 + loadSegments(plan, placeRuns(plan, 0)).length;
   const extended = count >= PN_XNUM;
   const tableAt = ehdr.size + (extended ? shdr.size : 0);
   const notesAt = tableAt + count * phdr.size;
@@ -123,9 +123,8 @@ export function layOutElf(plan: ElfPlan): ElfLayout {
       order,
     );
   }
-  const table = [noteSegment(notesAt, notes.length), ...runs.map((run) => loadSegment(plan, run))];
-  for (const [i, segment] of [...table, ...placeAliases(plan, runs)].entries())
-    phdr.write(view, tableAt + i * phdr.size, segment, order);
+  const table = [noteSegment(notesAt, notes.length), ...loadSegments(plan, runs)];
+  for (const [i, segment] of table.entries()) phdr.write(view, tableAt + i * phdr.size, segment, order);
   head.set(notes, notesAt);
   return { head, runs, size };
 }
@@ -190,18 +189,41 @@ function loadSegment(
   };
 }
 
-/** The PT_LOADs of virtual mappings, cut to contents that are in the file. */
+/**
+ * The PT_LOADs of memory and of virtual mappings over it, by physical address. Memory is cut where a mapping ends: the
+ * last segment that begins at or below an address then holds it, if any does. volatility3 looks at no other.
+ */
+function loadSegments(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
+  const aliases = placeAliases(plan, runs);
+  const cuts = aliases.map(({ p_paddr, p_memsz }) => Number(p_paddr) + p_memsz).sort((a, b) => a - b);
+  let next = 0;
+  const loads = runs.flatMap((run) => {
+    const ends: number[] = [];
+    for (; (cuts[next] ?? run.end) < run.end; next += 1)
+      if ((cuts[next] ?? 0) > run.start) ends.push(cuts[next] ?? 0);
+    ends.push(run.end);
+    return ends.map((end, i) => loadSegment(plan, partOf(run, ends[i - 1] ?? run.start, end)));
+  });
+  return [...loads, ...aliases].sort((a, b) => Number(a.p_paddr) - Number(b.p_paddr));
+}
+
+/** The segments of virtual mappings, cut to contents that are in the file. */
 function placeAliases(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
   return plan.aliases.flatMap((alias) =>
     runs.flatMap((run) => {
       const start = Math.max(run.start, alias.gpa);
       const end = Math.min(run.end, alias.gpa + alias.length);
       if (start >= end) return [];
-      const part = { start, end, offset: run.offset + (start - run.start) };
-      return [loadSegment(plan, part, alias.va + BigInt(start - alias.gpa))];
+      return [loadSegment(plan, partOf(run, start, end), alias.va + BigInt(start - alias.gpa))];
     }),
   );
 }
+
+const partOf = (run: PlacedRun, start: number, end: number): PlacedRun => ({
+  start,
+  end,
+  offset: run.offset + (start - run.start),
+});
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));

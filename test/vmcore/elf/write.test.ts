@@ -9,6 +9,7 @@ import { PT_LOAD, PT_NOTE } from "../../../src/elf/layout.js";
 import { AARCH64_BE } from "../../../src/guest/arch/arm.js";
 import { I386, X86_64 } from "../../../src/guest/arch/x86.js";
 import type { MemoryRange, Presence } from "../../../src/guest/memory.js";
+import type { AddressRange } from "../../../src/guest/output-format.js";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { elfWriter, layOutElf } from "../../../src/vmcore/elf/write.js";
@@ -53,6 +54,17 @@ async function readBack(bytes: Uint8Array): Promise<Map<number, { offset: number
     loads.set(Number(segment.p_paddr), { offset: segment.p_offset, size: segment.p_filesz });
   }
   return loads;
+}
+
+/** Pages in a row as one run. */
+function merged(pages: readonly { readonly start: number; readonly end: number }[]): AddressRange[] {
+  const runs: { start: number; end: number }[] = [];
+  for (const { start, end } of pages) {
+    const last = runs.at(-1);
+    if (last?.end === start) last.end = end;
+    else runs.push({ start, end });
+  }
+  return runs;
 }
 
 describe("ELF writer", () => {
@@ -157,17 +169,62 @@ describe("ELF writer", () => {
       flags: 7,
     });
     const view = new DataView(plan.head.buffer);
-    expect(view.getUint16(56, true)).toBe(5);
+    expect(view.getUint16(56, true)).toBe(6);
     const segment = (i: number): bigint[] =>
       [8, 16, 24, 32].map((at) => view.getBigUint64(64 + i * 56 + at, true));
     const [first, second] = plan.runs;
-    expect(segment(3)).toEqual([
+    expect(segment(2)).toEqual([
       BigInt((first?.offset ?? 0) + 0x2000),
       0xffff_ffff_8100_0000n,
       0x2000n,
       0x1000n,
     ]);
+    expect(segment(3)).toEqual([BigInt(second?.offset ?? 0), 0x5000n, 0x5000n, 0x1000n]);
     expect(segment(4)).toEqual([BigInt(second?.offset ?? 0), 0xffff_ffff_8100_3000n, 0x5000n, 0x1000n]);
+    expect(segment(5)).toEqual([BigInt(second?.offset ?? 0) + 0x1000n, 0x6000n, 0x6000n, 0x3000n]);
+  });
+
+  it("has segments of which the last that begins at or below an address holds it, if any does", () => {
+    const pages = fc.uniqueArray(fc.nat({ max: 200 }), { minLength: 1, maxLength: 60 });
+    const spans = fc.array(fc.tuple(fc.nat({ max: 200 }), fc.integer({ min: 1, max: 60 })), { maxLength: 4 });
+    fc.assert(
+      fc.property(pages, spans, (present, mapped) => {
+        const sorted = present.toSorted((a, b) => a - b);
+        const runs = sorted.map((page) => ({ start: page * 4096, end: (page + 1) * 4096 }));
+        const aliases = mapped.map(([page, count], i) => ({
+          va: 0xffff_ffff_8000_0000n + BigInt(i << 24),
+          gpa: page * 4096,
+          length: count * 4096,
+        }));
+        const plan = layOutElf({
+          arch: X86_64,
+          bits: 64,
+          notes: [],
+          runs: merged(runs),
+          aliases,
+          alignment: 4096,
+          flags: 7,
+        });
+        const view = new DataView(plan.head.buffer);
+        const segments = Array.from({ length: view.getUint16(56, true) - 1 }, (_, i) => ({
+          offset: Number(view.getBigUint64(64 + (i + 1) * 56 + 8, true)),
+          start: Number(view.getBigUint64(64 + (i + 1) * 56 + 24, true)),
+          size: Number(view.getBigUint64(64 + (i + 1) * 56 + 32, true)),
+        }));
+        expect(segments.map(({ start }) => start)).toEqual(
+          segments.map(({ start }) => start).toSorted((a, b) => a - b),
+        );
+        for (const page of sorted) {
+          const at = page * 4096;
+          const last = segments.findLast(({ start }) => start <= at);
+          const run = plan.runs.find(({ start, end }) => start <= at && at < end);
+          expect(last === undefined ? undefined : last.start + last.size > at).toBe(true);
+          expect((last?.offset ?? 0) + at - (last?.start ?? 0)).toBe(
+            (run?.offset ?? 0) + at - (run?.start ?? 0),
+          );
+        }
+      }),
+    );
   });
 
   const missing = ["readelf", "eu-readelf", "eu-elflint"].filter((program) => !hasProgram(program));
