@@ -1,3 +1,4 @@
+import { writtenOut } from "../binary/text.js";
 /**
  * What a terminal would act on or hide: control characters but for tab and newline, marks that turn the direction of
  * text, line separators, lone surrogates.
@@ -7,10 +8,7 @@ const CONTROLS =
 
 /** Text with every character that a terminal would act on written out: `\x1b`, `\u{202e}`. */
 export function escapeControls(text: string): string {
-  return text.replace(CONTROLS, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
+  return text.replace(CONTROLS, writtenOut);
 }
 
 /** JSON text with the same characters as JSON's own escapes: it stays the same document. */

@@ -1,3 +1,4 @@
+import { writtenOut } from "../binary/text.js";
 import type { ArgumentParser, Namespace } from "argparse";
 import type { GuestImage } from "../guest/image.js";
 import { UsageError } from "../findings/errors.js";
@@ -75,8 +76,5 @@ function tellTroubles(
 
 /** Text of the guest's making with control characters as `\x1b`: no terminal obeys it. */
 export function printable(text: string): string {
-  return text.replace(
-    /[\0-\x1f\x7f-\x9f]/g,
-    (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return text.replace(/[\0-\x1f\x7f-\x9f]/g, writtenOut);
 }

@@ -1,3 +1,4 @@
+import { hexText } from "../binary/text.js";
 import { once } from "node:events";
 import { styleText } from "node:util";
 import { escapeControls, escapeJsonControls } from "./escape.js";
@@ -149,8 +150,7 @@ export function printJson(document: object): void {
 
 function jsonReplacer(_key: string, value: unknown): unknown {
   if (typeof value === "bigint") return `0x${value.toString(16)}`;
-  if (value instanceof Uint8Array)
-    return Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (value instanceof Uint8Array) return hexText(value);
   if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
   return value;
 }

@@ -1,3 +1,4 @@
+import { firstAtLeast } from "../binary/search.js";
 import * as dw from "./constants.js";
 import type { DwarfSection } from "./section.js";
 import { type EntryArea, Unit, type UnitFile } from "./unit.js";
@@ -59,14 +60,7 @@ export class UnitArea implements EntryArea {
   unitAt(offset: number): Unit | undefined {
     const end = this.#offsets[this.count] ?? 0;
     if (!(offset >= 0 && offset < end)) return undefined;
-    let low = 0;
-    let high = this.count - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if ((this.#offsets[middle] ?? 0) <= offset) low = middle;
-      else high = middle - 1;
-    }
-    return this.unit(low);
+    return this.unit(Math.max(0, firstAtLeast(this.#offsets, offset + 1, this.count) - 1));
   }
 
   *units(): Iterable<Unit> {

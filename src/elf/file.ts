@@ -1,4 +1,5 @@
 // over 350 lines: header, tables, sections and links of one file, each read with the help of the others
+import { hexText } from "../binary/text.js";
 import { appendTo } from "../binary/arrays.js";
 import type { Rule } from "../findings/rule.js";
 import { ELF_RULES } from "./rules.js";
@@ -292,7 +293,7 @@ export class ElfFile {
     const nul = bytes.indexOf(0, nameAt);
     if (nul <= nameAt) throw this.error(ELF_RULES.debuglink, `${section.name} holds no name`, section.offset);
     const idAt = gnu === undefined ? nul + 2 : nul + 1;
-    return { name: latin1(bytes.subarray(nameAt, nul)), buildId: hex(bytes.subarray(idAt)) };
+    return { name: latin1(bytes.subarray(nameAt, nul)), buildId: hexText(bytes.subarray(idAt)) };
   }
 
   /** Checksum by which other files name this one in their `.debug_sup` (DWARF 5, 7.3.6), in hexadecimal. */
@@ -301,7 +302,7 @@ export class ElfFile {
     if (section === undefined) return undefined;
     const bytes = await this.sectionData(section);
     const nul = bytes.indexOf(0, 3);
-    return bytes[2] === 1 && nul >= 3 ? hex(bytes.subarray(nul + 2)) : undefined;
+    return bytes[2] === 1 && nul >= 3 ? hexText(bytes.subarray(nul + 2)) : undefined;
   }
 
   /** A FormatError about this file. */
@@ -318,15 +319,10 @@ export class ElfFile {
 export function buildIdOf(notes: Iterable<ElfNote>): string | undefined {
   for (const note of notes) {
     if (note.name === "GNU" && note.type === NT_GNU_BUILD_ID && note.descriptor.length > 0) {
-      return hex(note.descriptor);
+      return hexText(note.descriptor);
     }
   }
   return undefined;
-}
-
-/** Bytes in hexadecimal, two digits each. */
-export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Characters of a section's name at most: a longer one, of which a table can make many, is cut. */

@@ -10,7 +10,7 @@ export {
   readPrpsinfo,
   readPrstatus,
 } from "./core-notes.js";
-export { buildIdOf, type DebugAltLink, type DebugLink, ElfFile, hex, stringAt } from "./file.js";
+export { buildIdOf, type DebugAltLink, type DebugLink, ElfFile, stringAt } from "./file.js";
 export {
   chdr64,
   type Ehdr,

@@ -1,3 +1,4 @@
+import { firstAtLeast } from "../binary/search.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { PT_LOAD } from "./layout.js";
 import type { ProcessPiece, ProcessPresence } from "./process-memory.js";
@@ -57,14 +58,9 @@ export class SegmentMemory {
   #find(address: number): number {
     const last = this.#last;
     if ((this.#start[last] ?? Infinity) <= address && address < (this.#end[last] ?? 0)) return last;
-    let [low, high] = [0, this.#count];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#end[middle] ?? 0) <= address) low = middle + 1;
-      else high = middle;
-    }
-    if (low < this.#count) this.#last = low;
-    return low;
+    const found = firstAtLeast(this.#end, address + 1, this.#count);
+    if (found < this.#count) this.#last = found;
+    return found;
   }
 
   /** See ProcessMemory.read. */

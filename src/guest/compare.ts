@@ -1,3 +1,4 @@
+import { hexText } from "../binary/text.js";
 import { equalBytes } from "../io/byte-search.js";
 import { breathe } from "../io/event-loop.js";
 import type { GuestImage } from "./image.js";
@@ -160,8 +161,7 @@ export async function compareMemory(
 /** A value of any shape as names and texts: `registers.general.rip` → `0xffff…`. Depth and number are bounded. */
 export function flatten(value: unknown, name: string, into: Map<string, string>, depth = 0): void {
   if (value === undefined || into.size > MOST_RUNS || depth > 12) return;
-  if (value instanceof Uint8Array)
-    into.set(name, Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join(""));
+  if (value instanceof Uint8Array) into.set(name, hexText(value));
   else if (value instanceof Map) flatten(Object.fromEntries(value), name, into, depth + 1);
   else if (typeof value === "object" && value !== null)
     for (const [key, member] of Object.entries(value))

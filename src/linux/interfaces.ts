@@ -1,3 +1,4 @@
+import { hexText } from "../binary/text.js";
 import { AbsentError } from "../findings/errors.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries, MOST_ENTRIES, Visited } from "./lists.js";
@@ -96,7 +97,7 @@ async function noted(
 async function hardwareAddress(kernel: Kernel, device: KernelObject): Promise<string> {
   const length = Math.min(device.number("addr_len"), LONGEST_HARDWARE_ADDRESS);
   const bytes = await readUpTo(kernel.space, device.pointer("dev_addr"), length);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+  return hexText(bytes, ":");
 }
 
 async function v4Addresses(kernel: Kernel, device: KernelObject): Promise<string[]> {

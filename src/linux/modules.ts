@@ -1,3 +1,4 @@
+import { firstIndex } from "../binary/search.js";
 import { AbsentError } from "../findings/errors.js";
 import { latin1Bytes } from "../binary/layout.js";
 import type { Kernel } from "./kernel.js";
@@ -130,16 +131,10 @@ const SYMBOLS = new WeakSet<Kernel>();
 
 function placeIn(symbols: ModuleSymbols, range: ModuleRange, address: bigint): SymbolPlace {
   const { addresses, names, module } = symbols;
-  let low = 0;
-  let high = addresses.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((addresses[middle] ?? 0n) <= address) low = middle + 1;
-    else high = middle;
-  }
-  const next = addresses[low];
+  const above = firstIndex(addresses.length, (i) => (addresses[i] ?? 0n) > address);
+  const next = addresses[above];
   const end = next !== undefined && next < range.end ? next : range.end;
-  const start = addresses[low - 1];
+  const start = addresses[above - 1];
   // nothing named before it in this part of the module
   if (start === undefined || start < range.start)
     return {
@@ -148,8 +143,8 @@ function placeIn(symbols: ModuleSymbols, range: ModuleRange, address: bigint): S
       size: Number(range.end - range.start),
       module: module.name,
     };
-  while (low > 1 && addresses[low - 2] === start) low -= 1;
-  const name = names[low - 1]?.() ?? module.name;
+  const first = firstIndex(above, (i) => (addresses[i] ?? 0n) >= start);
+  const name = names[first]?.() ?? module.name;
   return { name, offset: Number(address - start), size: Number(end - start), module: module.name };
 }
 

@@ -1,3 +1,4 @@
+import { firstIndex } from "../binary/search.js";
 import { latin1, latin1Bytes } from "../binary/layout.js";
 import { NameTable } from "./name-table.js";
 import { hashName, type SymbolNames } from "./kallsyms.js";
@@ -93,18 +94,11 @@ export class SymbolTable {
 
   /** The symbol that holds `address`, the first of those with the same address, as the kernel chooses. */
   place(address: bigint): SymbolPlace | undefined {
-    let low = 0;
-    let high = this.size;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#sorted(middle) <= address) low = middle + 1;
-      else high = middle;
-    }
-    if (low === 0) return undefined;
-    let first = low - 1;
-    const start = this.#sorted(first);
-    const next = low < this.size ? this.#sorted(low) : start;
-    while (first > 0 && this.#sorted(first - 1) === start) first -= 1;
+    const above = firstIndex(this.size, (i) => this.#sorted(i) > address);
+    if (above === 0) return undefined;
+    const start = this.#sorted(above - 1);
+    const next = above < this.size ? this.#sorted(above) : start;
+    const first = firstIndex(above, (i) => this.#sorted(i) >= start);
     const offset = address - start;
     if (offset > 0x7fff_ffffn) return undefined;
     return { name: this.name(this.#indexAt(first)), offset: Number(offset), size: Number(next - start) };

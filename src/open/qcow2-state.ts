@@ -1,3 +1,4 @@
+import { hexText } from "../binary/text.js";
 import { appendTo } from "../binary/arrays.js";
 import type { Qcow2Image } from "../disk/qcow2/read.js";
 import { checkState } from "../disk/qcow2/check.js";
@@ -40,7 +41,7 @@ class PassingReport extends Report {
 async function formatOf(state: ByteSource, image: ByteSource, snapshot: Snapshot): Promise<QemuReader> {
   const { head } = await peekHead(state, STATE_HEAD);
   if (qemuMigration.matches(head)) return qemuMigration.reader;
-  const start = Array.from(head, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const start = hexText(head, " ");
   throw formatError(
     QCOW2_RULES.unknownState,
     image.name,

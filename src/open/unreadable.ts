@@ -1,3 +1,4 @@
+import { hexText } from "../binary/text.js";
 import { latin1, viewOf } from "../binary/layout.js";
 import type { Remedy } from "../findings/errors.js";
 import type { Rule } from "../findings/rule.js";
@@ -99,7 +100,7 @@ export function describeUnreadable(
     };
   }
   if (/^[\t\n\r\x20-\x7e]+$/.test(start)) return { rule: OPEN_RULES.unknown, message: "looks like a text" };
-  const bytes = Array.from(head.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const bytes = hexText(head.subarray(0, 16), " ");
   return { rule: OPEN_RULES.unknown, message: `no known format starts with ${bytes}`, remedy: RAW };
 }
 

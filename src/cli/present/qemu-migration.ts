@@ -1,3 +1,4 @@
+import { hexText } from "../../binary/text.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices/devices.js";
 import type { InspectedMapping, QevmDetails, QevmInspection } from "../../qemu/migration/inspect.js";
@@ -160,9 +161,7 @@ function valueLines(name: string, value: DeviceValue): string[] {
   if (typeof value === "number" || typeof value === "bigint") return [`${name} ${hex(value)}`];
   if (typeof value === "boolean") return [`${name} ${value ? "yes" : "no"}`];
   if (value instanceof Uint8Array) {
-    const digits = Array.from(value.subarray(0, MOST_BYTES), (byte) =>
-      byte.toString(16).padStart(2, "0"),
-    ).join("");
+    const digits = hexText(value.subarray(0, MOST_BYTES));
     return [`${name} ${digits}${value.length > MOST_BYTES ? `… (${counted(value.length, "byte")})` : ""}`];
   }
   if (isList(value)) {

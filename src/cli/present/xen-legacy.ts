@@ -1,3 +1,4 @@
+import { dotted } from "../../guest/hex-rows.js";
 import { hvmParamName } from "../../xen/libxc/hvm-params.js";
 import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
 import type { ConversionReport } from "../../xen/legacy/convert.js";
@@ -71,7 +72,7 @@ function chunkText(chunk: LegacyChunk): string[] {
         `toolstack: ${chunk.physmap.length} physmap ${chunk.physmap.length === 1 ? "entry" : "entries"}`,
         ...chunk.physmap.map(
           ({ physOffset, startAddr, size: bytes, name }) =>
-            `${hex(physOffset)} at ${hex(startAddr)}, ${hex(bytes)} bytes, ${name === undefined ? "no name" : `'${printable(name)}'`}`,
+            `${hex(physOffset)} at ${hex(startAddr)}, ${hex(bytes)} bytes, ${name === undefined ? "no name" : `'${dotted(name)}'`}`,
         ),
       ];
     case "end-of-body":
@@ -136,13 +137,6 @@ export function idRanges(ids: readonly number[]): string {
     i = end + 1;
   }
   return parts.length === 0 ? "none" : parts.join(", ");
-}
-
-/** Bytes as text fit for a terminal. */
-export function printable(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join(
-    "",
-  );
 }
 
 /** What a conversion did, in a few lines. */

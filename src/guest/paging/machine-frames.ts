@@ -1,3 +1,4 @@
+import { firstIndex } from "../../binary/search.js";
 import type { GuestImage } from "../image.js";
 import { PAGE_SIZE } from "../memory.js";
 
@@ -15,15 +16,8 @@ const MOST_RUNS = 1 << 22;
 export function machineFrames(guest: GuestImage): (machine: number) => number | undefined {
   let runs: Run[] | undefined;
   return (machine) => {
-    runs ??= runsOf(guest);
-    let low = 0;
-    let high = runs.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((runs[middle]?.machine ?? 0) <= machine) low = middle + 1;
-      else high = middle;
-    }
-    const run = runs[low - 1];
+    const known = (runs ??= runsOf(guest));
+    const run = known[firstIndex(known.length, (i) => (known[i]?.machine ?? 0) > machine) - 1];
     if (run === undefined || machine >= run.machine + run.count) return undefined;
     return run.frame + machine - run.machine;
   };

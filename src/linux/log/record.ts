@@ -1,3 +1,4 @@
+import { writtenOut } from "../../binary/text.js";
 import { viewOf } from "../../binary/layout.js";
 import type { Rule } from "../../findings/rule.js";
 
@@ -75,10 +76,7 @@ export function logText(bytes: Uint8Array): string {
       byte < 0x80 ? String.fromCharCode(byte) : `\\x${byte.toString(16)}`,
     ).join("");
   }
-  return text.replace(
-    /[\0-\x08\x0b-\x1f\x7f-\x9f]/g,
-    (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, writtenOut);
 }
 
 /** Text of a fixed-size field up to its first NUL. */

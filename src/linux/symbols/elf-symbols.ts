@@ -1,3 +1,4 @@
+import { firstIndex } from "../../binary/search.js";
 import { WriteBuffer } from "../../dwarf/write-buffer.js";
 import { latin1Bytes } from "../../binary/layout.js";
 import type { Kernel } from "../kernel.js";
@@ -33,15 +34,10 @@ class SectionIndex {
 
   /** Number of the section that holds an address, or that ends there; undefined outside of all. */
   at(address: bigint): number | undefined {
-    let low = 0;
-    let high = this.#sections.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#sections[middle]?.start ?? 0n) <= address) low = middle + 1;
-      else high = middle;
-    }
-    const section = this.#sections[low - 1];
-    return section === undefined || address > section.start + BigInt(section.size) ? undefined : low - 1;
+    const sections = this.#sections;
+    const at = firstIndex(sections.length, (i) => (sections[i]?.start ?? 0n) > address) - 1;
+    const section = sections[at];
+    return section === undefined || address > section.start + BigInt(section.size) ? undefined : at;
   }
 }
 
@@ -57,14 +53,8 @@ class Sizes {
 
   /** Bytes to the next higher symbol or `end`, whichever comes first. */
   size(address: bigint, end: bigint): number {
-    let low = 0;
-    let high = this.#sorted.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#sorted[middle] ?? 0n) <= address) low = middle + 1;
-      else high = middle;
-    }
-    const next = this.#sorted[low] ?? end;
+    const sorted = this.#sorted;
+    const next = sorted[firstIndex(sorted.length, (i) => (sorted[i] ?? 0n) > address)] ?? end;
     const size = (next < end ? next : end) - address;
     return size > 0n ? Number(size) : 0;
   }

@@ -1,3 +1,4 @@
+import { firstIndex } from "../../binary/search.js";
 import type { MemoryTable } from "../session/protocol.js";
 
 /**
@@ -79,15 +80,11 @@ export function makeAxis(table: MemoryTable): Axis {
 
 function stretchBy(axis: Axis, isBefore: (stretch: Stretch) => boolean): Stretch | undefined {
   const { stretches } = axis;
-  let low = 0;
-  let high = stretches.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const stretch = stretches[middle];
-    if (stretch !== undefined && isBefore(stretch)) low = middle + 1;
-    else high = middle;
-  }
-  return stretches[low];
+  const found = firstIndex(stretches.length, (i) => {
+    const stretch = stretches[i];
+    return stretch === undefined || !isBefore(stretch);
+  });
+  return stretches[Math.min(found, stretches.length - 1)];
 }
 
 /** Address at a position. */

@@ -1,3 +1,4 @@
+import { hexText } from "../../binary/text.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
@@ -299,15 +300,13 @@ function guestFacts(guest: GuestImage | undefined): Fact[] {
   return facts.flatMap(([key, value]) => (value === undefined ? [] : [{ key, value }]));
 }
 
-const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-
 /** A document as text: bigints as hexadecimal strings, bytes as hexadecimal text. */
 function printDocument(document: object): string {
   return JSON.stringify(
     document,
     (_key, value: unknown) => {
       if (typeof value === "bigint") return `0x${value.toString(16)}`;
-      if (value instanceof Uint8Array) return Array.from(value, (byte) => HEX[byte]).join("");
+      if (value instanceof Uint8Array) return hexText(value);
       if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
       return value;
     },

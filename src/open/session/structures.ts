@@ -1,3 +1,4 @@
+import { hexText } from "../../binary/text.js";
 import { type ByteOrder, type FieldPlace, viewOf } from "../../binary/layout.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { GuestscopeError } from "../../findings/errors.js";
@@ -34,10 +35,8 @@ function printValue(value: unknown): string {
     return value > 9 ? `${hexadecimal} (${value.toString()})` : value.toString();
   }
   if (value instanceof Uint8Array) {
-    const shown = Array.from(value.subarray(0, LONGEST_VALUE / 3), (byte) =>
-      byte.toString(16).padStart(2, "0"),
-    );
-    return `${shown.join(" ")}${value.length > LONGEST_VALUE / 3 ? " …" : ""}`;
+    const shown = hexText(value.subarray(0, LONGEST_VALUE / 3), " ");
+    return `${shown}${value.length > LONGEST_VALUE / 3 ? " …" : ""}`;
   }
   if (Array.isArray(value)) return value.slice(0, 16).map(printValue).join(", ");
   return typeof value === "string" ? JSON.stringify(value) : String(value);

@@ -1,3 +1,4 @@
+import { hexText } from "../../binary/text.js";
 import { latin1 } from "../../binary/layout.js";
 import type { StructDescription } from "./devices/description.js";
 import { Frame, isName } from "./frame.js";
@@ -77,6 +78,6 @@ async function readCapabilities(frame: Frame): Promise<string[]> {
 }
 
 function uuidText(bytes: Uint8Array): string {
-  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const digits = hexText(bytes);
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

@@ -1,3 +1,4 @@
+import { firstAtLeast } from "../../binary/search.js";
 import { AbsentError } from "../../findings/errors.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import type { PagesChunk } from "./chunks.js";
@@ -311,13 +312,6 @@ class CopyTable {
   }
 
   #search(copy: number): number {
-    let low = 0;
-    let high = this.#length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#first[middle] ?? 0) <= copy) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return Math.max(0, firstAtLeast(this.#first, copy + 1, this.#length) - 1);
   }
 }
