@@ -1,14 +1,17 @@
 import { expect } from "vitest";
 import type { GuestImage } from "../../src/guest/image.js";
 
+/** Bytes of a file. */
+export type Place = readonly [offset: number, length: number];
+
 /** Of one page: its guest-physical address, where its contents are in the file, and where what leads to them is. */
 export interface PagePlace {
   readonly gpa: number;
   readonly size: number;
-  /** Offset of its contents in the file and bytes of them there; undefined: zeros, of which the index alone tells. */
-  readonly contents: readonly [offset: number, length: number] | undefined;
+  /** Bytes of the file that its contents come from; none of zeros, of which the index alone tells. */
+  readonly contents: readonly Place[];
   /** Record headers, descriptors, bits: bytes of the file. */
-  readonly index: readonly (readonly [offset: number, length: number])[];
+  readonly index: readonly Place[];
 }
 
 /** A file whose every page is known. */
@@ -63,14 +66,13 @@ interface Recovery {
 
 /** Reads every page of a damaged file and compares it with what it was. */
 async function recovery(file: KnownFile, guest: GuestImage, start: number, end: number): Promise<Recovery> {
-  const touches = ([offset, length]: readonly [number, number]): boolean =>
-    offset < end && offset + length > start;
+  const touches = ([offset, length]: Place): boolean => offset < end && offset + length > start;
   const into = Buffer.alloc(1 << 16);
   let wanted = 0;
   let recovered = 0;
   const wrong: number[] = [];
   for (const place of file.pages) {
-    if (place.contents !== undefined && touches(place.contents)) continue;
+    if (place.contents.some(touches)) continue;
     const isIndexed = !place.index.some(touches);
     if (isIndexed) wanted += 1;
     const page = into.subarray(0, place.size);

@@ -2,6 +2,7 @@ import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { Report } from "../../findings/report.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
+import { rescueWarnings } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { FormatError, type Remedy } from "../../findings/errors.js";
 import { bytesOf, fieldOf } from "./devices/devices.js";
@@ -41,7 +42,7 @@ export async function openStream(
   const report = new Report(envelope.source ?? input.name);
   const partial = options.partial === true;
   // a damaged page must be known before it is promised
-  const how = { start: envelope.start, forReading: true, checkCompressed: partial };
+  const how = { start: envelope.start, forReading: true, checkCompressed: partial, salvage: partial };
   const strict = new StrictDiagnostics(report.source, {
     onRemark: (rule, place, message) => report.report(rule, place, message),
     remedy: TAKE_INTACT,
@@ -62,6 +63,7 @@ export async function openStream(
     const problems = report.findings
       .filter(({ severity }) => severity !== "note")
       .map(({ message }) => message);
+    const rescue = { lost: stream.lost, doubtful: [] };
     const dropped = problems.length - MOST_WARNINGS;
     return {
       arch,
@@ -73,12 +75,14 @@ export async function openStream(
       },
       warnings: [
         ...(envelope.warnings ?? []),
+        ...rescueWarnings(rescue),
         ...problems.slice(0, MOST_WARNINGS),
         ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
         ...map.warnings,
         ...(isArchKnown ? [] : [`no vCPU's state is in the stream: taken for ${arch.name}`]),
       ],
       ...(map.unplaced.length === 0 ? {} : { unplaced: map.unplaced }),
+      ...(stream.lost.length === 0 ? {} : { rescue }),
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
     };

@@ -18,6 +18,7 @@ import type { QevmStream } from "./stream.js";
 /** Why pages that no record holds are absent. */
 const ABSENT = absentReasons({
   neverSent: { kind: "not-saved", text: "never sent" },
+  lost: { kind: "damaged", text: "no record holds it, and part of the stream is damaged" },
   leftShared: { kind: "elsewhere", text: "left in shared memory (x-ignore-shared)" },
 });
 
@@ -50,7 +51,7 @@ export async function guestOf(
   const memory = new MappedMemory(
     ram.index.map,
     map.mappings,
-    isShared ? ABSENT.leftShared : ABSENT.neverSent,
+    isShared ? ABSENT.leftShared : stream.lost.length > 0 ? ABSENT.lost : ABSENT.neverSent,
   );
   const arch = known ?? map.machine?.arch ?? X86_64;
   const guest = { arch, isArchKnown: known !== undefined, vcpus, map, memory };

@@ -22,6 +22,7 @@ import {
 import { unpluggedPages } from "./machine/memory-devices.js";
 import { type BlockPages, countPages, type RamBlock } from "./ram/blocks.js";
 import { RamReader } from "./ram/records.js";
+import { StreamSalvage } from "./salvage.js";
 import type { QevmStream } from "./stream.js";
 import type { Spool } from "../../io/spool.js";
 import { QEMU_MIGRATION_RULES } from "./rules.js";
@@ -37,6 +38,8 @@ export interface ReadOptions {
   readonly checkCompressed?: boolean;
   readonly zlib?: PageDecompressor | undefined;
   readonly spool?: (() => Spool) | undefined;
+  /** Read on after damage, at the next place where records or sections go on; pages that can't be right are left out. */
+  readonly salvage?: boolean;
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
@@ -89,6 +92,8 @@ class StreamWalk {
   #ordinal = 0;
   #complete = false;
   #postcopy = false;
+  #sectionAt = 0;
+  readonly #salvage: StreamSalvage | undefined;
 
   constructor(input: ByteSource | ByteStream, diagnostics: Diagnostics, options: ReadOptions) {
     this.#input = input;
@@ -99,6 +104,13 @@ class StreamWalk {
     this.frame = new Frame(reader, diagnostics);
     this.#ends = new SectionEnds(this.frame);
     this.#devices = new DeviceSections(this.frame, this.#ends, this.#start);
+    if (options.salvage === true && isByteSource(input))
+      this.#salvage = new StreamSalvage(input, this.frame, {
+        ram: () => this.#ram,
+        ramSection: () => this.#ramSection,
+        sectionAt: () => this.#sectionAt,
+        endOfPart: (section) => this.#ends.read(section),
+      });
   }
 
   async run(): Promise<void> {
@@ -114,7 +126,7 @@ class StreamWalk {
       frame.fatal(QEMU_MIGRATION_RULES.version, frame.position + 4, `version ${version}`);
     frame.reader.take(fileHeader.size);
     if (isByteSource(this.#input)) await this.#devices.findDescription(this.#input);
-    while (await this.#section()) this.#reportProgress();
+    while (await this.#sectionOrNext()) this.#reportProgress();
     this.#complete = true;
     await this.#devices.readDescription();
     this.#devices.reconcile(this.#sections, this.#ram === undefined ? undefined : this.#pageSize);
@@ -125,11 +137,23 @@ class StreamWalk {
     this.#options.progress?.(this.frame.position, this.frame.reader.size);
   }
 
+  /** As `#section`; what is damaged is passed over where that is asked for. */
+  async #sectionOrNext(): Promise<boolean> {
+    if (this.#salvage === undefined) return this.#section();
+    try {
+      return await this.#section();
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      return this.#salvage.readOn(error);
+    }
+  }
+
   /** Reads one section; false at the stream's end mark. */
   async #section(): Promise<boolean> {
     const { frame } = this;
     frame.record = undefined;
     const offset = frame.position;
+    this.#sectionAt = offset;
     const ready = frame.reader.need(1);
     if (ready !== true && !(await ready)) {
       this.#notEnded();
@@ -255,7 +279,7 @@ class StreamWalk {
     if (this.#configuration.pageSize === undefined && described !== undefined && isPageSize(described))
       this.#pageSize = described;
     const { capabilities } = this.#configuration;
-    const { forReading = false, checkCompressed = false, zlib, spool } = this.#options;
+    const { forReading = false, checkCompressed = false, salvage = false, zlib, spool } = this.#options;
     this.#ram = new RamReader(
       frame,
       isByteSource(this.#input) ? this.#input : bytesSource(new Uint8Array(0)),
@@ -267,6 +291,7 @@ class StreamWalk {
         streamStart: this.#start,
         forReading,
         checkCompressed,
+        salvage,
         zlib,
         spool,
       },
@@ -348,6 +373,7 @@ class StreamWalk {
               devices: description.devices.length,
             },
       complete: this.#complete,
+      lost: this.#salvage?.lost ?? [],
       end,
     };
   }

@@ -14,7 +14,7 @@ export async function withStream<T>(
   input: ByteSource | ByteStream,
   diagnostics: Diagnostics,
   { progress, openSpool }: OpenOptions,
-  how: Pick<ReadOptions, "start" | "forReading" | "checkCompressed">,
+  how: Pick<ReadOptions, "start" | "forReading" | "checkCompressed" | "salvage">,
   use: (stream: QevmStream, close: () => void) => Promise<T>,
 ): Promise<T> {
   const spools: Spool[] = [];

@@ -1,3 +1,4 @@
+import type { LostPart } from "../../guest/salvage.js";
 import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices/devices.js";
 import type { CommandInfo, SectionInfo } from "./devices/section.js";
@@ -21,6 +22,8 @@ export interface QevmStream {
     | undefined;
   /** True when the end mark was reached. */
   readonly complete: boolean;
+  /** Damaged parts that were passed over. */
+  readonly lost: readonly LostPart[];
   /** Bytes of the input that belong to the stream. */
   readonly end: number;
 }

@@ -31,14 +31,14 @@ async function realDump(): Promise<KnownFile> {
     Array.from({ length: memorySize / PAGE }, (_, i) => ({
       gpa: physical + i * PAGE,
       size: PAGE,
-      contents: [offset + i * PAGE, PAGE] as const,
+      contents: [[offset + i * PAGE, PAGE] as const],
       index: [[offset - limeHeader.size, limeHeader.size] as const],
     })),
   );
   return {
     bytes,
     pages,
-    page: ({ contents }) => bytes.subarray(contents?.[0], (contents?.[0] ?? 0) + PAGE),
+    page: ({ contents }) => bytes.subarray(contents[0]?.[0], (contents[0]?.[0] ?? 0) + PAGE),
     open: (damaged) => openGuest(bytesSource(damaged, "damaged"), { partial: true }),
   };
 }

@@ -40,6 +40,8 @@ export interface RamOptions extends Omit<RamIndexOptions, "pageSize"> {
   readonly checkCompressed: boolean;
   /** Where the stream begins in its input. */
   readonly streamStart: number;
+  /** Where a record can't be right, reading of it ends, so that it can go on after the damage. */
+  readonly salvage: boolean;
   /** A host page size may be in the block list: postcopy was announced. */
   readonly postcopy: boolean;
 }
@@ -48,6 +50,11 @@ export interface RamOptions extends Omit<RamIndexOptions, "pageSize"> {
 export const LOST = absentReasons({
   delta: { kind: "damaged", text: "lost: its difference is damaged" },
   base: { kind: "damaged", text: "lost: its difference has no page to apply to" },
+  order: {
+    kind: "damaged",
+    text: "lost: its address is out of order, so another page's contents may be there",
+  },
+  stale: { kind: "damaged", text: "lost: a difference before its last one may be in a damaged part" },
   zlib: { kind: "damaged", text: "lost: its compressed data are damaged" },
   cut: { kind: "truncated", text: "lost: it is beyond the end of the file" },
 });

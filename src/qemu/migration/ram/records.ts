@@ -1,3 +1,4 @@
+// over 350 lines: one loop over all kinds of records, and what damage means to each
 import type { ByteSource } from "../../../io/byte-source.js";
 import { FormatError } from "../../../findings/errors.js";
 import { Frame } from "../frame.js";
@@ -6,11 +7,15 @@ import { BlockListReader } from "./block-list.js";
 import { LOST, type PageCounts, type RamBlock, type RamOptions, type Round } from "./blocks.js";
 import { RamIndex } from "./index.js";
 import { QEMU_MIGRATION_RULES } from "../rules.js";
+import { RecordOrder } from "./order.js";
+import type { LastRecord } from "./resume.js";
 import { checkDelta } from "./xbzrle.js";
 
 const TWO_32 = 0x1_0000_0000;
 /** Rounds described one by one; what comes later counts into the last. */
 const MOST_ROUNDS = 1000;
+/** Of a round's bytes: when so many are lost, the part may hold any page of a round. */
+const PART_OF_ROUND = 0.95;
 /** Pages by which compressed ones may come late. */
 const DISORDER = 1024;
 
@@ -37,13 +42,25 @@ export class RamReader {
   /** Whether any record has named a block: CONTINUE needs one. */
   #named = false;
   #lastFrame = -1;
+  /** Where the record being read begins. */
+  #recordAt = -1;
+  readonly #order: RecordOrder;
+  /** Whether no page came a second time yet; whether pages were taken back. */
+  #isFirst = true;
+  #isUndone = false;
+  #isCompressed = false;
   #round: Round | undefined;
 
   constructor(frame: Frame, source: ByteSource, options: RamOptions) {
     this.#frame = frame;
     this.#options = options;
     this.index = new RamIndex(source, options);
+    this.#order = new RecordOrder(this.index);
     this.#list = new BlockListReader(frame, this.index, options);
+  }
+
+  get pageSize(): number {
+    return this.#options.pageSize;
   }
 
   /** Blocks in the order of the list. */
@@ -51,10 +68,42 @@ export class RamReader {
     return this.#list.blocks;
   }
 
+  /** The last record that was read or begun. */
+  get last(): LastRecord {
+    const block = this.#current;
+    return {
+      block,
+      address: block === undefined ? -1 : (this.#lastFrame - block.firstFrame) * this.#options.pageSize,
+      offset: this.#recordAt,
+      firstRound: this.#isFirst,
+    };
+  }
+
+  /**
+   * Reading goes on after damage with records of `block`; undefined: it can't be told, and pages are left out until a
+   * record names one. @param address of the first of them @param bytes that are lost
+   */
+  resume(block: RamBlock | undefined, address: number, bytes: number): void {
+    this.#current = block;
+    this.#named = true;
+    const page = block === undefined ? -1 : block.firstFrame + address / this.#options.pageSize;
+    const [round, next] = this.rounds.slice(-2);
+    const ofRound = round === undefined || next === undefined ? Infinity : next.offset - round.offset;
+    if (page >= 0 && this.#isFirst) this.#lastFrame = page - 1;
+    this.#order.lose(page, bytes > ofRound * PART_OF_ROUND);
+  }
+
+  /** Takes back what came since a joint that was none, in the first round: pages from `first` on. */
+  undo(first: number): void {
+    this.#isUndone = true;
+    for (let page = first; page <= this.#lastFrame; page += 1)
+      if (this.index.has(page)) this.index.lost(page, LOST.order);
+  }
+
   /** Records up to the end mark of this part. */
   async readRecords(): Promise<void> {
     const frame = this.#frame;
-    const { pageSize, forReading } = this.#options;
+    const { pageSize, forReading, salvage } = this.#options;
     // old ARM boards have pages of 1 KiB, and no more flags than fit below
     const flagBits = Math.min(pageSize, 0x1000) - 1;
     this.sections += 1;
@@ -64,6 +113,7 @@ export class RamReader {
       if (ready !== true && !(await ready))
         frame.truncated("a RAM record", ramRecord.size - reader.available);
       const at = reader.position;
+      this.#recordAt = at;
       const low = reader.view.getUint32(reader.at + 4);
       const flags = low & flagBits;
       const address = reader.view.getUint32(reader.at) * TWO_32 + (low - flags);
@@ -78,9 +128,11 @@ export class RamReader {
           const skipped = reader.skip(pageSize);
           const n = skipped instanceof Promise ? await skipped : skipped;
           if (n < pageSize) frame.truncated("a page", pageSize - n);
-          const page = this.#place(address, at);
+          let page = this.#place(address, at);
+          if (page >= 0 && salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) page = -1;
           if (page >= 0) {
             this.#count("plain", page);
+            if (salvage) this.#order.whole(page);
             this.index.plain(page, content);
             if (likely && this.noteFrames.length < MOST_NOTES) this.noteFrames.push(page);
             this.#takeFollowing(address, page);
@@ -92,9 +144,11 @@ export class RamReader {
           if (reader.available < 1) await frame.need(1, "a zero page");
           const byte = reader.view.getUint8(reader.at);
           void reader.skip(1);
-          const page = this.#place(address, at);
+          let page = this.#place(address, at);
+          if (page >= 0 && salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) page = -1;
           if (page >= 0) {
             this.#count("zero", page);
+            if (salvage) this.#order.whole(page);
             if (byte === 0) this.index.zero(page);
             else {
               frame.report(QEMU_MIGRATION_RULES.fill, at, `a page of bytes 0x${byte.toString(16)}`);
@@ -172,11 +226,13 @@ export class RamReader {
     }
     if (count === 0) return;
     if (this.rounds.length > 1) {
-      for (let i = 1; i <= count; i += 1) if (this.index.has(page + i)) block.counts.again += 1;
+      for (let i = 1; i <= count; i += 1) if (this.index.has(page + i)) this.#again(block);
     }
     block.counts.plain += count;
     if (this.#round !== undefined) this.#round.plain += count;
     this.#lastFrame = page + count;
+    this.#order.came(page, count + 1);
+    if (this.#options.salvage) this.#order.whole(page + 1, count);
     this.index.plainRun(page + 1, count, reader.position + ramRecord.size, spacing);
     void reader.skip(count * spacing);
   }
@@ -195,8 +251,27 @@ export class RamReader {
     const name = await frame.name("a RAM block");
     this.#named = true;
     this.#current = this.#list.byName.get(name);
+    if (this.#current === undefined && this.#options.salvage)
+      frame.fatal(QEMU_MIGRATION_RULES.unknownBlock, at, `no block '${name}' is in the block list`);
     if (this.#current === undefined)
       frame.report(QEMU_MIGRATION_RULES.unknownBlock, at, `no block '${name}' is in the block list`);
+  }
+
+  /** Whether a page that comes before the last one begins a round, and isn't one whose address is damaged. */
+  async #isInOrder(page: number): Promise<boolean> {
+    // compressing threads finish out of order
+    if (this.#isCompressed) return true;
+    const { reader } = this.#frame;
+    const block = this.#current;
+    const ready = reader.need(ramRecord.size);
+    let next: number | undefined;
+    if (block !== undefined && (ready === true || (await ready))) {
+      const low = reader.view.getUint32(reader.at + 4);
+      const address = reader.view.getUint32(reader.at) * TWO_32 + low - (low % this.#options.pageSize);
+      if ((low & FLAG.continue) !== 0 && address < block.length)
+        next = block.firstFrame + address / this.#options.pageSize;
+    }
+    return this.#order.settle(page, next, this.#isFirst);
   }
 
   /** Frame of the page at `address` of the current block, or -1 after a finding. */
@@ -208,7 +283,10 @@ export class RamReader {
       return -1;
     }
     if (address >= block.length || address % pageSize !== 0) {
-      this.#frame.report(
+      const problem = this.#options.salvage
+        ? this.#frame.fatal.bind(this.#frame)
+        : this.#frame.report.bind(this.#frame);
+      problem(
         QEMU_MIGRATION_RULES.outside,
         at,
         `page 0x${address.toString(16)} of block '${block.name}', which has 0x${block.length.toString(16)} bytes`,
@@ -226,9 +304,16 @@ export class RamReader {
     const back = sort === "compressed" ? DISORDER : 0;
     if (page + back <= this.#lastFrame || this.#round === undefined) this.#startRound();
     // in the first round addresses only ascend
-    if ((this.rounds.length > 1 || back > 0) && this.index.has(page)) block.counts.again += 1;
+    if ((this.rounds.length > 1 || back > 0) && this.index.has(page)) this.#again(block);
+    this.#order.came(page);
     this.#lastFrame = back === 0 ? page : Math.max(page, this.#lastFrame);
     if (this.#round !== undefined) this.#round[sort] += 1;
+  }
+
+  #again(block: RamBlock): void {
+    block.counts.again += 1;
+    // what was taken back comes again in any round
+    if (!this.#isUndone) this.#isFirst = false;
   }
 
   #startRound(): void {
@@ -241,7 +326,7 @@ export class RamReader {
   async #delta(address: number, at: number): Promise<void> {
     const frame = this.#frame;
     const { reader } = frame;
-    const { pageSize } = this.#options;
+    const { pageSize, salvage } = this.#options;
     if (reader.available < xbzrleHeader.size) await frame.need(xbzrleHeader.size, "a difference");
     const encoding = reader.view.getUint8(reader.at);
     const length = reader.view.getUint16(reader.at + 1);
@@ -263,8 +348,10 @@ export class RamReader {
     void reader.skip(length);
     const page = this.#place(address, at);
     if (page < 0) return;
+    if (salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) return;
     this.#count("xbzrle", page);
-    if (wrong !== undefined) {
+    if (salvage && this.#order.lacks(page)) this.index.lost(page, LOST.stale);
+    else if (wrong !== undefined) {
       frame.report(
         QEMU_MIGRATION_RULES.xbzrle,
         at,
@@ -285,6 +372,7 @@ export class RamReader {
   async #compressed(address: number, at: number): Promise<void> {
     const frame = this.#frame;
     const { pageSize, checkCompressed } = this.#options;
+    this.#isCompressed = true;
     const content = frame.position;
     const length = await frame.u32("a compressed page");
     if (length > compressedLimit(pageSize))
@@ -312,6 +400,7 @@ export class RamReader {
         return;
       }
     }
+    this.#order.whole(page);
     this.index.zlib(page, content);
   }
 }

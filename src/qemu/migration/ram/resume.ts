@@ -1,0 +1,313 @@
+import { latin1, viewOf } from "../../../binary/layout.js";
+import { type Resumption, Resynchronizer } from "../../../guest/salvage.js";
+import type { ByteSource } from "../../../io/byte-source.js";
+import { compressedLimit, FLAG, SECTION } from "../layout.js";
+import type { RamBlock } from "./blocks.js";
+
+/*
+ * Records of RAM have no marks and begin at any byte: one is believed when others follow it in a row. A record that
+ * continues a block doesn't name it: which it is follows from the records up to the next that names one.
+ */
+
+/** Records in a row that are checked after a lost part. */
+const PROOF = 4;
+const TWO_32 = 0x1_0000_0000;
+/** The longest head of a record or section: address, length of the name, name; section's numbers. */
+const HEAD = 8 + 1 + 255 + 16;
+/** Records looked at to tell which block a run of them is of. */
+const MOST_LOOKED_AT = 1 << 22;
+/** Sections have small numbers, their versions too. */
+const MOST_SECTIONS = 1 << 16;
+const MOST_VERSION = 1 << 12;
+
+/** A record of RAM, or what is between two parts of it. */
+interface Step {
+  readonly kind: "page" | "end" | "section" | "eof";
+  /** Of pages: offset in the block. */
+  readonly address: number;
+  /** Block that it names. */
+  readonly block: RamBlock | undefined;
+  readonly continues: boolean;
+  /** Where the next one begins. */
+  readonly next: number;
+}
+
+/** What is known where reading goes on. */
+export interface RamResumption extends Resumption {
+  /** `records`: of RAM, within a part of it; `sections`: a footer is there, then a section's head. */
+  readonly state: "records" | "sections";
+  /** The block that the records are of, until one names another; undefined: it can't be told. */
+  readonly block: RamBlock | undefined;
+  /** Of the record there: offset in its block. */
+  readonly address: number;
+  /** How many of the latest joints turn out to be none: records that were read since were no records of this place. */
+  readonly undone: number;
+}
+
+/** The last record before damage. */
+export interface LastRecord {
+  /** The block of the last record before the damage. */
+  readonly block: RamBlock | undefined;
+  /** Page of the block, -1: none. */
+  readonly address: number;
+  /** Where the damage begins. */
+  readonly offset: number;
+  /** Whether every page is sent once yet: the stream is in its first round. */
+  readonly firstRound: boolean;
+}
+
+/** What records in a row, which name no block, say of theirs. */
+interface Run {
+  /** Blocks that are long enough. */
+  readonly candidates: readonly RamBlock[];
+  /** Address of the first. */
+  readonly first: number;
+  /** The block that the record after the run names. */
+  readonly named: RamBlock | undefined;
+  /** Whether memory ends after it. */
+  readonly isEnded: boolean;
+}
+
+/** Finds where a stream goes on after damage. */
+export class RamResync {
+  readonly #input: ByteSource;
+  readonly #blocks: readonly RamBlock[];
+  readonly #byName: ReadonlyMap<string, RamBlock>;
+  readonly #pageSize: number;
+  readonly #flagBits: number;
+  readonly #longest: number;
+  readonly #ramId: number | undefined;
+  readonly #bytes = new Uint8Array(HEAD);
+  readonly #view = viewOf(this.#bytes);
+  readonly #finder: Resynchronizer;
+  /** What is looked for in the search at hand. */
+  #recordsToo = true;
+
+  /** @param ramId number of the section `ram`; undefined: it has not begun */
+  constructor(input: ByteSource, blocks: readonly RamBlock[], pageSize: number, ramId: number | undefined) {
+    this.#input = input;
+    this.#blocks = blocks;
+    this.#byName = new Map(blocks.map((block) => [block.name, block]));
+    this.#pageSize = pageSize;
+    this.#flagBits = Math.min(pageSize, 0x1000) - 1;
+    this.#longest = blocks.reduce((most, { length }) => Math.max(most, length), 0);
+    this.#ramId = ramId;
+    this.#finder = new Resynchronizer(input, {
+      step: 1,
+      head: 8,
+      isLikely: (view, at) => this.#isLikely(view, at),
+      proof: (offset) => this.#proof(offset),
+    });
+  }
+
+  /**
+   * The next place from `from` on where records of RAM or sections go on.
+   * @param inRam whether RAM may go on
+   * @param lasts what was before this damage, then before the damage that precedes it, and so on
+   */
+  async resume(
+    from: number,
+    inRam: boolean,
+    lasts: readonly LastRecord[],
+  ): Promise<RamResumption | undefined> {
+    this.#recordsToo = inRam && this.#blocks.length > 0;
+    const likely = await this.#finder.resume(from);
+    if (likely === undefined) return undefined;
+    const found = await this.#whole(likely);
+    const step = await this.#step(found.at);
+    const address = step?.kind === "page" ? step.address : -1;
+    if (step?.kind === "section")
+      return { ...found, state: "sections", block: undefined, address, undone: 0 };
+    if (step?.continues !== true)
+      return { ...found, state: "records", block: step?.block, address, undone: 0 };
+    const run = await this.#runOf(found.at);
+    for (const [undone, last] of lasts.entries()) {
+      const block = this.#blockOf(run, found.at, last);
+      if (block !== undefined) return { ...found, state: "records", block, address, undone };
+      if (!last.firstRound) break;
+    }
+    return { ...found, state: "records", block: undefined, address, undone: 0 };
+  }
+
+  /** The damage may reach into the first record's address: it counts where the next page follows it. */
+  async #whole(found: Resumption): Promise<Resumption> {
+    const first = await this.#step(found.at);
+    if (first?.kind !== "page" || !first.continues) return found;
+    const next = await this.#step(first.next);
+    const isNext = next?.kind === "page" && next.continues && next.address !== first.address + this.#pageSize;
+    return isNext ? { ...found, at: first.next } : found;
+  }
+
+  #isLikely(view: DataView, at: number): boolean {
+    const low = view.getUint32(at + 4);
+    if (view.getUint8(at) === SECTION.footer) {
+      const next = view.getUint8(at + 5);
+      if (view.getUint32(at + 1) < MOST_SECTIONS && next <= SECTION.full) return true;
+    }
+    if (!this.#recordsToo) return false;
+    const flags = low & this.#flagBits;
+    const kind = flags & ~FLAG.continue;
+    if (kind === FLAG.eos) return flags === kind && low === FLAG.eos && view.getUint32(at) === 0;
+    if (kind !== FLAG.page && kind !== FLAG.zero && kind !== FLAG.compress && kind !== FLAG.xbzrle)
+      return false;
+    return view.getUint32(at) * TWO_32 + (low - flags) < this.#longest;
+  }
+
+  /** What begins at an offset; undefined when that is nothing of a stream. */
+  async #step(at: number): Promise<Step | undefined> {
+    const read = this.#input.read(at, this.#bytes);
+    const n = read instanceof Promise ? await read : read;
+    if (n < 5) return undefined;
+    const view = this.#view;
+    if (view.getUint8(0) === SECTION.footer && view.getUint32(1) < MOST_SECTIONS) return this.#section(at, n);
+    if (n < 9) return undefined;
+    const low = view.getUint32(4);
+    const flags = low & this.#flagBits;
+    const address = view.getUint32(0) * TWO_32 + (low - flags);
+    const kind = flags & ~FLAG.continue;
+    const continues = kind !== flags;
+    if (kind === FLAG.eos && !continues && address === 0)
+      return { kind: "end", address, block: undefined, continues: false, next: at + 8 };
+    if (kind === FLAG.multifdFlush && !continues && address === 0)
+      return { kind: "page", address, block: undefined, continues: true, next: at + 8 };
+    if (address >= this.#longest || address % this.#pageSize !== 0) return undefined;
+    let body = 8;
+    let block: RamBlock | undefined;
+    if (!continues) {
+      const length = view.getUint8(8);
+      if (9 + length >= n) return undefined;
+      block = this.#byName.get(latin1(this.#bytes.subarray(9, 9 + length)));
+      if (block === undefined || address >= block.length) return undefined;
+      body += 1 + length;
+    }
+    if (n < body + 5) return undefined;
+    let size: number;
+    if (kind === FLAG.page) size = this.#pageSize;
+    else if (kind === FLAG.zero) size = 1;
+    else if (kind === FLAG.compress) {
+      size = 4 + view.getUint32(body);
+      if (size === 4 || size - 4 > compressedLimit(this.#pageSize)) return undefined;
+    } else if (kind === FLAG.xbzrle) {
+      size = 3 + view.getUint16(body + 1);
+      if (view.getUint8(body) !== 1 || size - 3 > this.#pageSize) return undefined;
+    } else return undefined;
+    return { kind: "page", address, block, continues, next: at + body + size };
+  }
+
+  /** A footer and the section that follows it. */
+  #section(at: number, n: number): Step | undefined {
+    const view = this.#view;
+    const step = (kind: Step["kind"], next: number): Step => ({
+      kind,
+      address: 0,
+      block: undefined,
+      continues: true,
+      next: at + next,
+    });
+    if (n === 5) return step("eof", 5);
+    const type = view.getUint8(5);
+    if (type === SECTION.eof)
+      return n === 6 || view.getUint8(6) === SECTION.description ? step("section", 6) : undefined;
+    if (n < 11) return undefined;
+    const id = view.getUint32(6);
+    if (type === SECTION.part || type === SECTION.end)
+      return id === this.#ramId ? step("section", 10) : undefined;
+    if ((type !== SECTION.start && type !== SECTION.full) || id >= MOST_SECTIONS) return undefined;
+    const length = view.getUint8(10);
+    if (length === 0 || n < 11 + length + 8) return undefined;
+    for (let i = 0; i < length; i += 1) {
+      const letter = view.getUint8(11 + i);
+      if (letter <= 0x20 || letter >= 0x7f) return undefined;
+    }
+    return view.getUint32(11 + length + 4) < MOST_VERSION ? step("section", 11 + length + 8) : undefined;
+  }
+
+  async #proof(offset: number): Promise<number> {
+    let at = offset;
+    for (let count = 0; ; count += 1) {
+      const step = count >= PROOF ? undefined : await this.#step(at);
+      if (count >= PROOF) return count;
+      if (step === undefined) {
+        // the stream may end, or be damaged again, after a few
+        if (count > 1 && at >= this.#input.size) return count;
+        return 0;
+      }
+      if (step.kind === "eof") return count + 1;
+      if (step.kind === "section") {
+        // a head says much: its number, a name, a small version
+        const next = await this.#step(step.next);
+        return next === undefined ? count + 2 : count + 3;
+      }
+      if (step.kind === "end") {
+        const after = await this.#step(step.next);
+        if (after?.kind !== "section" && after?.kind !== "eof") return 0;
+      }
+      at = step.next;
+    }
+  }
+
+  /** What the records from an offset on say of their block, up to where one names another. */
+  async #runOf(offset: number): Promise<Run> {
+    let candidates = [...this.#blocks];
+    let first: number | undefined;
+    let before = -1;
+    let at = offset;
+    const run = (named?: RamBlock, isEnded = false): Run => ({
+      candidates: candidates.filter((block) => block !== named),
+      first: first ?? 0,
+      named,
+      isEnded,
+    });
+    for (let count = 0; count < MOST_LOOKED_AT && candidates.length > 1; count += 1) {
+      const step = await this.#step(at);
+      if (step === undefined || step.kind === "eof") break;
+      if (step.kind === "section") {
+        // parts of RAM follow one another; a device follows its end
+        const after = await this.#step(step.next);
+        if (after === undefined || after.kind === "section" || after.kind === "eof")
+          return run(undefined, true);
+      } else if (step.kind === "page") {
+        if (step.block !== undefined) return run(step.block);
+        const { address } = step;
+        first ??= address;
+        candidates = candidates.filter(({ length }) => length > address);
+        if (address < before) break;
+        before = address;
+      }
+      at = step.next;
+    }
+    return run();
+  }
+
+  /** The block that a run of records from `offset` on is of, after `last`; undefined: it can't be told. */
+  #blockOf(
+    { candidates, first, named, isEnded }: Run,
+    offset: number,
+    last: LastRecord,
+  ): RamBlock | undefined {
+    if (!last.firstRound)
+      return candidates.length === 1 ? candidates[0] : candidates.find((block) => block === last.block);
+    const fits = candidates.filter((block) => this.#fits(block, first, offset - last.offset, last));
+    if (fits.length === 1) return fits[0];
+    // in the first round blocks come in the order of the list, each whole
+    const order = this.#blocks;
+    const expected =
+      named !== undefined ? order[order.indexOf(named) - 1] : isEnded ? order.at(-1) : undefined;
+    return expected !== undefined && fits.includes(expected) ? expected : undefined;
+  }
+
+  /** Whether so many lost bytes may hold the records between the last one and page `address` of a block. */
+  #fits(block: RamBlock, address: number, lost: number, last: LastRecord): boolean {
+    if (last.block === undefined) return false;
+    const from = this.#blocks.indexOf(last.block);
+    const to = this.#blocks.indexOf(block);
+    if (to < from || (to === from && address <= last.address)) return false;
+    let pages = address / this.#pageSize - (to === from ? last.address / this.#pageSize + 1 : 0);
+    if (to > from) {
+      pages += last.block.pages - (last.address / this.#pageSize + 1);
+      for (const between of this.#blocks.slice(from + 1, to)) pages += between.pages;
+    }
+    // a zero page takes nine bytes; names and the heads of parts come on top
+    return lost >= pages * 9 && lost <= pages * (this.#pageSize + 64) + 4096;
+  }
+}
