@@ -1,6 +1,5 @@
-import { type Diagnostics, ShiftedDiagnostics, type FindingPlace } from "../../findings/diagnostics.js";
+import { type Diagnostics, ShiftedDiagnostics } from "../../findings/diagnostics.js";
 import { FormatError, TruncatedError } from "../../findings/errors.js";
-import type { Rule } from "../../findings/rule.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { HEAD_SIZE, type OpenOptions, type VerifyOptions } from "../../guest/options.js";
@@ -9,8 +8,19 @@ import { peekHead } from "../../io/peek-head.js";
 import type { XenFormat } from "../format.js";
 import { xenLegacy } from "../legacy/format.js";
 import { xenStream } from "../stream/format.js";
-import { STREAM_RULES } from "../stream/rules.js";
-import { type Entered, type Envelope, enterLibvirtLibxl, enterXapi, hasEndMark } from "./read.js";
+import type { StreamItem } from "../stream/items.js";
+import type { XenStream } from "../stream/read.js";
+import type { VerifyStreamOptions } from "../stream/verify.js";
+import {
+  type Entered,
+  type EnterOptions,
+  type Envelope,
+  type EnvelopeRecord,
+  enterLibvirtLibxl,
+  enterXapi,
+  hasEndMark,
+  recordsAfter,
+} from "./read.js";
 import { ENVELOPE_RULES } from "./rules.js";
 
 const INNER: readonly XenFormat[] = [xenStream, xenLegacy];
@@ -23,7 +33,7 @@ export interface EnvelopeDetails {
 type Input = ByteSource | ByteStream;
 
 /** Enters one kind of envelope. @throws FormatError */
-type Enter = <I extends Input>(input: I) => Promise<Entered<I>>;
+type Enter = <I extends Input>(input: I, options?: EnterOptions) => Promise<Entered<I>>;
 
 /** What an envelope's format does: it enters the envelope and lets the format of the stream inside do the work. */
 class EnvelopeReader {
@@ -35,16 +45,25 @@ class EnvelopeReader {
 
   /** Reports what is wrong with the stream inside, at its place in the whole input, and with the envelope. */
   async verify(input: Input, diagnostics: Diagnostics, options: VerifyOptions): Promise<void> {
-    const entered = await this.#enter(input);
-    const { envelope } = entered;
+    const entered = await this.#enter(input, { ahead: true });
+    const { envelope, reader } = entered;
     const { format, stream } = await inside(entered);
-    const shifted = new ShiftedDiagnostics(diagnostics, envelope.streamOffset);
-    // of a pipe the records after a stream of no stated length come with it
-    const isBounded = isByteSource(stream) || (envelope.records.at(-1)?.length ?? 0) > 0;
-    const inner = isBounded ? shifted : new Without(shifted, STREAM_RULES.trailing);
-    await atOffset(envelope.streamOffset, async () => format.reader.verify?.(stream, inner, options));
-    if (envelope.kind === "xapi" && isByteSource(input) && format === xenStream && !hasEndMark(envelope))
-      diagnostics.report(ENVELOPE_RULES.xapiEnd, { offset: input.size }, "the image has no end mark");
+    const inner = new ShiftedDiagnostics(diagnostics, envelope.streamOffset);
+    const isXapi = envelope.kind === "xapi" && format === xenStream;
+    if (isByteSource(input) || !isXapi) {
+      await atOffset(envelope.streamOffset, async () => format.reader.verify?.(stream, inner, options));
+      if (isXapi && isByteSource(input)) reportNoEnd(diagnostics, envelope.records, input.size);
+      return;
+    }
+    const length = envelope.records.at(-1)?.length ?? 0;
+    const whole = await verifyPart(stream as ByteStream, inner, { ...options, exact: length === 0 });
+    // a record of stated length goes on after the stream in it; where that broke off nothing can be found
+    const end = length === 0 ? (whole ? reader.position : Infinity) : envelope.streamOffset + length;
+    await reader.skip(Math.min(end, Number.MAX_SAFE_INTEGER) - reader.position);
+    const rest = { name: input.name, read: (into: Uint8Array) => reader.readInto(into) };
+    const records = await recordsAfter(rest, reader.position);
+    await reader.skip(Number.MAX_SAFE_INTEGER - reader.position);
+    reportNoEnd(diagnostics, records, reader.position);
   }
 
   /** Describes the stream inside, with the envelope among its details. */
@@ -91,25 +110,24 @@ export const xapi = new EnvelopeReader(enterXapi);
 /** Reads save files of libvirt's libxl driver. */
 export const libvirtLibxl = new EnvelopeReader(enterLibvirtLibxl);
 
-/** Passes everything on but the findings of one rule. */
-class Without implements Diagnostics {
-  readonly source: string;
-  readonly #target: Diagnostics;
-  readonly #rule: Rule;
+/** Checks a stream of a pipe; answers whether it came to its end. */
+async function verifyPart(
+  stream: ByteStream,
+  diagnostics: Diagnostics,
+  options: VerifyStreamOptions,
+): Promise<boolean> {
+  let seen: XenStream | undefined;
+  const onItem = (_: StreamItem, of: XenStream): void => {
+    seen = of;
+  };
+  const { verifyXenStream } = await import("../stream/verify.js");
+  await verifyXenStream(stream, diagnostics, { ...options, onItem });
+  return seen?.complete ?? false;
+}
 
-  constructor(target: Diagnostics, rule: Rule) {
-    this.source = target.source;
-    this.#target = target;
-    this.#rule = rule;
-  }
-
-  report(rule: Rule, place: FindingPlace, message: string): void {
-    if (rule !== this.#rule) this.#target.report(rule, place, message);
-  }
-
-  fatal(rule: Rule, place: FindingPlace, message: string): never {
-    this.#target.fatal(rule, place, message);
-  }
+function reportNoEnd(diagnostics: Diagnostics, records: readonly EnvelopeRecord[], size: number): void {
+  if (!hasEndMark(records))
+    diagnostics.report(ENVELOPE_RULES.xapiEnd, { offset: size }, "the image has no end mark");
 }
 
 /** Moves an error that is thrown about the stream inside to its place in the whole input. */
@@ -129,7 +147,7 @@ async function atOffset<T>(offset: number, body: () => Promise<T>): Promise<T> {
 async function inside<I extends Input>({
   stream,
   envelope,
-}: Entered<I>): Promise<{ readonly format: XenFormat; readonly stream: I }> {
+}: Pick<Entered<I>, "stream" | "envelope">): Promise<{ readonly format: XenFormat; readonly stream: I }> {
   const { head, input } = await peekHead(stream, HEAD_SIZE);
   const format = INNER.find((candidate) => candidate.matches(head));
   if (format !== undefined) return { format, stream: input };

@@ -51,6 +51,14 @@ export interface Envelope {
 export interface Entered<Input> {
   readonly envelope: Envelope;
   readonly stream: Input;
+  /** What `stream` of a pipe is read through: once that ended, the reader is at what follows it. */
+  readonly reader: ByteReader;
+}
+
+/** How an envelope is entered. */
+export interface EnterOptions {
+  /** The pipe is read by nobody else: its head and the stream may be read in large pieces. Default: exactly. */
+  readonly ahead?: boolean;
 }
 
 /** Opens whichever envelope an input starts with; without one `stream` is the input as it was. */
@@ -66,10 +74,13 @@ class Entrance {
   readonly reader: ByteReader;
   readonly #input: ByteSource | ByteStream;
 
-  constructor(input: ByteSource | ByteStream) {
+  readonly #ahead: boolean;
+
+  constructor(input: ByteSource | ByteStream, { ahead = false }: EnterOptions = {}) {
     this.#input = input;
+    this.#ahead = ahead;
     // what follows the envelope's head stays in a pipe for the stream's own reader
-    this.reader = new ByteReader(input, { exact: true });
+    this.reader = new ByteReader(input, { exact: !ahead });
   }
 
   fail(rule: Rule, message: string, offset = this.reader.position): never {
@@ -89,16 +100,19 @@ class Entrance {
   }
 
   rest(): ByteSource | ByteStream {
-    const { position } = this.reader;
-    return isByteSource(this.#input) ? sliceSource(this.#input, position, this.#input.size) : this.#input;
+    const { reader } = this;
+    if (isByteSource(this.#input)) return sliceSource(this.#input, reader.position, this.#input.size);
+    if (!this.#ahead) return this.#input;
+    return { name: this.#input.name, read: (into: Uint8Array) => reader.readInto(into) };
   }
 }
 
 /** The libxl stream after libvirt's header and XML. @throws FormatError */
 export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
   input: Input,
+  options: EnterOptions = {},
 ): Promise<Entered<Input>> {
-  const entrance = new Entrance(input);
+  const entrance = new Entrance(input, options);
   const { reader } = entrance;
   await entrance.need(libvirtLibxlHeader.size, "the header");
   const versionAt = reader.at + libvirtLibxlHeader.offsetOf("version");
@@ -120,6 +134,7 @@ export async function enterLibvirtLibxl<Input extends ByteSource | ByteStream>(
       streamOffset: reader.position,
     },
     stream: entrance.rest() as Input,
+    reader,
   };
 }
 
@@ -128,8 +143,9 @@ const STREAMS: ReadonlySet<number> = new Set([XAPI_RECORD.libxc, XAPI_RECORD.lib
 /** The memory image in an XAPI image; of a file its end and the records after it too. @throws FormatError */
 export async function enterXapi<Input extends ByteSource | ByteStream>(
   input: Input,
+  options: EnterOptions = {},
 ): Promise<Entered<Input>> {
-  const entrance = new Entrance(input);
+  const entrance = new Entrance(input, options);
   const { reader } = entrance;
   await entrance.need(XAPI_MAGIC.length, "the signature");
   reader.take(XAPI_MAGIC.length);
@@ -163,6 +179,7 @@ export async function enterXapi<Input extends ByteSource | ByteStream>(
           streamOffset,
         },
         stream: stream as Input,
+        reader,
       };
     }
     if (type === XAPI_RECORD.xenops && record.length <= XML_LIMIT) {
@@ -257,12 +274,15 @@ function withoutEndMark(rest: ByteStream): ByteStream {
   };
 }
 
-/** The records after the memory image, as far as they can be followed. */
-async function recordsAfter(source: ByteSource, base: number): Promise<EnvelopeRecord[]> {
-  const entrance = new Entrance(source);
+/** The records after the memory image, as far as they can be followed; `input` begins with the first, at `base`. */
+export async function recordsAfter(
+  input: ByteSource | ByteStream,
+  base: number,
+): Promise<readonly EnvelopeRecord[]> {
+  const entrance = new Entrance(input);
   const records: EnvelopeRecord[] = [];
   try {
-    while (entrance.reader.position < source.size) {
+    while (await entrance.reader.need(1)) {
       const { record, type } = await nextRecord(entrance);
       records.push({ ...record, offset: base + record.offset });
       // a vGPU's state has no length either
@@ -275,8 +295,8 @@ async function recordsAfter(source: ByteSource, base: number): Promise<EnvelopeR
   return records;
 }
 
-/** Whether an image ends as it should. */
-export function hasEndMark(envelope: Envelope): boolean {
-  const last = envelope.records.at(-1)?.type;
+/** Whether an image, the last of whose records these are, ends as it should. */
+export function hasEndMark(records: readonly EnvelopeRecord[]): boolean {
+  const last = records.at(-1)?.type;
   return last === XAPI_RECORD_NAMES.get(XAPI_RECORD.end);
 }

@@ -72,11 +72,18 @@ export function checkFrames(
   }
 }
 
-/** Reports bytes after the end of a stream in a file. After an unknown block of extended info they may belong to it. */
-export function reportTrailing(cursor: Cursor, end: number, pv: PvInfoChunk | undefined): void {
-  const { size, position } = cursor.reader;
-  // a stream that broke off has its own warning
-  if (size === undefined || position !== end || size <= end) return;
+/**
+ * Reports bytes after the end of a stream. After an unknown block of extended info they may belong to it.
+ * @param size bytes of the input; undefined: it is a pipe that another program may go on reading, or the stream broke
+ *   off, which has its own warning
+ */
+export function reportTrailing(
+  cursor: Cursor,
+  end: number,
+  pv: PvInfoChunk | undefined,
+  size: number | undefined = cursor.position === end ? cursor.reader.size : undefined,
+): void {
+  if (size === undefined || size <= end) return;
   const after = `${size - end} bytes follow the end of the stream`;
   if (pv?.unknownBlock === undefined) cursor.report(LEGACY_RULES.trailing, end, after);
   else cursor.report(LEGACY_RULES.unreadState, end, `${after}, whose block '${pv.unknownBlock}' is unknown`);

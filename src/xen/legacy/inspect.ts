@@ -2,6 +2,7 @@ import { type Diagnostics, formatError } from "../../findings/diagnostics.js";
 import type { Finding, RecordRef } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { GuestInspection } from "../../guest/inspection.js";
+import type { ByteReader } from "../../io/byte-reader.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import { latin1 } from "../../binary/layout.js";
@@ -134,6 +135,13 @@ class TypeIndex implements FoldPolicy<Uint8Array, EmulatorRecord, Vcpu> {
   }
 }
 
+/** Bytes of an input; a pipe is read to its end for it. */
+async function sizeOf(reader: ByteReader): Promise<number> {
+  if (reader.size !== undefined) return reader.size;
+  await reader.skip(Number.MAX_SAFE_INTEGER - reader.position);
+  return reader.position;
+}
+
 /** Reads a legacy stream's structure and says what is in it and what is wrong with it. */
 class LegacyInspector {
   readonly #diagnostics: Diagnostics;
@@ -166,7 +174,7 @@ class LegacyInspector {
       if (!(error instanceof FormatError)) throw error;
       damage = this.#unreadable(error);
     }
-    if (this.#fold.checkpoints > 0) this.#closing(damage === undefined);
+    if (this.#fold.checkpoints > 0) await this.#closing(damage === undefined);
     return damage;
   }
 
@@ -185,13 +193,13 @@ class LegacyInspector {
   }
 
   /** Checks what only shows at the end. */
-  #closing(whole: boolean): void {
+  async #closing(whole: boolean): Promise<void> {
     const { cursor } = this.#reader;
     const { end, tmem, pv } = this.#fold;
     const { parameters, unmapped } = this.#facts;
     checkIoreqServer(cursor, parameters, end);
     reportTmem(cursor, tmem);
-    if (whole) reportTrailing(cursor, end, pv);
+    if (whole && cursor.position === end) reportTrailing(cursor, end, pv, await sizeOf(cursor.reader));
     if (pv !== undefined) checkFrames(cursor, pv, this.#types.index, unmapped);
   }
 
