@@ -1,3 +1,4 @@
+import type { ProcessFacts } from "../elf/process-facts.js";
 import {
   AbsentError,
   describeError,
@@ -32,6 +33,8 @@ export interface ErrorData {
   readonly message: string;
   readonly place: Place;
   readonly remedy?: RemedyData | undefined;
+  /** What was tried and what else helps, a sentence each. */
+  readonly hints?: readonly string[] | undefined;
   /** Exit status that stands for it. */
   readonly status: number;
 }
@@ -41,6 +44,8 @@ export interface ErrorDocument {
   readonly schemaVersion: 1;
   readonly kind: "error";
   readonly error: ErrorData;
+  /** What is known all the same of a process whose debug information is missing (`inspect`). */
+  readonly process?: ProcessFacts | undefined;
 }
 
 /** The exit status of an error. */
@@ -60,8 +65,15 @@ function remedyData(remedy: Remedy | undefined): RemedyData | undefined {
 /** An error as data. */
 export function errorData(error: unknown): ErrorData {
   if (error instanceof GuestscopeError) {
-    const { code, message, place } = error;
-    return { code, message, place, remedy: remedyData(error.remedy), status: statusOf(error) };
+    const { code, message, place, hints } = error;
+    return {
+      code,
+      message,
+      place,
+      remedy: remedyData(error.remedy),
+      ...(hints.length === 0 ? {} : { hints }),
+      status: statusOf(error),
+    };
   }
   return { code: "internal", message: String(error), place: {}, status: EXIT.failure };
 }
@@ -76,13 +88,19 @@ function remedyClause({ flag, value, effect, or }: RemedyData): string {
   return or === undefined ? clause : `${clause}, or ${remedyClause(or)}`;
 }
 
-/** `; --partial takes what is intact`: what a user can do about an error, as the flag; nothing when it names none. */
+/**
+ * What follows an error's message for people: `; --partial takes what is intact`, or a line each where there is more
+ * than that to say; nothing when it names no way on.
+ */
 export function remedyText(error: GuestscopeError): string {
-  const remedy = remedyData(error.remedy);
-  return remedy === undefined ? "" : `; ${remedyClause(remedy)}`;
+  const data = remedyData(error.remedy);
+  const remedy = data === undefined ? "" : remedyClause(data);
+  if (error.hints.length > 0)
+    return [...error.hints, remedy].map((hint) => (hint === "" ? "" : `\n  ${hint}`)).join("");
+  return remedy === "" ? "" : `; ${remedy}`;
 }
 
-/** An error for people: one line, or for a bug of ours the trace that a report needs. */
+/** An error for people: one line with its hints, or for a bug of ours the trace that a report needs. */
 export function failureText(error: unknown): string {
   if (error instanceof GuestscopeError) return `guestscope: ${describeError(error)}${remedyText(error)}`;
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);

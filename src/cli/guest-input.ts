@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
-import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
+import type { ProcessFacts } from "../elf/process-facts.js";
+import { FormatError, GuestscopeError, SystemError, UsageError } from "../findings/errors.js";
 import type { GuestImage } from "../guest/image.js";
 import { HEAD_SIZE, type OpenOptions, type QemuOptions } from "../guest/options.js";
 import type { GuestInspection } from "../guest/inspection.js";
@@ -21,7 +22,6 @@ import { parseBackings } from "./backing.js";
 import { parseBlockMap } from "./block-map.js";
 import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
 import { type ReadableInput, readableInput } from "./readable-input.js";
-import { lacksDocument, print } from "./terminal.js";
 import { addSnapshotOption } from "./snapshot-option.js";
 import { addVmcoreInfoOption, vmcoreInfoChoice } from "./vmcoreinfo-option.js";
 import { openNamed } from "./web-input.js";
@@ -255,39 +255,70 @@ export async function withGuest<T>(
   }
 }
 
-/**
- * Where a core can't be read any deeper, for want of debug information mostly, what its notes hold is printed all the
- * same. The error to throw: a core of another program is said to be one.
- */
-async function withProcessFacts(input: ByteSource | ByteStream, error: unknown): Promise<unknown> {
-  if (!(error instanceof GuestscopeError) || !isByteSource(input)) return error;
-  const { head } = await peekHead(input, HEAD_SIZE);
-  if ((await findFormat(head))?.id !== "qemu-core") return error;
-  const { processFacts } = await import("./present/process-core.js");
-  const facts = await processFacts(input).catch(() => undefined);
-  if (facts === undefined) return error;
-  if (!lacksDocument()) for (const line of facts.lines) print(line);
-  if (facts.mayBeQemu) return error;
-  const message = `a core of ${facts.program ?? "another program"}, not of QEMU`;
-  return new FormatError(OPEN_RULES.unknown, message, { source: input.name });
+/** An input that could not be read any deeper than what is known of a process without debug information. */
+export interface UnreadProcess {
+  readonly what: "core" | "process";
+  readonly facts: ProcessFacts;
 }
 
-/** Inspects INPUT (a file, `-`, `pid:N`). */
+/** A core, or a process, that can't be read any deeper, for want of debug information mostly; undefined for all else. */
+async function unreadProcess(
+  input: ByteSource | ByteStream | number,
+  error: unknown,
+): Promise<UnreadProcess | undefined> {
+  if (!(error instanceof GuestscopeError) || error instanceof SystemError) return undefined;
+  if (typeof input === "number")
+    return {
+      what: "process",
+      facts: await (await import("../open/node/process.js")).readProcessFacts(input),
+    };
+  if (!isByteSource(input)) return undefined;
+  const { head } = await peekHead(input, HEAD_SIZE);
+  if ((await findFormat(head))?.id !== "qemu-core") return undefined;
+  const { coreFacts } = await import("../elf/process-facts.js");
+  const { ProcessCore } = await import("../elf/core.js");
+  return { what: "core", facts: await coreFacts(await ProcessCore.open(input)) };
+}
+
+/** The error to throw: a core of another program is reported as one. */
+async function withProcessFacts(
+  input: ByteSource | ByteStream | number,
+  name: string,
+  error: unknown,
+  report: (process: UnreadProcess) => void,
+): Promise<unknown> {
+  const process = await unreadProcess(input, error).catch(() => undefined);
+  if (process === undefined) return error;
+  report(process);
+  const { what, facts } = process;
+  if (facts.mayBeQemu) return error;
+  const message = `a ${what === "core" ? "core" : "process"} of ${facts.program ?? "another program"}, not of QEMU`;
+  return new FormatError(OPEN_RULES.unknown, message, { source: name });
+}
+
+/**
+ * Inspects INPUT (a file, `-`, `pid:N`).
+ * @param report is called before the error is thrown for a core or process that needs debug information to be read
+ */
 export async function inspectInput(
   name: string,
   args: Namespace,
   rest: Pick<OpenOptions, "progress">,
+  report: (process: UnreadProcess) => void = () => undefined,
 ): Promise<GuestInspection> {
   const given = args as Arguments;
   const options = openOptions(given, rest);
   const pid = pidOf(name, given);
-  if (pid !== undefined) return inspectProcess(pid, { ...options, stop: given.stop });
+  if (pid !== undefined)
+    return inspectProcess(pid, { ...options, stop: given.stop }).catch(async (error: unknown) => {
+      throw await withProcessFacts(pid, name, error, report);
+    });
   const opened = await access(name, given, rest, given.format === "raw" ? randomInput : readableInput);
   try {
     await refuseIdleOptions(opened.access.input, given);
     return await (await reader(given)).inspect(opened.access.input, options);
   } catch (error) {
-    throw await withProcessFacts(opened.access.input, error);
+    throw await withProcessFacts(opened.access.input, opened.access.input.name, error, report);
   } finally {
     opened.close();
   }

@@ -1,6 +1,8 @@
 import { type Command, type CommonArguments, EXIT } from "./command.js";
-import { addGuestOptions, inspectInput } from "./guest-input.js";
+import { errorDocument } from "./failure.js";
+import { addGuestOptions, inspectInput, type UnreadProcess } from "./guest-input.js";
 import { headLines } from "./present/head.js";
+import { processLines } from "./present/process-core.js";
 import { softwareLines } from "./present/software.js";
 import type { Presenter } from "./present/presenter.js";
 import { Progress } from "./progress.js";
@@ -54,9 +56,18 @@ export const command: Command = {
     const { input: name, json, quiet, verbose, html } = args as Arguments;
     if (html !== undefined) return (await import("./html-report.js")).writeHtmlReport(html, args);
     const progress = new Progress(!quiet);
-    const inspection = await inspectInput(name, args, { progress: progress.update }).finally(() =>
-      progress.done(),
-    );
+    let unread: UnreadProcess | undefined;
+    const report = (process: UnreadProcess): void => {
+      unread = process;
+    };
+    const inspection = await inspectInput(name, args, { progress: progress.update }, report)
+      .finally(() => progress.done())
+      .catch((error: unknown) => {
+        if (unread === undefined) throw error;
+        if (json) printJson({ ...errorDocument(error), process: unread.facts });
+        else for (const line of processLines(name, unread.what, unread.facts)) print(line);
+        throw error;
+      });
     const status = inspection.damage.length > 0 ? EXIT.badInput : EXIT.good;
     if (json) {
       printJson(inspection);

@@ -227,18 +227,20 @@ class Finder {
     const path = this.#query.exe ?? this.#query.programPath ?? "the program";
     const base = path.replace(/ \(deleted\)$/, "").replace(/^.*\//, "");
     const id = this.#buildId;
-    const wanted = id === undefined ? "" : ` (build id ${id}: ${buildIdPath(this.#dirs[0] ?? "", id)})`;
-    const ways = [
-      `the package with debug symbols of ${base} brings it (Debian: the -dbgsym package of the one that owns ${path}; Fedora: debuginfo-install)`,
-      ...(this.#access.fetch === undefined ? ["DEBUGINFOD_URLS lets it be downloaded"] : []),
-      "or give its path or a directory of debug files",
+    const wanted = id === undefined ? "" : ` (build id ${id})`;
+    const hints = [
+      ...this.#tried.map((text) => `looked at ${text}`),
+      `the package with the debug symbols of ${base} brings it: in Debian the -dbgsym package of the one that owns ${path}, in Fedora 'debuginfo-install'`,
+      ...(this.#access.fetch === undefined
+        ? ["with DEBUGINFOD_URLS in the environment it is downloaded by its build id"]
+        : []),
     ];
-    const tried = this.#tried.length === 0 ? "" : `; tried ${this.#tried.join("; ")}`;
     return new AbsentError(
       ELF_RULES.debugFileNone,
-      `no debug info of ${path}${wanted}: ${ways.join(", ")}${tried}`,
+      `no debug info of ${path}${wanted}`,
       {},
-      { option: "debugFile", value: "FILE", effect: "names it" },
+      { option: "debugFile", value: "FILE", effect: "names it where it is elsewhere" },
+      hints,
     );
   }
 }

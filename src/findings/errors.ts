@@ -33,13 +33,22 @@ export abstract class GuestscopeError extends Error {
   readonly code: string;
   readonly place: Place;
   readonly remedy?: Remedy;
+  /** What was tried and what else helps, a sentence each: a front end prints them a line each. */
+  readonly hints: readonly string[];
 
-  constructor(code: string, message: string, place: Place = {}, remedy?: Remedy) {
+  constructor(
+    code: string,
+    message: string,
+    place: Place = {},
+    remedy?: Remedy,
+    hints: readonly string[] = [],
+  ) {
     super(message);
     this.name = new.target.name;
     this.code = code;
     this.place = place;
     if (remedy !== undefined) this.remedy = remedy;
+    this.hints = hints;
   }
 }
 
@@ -47,8 +56,8 @@ export abstract class GuestscopeError extends Error {
 abstract class RuleError extends GuestscopeError {
   readonly rule: Rule;
 
-  constructor(rule: Rule, message: string, place: Place = {}, remedy?: Remedy) {
-    super(rule.code, message, { spec: rule.spec, ...place }, remedy);
+  constructor(rule: Rule, message: string, place: Place = {}, remedy?: Remedy, hints?: readonly string[]) {
+    super(rule.code, message, { spec: rule.spec, ...place }, remedy, hints);
     this.rule = rule;
   }
 }

@@ -22,6 +22,20 @@ interface Piece {
   readonly offset?: number;
 }
 
+/** What /proc shows of a process: its program's path, its arguments joined by spaces, its mappings in bytes. */
+export interface LiveDescription {
+  readonly program: string;
+  readonly commandLine: string;
+  readonly threads: number;
+  readonly mappings: readonly {
+    readonly start: number;
+    readonly bytes: number;
+    /** Bytes that may be read. */
+    readonly held: number;
+    readonly writable: boolean;
+  }[];
+}
+
 /** The memory of a running process: what a core would hold, read from /proc. Offsets are addresses. */
 export class LiveProcess {
   readonly name: string;
@@ -66,6 +80,27 @@ export class LiveProcess {
       size: Number.MAX_SAFE_INTEGER,
       read: (offset, into) => this.#readAt(offset, into),
     };
+  }
+
+  /** What /proc shows of the process itself. @throws SystemError when it has ended meanwhile */
+  describe(): LiveDescription {
+    const folder = `/proc/${this.pid}`;
+    try {
+      const words = fs.readFileSync(`${folder}/cmdline`, "utf8").split("\0");
+      return {
+        program: fs.readlinkSync(`${folder}/exe`),
+        commandLine: words.join(" ").trimEnd(),
+        threads: fs.readdirSync(`${folder}/task`).length,
+        mappings: this.mappings.map(({ start, end, readable, writable }) => ({
+          start,
+          bytes: end - start,
+          held: readable ? end - start : 0,
+          writable,
+        })),
+      };
+    } catch (error) {
+      throw systemError(error, this.name);
+    }
   }
 
   #readAt(offset: number, into: Uint8Array): MaybePromise<number> {

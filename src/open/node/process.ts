@@ -3,6 +3,7 @@ import type { GuestInspection } from "../../guest/inspection.js";
 import { withChosenVmcoreInfo } from "../../guest/kernel/chosen-vmcoreinfo.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { LiveProcess } from "../../io/node/process-memory.js";
+import { type ProcessFacts, processFacts } from "../../elf/process-facts.js";
 import type { Process } from "../../qemu/core/guest.js";
 
 /** How a running process is opened. */
@@ -46,6 +47,16 @@ export async function inspectProcess(pid: number, options: ProcessOptions = {}):
   const live = new LiveProcess(pid, { stop: options.stop === true });
   try {
     return await (await qemu()).inspectProcess(processOf(live), "process", options);
+  } finally {
+    live.close();
+  }
+}
+
+/** What /proc shows of a process, which needs no debug information. @throws SystemError as `openProcess` */
+export async function readProcessFacts(pid: number): Promise<ProcessFacts> {
+  const live = new LiveProcess(pid);
+  try {
+    return await processFacts(live, live.auxv, live.describe());
   } finally {
     live.close();
   }
