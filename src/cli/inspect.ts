@@ -1,10 +1,11 @@
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { errorDocument } from "./failure.js";
 import { addGuestOptions, inspectInput, type UnreadProcess } from "./guest-input.js";
-import { headLines } from "./present/head.js";
+import { damageSection, headLines, warningSection } from "./present/head.js";
 import { processLines } from "./present/process-core.js";
-import { softwareLines } from "./present/software.js";
-import type { Presenter } from "./present/presenter.js";
+import { type Presenter, sectionLines } from "./present/presenter.js";
+import { softwareSection } from "./present/software.js";
+import { vcpuSections } from "./present/vcpu.js";
 import { Progress } from "./progress.js";
 import { print, printJson } from "./terminal.js";
 
@@ -75,10 +76,15 @@ export const command: Command = {
       const load = PRESENTERS[inspection.kind];
       if (load === undefined) printJson(inspection);
       else {
-        const details = (await load()).present(inspection, { verbose });
-        for (const line of [...headLines(inspection), "", ...details]) print(line);
+        const sections = [
+          ...(await load()).present(inspection, { verbose }),
+          ...vcpuSections(inspection.vcpus ?? [], { verbose }),
+          softwareSection(inspection),
+          damageSection(inspection),
+          warningSection(inspection),
+        ];
+        for (const line of [...headLines(inspection), ...sectionLines(sections)]) print(line);
       }
-      for (const line of softwareLines(inspection)) print(line);
     }
     return status;
   },

@@ -3,6 +3,8 @@ import { isCapable, showStatus, size } from "./terminal.js";
 /** Seconds between two updates. */
 const INTERVAL = 0.1;
 const BAR_WIDTH = 24;
+/** Before that a rate says nothing of the time that is left. */
+const SETTLED_S = 1;
 
 /** A progress line on standard error, only on a terminal, at most ten times a second. */
 export class Progress {
@@ -30,7 +32,7 @@ export class Progress {
         ? ""
         : `[${"#".repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, ".")}] ${Math.floor(share * 100)}% `;
     const left =
-      share === undefined || rate === 0 || total === undefined
+      share === undefined || rate === 0 || total === undefined || seconds < SETTLED_S
         ? ""
         : `, ${Math.ceil((total - done) / rate)} s left`;
     showStatus(`${phase === "" ? "" : `${phase} `}${bar}${size(done)} at ${size(rate)}/s${left}`);

@@ -67,7 +67,11 @@ export function summarizeMemory(
     else known.bytes += bytes;
   };
   for (const { start, end, presence, reason = UNTOLD } of memory.ranges()) {
-    if (presence === "absent") lacks(reason, end - start);
+    if (presence === "absent") {
+      lacks(reason, end - start);
+      // the guest has no memory there
+      if (reason.kind === "unpopulated") continue;
+    }
     if (last?.end === start) {
       last.end = end;
       continue;

@@ -15,11 +15,12 @@ export function isoDate(nanoseconds: number): string | undefined {
 export async function summarizeLinux(guest: GuestImage): Promise<SystemSummary | undefined> {
   try {
     const kernel = await openKernel(guest);
-    const { release, hostName, commandLine, clock, load, cpus, memory, taint, hung, missing } =
+    const { release, banner, hostName, commandLine, clock, load, cpus, memory, taint, hung, missing } =
       await systemOf(kernel);
     const panic = await readPanicMessage(kernel).catch(ignoreMissing);
     const known = {
       release,
+      banner,
       hostName,
       commandLine,
       bootTime: clock === undefined ? undefined : isoDate(clock.wall - clock.uptime),

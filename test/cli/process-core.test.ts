@@ -44,7 +44,7 @@ describe("a core without debug information", () => {
       const debug = unzstd(path.join(sharedData, "qemu-core/debug/qemu-system-x86_64.debug.zst"), folder);
       const read = runCli(["inspect", "--json", "--debug-file", debug, core]);
       const { details } = JSON.parse(read.stdout) as QemuCoreInspection;
-      const hosts = details.ramBlocks.filter(({ id }) => id === "pc.ram").map(({ host }) => Number(host));
+      const hosts = details.ramBlocks.filter(({ id }) => id === "pc.ram").map(({ host }) => host);
       const likely = document.process.largeMappings.filter(({ likelyRam }) => likelyRam);
       expect(likely.map(({ address }) => Number(address))).toEqual(expect.arrayContaining(hosts));
     },

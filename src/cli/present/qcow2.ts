@@ -1,39 +1,33 @@
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { Qcow2Inspection, SnapshotSummary } from "../../disk/qcow2/inspect.js";
-import { hex, size, tableLines } from "../terminal.js";
-import { factLines, indented, type PresentOptions } from "./presenter.js";
+import { size, tableLines } from "../terminal.js";
+import { facts, type PresentOptions, type Section } from "./presenter.js";
 import { present as presentState } from "./qemu-migration.js";
 
 /** A qcow2 image and its snapshots as text, with the state of one of them. */
-export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const found = inspection as Qcow2Inspection;
-  const { damage, details } = found;
+export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
+  const { details } = inspection as Qcow2Inspection;
   const { snapshots, state } = details;
   return [
-    ...factLines("Disk image", [
-      ["version", String(details.version)],
-      ["disk", size(details.diskSize)],
-      ["cluster size", `${size(details.clusterSize)}${details.extendedL2 ? ", extended L2 entries" : ""}`],
-      ["compression", details.compression === "deflate" ? undefined : details.compression],
-      ["encryption", details.encryption],
-      ["backing file", details.backingFile],
-    ]),
-    "",
-    ...(snapshots.length === 0 ? ["no snapshots"] : snapshotLines(snapshots)),
-    // what is wrong within the state is listed with the state
-    ...(state !== undefined || damage.length === 0
-      ? []
-      : [
-          "",
-          "damage",
-          ...indented(damage.map(({ offset, message, code }) => `${hex(offset)}: ${message} [${code}]`)),
-        ]),
+    {
+      title: "Disk image",
+      lines: facts([
+        ["version", String(details.version)],
+        ["disk", size(details.diskSize)],
+        ["cluster size", `${size(details.clusterSize)}${details.extendedL2 ? ", extended L2 entries" : ""}`],
+        ["compression", details.compression === "deflate" ? undefined : details.compression],
+        ["encryption", details.encryption],
+        ["backing file", details.backingFile],
+      ]),
+    },
+    snapshots.length === 0
+      ? { title: "Snapshots", note: "none", lines: [] }
+      : { title: "Snapshots", lines: snapshotLines(snapshots) },
     ...(state === undefined
       ? []
       : [
-          "",
-          `snapshot '${details.snapshot ?? ""}': ${state.origin}`,
-          ...indented(presentState(state, options)),
+          { title: "Shown below", note: `snapshot '${details.snapshot ?? ""}', ${state.origin}`, lines: [] },
+          ...presentState(state, options),
         ]),
   ];
 }

@@ -1,44 +1,16 @@
-import type { GuestInspection } from "../../guest/inspection.js";
+import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
 import type { FlatRangeEntry, QemuCoreInspection } from "../../qemu/core/inspect.js";
-import { hex, paint, size, tableLines } from "../terminal.js";
-import { missingLines, percent } from "./memory.js";
-import { count, factLines, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./vcpu.js";
+import { hex, size, tableLines } from "../terminal.js";
+import { memorySection, missingLines, percent } from "./memory.js";
+import { count, facts, type PresentOptions, type Section } from "./presenter.js";
 
-/** A QEMU core as text. */
-export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const found = inspection as QemuCoreInspection;
-  const { details, vcpus = [] } = found;
-  const { present, zero, absent } = found.memory ?? { present: 0, zero: 0, absent: 0 };
-  const whole = present + zero + absent;
-  const facts = factLines(paint("bold", `${details.what} of QEMU`), [
-    ["program", details.program.path],
-    ["build id", details.program.buildId],
-    ["QEMU version", details.qemuVersion],
-    ["machine", details.machine],
-    ["architecture", found.guest?.arch],
-    [
-      "memory map",
-      details.provenBy === undefined
-        ? undefined
-        : `by the command line; ${details.provenBy.length === 0 ? "addresses as given" : details.provenBy.join("; ")}`,
-    ],
-    ["accelerator", details.accelerator],
-    ["RAM (-m)", details.ramSize === undefined ? undefined : size(details.ramSize)],
-    [
-      "dump-guest-core",
-      details.dumpGuestCore === undefined ? undefined : details.dumpGuestCore ? "on" : "off",
-    ],
-    ["VMCOREINFO", release(found.software?.vmcoreInfo?.text)],
-    [
-      "guest memory",
-      `${size(whole)}: ${size(present)} there, ${size(zero)} never written, ${size(absent)} missing (${percent(absent, whole)})`,
-    ],
-  ]);
+/** A QEMU core or process as text. */
+export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
+  const { details, memory } = inspection as QemuCoreInspection;
   const blocks = tableLines(
     [
-      { title: "RAM block" },
-      { title: "size", align: "right" },
+      { title: "block" },
+      { title: "bytes", align: "right" },
       { title: "host" },
       { title: "page", align: "right" },
       { title: "fd", align: "right" },
@@ -52,16 +24,54 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
     ]),
   );
   return [
-    ...facts,
-    "",
-    details.layoutBy === "debug-info" ? "flat view (- is not in dumps)" : "RAM",
-    ...details.flatView.map(rangeLine),
-    "",
-    ...blocks,
-    ...(vcpus.length === 0 ? [] : ["", ...vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
-    ...(details.missing.length === 0 ? [] : ["", ...missingLines(details.missing, whole)]),
-    ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
+    {
+      title: `${details.what === "core" ? "Core" : "Process"} of QEMU`,
+      lines: facts([
+        ["program", details.program.path],
+        ["build id", details.program.buildId],
+        ["QEMU version", details.qemuVersion],
+        ["machine", details.machine],
+        [
+          "memory map",
+          details.provenBy === undefined
+            ? undefined
+            : `by the command line; ${details.provenBy.length === 0 ? "addresses as given" : details.provenBy.join("; ")}`,
+        ],
+        ["accelerator", details.accelerator],
+        ["RAM (-m)", details.ramSize === undefined ? undefined : size(details.ramSize)],
+        [
+          "dump-guest-core",
+          details.dumpGuestCore === undefined ? undefined : details.dumpGuestCore ? "on" : "off",
+        ],
+      ]),
+    },
+    ...(memory === undefined ? [] : [coreMemory(details, memory, options)]),
+    {
+      title: "Memory map",
+      note: details.layoutBy === "debug-info" ? "as 'info mtree -f'; - is not in dumps" : undefined,
+      lines: details.flatView.map(rangeLine),
+    },
+    { title: "RAM blocks", lines: blocks },
   ];
+}
+
+/** Memory with what is missing of it by region, and what was never written. */
+function coreMemory(
+  { missing }: QemuCoreInspection["details"],
+  memory: MemorySummary,
+  options: PresentOptions,
+): Section {
+  const { present, zero, absent } = memory;
+  const whole = present + zero + absent;
+  const { lines, ...section } = memorySection({ ...memory, missing: [] }, options);
+  return {
+    ...section,
+    lines: [
+      ...lines,
+      ...(zero === 0 ? [] : [`never written: ${size(zero)} (${percent(zero, whole)}), zeros`]),
+      ...missingLines(missing, whole),
+    ],
+  };
 }
 
 /** As `info mtree -f` prints it, marked where dumps leave it out. */
@@ -71,8 +81,4 @@ function rangeLine(range: FlatRangeEntry): string {
   const priority = range.priority === undefined ? "" : `prio ${range.priority}, `;
   const what = `(${priority}${range.type}): ${range.name ?? "?"}${offset}`;
   return `${range.dumped ? " " : "-"} ${address(range.start)}-${address(range.end - 1)} ${what}`;
-}
-
-function release(text: string | undefined): string | undefined {
-  return text === undefined ? undefined : (/^OSRELEASE=(.*)$/m.exec(text)?.[1] ?? "present");
 }

@@ -2,56 +2,47 @@ import { hexText } from "../../binary/text.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { DeviceStruct, DeviceValue } from "../../qemu/migration/devices/devices.js";
 import type { InspectedMapping, QevmDetails, QevmInspection } from "../../qemu/migration/inspect.js";
-import { hex, paint, size, tableLines } from "../terminal.js";
-import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./vcpu.js";
+import { hex, size, tableLines } from "../terminal.js";
+import { memorySection } from "./memory.js";
+import { count, counted, facts, grouped, indented, type PresentOptions, type Section } from "./presenter.js";
 
 /** Rounds and elements shown before the rest is only counted. */
 const MOST_ROUNDS = 12;
 const MOST_BYTES = 32;
 
 /** A QEMU migration stream, or a libvirt save file around one, as text. */
-export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const found = inspection as QevmInspection;
-  const { details, vcpus = [] } = found;
+export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
+  const { details, memory } = inspection as QevmInspection;
   const { configuration, description } = details;
   const parts = details.sections.reduce((sum, { parts: n }) => sum + n, 0);
   return [
-    ...factLines(paint("bold", "Stream"), [
-      ["machine", configuration.machine],
-      ["architecture", found.guest?.arch],
-      ["saved while", details.runState],
-      ["complete", details.complete ? "yes" : "no: the stream ends early"],
-      ["capabilities", configuration.capabilities.join(", ") || undefined],
-      ["page size", details.pageSize === 4096 ? undefined : String(details.pageSize)],
-      ["sections", `${counted(details.sections.length, "section")}, ${counted(parts, "further part")}`],
-      ["commands", details.commands.map(({ command }) => command).join(", ") || undefined],
-      [
-        "description",
-        description === undefined
-          ? "none"
-          : `${counted(description.devices, "device")} at ${hex(description.offset)}`,
-      ],
-      ...envelopeFacts(details),
-    ]),
-    ...section("RAM blocks", blockLines(details)),
-    ...section("memory map", [
-      ...details.map.map(mappingLine),
-      ...details.mapEvidence.map((text) => `(${text})`),
-    ]),
-    ...section("rounds through memory", roundLines(details, options)),
-    ...section("devices", deviceLines(details, options)),
-    ...(vcpus.length === 0 ? [] : ["", ...vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
-    ...section(
-      "damage",
-      found.damage.map(({ offset, message, code }) => `${hex(offset)}: ${message} [${code}]`),
-    ),
-    ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
+    {
+      title: "Stream",
+      lines: facts([
+        ["saved while", details.runState],
+        ["complete", details.complete ? "yes" : "no: the stream ends early"],
+        ["capabilities", configuration.capabilities.join(", ") || undefined],
+        ["page size", details.pageSize === 4096 ? undefined : size(details.pageSize)],
+        ["sections", `${counted(details.sections.length, "section")}, ${counted(parts, "further part")}`],
+        ["commands", details.commands.map(({ command }) => command).join(", ") || undefined],
+        [
+          "description",
+          description === undefined
+            ? "none"
+            : `${counted(description.devices, "device")} at ${hex(description.offset)}`,
+        ],
+        ...envelopeFacts(details),
+      ]),
+    },
+    ...(memory === undefined ? [] : [memorySection(memory, options)]),
+    { title: "RAM blocks", lines: blockLines(details) },
+    {
+      title: "Memory map",
+      lines: [...details.map.map(mappingLine), ...details.mapEvidence.map((text) => `(${text})`)],
+    },
+    { title: "Rounds through memory", lines: roundLines(details, options) },
+    { title: "Devices", lines: deviceLines(details, options) },
   ];
-}
-
-function section(title: string, lines: readonly string[]): string[] {
-  return lines.length === 0 ? [] : ["", title, ...indented(lines)];
 }
 
 interface LibvirtFacts {
@@ -69,47 +60,46 @@ interface LibvirtFacts {
 function envelopeFacts({ envelope }: QevmDetails): [string, string | undefined][] {
   const libvirt = envelope?.["libvirt"] as LibvirtFacts | undefined;
   if (libvirt === undefined) return [];
-  const { domain } = libvirt;
+  const { memory, vcpus } = libvirt.domain;
+  const configured = [
+    ...(memory === undefined ? [] : [size(memory)]),
+    ...(vcpus === undefined ? [] : [counted(vcpus, "vCPU")]),
+  ];
   return [
-    ["domain", domain.name],
-    ["uuid", domain.uuid],
-    ["memory", domain.memory === undefined ? undefined : size(domain.memory)],
-    ["vCPUs", domain.vcpus === undefined ? undefined : String(domain.vcpus)],
+    ["configured", configured.join(", ") || undefined],
     ["compression", libvirt.compression],
     ["restore", libvirt.wasRunning ? "starts the guest" : "leaves the guest paused"],
     ["save", libvirt.finished ? undefined : "not finished"],
   ];
 }
 
+/** A row a block; what no block has, pages sent again for one, has no column. */
 function blockLines({ blocks }: QevmDetails): string[] {
   if (blocks.length === 0) return [];
-  const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
-  return tableLines(
-    [
-      { title: "block" },
-      right("bytes"),
-      right("with contents"),
-      right("zero"),
-      right("missing"),
-      right("lost"),
-      right("sent again"),
-      right("xbzrle"),
-      right("compressed"),
-    ],
-    blocks.map(({ name, length, state, counts }) => [
-      name,
-      count(length),
-      ...[
-        state.present,
-        state.zero,
-        state.missing,
-        state.lost,
-        counts.again,
-        counts.xbzrle,
-        counts.compressed,
-      ].map(count),
-    ]),
+  const columns: readonly (readonly [string, (block: QevmDetails["blocks"][number]) => number])[] = [
+    ["contents", ({ state }) => state.present],
+    ["zero", ({ state }) => state.zero],
+    ["missing", ({ state }) => state.missing],
+    ["lost", ({ state }) => state.lost],
+    ["again", ({ counts }) => counts.again],
+    ["xbzrle", ({ counts }) => counts.xbzrle],
+    ["packed", ({ counts }) => counts.compressed],
+  ];
+  const shown = columns.filter(
+    ([title, value]) => title === "contents" || blocks.some((block) => value(block) > 0),
   );
+  const right = (title: string): { title: string; align: "right" } => ({ title, align: "right" });
+  return [
+    ...tableLines(
+      [{ title: "block" }, right("bytes"), ...shown.map(([title]) => right(title))],
+      blocks.map((block) => [
+        block.name,
+        count(block.length),
+        ...shown.map(([, value]) => count(value(block))),
+      ]),
+    ),
+    "(pages, by how they were sent)",
+  ];
 }
 
 function mappingLine({ start, end, block, offset, reason }: InspectedMapping): string {
@@ -138,13 +128,6 @@ function deviceLines({ devices, sections }: QevmDetails, { verbose }: PresentOpt
     ]);
   const names = sections.filter(({ type }) => type === "FULL").map(({ name }) => name);
   return names.length === 0 ? [] : [grouped(names)];
-}
-
-/** `serial, e1000 ×2`: names once, in their order. */
-function grouped(names: readonly string[]): string {
-  const counts = new Map<string, number>();
-  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
-  return Array.from(counts, ([name, n]) => (n === 1 ? name : `${name} ×${n}`)).join(", ");
 }
 
 function structLines({ fields, subsections }: DeviceStruct): string[] {

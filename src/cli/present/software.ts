@@ -1,33 +1,30 @@
 import type { GuestInspection } from "../../guest/inspection.js";
 import { size } from "../terminal.js";
-import { factLines } from "./presenter.js";
+import { facts, type Section } from "./presenter.js";
 
-/** What the guest was running, where an inspection says; nothing for one that looked at no memory. */
-export function softwareLines(inspection: GuestInspection): readonly string[] {
-  const { software } = inspection;
+/** What the guest was running, where an inspection says; empty for one that looked at no memory. */
+export function softwareSection({ software }: GuestInspection): Section {
   const info = software?.vmcoreInfo;
   const system = software?.system;
   const where = info?.gpa === undefined ? "" : ` at ${info.gpa}`;
-  const blocks = [
-    factLines("Running", [
-      ["kernel", software?.banner],
-      ["host name", system?.hostName],
-      ["command line", system?.commandLine],
-      ["booted", system?.bootTime],
-      ["uptime", system?.uptime === undefined ? undefined : duration(system.uptime)],
-      ["load", system?.load?.map((value) => value.toFixed(2)).join(", ")],
-      [
-        "memory in use",
-        system?.memory && `${size(system.memory.total - system.memory.free)} of ${size(system.memory.total)}`,
-      ],
-      ["taint", system?.taint === "" ? undefined : system?.taint],
-      ["panic", system?.panic],
-      ["hung tasks", system?.hungTasks ? String(system.hungTasks) : undefined],
-      ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
-      ...(software?.code ?? []).map(({ vcpu, bytes }) => [`code of vCPU ${vcpu}`, bytes] as [string, string]),
-    ]),
-  ];
-  return blocks.flatMap((block) => (block.length === 0 ? [] : ["", ...block]));
+  const lines = facts([
+    ["kernel", software?.banner],
+    ["host name", system?.hostName === "(none)" ? undefined : system?.hostName],
+    ["command line", system?.commandLine],
+    ["booted", system?.bootTime],
+    ["uptime", system?.uptime === undefined ? undefined : duration(system.uptime)],
+    ["load", system?.load?.map((value) => value.toFixed(2)).join(", ")],
+    [
+      "memory in use",
+      system?.memory && `${size(system.memory.total - system.memory.free)} of ${size(system.memory.total)}`,
+    ],
+    ["taint", system?.taint === "" ? undefined : system?.taint],
+    ["panic", system?.panic],
+    ["hung tasks", system?.hungTasks ? String(system.hungTasks) : undefined],
+    ["VMCOREINFO", info === undefined ? undefined : `${info.release ?? "found"}${where}`],
+    ...(software?.code ?? []).map(({ vcpu, bytes }) => [`code of vCPU ${vcpu}`, bytes] as const),
+  ]);
+  return { title: "Running", lines };
 }
 
 /** `3 d 4 h 5 min`, the two largest parts. */

@@ -1,4 +1,4 @@
-import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
+import type { GuestInspection } from "../../guest/inspection.js";
 import type { AvmlInspection } from "../../vmcore/avml/inspect.js";
 import type { RawInspection } from "../../vmcore/raw/guest.js";
 import type { ElfVmcoreDetails, ElfVmcoreInspection } from "../../vmcore/elf/inspect.js";
@@ -6,10 +6,9 @@ import type { GuestSummary } from "../../guest/summary.js";
 import type { KdumpDetails, KdumpInspection } from "../../vmcore/kdump/inspect.js";
 import type { LimeInspection } from "../../vmcore/lime/inspect.js";
 import type { XenCoreDetails, XenCoreInspection } from "../../vmcore/xen-core/inspect.js";
-import { hex, paint, size, tableLines } from "../terminal.js";
-import { percent } from "./memory.js";
-import { count, counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuLines } from "./vcpu.js";
+import { hex, size, tableLines } from "../terminal.js";
+import { memorySection } from "./memory.js";
+import { count, counted, facts, type PresentOptions, type Section } from "./presenter.js";
 
 type Fact = readonly [name: string, value: string | undefined];
 type Vmcore = GuestSummary &
@@ -22,26 +21,17 @@ type Vmcore = GuestSummary &
     | XenCoreInspection
   );
 
-/** Lines of a map shown without `verbose`. */
-const FEW = 16;
-
 /** A vmcore of any kind as text. */
-export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
+export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
   const found = inspection as Vmcore;
   const vmcoreInfo = found.software?.vmcoreInfo;
   return [
-    ...factLines(paint("bold", "Dump"), [...formFacts(found), ...guestFacts(found)]),
-    ...(found.kind === "elf-vmcore"
-      ? ["", ...segmentLines(found.details, options)]
-      : ["", ...regionLines(found.memory, options)]),
-    ...(found.memory.missing.length === 0
-      ? []
-      : ["", ...found.memory.missing.map(({ text, bytes }) => `not here: ${size(bytes)}, ${text}`)]),
-    ...(found.vcpus.length === 0 ? [] : ["", ...found.vcpus.flatMap((vcpu) => vcpuLines(vcpu, options))]),
+    { title: "Dump", lines: facts(formFacts(found)) },
+    memorySection(found.memory, options),
+    ...(found.kind === "elf-vmcore" ? [segmentSection(found.details, options)] : []),
     ...(options.verbose && vmcoreInfo !== undefined
-      ? ["", "VMCOREINFO", ...indented(vmcoreInfo.text.trimEnd().split("\n"))]
+      ? [{ title: "VMCOREINFO", lines: vmcoreInfo.text.trimEnd().split("\n") }]
       : []),
-    ...(found.warnings.length === 0 ? [] : ["", ...found.warnings.map((warning) => `warning: ${warning}`)]),
   ];
 }
 
@@ -55,7 +45,7 @@ function formFacts(found: Vmcore): Fact[] {
       return [["ranges", count(found.details.ranges)]];
     case "raw":
       return found.details.pieces.map(
-        ({ source, start, end }): Fact => [`${hex(start)}-${hex(end)}`, source],
+        ({ source, start, end }): Fact => [`${hex(start)}-${hex(end - 1)}`, source],
       );
     case "avml":
       return [
@@ -65,17 +55,6 @@ function formFacts(found: Vmcore): Fact[] {
     case "elf-vmcore":
       return elfFacts(found.details);
   }
-}
-
-function guestFacts({ guest, memory }: GuestSummary): Fact[] {
-  const whole = memory.present + memory.zero + memory.absent;
-  return [
-    ["architecture", guest.arch],
-    [
-      "guest memory",
-      `${size(whole)}: ${size(memory.present + memory.zero)} there, ${size(memory.absent)} missing (${percent(memory.absent, whole)})`,
-    ],
-  ];
 }
 
 function kdumpFacts(found: KdumpDetails): Fact[] {
@@ -89,7 +68,7 @@ function kdumpFacts(found: KdumpDetails): Fact[] {
         .filter((part) => part !== "")
         .join(" ") || undefined,
     ],
-    ["block size", String(found.blockSize)],
+    ["block size", size(found.blockSize)],
     ["dump level", String(found.dumpLevel)],
     ["complete", found.incomplete ? "no: its writer ran out of space" : undefined],
     ["flattened", flattened === undefined ? undefined : counted(flattened.records, "record")],
@@ -100,7 +79,7 @@ function kdumpFacts(found: KdumpDetails): Fact[] {
     ["pages", `${count(pages.dumped)} (${packed.join(", ")}), ${count(pages.excluded)} excluded`],
     [
       "phys_base",
-      `${physBase.header}${physBase.vmcoreInfo === undefined ? "" : `, VMCOREINFO ${physBase.vmcoreInfo}`}`,
+      `${hex(BigInt(physBase.header))}${physBase.vmcoreInfo === undefined ? "" : `, VMCOREINFO ${hex(BigInt(physBase.vmcoreInfo))}`}`,
     ],
     ["notes", noteNames(found.notes)],
   ];
@@ -130,31 +109,20 @@ function noteNames(notes: readonly { readonly name: string; readonly type: numbe
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
-function segmentLines({ segments }: ElfVmcoreDetails, { verbose }: PresentOptions): string[] {
-  const shown = verbose ? segments : segments.slice(0, FEW);
-  const rows = shown.map((s) => [
+/** Program headers, with `verbose`; else the section Memory says what they cover. */
+function segmentSection({ segments }: ElfVmcoreDetails, { verbose }: PresentOptions): Section {
+  const title = "Segments";
+  if (!verbose) return { title, note: count(segments.length), lines: [] };
+  const titles = ["physical", "virtual", "memory", "in the file", "offset"].map((name) => ({
+    title: name,
+    align: "right" as const,
+  }));
+  const rows = segments.map((s) => [
     hex(s.physical),
     s.virtual,
     hex(s.memorySize),
     hex(s.fileSize),
     hex(s.offset),
   ]);
-  const titles = ["physical", "virtual", "memory", "in the file", "offset"].map((title) => ({
-    title,
-    align: "right" as const,
-  }));
-  const rest = segments.length - shown.length;
-  return [
-    ...tableLines(titles, rows),
-    ...(rest > 0 ? [`and ${count(rest)} more; --verbose shows them`] : []),
-  ];
-}
-
-function regionLines({ regions, regionsLeftOut }: MemorySummary, { verbose }: PresentOptions): string[] {
-  const shown = verbose ? regions : regions.slice(0, FEW);
-  const rest = regions.length - shown.length + regionsLeftOut;
-  return [
-    ...shown.map(({ start, end }) => `memory ${hex(start)}-${hex(end)} (${size(end - start)})`),
-    ...(rest > 0 ? [`and ${count(rest)} more`] : []),
-  ];
+  return { title, note: count(segments.length), lines: rows.length === 0 ? [] : tableLines(titles, rows) };
 }

@@ -3,12 +3,21 @@ import { hvmParamName } from "../../xen/libxc/hvm-params.js";
 import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
 import type { ConversionReport } from "../../xen/legacy/convert.js";
 import { hasData, isPageTable, TYPE } from "../../xen/legacy/layout.js";
-import type { GuestInspection } from "../../guest/inspection.js";
+import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
 import type { EnvelopeDetails } from "../../xen/envelopes/envelope.js";
 import type { LegacyInspection } from "../../xen/legacy/inspect.js";
-import { hex, paint, size } from "../terminal.js";
-import { counted, factLines, indented, type PresentOptions } from "./presenter.js";
-import { vcpuBlock } from "./vcpu.js";
+import { hex, size } from "../terminal.js";
+import { memorySection } from "./memory.js";
+import {
+  count,
+  counted,
+  facts,
+  idRanges,
+  type PresentOptions,
+  type Section,
+  tscText,
+  vcpuCount,
+} from "./presenter.js";
 
 function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
@@ -127,18 +136,6 @@ function pagesText(chunk: PagesChunk): string {
   return `pages: ${plural(chunk.entries.length, "entry").replace("entrys", "entries")}${range}, ${chunk.dataPages} with contents${how}${tablesText}${others}`;
 }
 
-/** `0-3, 5`. */
-export function idRanges(ids: readonly number[]): string {
-  const parts: string[] = [];
-  for (let i = 0; i < ids.length; ) {
-    let end = i;
-    while (end + 1 < ids.length && ids[end + 1] === (ids[end] ?? 0) + 1) end += 1;
-    parts.push(end === i ? `${ids[i]}` : `${ids[i]}-${ids[end]}`);
-    i = end + 1;
-  }
-  return parts.length === 0 ? "none" : parts.join(", ");
-}
-
 /** What a conversion did, in a few lines. */
 export function conversionLines(report: ConversionReport): string[] {
   const { input, output, checkpoints } = report;
@@ -160,8 +157,7 @@ export function conversionLines(report: ConversionReport): string[] {
     );
   }
   const { vcpus } = report;
-  const ids = vcpus.length === 0 ? "" : ` (${vcpus.length === 1 ? "id" : "ids"} ${idRanges(vcpus)})`;
-  lines.push(`  vCPUs        ${vcpus.length}${ids}`);
+  lines.push(`  vCPUs        ${vcpuCount(vcpus)}`);
   const parameters = Object.entries(report.parameters).map(
     ([index, value]) => `${hvmParamName(Number(index)) ?? index} ${hex(value)}`,
   );
@@ -184,31 +180,25 @@ export function findingLines(report: ConversionReport): string[] {
   );
 }
 
-/** Lines about a legacy stream: its layers, guest, memory and emulator. */
-export function present(inspection: GuestInspection, options: PresentOptions): readonly string[] {
-  const { vcpus = [], damage, details: stream } = inspection as LegacyInspection;
-  const { checkpoints, entries, emulator, tsc, config } = stream;
+/** A legacy stream as text: its layers, guest, memory and emulator. */
+export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
+  const { memory, details: stream } = inspection as LegacyInspection;
+  const { checkpoints, emulator, tsc, config } = stream;
   const guest = stream.guestWidth === undefined ? "HVM" : `PV, ${stream.guestWidth * 8}-bit`;
   const rewritten = [
     ...(stream.live ? ["live"] : []),
     ...(stream.compression ? ["compressed checkpoints"] : []),
     ...(stream.verifyPass ? ["with a verify pass"] : []),
   ];
-  const blocks = [
-    [
-      ...factLines(paint("bold", "Stream"), [
-        [
-          "layers",
-          stream.layer === "libxc"
-            ? "libxc"
-            : stream.layer === "libxl"
-              ? "libxl > libxc"
-              : "xl > libxl > libxc",
-        ],
+  const layers = { libxc: "libxc", libxl: "libxl > libxc", xl: "xl > libxl > libxc" };
+  return [
+    {
+      title: "Stream",
+      lines: facts([
+        ["envelope", (stream as Partial<EnvelopeDetails>).envelope?.title],
+        ["layers", layers[stream.layer]],
         ["domain", guest],
         ["toolstack", `${stream.width}-bit`],
-        ["name", config?.name],
-        ["uuid", config?.uuid],
         ["saved", rewritten.length === 0 ? undefined : rewritten.join(", ")],
         [
           "checkpoints",
@@ -216,12 +206,7 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
             ? undefined
             : `${checkpoints.complete} complete of ${checkpoints.begun} begun`,
         ],
-        [
-          "TSC",
-          tsc === undefined
-            ? undefined
-            : `${tsc.mode}, ${tsc.khz} kHz, ${tsc.nsec} ns, incarnation ${tsc.incarnation}`,
-        ],
+        ["TSC", tsc === undefined ? undefined : tscText(tsc)],
         [
           "emulator",
           emulator === undefined
@@ -230,36 +215,46 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
         ],
         ["tmem", stream.tmem.length === 0 ? undefined : plural(stream.tmem.length, "pool")],
       ]),
-    ],
-    factLines(paint("bold", "Memory"), [
-      ["p2m_size", hex(stream.p2mSize)],
-      ...Object.entries(stream.pages).map(([type, pages]) => [type, counted(pages, "page")] as const),
-      ["given back", stream.unmapped === 0 ? undefined : counted(stream.unmapped, "pfn")],
-      [
-        "sent",
-        `${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}`,
-      ],
-    ]),
-    ...vcpus.map((vcpu) => vcpuBlock(vcpu, options)),
-    factLines(
-      paint("bold", "HVM parameters"),
-      Object.entries(stream.hvmParams).map(([name, value]) => [name, hex(value)] as const),
-    ),
-    factLines(
-      paint("bold", "QEMU's physmap"),
-      stream.physmap.map(
-        ({ physOffset, startAddr, size: bytes, name }) =>
-          [
-            hex(physOffset),
-            `at ${hex(startAddr)}, ${hex(bytes)} bytes${name === undefined ? "" : `, ${name}`}`,
-          ] as const,
+    },
+    legacyMemory(stream, memory, options),
+    {
+      title: "HVM parameters",
+      lines: facts(Object.entries(stream.hvmParams).map(([name, value]) => [name, hex(value)] as const)),
+    },
+    {
+      title: "QEMU's physmap",
+      lines: facts(
+        stream.physmap.map(
+          ({ physOffset, startAddr, size: bytes, name }) =>
+            [
+              hex(physOffset),
+              `at ${hex(startAddr)}, ${hex(bytes)} bytes${name === undefined ? "" : `, ${name}`}`,
+            ] as const,
+        ),
       ),
-    ),
-    damage.length === 0 ? [] : [paint("bold", "Damage"), ...indented(damage.map(({ message }) => message))],
+    },
     ...(options.verbose && config !== undefined
-      ? [[paint("bold", "Configuration"), ...indented(config.text.trimEnd().split("\n"))]]
+      ? [{ title: "Configuration", lines: config.text.trimEnd().split("\n") }]
       : []),
-    factLines("Envelope", [["kind", (stream as Partial<EnvelopeDetails>).envelope?.title]]),
   ];
-  return blocks.filter((block) => block.length > 0).flatMap((block, i) => (i === 0 ? block : ["", ...block]));
+}
+
+/** Guest memory with how its pages were sent. */
+function legacyMemory(
+  { p2mSize, pages, unmapped, entries }: LegacyInspection["details"],
+  memory: MemorySummary | undefined,
+  options: PresentOptions,
+): Section {
+  const { lines, ...section } =
+    memory === undefined ? { title: "Memory", lines: [] } : memorySection(memory, options);
+  const types = Object.entries(pages).map(([type, n]) => `${count(n)} ${type}`);
+  return {
+    ...section,
+    lines: [
+      ...lines,
+      ...(types.length === 0 ? [] : [`pages by type: ${types.join(", ")}`]),
+      `sent: ${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}, p2m_size ${hex(p2mSize)}`,
+      ...(unmapped === 0 ? [] : [`given back: ${counted(unmapped, "pfn")}`]),
+    ],
+  };
 }

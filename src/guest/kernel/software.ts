@@ -28,7 +28,10 @@ export async function softwareOf(
 ): Promise<Software> {
   const { vmcoreInfo } = guest.facts;
   const looks = findKernel || vmcoreInfo !== undefined;
-  const banner = looks ? await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus) : undefined;
+  const system = looks ? await describeSystem?.(guest) : undefined;
+  const banner =
+    system?.banner ??
+    (looks ? await kernelBanner(guest.memory, guest.arch, vmcoreInfo, guest.vcpus) : undefined);
   const code: Software["code"][number][] = [];
   for (const { id, registers } of guest.vcpus.slice(0, MOST_VCPUS)) {
     if (registers?.kind !== "x86") continue;
@@ -49,7 +52,7 @@ export async function softwareOf(
           },
         }),
     code,
-    system: looks ? await describeSystem?.(guest) : undefined,
+    system,
   };
 }
 

@@ -1,6 +1,8 @@
 /** The system that a guest ran, in a few words, JSON-able: for a first look at an input. Dates in ISO 8601, sizes in bytes. */
 export interface SystemSummary {
   readonly release?: string;
+  /** `Linux version …`, from its own variable. */
+  readonly banner?: string;
   readonly hostName?: string;
   readonly commandLine?: string;
   /** When it booted and when it was saved, by its own clock. */

@@ -20,10 +20,10 @@ describe.skipIf(noSamples)("qcow2 images on the command line", () => {
   it("inspect lists the snapshots, and shows the one that is named", () => {
     const { status, stdout } = runCli(["inspect", image()]);
     expect(status).toBe(0);
-    expect(stdout).toMatch(/^1 {3}snap0 .*\n2 {3}snap1 /m);
+    expect(stdout).toMatch(/^ {2}1 {3}snap0 .*\n {2}2 {3}snap1 /m);
     expect(stdout).not.toMatch(/QEMU migration stream/);
     expect(runCli(["inspect", "--snapshot", "2", image()]).stdout).toMatch(
-      /snapshot 'snap1': QEMU migration/,
+      /snapshot 'snap1', QEMU migration/,
     );
   });
 

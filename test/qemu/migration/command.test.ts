@@ -37,7 +37,7 @@ describe("a real stream on the command line", () => {
   it("inspect, as text and as JSON", () => {
     const text = runCli(["inspect", stream]);
     expect(text.status).toBe(0);
-    expect(text.stdout).toMatch(/machine +pc-i440fx-7\.2/);
+    expect(text.stdout).toMatch(/machine +QEMU, pc-i440fx-7\.2/);
     expect(text.stdout).toContain("00000000ffff0000-00000000ffffffff pc.bios");
     const { blocks, devices } = (
       JSON.parse(runCli(["inspect", "--json", stream]).stdout) as {
