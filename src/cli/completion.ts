@@ -7,15 +7,23 @@ interface Completion {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly DeclaredOption[];
+  /** What its arguments can be, where that is a list. */
+  readonly choices: readonly string[];
 }
 
 async function completions(): Promise<readonly Completion[]> {
   const commands = [...(await Promise.all(Object.values(LISTED).map((load) => load()))), command];
-  return commands.map((command) => ({
-    name: command.name,
-    summary: command.summary,
-    options: declaredOptions(createParser(command, VERSION)).filter(({ names }) => names.length > 0),
-  }));
+  const described = commands.map((command) => {
+    const declared = declaredOptions(createParser(command, VERSION));
+    return {
+      name: command.name,
+      summary: command.summary,
+      options: declared.filter(({ names }) => names.length > 0),
+      choices: declared.flatMap(({ names, choices = [] }) => (names.length > 0 ? [] : choices)),
+    };
+  });
+  const help = { name: "help", summary: "show the help of a command", options: [] };
+  return [...described, { ...help, choices: commands.map(({ name }) => name) }];
 }
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
@@ -31,6 +39,11 @@ function bash(commands: readonly Completion[]): string {
     );
     return choices;
   });
+  const positional = commands.flatMap(({ name, choices }) =>
+    choices.length === 0
+      ? []
+      : [`    ${name},*) COMPREPLY=($(compgen -W ${quoted(choices.join(" "))} -- "$word")) ;;`],
+  );
   const words = commands.map(
     ({ name, options }) =>
       `    ${name}) options=${quoted(options.flatMap(({ names }) => names).join(" "))} ;;`,
@@ -39,7 +52,7 @@ function bash(commands: readonly Completion[]): string {
 _guestscope() {
   local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]} options=
   if [ "$COMP_CWORD" = 1 ]; then
-    COMPREPLY=($(compgen -W ${quoted(["help", ...commands.map(({ name }) => name)].join(" "))} -- "$word"))
+    COMPREPLY=($(compgen -W ${quoted(commands.map(({ name }) => name).join(" "))} -- "$word"))
     return
   fi
   case $command,$before in
@@ -48,8 +61,9 @@ ${cases.join("\n")}
   case $command in
 ${words.join("\n")}
   esac
-  case $word in
-    -*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
+  case $command,$word in
+    *,-*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
+${positional.join("\n")}
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
   esac
 }
@@ -58,7 +72,7 @@ complete -o filenames -F _guestscope guestscope`;
 
 function zsh(commands: readonly Completion[]): string {
   const escaped = (text: string): string => text.replace(/[[\]:\\]/g, "\\$&");
-  const cases = commands.map(({ name, options }) => {
+  const cases = commands.map(({ name, options, choices: values }) => {
     const specs = options.flatMap(({ names, help, metavar, choices }) =>
       names.map((option) => {
         const values = choices === undefined ? "_files" : `(${choices.join(" ")})`;
@@ -67,7 +81,8 @@ function zsh(commands: readonly Completion[]): string {
         );
       }),
     );
-    return `    ${name}) _arguments ${specs.join(" ")} '*:file:_files' ;;`;
+    const others = values.length === 0 ? "'*:file:_files'" : quoted(`:argument:(${values.join(" ")})`);
+    return `    ${name}) _arguments ${[...specs, others].join(" ")} ;;`;
   });
   const names = commands.map(({ name, summary }) => quoted(`${name}:${escaped(summary)}`));
   return `#compdef guestscope
@@ -84,12 +99,17 @@ _guestscope() {
 ${cases.join("\n")}
   esac
 }
-compdef _guestscope guestscope`;
+if [[ "\${funcstack[1]}" == _guestscope ]]; then _guestscope "$@"; else compdef _guestscope guestscope; fi`;
 }
 
 function fish(commands: readonly Completion[]): string {
-  const lines = commands.flatMap(({ name, summary, options }) => [
-    `complete -c guestscope -n __fish_use_subcommand -a ${name} -d ${quoted(summary)}`,
+  const lines = commands.flatMap(({ name, summary, options, choices: values }) => [
+    `complete -c guestscope -f -n __fish_use_subcommand -a ${name} -d ${quoted(summary)}`,
+    ...(values.length === 0
+      ? []
+      : [
+          `complete -c guestscope -f -n '__fish_seen_subcommand_from ${name}' -a ${quoted(values.join(" "))}`,
+        ]),
     ...options.map(({ names, help, metavar, choices }) => {
       const forms = names.map((option) =>
         option.startsWith("--") ? `-l ${option.slice(2)}` : `-s ${option.slice(1)}`,
