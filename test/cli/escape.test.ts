@@ -1,21 +1,15 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import * as zlib from "node:zlib";
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { COMMANDS } from "../../src/cli/commands.js";
 import { escapeControls, escapeJsonControls } from "../../src/cli/escape.js";
 import { foldLine } from "../../src/cli/fold.js";
-import { fixtures, projectRoot, runCli, scratch, skipUnless } from "../shared.js";
+import { projectRoot, runCli, scratch, skipUnless } from "../shared.js";
+import { EVIL, hostileCalls, RAW, writeHostileInputs } from "./hostile-inputs.js";
 import { hasTerminal, onTerminal, shellCommand } from "./terminal-session.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
-
-/** What must never reach a terminal from an input. */
-const RAW = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
-/** Clears the screen, sets the title, is red, in seven bits and eight, turns the direction of text. */
-const EVIL = "\u001b[2J\u001b]0;owned\u0007\u001b[31m\u009b31m\u202e\r\u0008\u007f";
 
 describe("control characters", () => {
   it("are written out, whatever the text; tab and newline stay", () => {
@@ -52,33 +46,16 @@ describe("control characters", () => {
 });
 
 describe("an input full of control characters", () => {
-  /** A save whose guest's name is hostile: the configuration of xl in front of a converted stream. */
-  const evilName = path.join(folder, `e${EVIL.replaceAll("/", "")}`);
-  const legacy = zlib.gunzipSync(fs.readFileSync(path.join(fixtures, "demo/web01.legacy.gz")));
-  const name = Buffer.from(legacy).indexOf("legacy-hvm64");
-  const evil = Buffer.from(legacy);
-  evil.write("\u001b[2Jx", name, "latin1");
-  fs.writeFileSync(evilName, evil);
-  fs.writeFileSync(`${evilName}.torn`, evil.subarray(0, evil.length / 2));
-  fs.writeFileSync(`${evilName}.text`, `${EVIL}${EVIL}`);
+  const evilName = writeHostileInputs(folder);
 
-  const names = Object.keys(COMMANDS);
-  const calls = names.flatMap((command) => [
-    [command, evilName],
-    [command, evilName, path.join(folder, `${command}\u001b[2J.out`)],
-    [command, `${evilName}.torn`],
-    [command, `${evilName}.text`],
-    [command, `${evilName}.missing`],
-    [command, "--json", evilName],
-    [command, `--${EVIL}`],
-  ]);
-
-  it("is in no command's output raw", () => {
-    for (const args of calls) {
-      if (args[0] === "view") continue;
+  it.each(["inspect", "verify"])("is in no output of %s raw", (command) => {
+    for (const args of hostileCalls(command, evilName, folder)) {
       const { stdout, stderr } = runCli(args);
-      expect(`${args[0]}: ${stdout}${stderr}`).not.toMatch(RAW);
+      expect(`${stdout}${stderr}`).not.toMatch(RAW);
     }
+  });
+
+  it("is shown with its control characters written out", () => {
     expect(runCli(["inspect", evilName]).stdout).toContain("\\x1b[2J");
   });
 

@@ -2,55 +2,11 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
-import { fixtures, hasShared, runCli, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
-import { hasTerminal, onTerminal, shellCommand } from "./terminal-session.js";
+import { hasShared, runCli, skipUnless } from "../shared.js";
+import { cleanup, fixture, folder, INPUTS, shared } from "./inputs.js";
 
-const { folder, cleanup } = scratch();
 afterAll(cleanup);
 
-const fixture = (name: string): string => path.join(fixtures, name);
-const shared = (name: string): string => unzstd(path.join(sharedData, name), folder);
-
-function converted(): string {
-  const legacy = path.join(folder, "web01.legacy");
-  fs.writeFileSync(legacy, zlib.gunzipSync(fs.readFileSync(fixture("demo/web01.legacy.gz"))));
-  const save = path.join(folder, "web01.save");
-  expect(runCli(["convert", "--force", legacy, save]).status).toBe(0);
-  return save;
-}
-
-/** One input of each kind, by the options that open it. */
-const INPUTS: Readonly<Record<string, () => readonly string[]>> = {
-  "xen-stream": () => [converted()],
-  "xen-legacy": () => [fixture("demo/web01.legacy.gz")],
-  "qemu-migration": () => [fixture("qemu-migration/tiny-compress.qevm.gz")],
-  "libvirt save": () => [fixture("libvirt-save/nodes-and-dimm.save")],
-  "elf-vmcore": () => [fixture("linux/panic-6.1.elf.xz")],
-  "elf-vmcore of aarch64": () => [fixture("linux/arm64-6.12.elf.xz")],
-  lime: () => {
-    const dump = path.join(folder, "panic.lime");
-    const made = runCli(["extract", "--force", "--partial", fixture("linux/panic-6.1.elf.xz"), dump]);
-    expect(made.status).toBeLessThan(2);
-    return [dump];
-  },
-  kdump: () => [fixture("vmcore/tiny-split.lzo.flat.gz")],
-  ...(hasShared
-    ? {
-        qcow2: () => [shared("field/savevm.qcow2.zst")],
-        avml: () => [shared("field/compressed.avml.zst")],
-        raw: () => ["--format", "raw", shared("field/padded.lime.zst")],
-        "xen-core": () => [shared("xen-v3/hvm64.core.zst")],
-        "qemu-core": () => [
-          "--debug-file",
-          shared("qemu-core/debug/qemu-system-x86_64.debug.zst"),
-          unzstd(path.join(sharedData, "qemu-core/tiny-pc/core.zst"), folder, { name: "tiny.core" }),
-        ],
-      }
-    : {}),
-};
-
-/** Starts the sequence that clears a line: ESC [ K. */
-const CLEAR = "\u001b";
 const HEAD = ["name", "uuid", "system", "panic", "machine", "memory", "vCPUs", "health"];
 /** Sections of every format, in their order; those of the format itself are before them. */
 const LAST = ["vCPUs", "Running", "Damage", "Warnings"];
@@ -83,22 +39,6 @@ describe("inspect as text", () => {
     const last = titles.filter((title) => LAST.includes(title));
     expect(titles.slice(-last.length)).toEqual(LAST.filter((title) => last.includes(title)));
   });
-
-  it.skipIf(skipUnless(hasTerminal, "script (util-linux)")).each(Object.keys(INPUTS))(
-    "of a %s is no wider than a terminal of 80 columns, --verbose or not",
-    (kind) => {
-      for (const more of [[], ["--verbose"]]) {
-        const command = shellCommand("inspect", "--no-pager", ...more, ...(INPUTS[kind]?.() ?? []));
-        const { status, output } = onTerminal(command, { env: { NO_COLOR: "1" } });
-        expect(status).toBe(0);
-        // progress is drawn in one line, over and over
-        const shown = output
-          .split("\n")
-          .map((line) => line.slice(line.lastIndexOf(CLEAR) + 1).replace(/^\[K/, ""));
-        expect(shown.filter((line) => Array.from(line).length > 80)).toEqual([]);
-      }
-    },
-  );
 
   it("counts vCPUs by their ids, and says where a format records none", () => {
     expect(runCli(["inspect", fixture("linux/panic-6.1.elf.xz")]).stdout).toMatch(
