@@ -83,9 +83,10 @@ export function errorDocument(error: unknown): ErrorDocument {
   return { schemaVersion: 1, kind: "error", error: errorData(error) };
 }
 
-function remedyClause({ flag, value, effect, or }: RemedyData): string {
+/** A remedy and its alternatives, a clause each. */
+function remedyClauses({ flag, value, effect, or }: RemedyData): string[] {
   const clause = [flag, value, effect].filter((part) => part !== undefined).join(" ");
-  return or === undefined ? clause : `${clause}, or ${remedyClause(or)}`;
+  return or === undefined ? [clause] : [clause, ...remedyClauses(or)];
 }
 
 /**
@@ -94,10 +95,9 @@ function remedyClause({ flag, value, effect, or }: RemedyData): string {
  */
 export function remedyText(error: GuestscopeError): string {
   const data = remedyData(error.remedy);
-  const remedy = data === undefined ? "" : remedyClause(data);
-  if (error.hints.length > 0)
-    return [...error.hints, remedy].map((hint) => (hint === "" ? "" : `\n  ${hint}`)).join("");
-  return remedy === "" ? "" : `; ${remedy}`;
+  const remedies = data === undefined ? [] : remedyClauses(data);
+  if (error.hints.length > 0) return [...error.hints, ...remedies].map((hint) => `\n  ${hint}`).join("");
+  return remedies.length === 0 ? "" : `; ${remedies.join(", or ")}`;
 }
 
 /** An error for people: one line with its hints, or for a bug of ours the trace that a report needs. */

@@ -88,12 +88,13 @@ export async function openState(process: Process, options: OpenOptions): Promise
 /** Debug information that isn't there can be done without. */
 function offerCommandLine(error: unknown): never {
   if (!(error instanceof AbsentError)) throw error;
-  const { rule, message, place, remedy } = error;
+  const { rule, message, place, remedy, hints } = error;
   const without: Remedy = {
     option: "withoutDebugInfo",
     effect: "reads memory by QEMU's command line, without registers, where the guest's memory proves it",
   };
-  throw new AbsentError(rule, message, place, remedy === undefined ? without : { ...remedy, or: without });
+  const either = remedy === undefined ? without : { ...remedy, or: without };
+  throw new AbsentError(rule, message, place, either, hints);
 }
 
 async function openBackings(
