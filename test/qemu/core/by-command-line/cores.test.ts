@@ -98,7 +98,7 @@ describe.skipIf(skip)("cores of QEMU without its debug information", () => {
     const core = real.core("q35split");
     const without = runCli(["extract", core, `${folder}/out.elf`]);
     expect(without.stderr).toMatch(
-      /no debug info of .*; --debug-file FILE names it, or --without-debug-info reads memory/,
+      /no debug info of .*\n[^]*\n {2}--debug-file FILE names it.*\n {2}--without-debug-info reads memory/,
     );
     const run = runCli(["log", "--without-debug-info", core]);
     expect(run.status).toBe(0);
