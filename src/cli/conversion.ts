@@ -14,13 +14,13 @@ export interface Conversion {
   /** The bytes of a stream input, readable at any offset beside it. */
   readonly reread?: ByteSource;
   /** Directory for spool files; default: the system's. */
-  readonly spoolFolder?: string;
+  readonly spoolDirectory?: string;
   readonly options: ConvertOptions;
 }
 
 /** Converts between opened files; the output is whole under its name, or not there at all. */
 export async function runConversion(conversion: Conversion): Promise<ConversionReport> {
-  const { input, output, reread, spoolFolder, options } = conversion;
+  const { input, output, reread, spoolDirectory, options } = conversion;
   let written = 0;
   const sink: ByteSink = {
     name: output.name,
@@ -36,7 +36,7 @@ export async function runConversion(conversion: Conversion): Promise<ConversionR
       ...(reread === undefined
         ? {}
         : { reread: sliceSource(reread, envelope?.streamOffset ?? 0, reread.size) }),
-      openSpool: () => new SpoolFile(spoolFolder),
+      openSpool: () => new SpoolFile(spoolDirectory),
     });
     output.commit();
     return report;

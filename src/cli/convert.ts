@@ -89,7 +89,7 @@ export const command: Command = {
     const report = await runConversion({
       input: given.input,
       output,
-      ...(options.spool_dir === undefined ? {} : { spoolFolder: options.spool_dir }),
+      ...(options.spool_dir === undefined ? {} : { spoolDirectory: options.spool_dir }),
       options: {
         version: options.to === "v2" ? 2 : 3,
         ...(options.format === undefined ? {} : { format: options.format }),

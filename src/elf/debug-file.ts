@@ -134,10 +134,10 @@ class Finder {
   async #byDebugLink(program: ElfFile | undefined): Promise<ElfFile | undefined> {
     const link = await program?.debugLink();
     if (program === undefined || link === undefined) return undefined;
-    const folder = folderOf(program.name);
-    const places = [`${folder}/${link.name}`, `${folder}/.debug/${link.name}`];
+    const directory = directoryOf(program.name);
+    const places = [`${directory}/${link.name}`, `${directory}/.debug/${link.name}`];
     const below = this.#dirs.map(
-      (root) => `${root}${folder.startsWith("/") ? "" : "/"}${folder}/${link.name}`,
+      (root) => `${root}${directory.startsWith("/") ? "" : "/"}${directory}/${link.name}`,
     );
     return this.#first([...places, ...below], async (elf) => {
       const unfit = await this.#unfit(elf);
@@ -168,10 +168,10 @@ class Finder {
     const link = await debug.debugAltLink();
     if (link === undefined) return undefined;
     const base = link.name.slice(link.name.lastIndexOf("/") + 1);
-    const near = link.name.startsWith("/") ? link.name : `${folderOf(debug.name)}/${link.name}`;
+    const near = link.name.startsWith("/") ? link.name : `${directoryOf(debug.name)}/${link.name}`;
     const inDwz = this.#dirs.map((root) => `${root}/.dwz/${base}`);
     const byId = link.buildId.length < 4 ? [] : this.#dirs.map((root) => buildIdPath(root, link.buildId));
-    const paths = [near, `${folderOf(debug.name)}/.dwz/${base}`, ...inDwz, ...byId];
+    const paths = [near, `${directoryOf(debug.name)}/.dwz/${base}`, ...inDwz, ...byId];
     const found = await this.#first(paths, async (elf) => {
       // .debug_sup has a checksum of its own making instead of a build id
       const id = (await elf.buildId()) ?? (await elf.supplementId());
@@ -184,7 +184,7 @@ class Finder {
 
   #split(name: string, directory: string, program: ElfFile): Promise<ElfFile | undefined> {
     const base = name.slice(name.lastIndexOf("/") + 1);
-    const beside = `${folderOf(program.name)}/${base}`;
+    const beside = `${directoryOf(program.name)}/${base}`;
     const paths = name.startsWith("/") ? [name, beside] : [`${directory}/${name}`, beside];
     return this.#first(paths, async () => undefined);
   }
@@ -264,7 +264,7 @@ async function fileCrc(source: ByteSource): Promise<number> {
   return crc;
 }
 
-function folderOf(path: string): string {
+function directoryOf(path: string): string {
   const slash = path.lastIndexOf("/");
   return slash < 0 ? "." : path.slice(0, slash);
 }

@@ -1,6 +1,6 @@
 import { hexText } from "../binary/text.js";
 import { equalBytes } from "../io/byte-search.js";
-import { breathe } from "../io/event-loop.js";
+import { yieldToEventLoop } from "../io/event-loop.js";
 import type { GuestImage } from "./image.js";
 import { PAGE_SIZE, type PhysicalMemory } from "./memory.js";
 import { summarizeVcpu } from "./vcpu.js";
@@ -138,7 +138,7 @@ export async function compareMemory(
         sinceBreath += length;
         if (sinceBreath > 64 << 20) {
           sinceBreath = 0;
-          await breathe();
+          await yieldToEventLoop();
         }
       }
       if (a?.gpa === a?.end) a = await advance(one);

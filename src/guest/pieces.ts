@@ -1,5 +1,5 @@
 import { GUEST_RULES } from "./rules.js";
-import { breathe } from "../io/event-loop.js";
+import { yieldToEventLoop } from "../io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { TruncatedError } from "../findings/errors.js";
 import type { MemoryPiece } from "./memory.js";
@@ -18,7 +18,7 @@ const MOST_PARTS = 256;
 const SLACK = 256 << 10;
 
 /** The event loop turns every so many bytes: a source may answer at once, for hours. */
-const BREATH = 4 << 20;
+const BYTES_PER_TURN = 4 << 20;
 
 /** Guest memory of one kind, ascending: `code` as the page index has it, from `within` bytes after its start. */
 export interface Run {
@@ -53,15 +53,15 @@ export async function* readPieces(
     return piece;
   };
   let ahead = start();
-  let sinceBreath = 0;
+  let sinceTurn = 0;
   try {
     for (;;) {
       const piece = await ahead;
       if (piece === undefined) return;
-      sinceBreath += piece.length;
-      if (sinceBreath >= BREATH) {
-        sinceBreath = 0;
-        await breathe();
+      sinceTurn += piece.length;
+      if (sinceTurn >= BYTES_PER_TURN) {
+        sinceTurn = 0;
+        await yieldToEventLoop();
       }
       ahead = start();
       yield piece;

@@ -1,6 +1,6 @@
 import { indexOfBytes } from "../io/byte-search.js";
 import { type ByteSource, readFully } from "../io/byte-source.js";
-import { breathe } from "../io/event-loop.js";
+import { yieldToEventLoop } from "../io/event-loop.js";
 import { viewOf } from "../binary/layout.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
@@ -122,7 +122,7 @@ export class Resynchronizer {
         this.#misses += 1;
         if (this.#misses >= MOST_MISSES) return undefined;
       }
-      await breathe();
+      await yieldToEventLoop();
     }
     return undefined;
   }

@@ -1,4 +1,4 @@
-import { breathe } from "../io/event-loop.js";
+import { yieldToEventLoop } from "../io/event-loop.js";
 import type { AddressSpace } from "./address-space.js";
 
 /** Bytes read at a time. */
@@ -37,6 +37,6 @@ export async function* searchImage(
     if (n === WINDOW) done += WINDOW - OVERLAP;
     else done += n - (n % PAGE) + PAGE;
     gap = n === 0 ? gap + PAGE : 0;
-    await breathe();
+    await yieldToEventLoop();
   }
 }

@@ -23,11 +23,11 @@ export interface OpenFile {
 }
 
 /** Kind of a file, from its mode. */
-export type FileKind = "file" | "folder" | "link" | "character" | "block" | "pipe" | "socket" | "other";
+export type FileKind = "file" | "directory" | "link" | "character" | "block" | "pipe" | "socket" | "other";
 
 const KINDS: ReadonlyMap<number, FileKind> = new Map([
   [0o100000, "file"],
-  [0o040000, "folder"],
+  [0o040000, "directory"],
   [0o120000, "link"],
   [0o020000, "character"],
   [0o060000, "block"],

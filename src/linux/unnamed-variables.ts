@@ -1,5 +1,5 @@
 import { latin1Bytes, viewOf } from "../binary/layout.js";
-import { breathe } from "../io/event-loop.js";
+import { yieldToEventLoop } from "../io/event-loop.js";
 import type { AddressSpace } from "./address-space.js";
 import { searchImage } from "./image-sweep.js";
 import { hexEntry, type VmcoreInfoMap } from "./kernel-tables.js";
@@ -144,7 +144,7 @@ async function* pointers(
       if (value < start || value >= end) yield { at: base + BigInt(word), value };
     }
     done += n === WINDOW ? WINDOW : n - (n % PAGE) + PAGE;
-    await breathe();
+    await yieldToEventLoop();
   }
 }
 

@@ -17,7 +17,7 @@ const SHORTEST_HOLE = 64 << 10;
 const ZEROS = new Uint8Array(1 << 20);
 
 /** Output at growing offsets: holes where the sink has them, zeros written where it takes bytes in order only. */
-export class Placer {
+export class SparseWriter {
   readonly #sink: ByteSink;
   readonly #random: RandomSink | undefined;
   #position = 0;
@@ -87,7 +87,7 @@ export class Placer {
 export async function writeContents(
   memory: PhysicalMemory,
   runs: readonly PlacedRun[],
-  placer: Placer,
+  writer: SparseWriter,
   progress: (done: number) => void = () => undefined,
 ): Promise<void> {
   let done = 0;
@@ -96,7 +96,7 @@ export async function writeContents(
     for await (const piece of memory.pieces(run.start, run.end)) {
       if (piece.gpa !== next) break;
       next += piece.length;
-      if (piece.bytes !== undefined) await placer.put(run.offset + (piece.gpa - run.start), piece.bytes);
+      if (piece.bytes !== undefined) await writer.put(run.offset + (piece.gpa - run.start), piece.bytes);
       done += piece.length;
       progress(done);
     }

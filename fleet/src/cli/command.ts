@@ -116,18 +116,18 @@ export function addRunOptions(parser: ArgumentParser): void {
     help: "time that one job may take (default 3600)",
   });
   group.add_argument("--spool-dir", {
-    metavar: "FOLDER",
+    metavar: "DIRECTORY",
     default: os.tmpdir(),
-    help: "folder for downloads and unpacked inputs (default: the system's for temporary files)",
+    help: "directory for downloads and unpacked inputs (default: the system's for temporary files)",
   });
 }
 
 /** Adds the option that says where results are. */
 export function addReportsOption(parser: Pick<ArgumentParser, "add_argument">): void {
   parser.add_argument("--reports", {
-    metavar: "FOLDER",
+    metavar: "DIRECTORY",
     default: "guestscope-reports",
-    help: "folder of results, one file an input (default guestscope-reports)",
+    help: "directory of results, one file an input (default guestscope-reports)",
   });
 }
 

@@ -10,7 +10,7 @@ import { addReportsOption, type Command, type CommonArguments, EXIT } from "./co
 import { counted, duration, resultLine, size } from "./terminal.js";
 
 interface Arguments extends CommonArguments {
-  readonly folders: readonly string[];
+  readonly directories: readonly string[];
   readonly reports: string;
   readonly format?: string;
   readonly output: string;
@@ -33,10 +33,10 @@ export const command: Command = {
     "guestscope-fleet report --format jsonl | jq 'select(.status != \"good\") | .source'",
   ],
   configure(parser: ArgumentParser): void {
-    parser.add_argument("folders", {
-      metavar: "FOLDER",
+    parser.add_argument("directories", {
+      metavar: "DIRECTORY",
       nargs: "*",
-      help: "folders of results, in place of --reports; of an input with several results one is reported",
+      help: "directories of results, in place of --reports; of an input with several results one is reported",
     });
     addReportsOption(parser);
     parser.add_argument("--format", {
@@ -55,8 +55,8 @@ export const command: Command = {
     const format = args.format ?? (args.json ? "json" : "text");
     if (args.json && format !== "json")
       throw new UsageError(`--json and --format ${format} don't go together`);
-    const stores = (args.folders.length === 0 ? [args.reports] : args.folders).map(
-      (folder) => new ResultStore(folder),
+    const stores = (args.directories.length === 0 ? [args.reports] : args.directories).map(
+      (directory) => new ResultStore(directory),
     );
     const summary = new Summary();
     for await (const result of merged(stores)) summary.add(result);
@@ -66,7 +66,7 @@ export const command: Command = {
   },
 };
 
-/** Results of several folders, in order of their keys, each key once: of two results one that isn't failed. */
+/** Results of several directories, in order of their keys, each key once: of two results one that isn't failed. */
 async function* merged(stores: readonly ResultStore[]): AsyncGenerator<Result> {
   const heads = await Promise.all(
     stores.map(async (store) => {

@@ -52,7 +52,7 @@ export const command: Command = {
     parser.add_argument("sources", {
       metavar: "SOURCE",
       nargs: "*",
-      help: "a file, a folder (with all below it), a glob pattern, an http(s) URL",
+      help: "a file, a directory (with all below it), a glob pattern, an http(s) URL",
     });
     parser.add_argument("--list", {
       metavar: "FILE",
@@ -63,7 +63,7 @@ export const command: Command = {
       action: "store_true",
       help: "verify, convert: warnings count as errors",
     });
-    parser.add_argument("--output", { metavar: "FOLDER", help: "extract, convert: where outputs go" });
+    parser.add_argument("--output", { metavar: "DIRECTORY", help: "extract, convert: where outputs go" });
     parser.add_argument("--to", {
       metavar: "KIND",
       help: "extract, convert: kind of output, as guestscope takes it",
@@ -137,9 +137,9 @@ function orderOf({ action, strict, to, output, pass }: SubmitArguments): Order {
   ];
   if (action === "verify" && pass !== undefined) throw new UsageError("--pass doesn't go with verify");
   if (kinds === undefined) return { action, options };
-  if (output === undefined) throw new UsageError(`${action} needs --output FOLDER`);
+  if (output === undefined) throw new UsageError(`${action} needs --output DIRECTORY`);
   const extension = to === undefined ? Object.values(kinds)[0] : kinds[to];
   if (extension === undefined)
     throw new UsageError(`--to ${to}: one of ${Object.keys(kinds).join(", ")} is expected`);
-  return { action, options, output: { folder: path.resolve(output), extension } };
+  return { action, options, output: { directory: path.resolve(output), extension } };
 }

@@ -13,7 +13,7 @@ export interface Order {
   /** Options handed on to `guestscope ACTION`. */
   readonly options: readonly string[];
   /** Where outputs go (extract, convert): an absolute path, the same on every host. */
-  readonly output?: { readonly folder: string; readonly extension: string };
+  readonly output?: { readonly directory: string; readonly extension: string };
 }
 
 /** One job: an order for one source. It is stored in the queue as JSON. */
@@ -47,9 +47,9 @@ function keyOf(order: Order, source: Source, version: string): string {
 export function outputPath(task: Task): string | undefined {
   if (task.output === undefined) return undefined;
   const name = path.basename(nameOf(task.source)).replace(/[^\w.+@=,-]/g, "_");
-  const { folder, extension } = task.output;
-  // sources of one name lie in several folders: a part of the key keeps them apart
-  return path.join(folder, `${name.slice(0, 150)}-${task.key.slice(0, 12)}${extension}`);
+  const { directory, extension } = task.output;
+  // sources of one name lie in several directories: a part of the key keeps them apart
+  return path.join(directory, `${name.slice(0, 150)}-${task.key.slice(0, 12)}${extension}`);
 }
 
 /**
@@ -70,7 +70,7 @@ export function parseTask(data: unknown): Task {
     typeof source === "object" &&
     ((source.kind === "file" && typeof source.path === "string") ||
       (source.kind === "url" && typeof source.url === "string")) &&
-    (output === undefined || (typeof output.folder === "string" && typeof output.extension === "string"));
+    (output === undefined || (typeof output.directory === "string" && typeof output.extension === "string"));
   if (!isTask)
     throw new UsageError("the queue holds a job that is not of guestscope-fleet, or of another version");
   return task as Task;

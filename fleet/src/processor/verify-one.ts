@@ -6,7 +6,7 @@ import { failure, KEPT_FINDINGS, type KeptFinding, type Outcome } from "../jobs/
 export interface VerifyRequest {
   readonly path: string;
   readonly strict: boolean;
-  /** Folder for what packed inputs are unpacked into; the system's by default. */
+  /** Directory for what packed inputs are unpacked into; the system's by default. */
   readonly spool?: string;
 }
 

@@ -5,34 +5,34 @@ import { SystemError } from "guestscope";
 import { systemError } from "guestscope/node";
 import type { Result } from "../jobs/outcome.js";
 
-const FOLDER = "results";
+const DIRECTORY = "results";
 
 /**
- * Results in a folder, one file an input, named by the job's key: `results/3f/3f….json`. A file appears whole or not at
- * all, and only once; the folder may be shared by many hosts.
+ * Results in a directory, one file an input, named by the job's key: `results/3f/3f….json`. A file appears whole or not at
+ * all, and only once; the directory may be shared by many hosts.
  */
 export class ResultStore {
-  readonly folder: string;
+  readonly directory: string;
   readonly #made = new Set<string>();
 
-  constructor(folder: string) {
-    this.folder = path.resolve(folder);
+  constructor(directory: string) {
+    this.directory = path.resolve(directory);
   }
 
-  /** Makes the folder and writes to it. @throws SystemError when results can't be written there */
+  /** Makes the directory and writes to it. @throws SystemError when results can't be written there */
   async prepare(): Promise<void> {
-    const probe = path.join(this.folder, FOLDER, `.${randomUUID()}.tmp`);
+    const probe = path.join(this.directory, DIRECTORY, `.${randomUUID()}.tmp`);
     try {
       await fs.mkdir(path.dirname(probe), { recursive: true });
       await fs.writeFile(probe, "\n");
       await fs.rm(probe);
     } catch (error) {
-      throw systemError(error, this.folder);
+      throw systemError(error, this.directory);
     }
   }
 
   #file(key: string): string {
-    return path.join(this.folder, FOLDER, key.slice(0, 2), `${key}.json`);
+    return path.join(this.directory, DIRECTORY, key.slice(0, 2), `${key}.json`);
   }
 
   /** The result of a job; undefined while there is none. @throws SystemError when it can't be read */
@@ -55,11 +55,11 @@ export class ResultStore {
    */
   async put(result: Result, replace: boolean): Promise<boolean> {
     const file = this.#file(result.key);
-    const folder = path.dirname(file);
-    const partial = path.join(folder, `.${result.key}.${randomUUID()}.tmp`);
+    const directory = path.dirname(file);
+    const partial = path.join(directory, `.${result.key}.${randomUUID()}.tmp`);
     try {
-      if (!this.#made.has(folder)) await fs.mkdir(folder, { recursive: true });
-      this.#made.add(folder);
+      if (!this.#made.has(directory)) await fs.mkdir(directory, { recursive: true });
+      this.#made.add(directory);
       await writeSynced(partial, `${JSON.stringify(result)}\n`);
       if (replace) await fs.rename(partial, file);
       else {
@@ -74,13 +74,13 @@ export class ResultStore {
     }
   }
 
-  /** All results, in order of their keys. @throws SystemError when a folder or file can't be read */
+  /** All results, in order of their keys. @throws SystemError when a directory or file can't be read */
   async *all(): AsyncGenerator<Result> {
-    const root = path.join(this.folder, FOLDER);
+    const root = path.join(this.directory, DIRECTORY);
     for (const part of (await listed(root)).filter((name) => /^[0-9a-f]{2}$/.test(name))) {
-      const folder = path.join(root, part);
-      for (const name of (await listed(folder)).filter((entry) => /^[0-9a-f]{32}\.json$/.test(entry))) {
-        const file = path.join(folder, name);
+      const directory = path.join(root, part);
+      for (const name of (await listed(directory)).filter((entry) => /^[0-9a-f]{32}\.json$/.test(entry))) {
+        const file = path.join(directory, name);
         yield parseResult(
           await fs.readFile(file, "utf8").catch((error: unknown) => {
             throw systemError(error, file);
@@ -102,11 +102,11 @@ async function writeSynced(file: string, text: string): Promise<void> {
   }
 }
 
-async function listed(folder: string): Promise<string[]> {
+async function listed(directory: string): Promise<string[]> {
   try {
-    return (await fs.readdir(folder)).sort();
+    return (await fs.readdir(directory)).sort();
   } catch (error) {
-    throw systemError(error, folder);
+    throw systemError(error, directory);
   }
 }
 

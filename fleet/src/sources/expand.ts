@@ -8,7 +8,7 @@ import type { Source } from "./source.js";
 
 /** What a submission names. */
 export interface Selection {
-  /** Paths, folders, glob patterns, URLs. */
+  /** Paths, directories, glob patterns, URLs. */
   readonly names: readonly string[];
   /** Files with one path or URL a line; `-` is standard input. */
   readonly lists: readonly string[];

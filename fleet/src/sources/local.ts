@@ -32,9 +32,9 @@ export function isUnchanged(then: FileInput, now: FileInput): boolean {
   return then.size === now.size && then.mtime === now.mtime;
 }
 
-/** Paths of the files below a folder; links are not followed, names with a leading dot are left out. */
-export async function* filesBelow(folder: string): AsyncGenerator<string> {
-  const waiting = [path.resolve(folder)];
+/** Paths of the files below a directory; links are not followed, names with a leading dot are left out. */
+export async function* filesBelow(directory: string): AsyncGenerator<string> {
+  const waiting = [path.resolve(directory)];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     let entries;
     try {

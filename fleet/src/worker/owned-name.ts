@@ -4,12 +4,12 @@ import * as os from "node:os";
 /** The host's name as part of a file name. */
 const HOST = os.hostname().replace(/[^\w-]/g, "_");
 
-/** A name for a temporary folder that tells whose it is: `host.pid.random`. */
+/** A name for a temporary directory that tells whose it is: `host.pid.random`. */
 export function ownedName(): string {
   return `${HOST}.${process.pid}.${randomUUID()}`;
 }
 
-/** Whether a folder of such a name belongs to a process of this host that is gone. */
+/** Whether a directory of such a name belongs to a process of this host that is gone. */
 export function isAbandoned(name: string): boolean {
   const match = /^([\w-]+)\.(\d+)\.[0-9a-f-]{36}$/.exec(name);
   if (match?.[1] !== HOST) return false;

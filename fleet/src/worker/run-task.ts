@@ -14,7 +14,7 @@ import { download } from "../sources/remote.js";
 import { isAbandoned, ownedName } from "./owned-name.js";
 import { Staging } from "./staging.js";
 
-/** Start of the names of folders for downloads. */
+/** Start of the names of directories for downloads. */
 const DOWNLOADS = "guestscope-fleet-";
 
 /** What a runner of tasks needs. */
@@ -23,7 +23,7 @@ export interface RunnerOptions {
   /** Jobs at the same time. */
   readonly concurrency: number;
   readonly limits: Limits;
-  /** Folder for downloads and what packed inputs are unpacked into. */
+  /** Directory for downloads and what packed inputs are unpacked into. */
   readonly spool: string;
 }
 
@@ -99,12 +99,15 @@ export class TaskRunner {
     const { source } = task;
     if (source.kind !== "url") throw new TypeError("not a URL");
     const { limits, spool } = this.#options;
-    const folder = path.join(spool, `${DOWNLOADS}${ownedName()}`);
-    await fs.mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
+    const directory = path.join(spool, `${DOWNLOADS}${ownedName()}`);
+    await fs.mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
       throw systemError(error, spool);
     });
     try {
-      const file = path.join(folder, path.basename(new URL(source.url).pathname).slice(0, 100) || "download");
+      const file = path.join(
+        directory,
+        path.basename(new URL(source.url).pathname).slice(0, 100) || "download",
+      );
       const late = AbortSignal.timeout(limits.time * 1000);
       try {
         await download(source, file, late);
@@ -115,7 +118,7 @@ export class TaskRunner {
       }
       return await this.#process(task, file, () => Promise.resolve());
     } finally {
-      await fs.rm(folder, { recursive: true, force: true });
+      await fs.rm(directory, { recursive: true, force: true });
     }
   }
 
@@ -153,7 +156,7 @@ export class TaskRunner {
   }
 }
 
-/** Removes downloads that killed processes of this host left in a folder for temporary files. */
+/** Removes downloads that killed processes of this host left in a directory for temporary files. */
 export async function removeAbandonedDownloads(spool: string): Promise<void> {
   for (const name of await fs.readdir(spool).catch(() => [])) {
     if (name.startsWith(DOWNLOADS) && isAbandoned(name.slice(DOWNLOADS.length)))

@@ -4,19 +4,19 @@ import { systemError } from "guestscope/node";
 import { isAbandoned, ownedName } from "./owned-name.js";
 
 /**
- * The place where an output is written before it gets its name. Each attempt has a folder of its own beside the final
+ * The place where an output is written before it gets its name. Each attempt has a directory of its own beside the final
  * name, so that two attempts at one job never write to the same file; the one that ends first names its file.
  */
 export class Staging {
   /** Name for the program to write to. */
   readonly partial: string;
   readonly #final: string;
-  readonly #folder: string;
+  readonly #directory: string;
 
-  private constructor(final: string, folder: string) {
+  private constructor(final: string, directory: string) {
     this.#final = final;
-    this.#folder = folder;
-    this.partial = path.join(folder, "output");
+    this.#directory = directory;
+    this.partial = path.join(directory, "output");
   }
 
   /**
@@ -26,7 +26,7 @@ export class Staging {
    */
   static async open(final: string, key: string, longest: number): Promise<Staging> {
     const home = path.join(path.dirname(final), ".guestscope-fleet", key);
-    const folder = path.join(home, ownedName());
+    const directory = path.join(home, ownedName());
     try {
       await fs.mkdir(home, { recursive: true, mode: 0o700 });
       for (const name of await fs.readdir(home)) {
@@ -35,11 +35,11 @@ export class Staging {
         const isOld = stat !== undefined && Date.now() - stat.mtimeMs > longest * 2000;
         if (isOld || isAbandoned(name)) await fs.rm(other, { recursive: true, force: true });
       }
-      await fs.mkdir(folder, { mode: 0o700 });
+      await fs.mkdir(directory, { mode: 0o700 });
     } catch (error) {
-      throw systemError(error, folder);
+      throw systemError(error, directory);
     }
-    return new Staging(final, folder);
+    return new Staging(final, directory);
   }
 
   /** Gives the output its name; one that stands there already stays. @returns its size in bytes. @throws SystemError */
@@ -62,8 +62,8 @@ export class Staging {
 
   /** Removes what is left of the attempt. */
   async close(): Promise<void> {
-    await fs.rm(this.#folder, { recursive: true, force: true });
+    await fs.rm(this.#directory, { recursive: true, force: true });
     // stays while another attempt is in it
-    await fs.rmdir(path.dirname(this.#folder)).catch(() => undefined);
+    await fs.rmdir(path.dirname(this.#directory)).catch(() => undefined);
   }
 }

@@ -32,7 +32,7 @@ const OPTIONS: readonly OptionSpec[] = [
   { long: "version", help: "show program's version number and exit" },
   { long: "exe", metavar: "FILE", help: "the qemu program" },
   { long: "debug-file", metavar: "FILE", help: "its separate debug file" },
-  { long: "debug-dir", metavar: "FOLDER", help: "root of a tree of debug files" },
+  { long: "debug-dir", metavar: "DIRECTORY", help: "root of a tree of debug files" },
   {
     long: "backing",
     metavar: "ID=FILE",

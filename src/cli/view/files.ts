@@ -18,11 +18,11 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** Where the built viewer is: beside the built programs, whether those or their sources run. */
-function viewerFolder(): string {
+function viewerDirectory(): string {
   const candidates = ["../viewer", "../../viewer", "../../../dist/viewer"];
-  const folders = candidates.map((one) => path.resolve(import.meta.dirname, one));
-  const found = folders.find(
-    (folder) => fs.existsSync(path.join(folder, "index.html")) && !folder.includes("/src/"),
+  const directories = candidates.map((one) => path.resolve(import.meta.dirname, one));
+  const found = directories.find(
+    (directory) => fs.existsSync(path.join(directory, "index.html")) && !directory.includes("/src/"),
   );
   if (found !== undefined) return found;
   throw new SystemError("os/ENOENT", "the viewer is not built: 'npm run build' builds it", {
@@ -32,14 +32,14 @@ function viewerFolder(): string {
 
 /** The application's files by their paths in addresses: nothing else of the disk can be named. */
 export function viewerAssets(): ReadonlyMap<string, Asset> {
-  const folder = viewerFolder();
-  const entries = fs.readdirSync(folder, { recursive: true, withFileTypes: true });
+  const directory = viewerDirectory();
+  const entries = fs.readdirSync(directory, { recursive: true, withFileTypes: true });
   return new Map(
     entries
       .filter((entry) => entry.isFile())
       .map((entry) => {
         const file = path.join(entry.parentPath, entry.name);
-        const name = path.relative(folder, file).split(path.sep).join("/");
+        const name = path.relative(directory, file).split(path.sep).join("/");
         return [name, { file, type: TYPES[path.extname(name)] ?? "application/octet-stream" }];
       }),
   );

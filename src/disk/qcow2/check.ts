@@ -1,5 +1,5 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
-import { breathe } from "../../io/event-loop.js";
+import { yieldToEventLoop } from "../../io/event-loop.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import type { Rule } from "../../findings/rule.js";
@@ -10,7 +10,7 @@ import type { Snapshot } from "./snapshots.js";
 import { type VirtualSource, stateSource } from "./state.js";
 
 /** Runs looked at before the event loop turns. */
-const BREATH = 1024;
+const STEPS_PER_TURN = 1024;
 
 /** Clusters of a file, each taken once: one bit each, in parts that exist once a cluster of them is taken. */
 class TakenClusters {
@@ -96,7 +96,7 @@ class StateCheck {
     let steps = 0;
     for (let at = 0; at < state.size; ) {
       steps += 1;
-      if (steps % BREATH === 0) await breathe();
+      if (steps % STEPS_PER_TURN === 0) await yieldToEventLoop();
       try {
         const extent = await state.extentAt(at);
         const index = this.#indexOf(at);

@@ -1,6 +1,6 @@
 import { trimNuls } from "../../binary/text.js";
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
-import { breathe } from "../../io/event-loop.js";
+import { yieldToEventLoop } from "../../io/event-loop.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import type { Architecture } from "../arch/architecture.js";
 import type { VmcoreInfo } from "../image.js";
@@ -22,7 +22,7 @@ export { isVmcoreInfo, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 /** Bytes read at a time: FileSource answers these at once. */
 const SWEEP = 64 << 10;
 /** The event loop turns every so many reads: a source may answer at once, again and again. */
-const BREATH = 256;
+const READS_PER_TURN = 256;
 const NAME_SIZE = 11;
 const NOTE_TEXT = 24;
 const LONGEST_TEXT = 64 << 10;
@@ -95,7 +95,7 @@ async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerato
       for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE)
         if (isHead(view, page, little)) yield at + page;
       reads += 1;
-      if (reads % BREATH === 0) await breathe();
+      if (reads % READS_PER_TURN === 0) await yieldToEventLoop();
     }
   }
 }
@@ -178,7 +178,7 @@ async function searchBanner(memory: PhysicalMemory, start: number, end: number):
       if (banner !== undefined) return banner;
     }
     reads += 1;
-    if (reads % BREATH === 0) await breathe();
+    if (reads % READS_PER_TURN === 0) await yieldToEventLoop();
   }
   return undefined;
 }

@@ -25,7 +25,7 @@ export interface NodeDebugFiles {
 export function nodeDebugFiles(environment: NodeJS.ProcessEnv = process.env): NodeDebugFiles {
   const urls = (environment["DEBUGINFOD_URLS"] ?? "").split(/\s+/).filter((url) => /^https?:/.test(url));
   if (urls.length === 0) return { open };
-  const cache = cacheFolder(environment);
+  const cache = cacheDirectory(environment);
   const timeout = Number(environment["DEBUGINFOD_TIMEOUT"] ?? DEFAULT_TIMEOUT) || DEFAULT_TIMEOUT;
   return {
     open,
@@ -52,7 +52,7 @@ async function open(file: string): Promise<FileSource | undefined> {
   }
 }
 
-function cacheFolder(environment: NodeJS.ProcessEnv): string {
+function cacheDirectory(environment: NodeJS.ProcessEnv): string {
   const own = environment["DEBUGINFOD_CACHE_PATH"];
   if (own !== undefined && own !== "") return own;
   const home = environment["XDG_CACHE_HOME"];

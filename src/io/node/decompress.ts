@@ -11,7 +11,7 @@ const HEAD = 64;
 
 /** How a compressed or piped input is unpacked. */
 export interface DecompressOptions {
-  /** Folder of the temporary file; default the system's. */
+  /** Directory of the temporary file; default the system's. */
   readonly directory?: string;
   /** Bytes unpacked so far. */
   readonly progress?: (done: number) => void;

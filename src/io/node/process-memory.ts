@@ -58,14 +58,15 @@ export class LiveProcess {
   constructor(pid: number, options: { readonly stop?: boolean } = {}) {
     this.name = `pid:${pid}`;
     this.pid = pid;
-    const folder = `/proc/${pid}`;
-    if (!fs.existsSync(folder)) throw new SystemError("os/ESRCH", "no such process", { source: this.name });
+    const directory = `/proc/${pid}`;
+    if (!fs.existsSync(directory))
+      throw new SystemError("os/ESRCH", "no such process", { source: this.name });
     let fd: number | undefined;
     try {
-      this.#fd = fd = fs.openSync(`${folder}/mem`, "r");
+      this.#fd = fd = fs.openSync(`${directory}/mem`, "r");
       if (options.stop === true) this.#resume = stopProcess(pid);
-      this.mappings = parseMaps(fs.readFileSync(`${folder}/maps`, "latin1"));
-      this.auxv = parseAuxv(fs.readFileSync(`${folder}/auxv`), elfBits(`${folder}/exe`));
+      this.mappings = parseMaps(fs.readFileSync(`${directory}/maps`, "latin1"));
+      this.auxv = parseAuxv(fs.readFileSync(`${directory}/auxv`), elfBits(`${directory}/exe`));
     } catch (error) {
       this.#resume?.();
       if (fd !== undefined) fs.closeSync(fd);

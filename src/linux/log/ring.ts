@@ -1,5 +1,5 @@
 import { viewOf } from "../../binary/layout.js";
-import { breathe } from "../../io/event-loop.js";
+import { yieldToEventLoop } from "../../io/event-loop.js";
 import { FormatError } from "../../findings/errors.js";
 import {
   callerOf,
@@ -60,7 +60,7 @@ const NO_BLOCK = 1n;
 const FAILED = 1n;
 
 /** The event loop turns every so many records. */
-const BREATH = 4096;
+const STEPS_PER_TURN = 4096;
 
 /** Bytes of a task's name. */
 const COMM = 16;
@@ -206,7 +206,7 @@ async function* records(
   const idMask = (1n << BigInt(memory.bits - 2)) - 1n;
   let unreadable = 0;
   for (let step = 0; step < span; step += 1) {
-    if (step % BREATH === BREATH - 1) await breathe();
+    if (step % STEPS_PER_TURN === STEPS_PER_TURN - 1) await yieldToEventLoop();
     const id = (first + BigInt(step)) & idMask;
     const slot = Number(id % BigInt(count));
     const raw = await ring.descriptors.bytes(slot * layout.descriptorSize, layout.descriptorSize);

@@ -7,7 +7,7 @@ export interface AskedBlock {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
-  /** File (or folder of files) that backs it. */
+  /** File (or directory of files) that backs it. */
   readonly path?: string;
   /** Memory of a file descriptor, a named file's or not. */
   readonly isShared: boolean;

@@ -27,7 +27,7 @@ import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { Mapping } from "../../guest/paging/walk.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import { UsageError } from "../../findings/errors.js";
-import { type PlacedRun, Placer, writeContents } from "../contents.js";
+import { type PlacedRun, SparseWriter, writeContents } from "../contents.js";
 import { EMPTY_NOTE, guestNotes, provenanceNote, type RawNote } from "../notes.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
@@ -276,8 +276,8 @@ export async function writeElf(
   options: Pick<WriteOptions, "progress">,
 ): Promise<void> {
   const total = plan.runs.reduce((sum, run) => sum + (run.end - run.start), 0);
-  const placer = new Placer(sink);
-  await placer.put(0, plan.head);
-  await writeContents(memory, plan.runs, placer, (done) => options.progress?.(done, total));
-  await placer.finish(plan.size);
+  const writer = new SparseWriter(sink);
+  await writer.put(0, plan.head);
+  await writeContents(memory, plan.runs, writer, (done) => options.progress?.(done, total));
+  await writer.finish(plan.size);
 }

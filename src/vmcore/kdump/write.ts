@@ -5,7 +5,7 @@ import { viewOf, writeU64 } from "../../binary/layout.js";
 import type { GuestImage } from "../../guest/image.js";
 import { kernelBanner } from "../../guest/kernel/vmcoreinfo.js";
 import type { MemoryRange, PhysicalMemory, SourcePiece } from "../../guest/memory.js";
-import { breathe } from "../../io/event-loop.js";
+import { yieldToEventLoop } from "../../io/event-loop.js";
 import { isRandomSink, type RandomSink } from "../../io/byte-sink.js";
 import {
   type PackedPages,
@@ -289,7 +289,7 @@ class Packer {
   async run({ memory }: GuestImage, runs: readonly AddressRange[]): Promise<void> {
     for (const { start, end } of runs) {
       for (let at = start; at < end; ) {
-        at = await this.#packStraight(memory, at, end);
+        at = await this.#packContiguous(memory, at, end);
         at = await this.#gather(memory, at, Math.min(end, at + STRETCH));
       }
     }
@@ -298,7 +298,7 @@ class Packer {
   }
 
   /** Packs what is in the source as in the guest, batch by batch. Returns where that ends. */
-  async #packStraight(memory: PhysicalMemory, start: number, end: number): Promise<number> {
+  async #packContiguous(memory: PhysicalMemory, start: number, end: number): Promise<number> {
     const size = this.#batchSize;
     let at = start;
     for (; end - at >= size; at += size) {
@@ -307,7 +307,7 @@ class Packer {
       // what was gathered before it
       this.#dispatch();
       const batch =
-        this.#packThere(memory, at, piece) ??
+        this.#packInWorker(memory, at, piece) ??
         this.#pool.pack(await this.#readBatch(memory, at), this.#pageSize);
       this.#launch(batch);
       await this.#makeRoom();
@@ -317,7 +317,7 @@ class Packer {
   }
 
   /** Has the pool read and pack a batch at `gpa`; undefined where it can't. */
-  #packThere(memory: PhysicalMemory, gpa: number, piece: SourcePiece): Promise<PackedPages> | undefined {
+  #packInWorker(memory: PhysicalMemory, gpa: number, piece: SourcePiece): Promise<PackedPages> | undefined {
     const { file } = piece.source;
     if (file === undefined) return undefined;
     const place = { fd: file.fd, offset: file.offset + piece.offset };
@@ -329,7 +329,7 @@ class Packer {
 
   async #readBatch(memory: PhysicalMemory, gpa: number): Promise<Uint8Array> {
     // a source may answer at once, again and again
-    await breathe();
+    await yieldToEventLoop();
     const batch = this.#pool.memory(this.#batchSize);
     const read = await memory.read(gpa, batch);
     if (read < batch.length) throw incompleteRead(gpa + read);

@@ -1,4 +1,4 @@
-import { type PlacedRun, Placer, writeContents } from "../contents.js";
+import { type PlacedRun, SparseWriter, writeContents } from "../contents.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { VmcoreWriter } from "../../guest/output-format.js";
@@ -10,7 +10,7 @@ export const limeWriter: VmcoreWriter = {
   needsRandomAccess: false,
   async write(guest, sink, options) {
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
-    const placer = new Placer(sink);
+    const writer = new SparseWriter(sink);
     let size = 0;
     let before = 0;
     for (const { start, end } of runs) {
@@ -21,15 +21,15 @@ export const limeWriter: VmcoreWriter = {
         e_addr: end - 1,
         reserved: new Uint8Array(0),
       };
-      await placer.put(size, limeHeader.encode(header, "little"));
+      await writer.put(size, limeHeader.encode(header, "little"));
       const run: PlacedRun = { start, end, offset: size + limeHeader.size };
-      await writeContents(guest.memory, [run], placer, (done) =>
+      await writeContents(guest.memory, [run], writer, (done) =>
         options.progress?.(before + done, present + zero),
       );
       before += end - start;
       size = run.offset + (end - start);
     }
-    await placer.finish(size);
+    await writer.finish(size);
     return { present, zero, absent, missing, size };
   },
 };

@@ -1,4 +1,4 @@
-import { Placer, writeContents } from "../contents.js";
+import { SparseWriter, writeContents } from "../contents.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { VmcoreWriter } from "../../guest/output-format.js";
 
@@ -15,9 +15,9 @@ export const rawWriter: VmcoreWriter = {
     const base = options.range?.start ?? 0;
     const placed = runs.map(({ start, end }) => ({ start, end, offset: start - base }));
     const size = (runs.at(-1)?.end ?? base) - base;
-    const placer = new Placer(sink);
-    await writeContents(guest.memory, placed, placer, (done) => options.progress?.(done, present + zero));
-    await placer.finish(size);
+    const writer = new SparseWriter(sink);
+    await writeContents(guest.memory, placed, writer, (done) => options.progress?.(done, present + zero));
+    await writer.finish(size);
     return { present, zero, absent, missing, size };
   },
 };

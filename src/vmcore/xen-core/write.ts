@@ -8,7 +8,7 @@ import type { Vcpu, X86Registers } from "../../guest/vcpu.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import { UsageError } from "../../findings/errors.js";
 import { latin1Bytes } from "../../binary/layout.js";
-import { type PlacedRun, Placer, writeContents } from "../contents.js";
+import { type PlacedRun, SparseWriter, writeContents } from "../contents.js";
 import {
   XEN_CORE_MAGIC_HVM,
   XEN_CORE_MAGIC_PV,
@@ -72,16 +72,16 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
   // crash dies of a note in .note.Xen that isn't one of Xen's own
   const provenance = encodeNote(told.name, told.type, told.descriptor, "little");
   const sections = layOut(isPv, pages, notes.length, contexts.length, shared?.length, provenance.length);
-  const placer = new Placer(sink);
+  const writer = new SparseWriter(sink);
   const put = async (name: string, bytes: Uint8Array): Promise<void> => {
     const section = sections.find((candidate) => candidate.name === name);
-    if (section !== undefined) await placer.put(section.offset, bytes);
+    if (section !== undefined) await writer.put(section.offset, bytes);
   };
-  await placer.put(0, headers(sections));
+  await writer.put(0, headers(sections));
   await put(".note.Xen", notes);
   for (const [i, context] of contexts.entries()) {
     const at = sections.find(({ name }) => name === ".xen_prstatus")?.offset ?? 0;
-    await placer.put(at + i * pvContext64.size, context);
+    await writer.put(at + i * pvContext64.size, context);
   }
   if (shared !== undefined) await put(".xen_shared_info", shared);
   let offset = sections.find(({ name }) => name === ".xen_pages")?.offset ?? 0;
@@ -90,13 +90,13 @@ async function writeXenCore(guest: GuestImage, sink: ByteSink, options: WriteOpt
     offset += run.end - run.start;
     return here;
   });
-  await writeContents(guest.memory, placed, placer, (done) => options.progress?.(done, present + zero));
+  await writeContents(guest.memory, placed, writer, (done) => options.progress?.(done, present + zero));
   const frames = sections.find(({ name }) => name === ".xen_p2m" || name === ".xen_pfn");
-  await writeFrames(placer, frames?.offset ?? offset, runs, isPv ? (guest.machineFrame ?? same) : undefined);
+  await writeFrames(writer, frames?.offset ?? offset, runs, isPv ? (guest.machineFrame ?? same) : undefined);
   await put(".shstrtab", sectionNames(sections));
   await put(PROVENANCE, provenance);
   const size = sections.reduce((most, section) => Math.max(most, section.offset + section.size), 0);
-  await placer.finish(size);
+  await writer.finish(size);
   return { present, zero, absent, missing, size };
 }
 
@@ -293,7 +293,7 @@ const same = (frame: number): number => frame;
 
 /** @param machineOf of a PV guest: each frame is followed by its machine frame */
 async function writeFrames(
-  placer: Placer,
+  writer: SparseWriter,
   offset: number,
   runs: readonly AddressRange[],
   machineOf: ((frame: number) => number | undefined) | undefined,
@@ -304,7 +304,7 @@ async function writeFrames(
   let at = offset;
   let filled = 0;
   const flush = async (): Promise<void> => {
-    await placer.put(at, window.subarray(0, filled));
+    await writer.put(at, window.subarray(0, filled));
     at += filled;
     filled = 0;
   };

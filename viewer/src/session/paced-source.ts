@@ -1,4 +1,4 @@
-import { breathe } from "../../../src/io/event-loop.js";
+import { yieldToEventLoop } from "../../../src/io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../../../src/io/byte-source.js";
 import type { SyncSource } from "./cached-source.js";
 
@@ -13,7 +13,7 @@ export function pacedSource(source: SyncSource, ms: number): ByteSource {
     size: source.size,
     read(offset, into): MaybePromise<number> {
       if (performance.now() - turned < ms) return source.read(offset, into);
-      return breathe().then(() => {
+      return yieldToEventLoop().then(() => {
         turned = performance.now();
         return source.read(offset, into);
       });

@@ -78,7 +78,7 @@ function isOfKind({ path }: Run, block: AskedBlock): boolean {
   );
 }
 
-/** mem-path names a file, or a folder where QEMU makes one. A path without a folder is in one that isn't known. */
+/** mem-path names a file, or a directory where QEMU makes one. A path without a directory is in one that isn't known. */
 function isSameOrBelow(file: string, path: string): boolean {
   return (
     file === path ||

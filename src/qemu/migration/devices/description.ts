@@ -47,7 +47,7 @@ const DEEPEST = 64;
 /** Descriptions measured are of 100 KB; a thousand devices stay below this. */
 export const LARGEST_DESCRIPTION = 32 << 20;
 
-/** Why a text is not a description; thrown and caught in this folder only. */
+/** Why a text is not a description; thrown and caught in this directory only. */
 export class DescriptionError extends Error {}
 
 type Json = Readonly<Record<string, unknown>>;
