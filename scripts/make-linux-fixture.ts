@@ -13,7 +13,7 @@ import { logSourceOf } from "../src/linux/log/kernel-log.js";
 import { readLog } from "../src/linux/log/read.js";
 import { networkNamespaces } from "../src/linux/interfaces.js";
 import { useModuleSymbols } from "../src/linux/modules.js";
-import { listMounts } from "../src/linux/mounts.js";
+import { mountsOf } from "../src/linux/mounts.js";
 import { openFiles } from "../src/linux/open-files.js";
 import { processMemory } from "../src/linux/process.js";
 import { readUpTo } from "../src/linux/read.js";
@@ -176,15 +176,12 @@ async function readForSymbolFiles(kernel: Kernel): Promise<void> {
 async function readSystem(kernel: Kernel, tasks: readonly Task[]): Promise<void> {
   for await (const _ of networkNamespaces(kernel));
   await openSockets(kernel);
-  const mountNamespaces = new Set<bigint>();
   for (const task of tasks) {
     if (task.mm === 0n || task.pid !== task.tgid) continue;
     for await (const _ of openFiles(kernel, task));
     for await (const _ of listMappings(kernel, task.mm));
-    if (task.object.pointer("nsproxy") === 0n) continue;
-    mountNamespaces.add((await task.object.follow("nsproxy")).pointer("mnt_ns"));
+    for await (const _ of mountsOf(kernel, task.object));
   }
-  for (const namespace of mountNamespaces) for await (const _ of listMounts(kernel, namespace));
 }
 
 /** Puts bytes where a virtual address is. */

@@ -1,5 +1,5 @@
 import type { ArgumentParser } from "argparse";
-import { listMounts, type Mount } from "../linux/mounts.js";
+import { type Mount, mountsOf } from "../linux/mounts.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
 import { printKernelJson, taskOf } from "./kernel-table.js";
@@ -22,9 +22,8 @@ export const command: Command = {
     const options = args as Arguments;
     return withKernel(args, async (kernel) => {
       const task = await taskOf(kernel, options.pid);
-      const namespaces = await task.object.follow("nsproxy");
       const mounts: Mount[] = [];
-      for await (const mount of listMounts(kernel, namespaces.pointer("mnt_ns"))) mounts.push(mount);
+      for await (const mount of mountsOf(kernel, task.object)) mounts.push(mount);
       if (options.json) printKernelJson(kernel, options, "linux-mounts", { pid: task.pid, mounts });
       else if (!options.quiet)
         for (const line of tableLines(

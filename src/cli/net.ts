@@ -48,7 +48,7 @@ function socketLines(sockets: readonly OpenSocket[]): string[] {
 /** `guestscope net`. */
 export const command: Command = {
   name: "net",
-  summary: "list network interfaces with their addresses, and the sockets of processes, of a Linux guest",
+  summary: "list network interfaces with their addresses, and sockets with who holds them, of a Linux guest",
   examples: ["guestscope net web01.save", "guestscope net --json web01.save | jq .sockets"],
   configure: addKernelOptions,
   async run(args) {

@@ -6,6 +6,13 @@ import type { KernelObject } from "./object.js";
 const MOST_NAMES = 256;
 const LONGEST_NAME = 255;
 
+/** Where a process's paths begin: its root folder. */
+export interface PathRoot {
+  /** Address of its struct vfsmount. */
+  readonly mount: bigint;
+  readonly dentry: bigint;
+}
+
 /**
  * The path of an open file (`struct path`: a dentry and its mount), through the mounts above it, as its own mount
  * namespace shows it.
@@ -13,15 +20,30 @@ const LONGEST_NAME = 255;
  * @throws AbsentError when types or memory are missing.
  */
 export async function pathOf(kernel: Kernel, path: KernelObject): Promise<string> {
+  return (await pathBelow(kernel, path, undefined)) ?? "";
+}
+
+/**
+ * As `pathOf`, from a process's root folder on; undefined for what is not below it.
+ *
+ * @throws AbsentError when types or memory are missing.
+ */
+export async function pathBelow(
+  kernel: Kernel,
+  path: KernelObject,
+  root: PathRoot | undefined,
+): Promise<string | undefined> {
   const names: string[] = [];
   let dentry = path.pointer("dentry");
   const mountOffset = offsetOf(kernel, "mount", "mnt");
   let mount = path.pointer("mnt") === 0n ? 0n : path.pointer("mnt") - mountOffset;
   for (let left = MOST_NAMES; left > 0 && dentry !== 0n; left -= 1) {
+    if (root !== undefined && dentry === root.dentry && mount + mountOffset === root.mount)
+      return `/${names.join("/")}`;
     const above = mount === 0n ? undefined : await kernel.load("mount", mount);
     if (above !== undefined && above.pointer("mnt.mnt_root") === dentry) {
       const parent = above.pointer("mnt_parent");
-      if (parent === mount || parent === 0n) return `/${names.join("/")}`;
+      if (parent === mount || parent === 0n) return root === undefined ? `/${names.join("/")}` : undefined;
       dentry = above.pointer("mnt_mountpoint");
       mount = parent;
       continue;

@@ -1,5 +1,5 @@
 import { AbsentError } from "../findings/errors.js";
-import { pathOf } from "./file-path.js";
+import { pathBelow, type PathRoot } from "./file-path.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries } from "./lists.js";
 import { KernelObject } from "./object.js";
@@ -31,18 +31,32 @@ const NO_NAME = "none";
  * Mounts of a mount namespace, in its own order. What can't be read is noted and left out.
  *
  * @param namespace address of the mnt_namespace.
+ * @param root a process's root folder: mounts below it alone, as that process sees them.
  * @throws AbsentError when types or the namespace are missing.
  */
-export async function* listMounts(kernel: Kernel, namespace: bigint): AsyncGenerator<Mount> {
+export async function* listMounts(kernel: Kernel, namespace: bigint, root?: PathRoot): AsyncGenerator<Mount> {
   for await (const address of mountAddresses(kernel, namespace)) {
     try {
-      const mount = await describe(kernel, await kernel.load("mount", address));
+      const mount = await describe(kernel, await kernel.load("mount", address), root);
       if (mount !== undefined) yield mount;
     } catch (error) {
       if (!(error instanceof AbsentError)) throw error;
       kernel.note(LINUX_RULES.memory, `a mount is left out: ${error.message}`);
     }
   }
+}
+
+/**
+ * Mounts as a process sees them, in the order of its mount namespace.
+ *
+ * @param task its task_struct.
+ * @throws AbsentError when types are missing, or the process has neither namespaces nor a root folder any more.
+ */
+export async function* mountsOf(kernel: Kernel, task: KernelObject): AsyncGenerator<Mount> {
+  const namespaces = await task.follow("nsproxy");
+  const folders = await task.follow("fs");
+  const root = { mount: folders.pointer("root.mnt"), dentry: folders.pointer("root.dentry") };
+  yield* listMounts(kernel, namespaces.pointer("mnt_ns"), root);
 }
 
 async function* mountAddresses(kernel: Kernel, address: bigint): AsyncGenerator<bigint> {
@@ -53,9 +67,15 @@ async function* mountAddresses(kernel: Kernel, address: bigint): AsyncGenerator<
   else yield* listEntries(kernel, namespace.addressOf("list"), "mount", "mnt_list");
 }
 
-async function describe(kernel: Kernel, mount: KernelObject): Promise<Mount | undefined> {
+async function describe(
+  kernel: Kernel,
+  mount: KernelObject,
+  root: PathRoot | undefined,
+): Promise<Mount | undefined> {
   // cursors of those who read the list are in it too
   if (mount.pointer("mnt.mnt_sb") === 0n) return undefined;
+  const target = await pathBelow(kernel, rootOf(kernel, mount), root);
+  if (target === undefined) return undefined;
   const superBlock = await mount.follow("mnt.mnt_sb");
   const type = await superBlock.follow("s_type");
   const name = await kernel.string(type.pointer("name"), 64);
@@ -64,7 +84,7 @@ async function describe(kernel: Kernel, mount: KernelObject): Promise<Mount | un
   return {
     id: mount.number("mnt_id"),
     source: source === 0n ? NO_NAME : await kernel.string(source),
-    target: await pathOf(kernel, rootOf(kernel, mount)),
+    target,
     type: subtype === 0n ? name : `${name}.${await kernel.string(subtype, 64)}`,
     readOnly:
       (mount.number("mnt.mnt_flags") & MOUNT_READ_ONLY) !== 0 ||

@@ -1,8 +1,8 @@
 import { AbsentError } from "../findings/errors.js";
-import { pathOf } from "./file-path.js";
+import { fileName } from "./file-name.js";
 import type { Kernel } from "./kernel.js";
-import { decodeText, type KernelObject } from "./object.js";
-import { readU64, readUpTo } from "./read.js";
+import type { KernelObject } from "./object.js";
+import { readUpTo } from "./read.js";
 import { LINUX_RULES } from "./rules.js";
 import type { Task } from "./tasks.js";
 
@@ -97,40 +97,10 @@ async function describe(kernel: Kernel, fd: number, file: KernelObject): Promise
   return {
     fd,
     file: file.address,
-    path: await nameOf(kernel, file, number),
+    path: await fileName(kernel, file, number),
     ...(number === undefined ? {} : { inode: number }),
     ...(kind === undefined ? {} : { kind }),
     position: file.number("f_pos"),
     flags: file.number("f_flags"),
   };
-}
-
-/** A file's path, or what /proc shows for files of the kernel's own file systems. */
-async function nameOf(kernel: Kernel, file: KernelObject, inode: number | undefined): Promise<string> {
-  const path = file.inner("f_path");
-  const dentry = await kernel.load("dentry", path.pointer("dentry"));
-  const operations = dentry.pointer("d_op");
-  const isRoot = dentry.pointer("d_parent") === dentry.address;
-  if (operations === 0n || !isRoot) return pathOf(kernel, path);
-  // names that are made when they are asked for
-  const naming = await readU64(kernel.space, operations + nameOffset(kernel));
-  if (naming === undefined || naming === 0n) return pathOf(kernel, path);
-  const superBlock = await dentry.follow("d_sb");
-  const type = await superBlock.follow("s_type");
-  const fileSystem = await kernel.string(type.pointer("name"), 64);
-  if (fileSystem === "sockfs") return `socket:[${inode ?? "?"}]`;
-  if (fileSystem === "pipefs") return `pipe:[${inode ?? "?"}]`;
-  const name = decodeText(await readUpTo(kernel.space, dentry.pointer("d_name.name"), 256));
-  if (fileSystem === "anon_inodefs") return `anon_inode:${name}`;
-  if (fileSystem === "nsfs") return `${name === "" ? "ns" : name}:[${inode ?? "?"}]`;
-  return `/${name} (deleted)`;
-}
-
-function nameOffset(kernel: Kernel): bigint {
-  const member = kernel
-    .struct("dentry_operations")
-    .members()
-    .find(({ name }) => name === "d_dname");
-  if (member === undefined) throw kernel.noMember("dentry_operations", "d_dname");
-  return BigInt(member.bitOffset >>> 3);
 }

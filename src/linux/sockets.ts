@@ -6,8 +6,9 @@ import { fileAddresses } from "./open-files.js";
 import { readUpTo } from "./read.js";
 import { LINUX_RULES } from "./rules.js";
 import { listTasks } from "./tasks.js";
+import { tcpConnections } from "./tcp-connections.js";
 
-/** A socket that a process holds. */
+/** A socket. */
 export interface OpenSocket {
   /** `tcp`, `udp6`, `unix`, `netlink` …: the family and kind. */
   readonly protocol: string;
@@ -16,13 +17,13 @@ export interface OpenSocket {
   /** `127.0.0.1:22`, `[::1]:22`, a path; empty when it has none. */
   readonly local: string;
   readonly remote: string;
-  /** The number of `socket:[N]`. */
+  /** The number of `socket:[N]`; 0 for what no process ever had. */
   readonly inode: number;
   /** Number of its network namespace. */
   readonly namespace?: number;
   /** Who holds it: the same socket may be held by many. */
   readonly owners: readonly { readonly pid: number; readonly comm: string; readonly fd: number }[];
-  /** Address of its struct sock. */
+  /** Address of its struct sock, or of the smaller structure that a connection begins and ends with. */
   readonly address: bigint;
 }
 
@@ -70,8 +71,8 @@ const STATES = [
 const RAW = 3;
 
 /**
- * Sockets that processes hold, in the order they are met. Sockets without an owner (closing ones, connections nobody has accepted
- * yet, the kernel's own) are not among them. What can't be read is noted and left out.
+ * Sockets that processes hold, in the order they are met, then TCP connections that nobody holds: not accepted yet, or
+ * waiting for their end. The kernel's own sockets that listen are not among them. What can't be read is noted and left out.
  *
  * @throws AbsentError when symbols or types are missing.
  */
@@ -97,27 +98,58 @@ export async function openSockets(kernel: Kernel): Promise<readonly OpenSocket[]
       kernel.note(LINUX_RULES.memory, `sockets of process ${task.pid} may be missing: ${error.message}`);
     }
   }
-  return [...found.values()];
+  const held = [...found.values()];
+  return [...held, ...(await unownedConnections(kernel, new Set(held.map(({ address }) => address))))];
+}
+
+async function unownedConnections(kernel: Kernel, held: ReadonlySet<bigint>): Promise<OpenSocket[]> {
+  const found: OpenSocket[] = [];
+  try {
+    for await (const address of tcpConnections(kernel)) {
+      if (held.has(address)) continue;
+      const common = await kernel.tryLoad("sock_common", address);
+      if (common === undefined) continue;
+      const family = common.number("skc_family");
+      found.push({
+        protocol: family === INET6 ? "tcp6" : "tcp",
+        state: STATES[common.number("skc_state")] ?? "",
+        ...internetEnds(common, family),
+        inode: 0,
+        ...(await namespaceOf(kernel, common)),
+        owners: [],
+        address,
+      });
+    }
+  } catch (error) {
+    if (!(error instanceof AbsentError)) throw error;
+    kernel.note(LINUX_RULES.memory, `TCP connections that no process holds are missing: ${error.message}`);
+  }
+  return found;
+}
+
+async function namespaceOf(kernel: Kernel, common: KernelObject): Promise<{ namespace?: number }> {
+  const net = common.has("skc_net.net") ? common.pointer("skc_net.net") : 0n;
+  const namespace = net === 0n ? undefined : (await kernel.tryLoad("net", net))?.number("ns.inum");
+  return namespace === undefined ? {} : { namespace };
 }
 
 async function describe(kernel: Kernel, file: KernelObject): Promise<Omit<OpenSocket, "owners"> | undefined> {
   const socket = await file.follow("private_data", "socket");
   if (socket.pointer("sk") === 0n) return undefined;
   const sock = await socket.follow("sk");
+  const common = sock.inner("__sk_common");
   const inode = await file.follow("f_inode");
   const family = sock.number("__sk_common.skc_family");
   const isInternet = family === INET || family === INET6;
   const state = STATES[sock.number("__sk_common.skc_state")] ?? "";
   const protocol = protocolOf(sock, family);
-  const ends = isInternet ? internetEnds(sock, family) : await unixEnds(kernel, sock, family);
-  const net = sock.has("__sk_common.skc_net.net") ? sock.pointer("__sk_common.skc_net.net") : 0n;
-  const namespace = net === 0n ? undefined : (await kernel.tryLoad("net", net))?.number("ns.inum");
+  const ends = isInternet ? internetEnds(common, family) : await unixEnds(kernel, sock, family);
   return {
     protocol,
     state: isInternet || family === UNIX ? (family === UNIX && state === "CLOSE" ? "" : state) : "",
     ...ends,
     inode: inode.number("i_ino"),
-    ...(namespace === undefined ? {} : { namespace }),
+    ...(await namespaceOf(kernel, common)),
     address: sock.address,
   };
 }
@@ -129,19 +161,15 @@ function protocolOf(sock: KernelObject, family: number): string {
   return family === INET6 && !name.endsWith("6") ? `${name}6` : name;
 }
 
-function internetEnds(sock: KernelObject, family: number): { local: string; remote: string } {
-  const common = "__sk_common";
-  const port = sock.number(`${common}.skc_num`);
-  const wire = sock.bytes(`${common}.skc_dport`);
+function internetEnds(common: KernelObject, family: number): { local: string; remote: string } {
+  const port = common.number("skc_num");
+  const wire = common.bytes("skc_dport");
   const peer = ((wire[0] ?? 0) << 8) | (wire[1] ?? 0);
   if (family === INET6) {
-    const at = (member: string): string => `[${printV6(sock.bytes(`${common}.${member}`))}]`;
-    return {
-      local: `${at("skc_v6_rcv_saddr")}:${port}`,
-      remote: `${at("skc_v6_daddr")}:${peer}`,
-    };
+    const at = (member: string): string => `[${printV6(common.bytes(member))}]`;
+    return { local: `${at("skc_v6_rcv_saddr")}:${port}`, remote: `${at("skc_v6_daddr")}:${peer}` };
   }
-  const at = (member: string): string => printV4(sock.bytes(`${common}.${member}`));
+  const at = (member: string): string => printV4(common.bytes(member));
   return { local: `${at("skc_rcv_saddr")}:${port}`, remote: `${at("skc_daddr")}:${peer}` };
 }
 

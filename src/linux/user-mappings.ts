@@ -1,5 +1,5 @@
 import { AbsentError } from "../findings/errors.js";
-import { pathOf } from "./file-path.js";
+import { fileName } from "./file-name.js";
 import type { Kernel } from "./kernel.js";
 import { MOST_ENTRIES, Visited } from "./lists.js";
 import { mapleEntries } from "./maple-tree.js";
@@ -95,7 +95,8 @@ async function fileOf(kernel: Kernel, vma: KernelObject): Promise<string | undef
   if (vma.pointer("vm_file") === 0n) return undefined;
   try {
     const file = await vma.follow("vm_file");
-    return await pathOf(kernel, file.inner("f_path"));
+    const inode = file.pointer("f_inode") === 0n ? undefined : await file.follow("f_inode");
+    return await fileName(kernel, file, inode?.number("i_ino"));
   } catch (error) {
     if (!(error instanceof AbsentError)) throw error;
     kernel.note(LINUX_RULES.memory, `the name of a mapped file is missing: ${error.message}`);
