@@ -29,6 +29,12 @@ export function nameOf(type: KernelType | undefined): string {
   return name;
 }
 
+/** A member's type as C declares it, without the member's name: `struct list_head *`, `char[16]`. */
+export function declarationOf(type: KernelType): string {
+  const { before, after } = declaration(type);
+  return `${before}${after}`;
+}
+
 /**
  * The layout of a structure: a member a line with its offset and bytes (bits for bit-fields), unnamed structures written
  * out, and the bytes of the whole.

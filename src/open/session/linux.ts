@@ -1,5 +1,6 @@
 import type { GuestImage } from "../../guest/image.js";
 import { AbsentError, FormatError } from "../../findings/errors.js";
+import type { AddressSpace } from "../../linux/address-space.js";
 import { type Kernel, openKernel } from "../../linux/kernel.js";
 import { callerName } from "../../linux/log/format.js";
 import { logSourceOf } from "../../linux/log/kernel-log.js";
@@ -12,19 +13,29 @@ import { type LinuxSystem, systemOf } from "../../linux/system.js";
 import { listTasks, readTask, type Task } from "../../linux/tasks.js";
 import { Unwinder } from "../../linux/unwind/backtrace.js";
 import { stackStart } from "../../linux/unwind/task-stack.js";
+import { spaceOf, taskOf } from "../../linux/where.js";
 import type { Fact } from "./fact.js";
+import { mappingRows, mountRows, networkRows } from "./linux-lists.js";
+import { symbolAt, viewStructure } from "./linux-values.js";
 import type {
   LinuxSummary,
   LogLine,
   LogLines,
+  MappingRow,
   ModuleRow,
+  MountRow,
+  NetworkRows,
   StackRows,
+  StructureView,
   TaskRow,
   TaskRows,
 } from "./linux-protocol.js";
 
 const MOST_LINES = 100_000;
 const MOST_TASKS = 100_000;
+const MOST_ADDRESSES = 4096;
+/** Processes whose page tables are kept. */
+const MOST_SPACES = 16;
 const SECOND = 1e9;
 
 const isTold = (error: unknown): error is AbsentError | FormatError =>
@@ -35,6 +46,7 @@ export class LinuxSession {
   readonly #guest: GuestImage;
   #kernel: Promise<Kernel> | undefined;
   #unwinder: Unwinder | undefined;
+  readonly #spaces = new Map<string, Promise<AddressSpace>>();
 
   constructor(guest: GuestImage) {
     this.#guest = guest;
@@ -100,6 +112,49 @@ export class LinuxSession {
   async modules(): Promise<readonly ModuleRow[]> {
     const found = await listModules(await this.#open());
     return found.map(({ name, address, size, taint }) => ({ name, address, size, taint }));
+  }
+
+  async mounts(): Promise<readonly MountRow[]> {
+    return mountRows(await this.#open());
+  }
+
+  async network(): Promise<NetworkRows> {
+    return networkRows(await this.#open());
+  }
+
+  async mappings(task: bigint): Promise<readonly MappingRow[]> {
+    return mappingRows(await this.#open(), task);
+  }
+
+  /** @param at an address in hexadecimal digits, or a symbol */
+  async structure(name: string, at: string | undefined): Promise<StructureView> {
+    const kernel = await this.#open();
+    kernel.needTypes();
+    const digits = /^0x[0-9a-f]{1,16}$/i.exec(at ?? "")?.[0];
+    const address = digits === undefined ? at && kernel.needSymbol(at) : BigInt(digits);
+    return viewStructure(kernel, name, address === "" ? undefined : address);
+  }
+
+  async symbols(addresses: readonly bigint[]): Promise<readonly string[]> {
+    const kernel = await this.#open();
+    return addresses.slice(0, MOST_ADDRESSES).map((address) => symbolAt(kernel, address) ?? "");
+  }
+
+  async address(name: string): Promise<bigint | undefined> {
+    return (await this.#open()).symbol(name);
+  }
+
+  /** Virtual memory: the kernel's, or that of a process by its number. */
+  async space(name: "kernel" | `pid:${number}`): Promise<AddressSpace> {
+    const kernel = await this.#open();
+    if (name === "kernel") return kernel.space;
+    let space = this.#spaces.get(name);
+    if (space === undefined) {
+      space = taskOf(kernel, Number(name.slice("pid:".length))).then((task) => spaceOf(kernel, task));
+      if (this.#spaces.size >= MOST_SPACES) this.#spaces.clear();
+      this.#spaces.set(name, space);
+    }
+    return space;
   }
 
   async stack(address: bigint): Promise<StackRows> {

@@ -90,8 +90,11 @@ export interface MemoryKind {
   readonly bytes: number;
 }
 
-/** Where addresses count: the input itself, guest-physical memory, or the page tables of one processor. */
-export type Space = "file" | "physical" | `vcpu:${number}`;
+/**
+ * Where addresses count: the input itself, guest-physical memory, the page tables of one processor, a Linux kernel's
+ * own, or those of one of its processes.
+ */
+export type Space = "file" | "physical" | "kernel" | `vcpu:${number}` | `pid:${number}`;
 
 export type ByteState = "present" | "zero" | "absent" | "hole" | "unmapped" | "damaged" | "end";
 

@@ -19,7 +19,7 @@ import { problemOf } from "./problem.js";
 import { describeProcessors, processorSummary } from "./processors.js";
 import type { FileParts, Findings, MemoryTable, Method, Methods, Overview, Problem } from "./protocol.js";
 import { searchMemory } from "./search.js";
-import { readSpace } from "./spaces.js";
+import { isProcess, readSpace } from "./spaces.js";
 import { fieldsAt } from "./structures.js";
 
 /** What a call may send before its result. */
@@ -84,8 +84,12 @@ export class Session {
     processors: async (_, context) => describeProcessors((await this.#memory(context)).guest),
     read: async ({ space, address, length }, context) => {
       const { source } = await this.#opened();
-      const opened = space === "file" ? undefined : await this.#guestOf(context);
-      return readSpace({ source, guest: opened?.guest, table: opened?.table }, space, address, length);
+      if (space === "file")
+        return readSpace({ source, guest: undefined, table: undefined }, space, address, length);
+      const { guest, table } = await this.#guestOf(context);
+      const isLinux = space === "kernel" || isProcess(space);
+      const linux = isLinux ? await (await this.#linuxOf(context)).space(space) : undefined;
+      return readSpace({ source, guest, table, linux }, space, address, length);
     },
     sample: async ({ addresses }, context) => samplePages((await this.#memory(context)).guest, addresses),
     hashPages: async ({ start, pages }, context) => {
@@ -106,6 +110,12 @@ export class Session {
     linuxLog: async (_, context) => (await this.#linuxOf(context)).log(),
     linuxTasks: async (_, context) => (await this.#linuxOf(context)).tasks(),
     linuxModules: async (_, context) => (await this.#linuxOf(context)).modules(),
+    linuxMounts: async (_, context) => (await this.#linuxOf(context)).mounts(),
+    linuxNetwork: async (_, context) => (await this.#linuxOf(context)).network(),
+    linuxMappings: async ({ task }, context) => (await this.#linuxOf(context)).mappings(task),
+    linuxStructure: async ({ name, at }, context) => (await this.#linuxOf(context)).structure(name, at),
+    linuxSymbols: async ({ addresses }, context) => (await this.#linuxOf(context)).symbols(addresses),
+    linuxAddress: async ({ name }, context) => (await this.#linuxOf(context)).address(name),
     linuxStack: async ({ task }, context) => (await this.#linuxOf(context)).stack(task),
     extract: async ({ to }, context) => this.#extract(to, context),
     close: async () => {

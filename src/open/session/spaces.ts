@@ -1,8 +1,9 @@
 import type { GuestImage } from "../../guest/image.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
-import { lookUp, type Paging, pagingOf } from "../../guest/paging/walk.js";
+import { lookUp, pagingOf, type Translation } from "../../guest/paging/walk.js";
 import { isDamage } from "../../guest/damage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { AddressSpace } from "../../linux/address-space.js";
+import { type ByteSource, type MaybePromise, readFully } from "../../io/byte-source.js";
 import { UsageError } from "../../findings/errors.js";
 import { findRun } from "./memory-table.js";
 import type { MemoryTable, ReadResult, ReadRun, Space } from "./protocol.js";
@@ -17,7 +18,11 @@ export interface Readable {
   readonly source: ByteSource | undefined;
   readonly guest: GuestImage | undefined;
   readonly table: MemoryTable | undefined;
+  /** The virtual memory that a Linux guest's space is. */
+  readonly linux?: AddressSpace | undefined;
 }
+
+export const isProcess = (space: Space): space is `pid:${number}` => space.startsWith("pid:");
 
 /**
  * Reads `length` bytes (MOST_READ at most) of a space. Nothing that is missing throws: runs say what is there.
@@ -33,7 +38,7 @@ export async function readSpace(
   const runs: Run[] = [];
   if (space === "file") await readFile(from.source, address, bytes, runs);
   else if (space === "physical") await readPhysical(need(from), toNumber(address), bytes, 0, runs);
-  else await readVirtual(need(from), Number(space.slice("vcpu:".length)), address, bytes, runs);
+  else await readVirtual(need(from), tablesOf(from, space), address, bytes, runs);
   return { address, bytes, runs };
 }
 
@@ -148,27 +153,39 @@ async function readPresent(
   }
 }
 
-/** How a vCPU translates; undefined where that isn't known. */
-function pagingOfVcpu(guest: GuestImage, id: number): Paging | undefined {
-  const vcpu = guest.vcpus.find((one) => one.id === id);
-  return vcpu?.registers?.kind === "x86" ? pagingOf(vcpu.registers) : undefined;
+/** Looks a virtual address up, as `lookUp` does. */
+type LookUp = (va: bigint) => MaybePromise<Translation | undefined>;
+
+/** @throws UsageError where how the space translates isn't known */
+function tablesOf({ guest, linux }: Readable, space: Space): LookUp {
+  if (linux !== undefined)
+    return async (va) => {
+      const gpa = await linux.translate(va);
+      if (gpa !== undefined) return { gpa };
+      return (await linux.gapAt(va)).why === "not mapped" ? { unmapped: PAGE_BITS } : undefined;
+    };
+  const id = Number(space.slice("vcpu:".length));
+  const vcpu = guest?.vcpus.find((one) => one.id === id);
+  const paging = vcpu?.registers?.kind === "x86" ? pagingOf(vcpu.registers) : undefined;
+  if (guest === undefined || paging === undefined)
+    throw new UsageError(`vCPU ${id}: its page tables are not known`);
+  return (va) => lookUp(guest.memory, paging, va);
 }
 
+const PAGE_BITS = 12;
 const PAGE = BigInt(PAGE_SIZE);
 
 async function readVirtual(
   from: { guest: GuestImage; table: MemoryTable },
-  vcpu: number,
+  tables: LookUp,
   address: bigint,
   bytes: Uint8Array,
   runs: Run[],
 ): Promise<void> {
-  const paging = pagingOfVcpu(from.guest, vcpu);
-  if (paging === undefined) throw new UsageError(`vCPU ${vcpu}: its page tables are not known`);
   for (let done = 0; done < bytes.length; ) {
     const va = BigInt.asUintN(64, address + BigInt(done));
     const length = Math.min(bytes.length - done, PAGE_SIZE - Number(va % PAGE));
-    const found = await lookUp(from.guest.memory, paging, va);
+    const found = await tables(va);
     if (found === undefined) {
       add(runs, { offset: done, length, state: "absent", reason: "its page table is not in the input" });
     } else if ("unmapped" in found) {

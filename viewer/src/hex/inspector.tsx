@@ -1,19 +1,24 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Space } from "../../../src/open/session/protocol.js";
-import { bytes as sizeText, hex } from "../format.js";
+import { bytes as sizeText, hex, visible } from "../format.js";
+import type { OpenFile } from "../state/files.js";
 import { go } from "../state/route.js";
 import { texts } from "../texts.js";
 import { BLOCK, type Blocks } from "./blocks.js";
 import { decodeBits, decodeNumbers, decodeText, pointerAt } from "./decode.js";
+import { useSymbols } from "./symbols.js";
 import { type Selection, selectionEnd, selectionStart } from "./rows.js";
 
 const MOST_TEXT = 256;
 
 interface InspectorProps {
+  readonly file: OpenFile;
   readonly blocks: Blocks;
   readonly space: Space;
   readonly selection: Selection | undefined;
+  /** The symbol that the selection begins in; empty: none. */
+  readonly symbol: string;
   /** A space to follow virtual addresses in, if there is one. */
   readonly virtual: Space | undefined;
   readonly hasMemory: boolean;
@@ -32,10 +37,19 @@ function collect(blocks: Blocks, from: bigint, most: number): Uint8Array {
   return out;
 }
 
+/** The pointer that the selected bytes are, if they are one. */
+function pointerUnder(blocks: Blocks, selection: Selection | undefined, little: boolean): readonly bigint[] {
+  if (selection === undefined) return [];
+  const pointer = pointerAt(collect(blocks, selectionStart(selection), 8), little);
+  return pointer === undefined ? [] : [pointer];
+}
+
 /** What the selected bytes mean. */
-export function Inspector({ blocks, space, selection, virtual, hasMemory }: InspectorProps): JSX.Element {
+export function Inspector(props: InspectorProps): JSX.Element {
+  const { file, blocks, space, selection, symbol, virtual, hasMemory } = props;
   const [little, setLittle] = useState(true);
   void blocks.version.value;
+  const pointed = useSymbols(file, "kernel", pointerUnder(blocks, selection, little));
   if (selection === undefined) return <p class="quiet">{texts.hex.nothing}</p>;
   const start = selectionStart(selection);
   const length = Number(selectionEnd(selection) - start);
@@ -59,6 +73,14 @@ export function Inspector({ blocks, space, selection, virtual, hasMemory }: Insp
             {length > 1 && <span class="quiet"> {sizeText(length)}</span>}
           </dd>
         </div>
+        {symbol !== "" && (
+          <div>
+            <dt>{texts.hex.symbol}</dt>
+            <dd>
+              <code>{visible(symbol)}</code>
+            </dd>
+          </div>
+        )}
         {gpa !== undefined && (
           <div>
             <dt>{texts.hex.physicalAddress}</dt>
@@ -109,7 +131,8 @@ export function Inspector({ blocks, space, selection, virtual, hasMemory }: Insp
       {pointer !== undefined && hasMemory && (
         <div class="follow">
           <p>
-            {texts.hex.follow} <code>{hex(pointer)}</code>
+            {texts.hex.follow} <code>{hex(pointer)}</code>{" "}
+            <span class="symbol">{visible(pointed.get(pointer) ?? "")}</span>
           </p>
           {virtual !== undefined && (
             <button type="button" class="button" onClick={() => follow(virtual, pointer)}>

@@ -17,6 +17,10 @@ interface RowProps {
   readonly digits: number;
   readonly blocks: Blocks;
   readonly selection: Selection | undefined;
+  /** The symbol that begins in this row; empty: none. */
+  readonly symbol: string;
+  /** There is no room beside the characters: the symbol takes the upper digits of the address. */
+  readonly isNarrow: boolean;
   readonly isHit: (address: bigint) => boolean;
 }
 
@@ -34,7 +38,16 @@ function classOf(byte: number, state: number): string {
 export const columnAt = (column: number): number => column * 3 + Math.floor(column / 8);
 
 /** One row of bytes: address, hexadecimal, characters. */
-export function Row({ address, columns, digits, blocks, selection, isHit }: RowProps): JSX.Element {
+export function Row({
+  address,
+  columns,
+  digits,
+  blocks,
+  selection,
+  symbol,
+  isNarrow,
+  isHit,
+}: RowProps): JSX.Element {
   const block = blocks.at(address);
   const at = Number(address % BigInt(BLOCK));
   const parts: { kind: string; hex: string; text: string }[] = [];
@@ -70,7 +83,11 @@ export function Row({ address, columns, digits, blocks, selection, isHit }: RowP
   return (
     <div class={gone ? "hex-row is-gone" : "hex-row"}>
       <span class="hex-address">
-        {shown.slice(0, -4)}
+        {symbol !== "" && isNarrow ? (
+          <span class="hex-symbol">{within(visible(symbol), digits - 5)} </span>
+        ) : (
+          shown.slice(0, -4)
+        )}
         <b>{shown.slice(-4)}</b>
       </span>
       <span class="hex-bytes" style={{ width: `${columnAt(columns - 1) + 2}ch` }}>
@@ -97,9 +114,13 @@ export function Row({ address, columns, digits, blocks, selection, isHit }: RowP
             </span>
           ))}
       </span>
+      {symbol !== "" && !isNarrow && <span class="hex-symbol">{visible(symbol)}</span>}
     </div>
   );
 }
+
+const within = (text: string, most: number): string =>
+  text.length > most ? `${text.slice(0, most - 1)}…` : text.padEnd(most);
 
 const bounded = (value: bigint, most: number): bigint =>
   value < 0n ? 0n : value > BigInt(most) ? BigInt(most) : value;

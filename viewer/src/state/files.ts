@@ -12,6 +12,8 @@ import type {
   LinuxSummary,
   LogLines,
   ModuleRow,
+  MountRow,
+  NetworkRows,
   TaskRows,
 } from "../../../src/open/session/linux-protocol.js";
 import { PageSamples } from "../map/samples.js";
@@ -39,6 +41,8 @@ export interface Known {
   linuxLog: LogLines;
   linuxTasks: TaskRows;
   linuxModules: readonly ModuleRow[];
+  linuxMounts: readonly MountRow[];
+  linuxNetwork: NetworkRows;
 }
 
 /** An open file: one tab. */
@@ -82,6 +86,8 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
       linuxLog: idle(),
       linuxTasks: idle(),
       linuxModules: idle(),
+      linuxMounts: idle(),
+      linuxNetwork: idle(),
     },
     deaths,
     samples: undefined,

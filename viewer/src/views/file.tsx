@@ -227,6 +227,8 @@ function PartDetail({
             digits={8}
             blocks={blocks}
             selection={marked}
+            symbol=""
+            isNarrow={false}
             isHit={() => false}
           />
         ))}

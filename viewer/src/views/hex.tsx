@@ -6,22 +6,26 @@ import { Blocks } from "../hex/blocks.js";
 import { Inspector } from "../hex/inspector.js";
 import { columnAt, Row, type Selection, selectionStart } from "../hex/rows.js";
 import { Search } from "../hex/search.js";
+import { beginsInRow, hasKernel, useSymbols } from "../hex/symbols.js";
 import { linearScale, memoryScale, type Scale, Slider } from "../hex/slider.js";
 import { load, type OpenFile } from "../state/files.js";
 import { bindKey } from "../state/keys.js";
-import { note, route } from "../state/route.js";
+import { go, note, route } from "../state/route.js";
 import { texts } from "../texts.js";
+import { BackAndForward } from "../ui/back-and-forward.js";
 import { useSize } from "../ui/canvas.js";
 
 const ROW_HEIGHT = 20;
 const NARROW = 620;
+/** From this width on symbols are beside the characters. */
+const ROOMY = 880;
 const LAST = 0xffff_ffff_ffff_ffffn;
 /** Rows read beyond those that show, so that scrolling meets what is there. */
 const AHEAD = 64n;
 
 function parseSpace(text: string | undefined): Space {
-  if (text === "file") return "file";
-  return text !== undefined && /^vcpu:\d{1,5}$/.test(text) ? (text as Space) : "physical";
+  if (text === "file" || text === "kernel") return text;
+  return text !== undefined && /^(vcpu|pid):\d{1,10}$/.test(text) ? (text as Space) : "physical";
 }
 
 interface Known {
@@ -64,7 +68,7 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
   const wide = BigInt(columns);
   const rows = Math.max(1, Math.ceil((size?.height ?? 400) / ROW_HEIGHT) + 1);
   const fromRoute = parseAddress(route.value.params.at ?? "");
-  const firstThere = space === "physical" ? BigInt(table?.starts[0] ?? 0) : 0n;
+  const firstThere = firstOf(space, known);
   const [top, setTop] = useState(fromRoute ?? firstThere);
   const [offset, setOffset] = useState(0);
   const [selection, setSelection] = useState<Selection | undefined>(() =>
@@ -79,7 +83,14 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
   const state = useRef({ aligned, offset, rows, columns, selection });
   state.current = { aligned, offset, rows, columns, selection };
 
+  // where nothing was asked for, it begins where the processors are once they are known
+  const moved = useRef(fromRoute !== undefined);
+  useEffect(() => {
+    if (!moved.current) setTop(firstThere);
+  }, [firstThere]);
+
   const scrollTo = (address: bigint, pixels = 0): void => {
+    moved.current = true;
     const limit = LAST - wide + 1n;
     const next = address < 0n ? 0n : address > limit ? limit : address;
     setTop(next - (next % wide));
@@ -188,7 +199,7 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
     if (event.key === "Home" || event.key === "End") {
       event.preventDefault();
       const end = space === "file" ? BigInt(fileSize ?? 1) - 1n : BigInt(table?.ends.at(-1) ?? 1) - 1n;
-      jump(event.key === "Home" ? firstThere : space.startsWith("vcpu") ? LAST : end);
+      jump(event.key === "Home" ? firstThere : isVirtual ? LAST : end);
       return;
     }
     const move = moves[event.key];
@@ -214,22 +225,38 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
         ? 12
         : 8
       : 16;
+  const isVirtual = space !== "file" && space !== "physical";
   const virtual = processors.find(({ translates }) => translates);
   const spaces: readonly (readonly [Space, string])[] = [
     ...(table === undefined ? [] : [["physical", texts.hex.physical] as const]),
     ...(table === undefined ? [] : processors.filter(({ translates }) => translates)).map(
       ({ id }) => [`vcpu:${id}` as const, texts.hex.vcpu(id)] as const,
     ),
+    ...(hasKernel(file) ? [["kernel", texts.hex.kernel] as const] : []),
+    ...(space.startsWith("pid:") ? [[space, texts.hex.process(space.slice("pid:".length))] as const] : []),
     ...(fileSize === undefined ? [] : [["file", texts.hex.file] as const]),
   ];
-  const submit = (): void => {
+  const submit = async (): Promise<void> => {
     const address = parseAddress(typed);
-    setBad(address === undefined);
-    if (address !== undefined) jump(address);
+    setBad(false);
+    // a place in the history: back comes back
+    const visit = (to: Space, at: bigint): void => go({ view: "hex", params: { space: to, at: hex(at) } });
+    if (address !== undefined) {
+      visit(space, address);
+      jump(address);
+      return;
+    }
+    const name = typed.trim();
+    const found = await file.client.call("linuxAddress", { name }).catch(() => undefined);
+    setBad(found === undefined);
+    if (found === undefined) return;
+    visit(isVirtual ? space : "kernel", found);
   };
   const addresses = Array.from({ length: rows }, (_, i) => aligned + BigInt(i) * wide).filter(
     (one) => one <= LAST,
   );
+  const focus = selection === undefined ? aligned : selectionStart(selection);
+  const symbols = useSymbols(file, space, [...addresses.map((one) => one + wide - 1n), focus]);
   return (
     <section class="view hex-view" aria-label={texts.views.hex}>
       <div class="toolbar">
@@ -240,7 +267,7 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
           onChange={(event) =>
             note({
               space: event.currentTarget.value,
-              ...(event.currentTarget.value.startsWith("vcpu")
+              ...(/^(vcpu|kernel)/.test(event.currentTarget.value)
                 ? { at: startOf(processors, event.currentTarget.value) }
                 : {}),
             })
@@ -257,7 +284,7 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
           class="go"
           onSubmit={(event) => {
             event.preventDefault();
-            submit();
+            void submit();
           }}
         >
           <label class="field">
@@ -278,11 +305,12 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
           </label>
           {bad && <span role="alert">{texts.hex.badAddress}</span>}
         </form>
+        <BackAndForward />
         {table !== undefined && (
           <Search
             file={file}
             table={table}
-            current={selection === undefined ? aligned : selectionStart(selection)}
+            current={focus}
             onHit={(address, length) => {
               if (space === "physical") jump(address, length);
               else note({ space: "physical", at: hex(address), len: String(length) });
@@ -314,6 +342,8 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
                 digits={digits}
                 blocks={blocks}
                 selection={selection}
+                isNarrow={(size?.width ?? 0) < ROOMY}
+                symbol={beginsInRow(symbols.get(address + wide - 1n), columns)}
                 isHit={hitSet.size === 0 ? never : (at) => hitSet.has(Number(at))}
               />
             ))}
@@ -329,11 +359,19 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
         <aside class="hex-inspector" aria-label={texts.hex.selection}>
           <h3>{texts.hex.selection}</h3>
           <Inspector
+            file={file}
             blocks={blocks}
             space={space}
             selection={selection}
+            symbol={symbols.get(focus) ?? ""}
             virtual={
-              space.startsWith("vcpu") ? space : virtual === undefined ? undefined : `vcpu:${virtual.id}`
+              isVirtual
+                ? space
+                : hasKernel(file)
+                  ? "kernel"
+                  : virtual === undefined
+                    ? undefined
+                    : `vcpu:${virtual.id}`
             }
             hasMemory={table !== undefined}
           />
@@ -355,8 +393,20 @@ function selectionOf(at: bigint | undefined, length: string | undefined): Select
   return { anchor: at, focus: at + BigInt(size) - 1n };
 }
 
-/** Where a processor's virtual memory is first looked at: its next instruction. */
+/** Where a space is first looked at: where its memory begins, a processor's next instruction. */
+function firstOf(space: Space, { table, processors }: Known): bigint {
+  if (space === "physical") return BigInt(table?.starts[0] ?? 0);
+  return space === "kernel" || space.startsWith("vcpu:")
+    ? (parseAddress(startOf(processors, space)) ?? 0n)
+    : 0n;
+}
+
+/** A processor's next instruction, for the kernel that of one that is in it. */
 function startOf(processors: readonly Processor[], space: string): string {
-  const found = processors.find(({ id }) => space === `vcpu:${id}`);
-  return hex((found?.pc ?? 0n) & ~0xfn);
+  const isKernel = (address: bigint): boolean => address >= 1n << 63n;
+  const found =
+    space === "kernel"
+      ? processors.find(({ pc = 0n }) => isKernel(pc))
+      : processors.find(({ id }) => space === `vcpu:${id}`);
+  return hex((found?.pc ?? (space === "kernel" ? 0xffff_ffff_8100_0000n : 0n)) & ~0xfn);
 }

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
-import type { LinuxSummary, ModuleRow } from "../../../src/open/session/linux-protocol.js";
-import { bytes, hex, visible } from "../format.js";
+import type { LinuxSummary } from "../../../src/open/session/linux-protocol.js";
+import { visible } from "../format.js";
 import { texts } from "../texts.js";
 
 const t = texts.linux;
@@ -62,35 +62,5 @@ export function SystemView({ summary }: { readonly summary: LinuxSummary }): JSX
         </section>
       )}
     </>
-  );
-}
-
-export function ModulesView({ modules }: { readonly modules: readonly ModuleRow[] }): JSX.Element {
-  if (modules.length === 0) return <p class="quiet">{t.none}</p>;
-  return (
-    <section class="card scroll-x">
-      <table>
-        <thead>
-          <tr>
-            <th>{t.name}</th>
-            <th>{t.size}</th>
-            <th>{t.address}</th>
-            <th>{t.taint}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {modules.map(({ name, size, address, taint }) => (
-            <tr key={name}>
-              <td>{visible(name)}</td>
-              <td>{bytes(size)}</td>
-              <td>
-                <code>{hex(address)}</code>
-              </td>
-              <td>{taint}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
   );
 }

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { StackRows, TaskRow, TaskRows } from "../../../src/open/session/linux-protocol.js";
+import type { MappingRow, StackRows, TaskRow, TaskRows } from "../../../src/open/session/linux-protocol.js";
 import type { Problem } from "../../../src/open/session/protocol.js";
 import { bytes, hex, visible } from "../format.js";
 import { inTree } from "../linux/tree.js";
@@ -10,6 +10,7 @@ import { note, route } from "../state/route.js";
 import { texts } from "../texts.js";
 import { ProblemBox } from "../ui/loaded.js";
 import { VirtualList } from "../ui/virtual-list.js";
+import { bytesLink, structureLink } from "./structure-link.js";
 
 const t = texts.linux;
 const ROW = 26;
@@ -144,8 +145,9 @@ function Stack({ file, task }: { readonly file: OpenFile; readonly task: TaskRow
         {visible(task.comm)} <span class="quiet">{task.pid}</span>
       </h3>
       <p class="quiet">
-        {t.stack} · <code>{hex(task.address)}</code>
+        {t.taskStruct} {structureLink("task_struct", task.address)}
       </p>
+      <h4>{t.stack}</h4>
       {problem !== undefined && <ProblemBox problem={problem} />}
       {stack === undefined && problem === undefined && <p class="quiet">{texts.shell.loading}</p>}
       <ol class="frames">
@@ -154,13 +156,45 @@ function Stack({ file, task }: { readonly file: OpenFile; readonly task: TaskRow
             <span class="frame-number">{i}</span>
             <span>
               <strong>{mode === "user" ? t.userMode : visible(place ?? "?")}</strong>
-              <code>{hex(pc)}</code>
+              {bytesLink(mode === "user" ? `pid:${task.pid}` : "kernel", pc)}
               {on !== undefined && <span class="chip">{on}</span>}
             </span>
           </li>
         ))}
       </ol>
       {stack?.ended !== undefined && <p class="quiet">{t.ends(visible(stack.ended))}</p>}
+      {!task.kthread && <Mappings file={file} task={task} />}
+    </>
+  );
+}
+
+const MOST_MAPPINGS = 400;
+
+/** A process's virtual memory: each mapping leads to its bytes. */
+function Mappings({ file, task }: { readonly file: OpenFile; readonly task: TaskRow }): JSX.Element {
+  const [rows, setRows] = useState<readonly MappingRow[]>();
+  const [problem, setProblem] = useState<Problem>();
+  useEffect(() => {
+    file.client
+      .call("linuxMappings", { task: task.address })
+      .then(setRows, (error: unknown) => setProblem(asProblem(error)));
+  }, [file, task]);
+  return (
+    <>
+      <h4>{t.memoryMap}</h4>
+      {problem !== undefined && <ProblemBox problem={problem} />}
+      {rows?.length === 0 && <p class="quiet">{t.noMappings}</p>}
+      <ul class="mappings">
+        {rows?.slice(0, MOST_MAPPINGS).map(({ start, end, permissions, file: path }) => (
+          <li key={start}>
+            {bytesLink(`pid:${task.pid}`, start)}
+            <span class="quiet">
+              <code>{permissions}</code> {bytes(Number(end - start))}
+            </span>
+            <span>{visible(path ?? t.anonymous)}</span>
+          </li>
+        ))}
+      </ul>
     </>
   );
 }
