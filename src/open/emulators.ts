@@ -25,12 +25,9 @@ export async function withEmulatorStates(
 ): Promise<GuestInspection> {
   if (inspection.kind !== "xen-stream" || !isByteSource(input)) return inspection;
   const found = inspection as XenStreamInspection;
-  const { envelope } = found.details as { readonly envelope?: { readonly streamOffset: number } };
-  // places in `details` count from the stream, which an envelope moves
-  const start = envelope?.streamOffset ?? 0;
   const emulators: EmulatorInspection[] = [];
   for (const emulator of found.details.emulators) {
-    const state = sliceSource(input, start + emulator.offset, emulator.bytes);
+    const state = sliceSource(input, emulator.offset, emulator.bytes);
     const head = new Uint8Array(QEVM_HEAD);
     const whole = (await readFully(state, 0, head)) === head.length;
     if (!whole || !isQevm(head)) {

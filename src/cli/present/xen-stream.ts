@@ -65,7 +65,7 @@ function overview(details: XenStreamDetails): string[] {
       "saved by",
       domain === undefined ? undefined : domain.xen === undefined ? "a converter" : `Xen ${domain.xen}`,
     ],
-    ["configured", configured(config)],
+    ["configured", configured(config ?? byLibvirt(details))],
     ["TSC", tsc === undefined ? undefined : tscText(tsc)],
     [
       "policies",
@@ -78,8 +78,22 @@ function overview(details: XenStreamDetails): string[] {
   ]);
 }
 
+/** What libvirt's description of the domain says, as xl's. */
+function byLibvirt(details: XenStreamDetails): Configured | undefined {
+  const { libvirtDomain: domain } = details as Partial<EnvelopeDetails>;
+  if (domain === undefined) return undefined;
+  const { memory, maxMemory, vcpus } = domain;
+  return {
+    ...(memory === undefined ? {} : { memoryKiB: memory / 1024 }),
+    ...(maxMemory === undefined ? {} : { maxMemoryKiB: maxMemory / 1024 }),
+    ...(vcpus === undefined ? {} : { vcpus }),
+  };
+}
+
+type Configured = Omit<NonNullable<XenStreamDetails["config"]>, "text">;
+
 /** `hvm, 16.0 MiB of at most 32.0 MiB, 1 vCPU`: what the domain was given. */
-function configured(config: XenStreamDetails["config"]): string | undefined {
+function configured(config: Configured | undefined): string | undefined {
   if (config === undefined) return undefined;
   const { type, memoryKiB, maxMemoryKiB, vcpus } = config;
   const most =

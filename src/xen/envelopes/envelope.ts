@@ -8,9 +8,11 @@ import { peekHead } from "../../io/peek-head.js";
 import type { XenFormat } from "../format.js";
 import { xenLegacy } from "../legacy/format.js";
 import { xenStream } from "../stream/format.js";
+import type { XenStreamDetails } from "../stream/inspect.js";
 import type { StreamItem } from "../stream/items.js";
 import type { XenStream } from "../stream/read.js";
 import type { VerifyStreamOptions } from "../stream/verify.js";
+import { describeDomain, type LibvirtDomain } from "./domain.js";
 import {
   type Entered,
   type EnterOptions,
@@ -28,6 +30,8 @@ const INNER: readonly XenFormat[] = [xenStream, xenLegacy];
 /** What an inspection has besides the details of the stream inside. */
 export interface EnvelopeDetails {
   readonly envelope: Envelope;
+  /** What libvirt's description of the domain says. */
+  readonly libvirtDomain?: LibvirtDomain;
 }
 
 type Input = ByteSource | ByteStream;
@@ -83,7 +87,7 @@ class EnvelopeReader {
         uuid: inner.guest?.uuid ?? identity.uuid,
       },
       damage: inner.damage.map((finding) => ({ ...finding, offset: finding.offset + streamOffset })),
-      details: { ...inner.details, envelope },
+      details: { ...movedDetails(inner, streamOffset), envelope, ...domainOf(envelope) },
     };
   }
 
@@ -157,10 +161,28 @@ async function inside<I extends Input>({
   });
 }
 
+/** Places in the details of the stream inside, as places in the whole input. */
+function movedDetails({ kind, details }: GuestInspection, offset: number): object {
+  if (kind !== "xen-stream") return details;
+  const { emulators, layers, trailing, ...others } = details as XenStreamDetails;
+  const moved = <T extends { readonly offset: number }>(place: T): T => ({
+    ...place,
+    offset: place.offset + offset,
+  });
+  return {
+    ...others,
+    emulators: emulators.map(moved),
+    layers: layers.map(moved),
+    ...(trailing === undefined ? {} : { trailing: moved(trailing) }),
+  };
+}
+
+function domainOf({ kind, config }: Envelope): Pick<EnvelopeDetails, "libvirtDomain"> {
+  return kind === "libvirt-libxl" && config !== undefined ? { libvirtDomain: describeDomain(config) } : {};
+}
+
 /** Name and UUID from libvirt's XML. */
 function identityOf(envelope: Envelope): { name?: string | undefined; uuid?: string | undefined } {
-  if (envelope.kind !== "libvirt-libxl" || envelope.config === undefined) return {};
-  const element = (tag: string): string | undefined =>
-    new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(envelope.config ?? "")?.[1];
-  return { name: element("name"), uuid: element("uuid") };
+  const { name, uuid } = domainOf(envelope).libvirtDomain ?? {};
+  return { name, uuid };
 }

@@ -22,32 +22,32 @@ import { HVM_RULES } from "./rules.js";
 const XSAVE_HEAD = 24;
 const MIN_XSAVE_AREA = 576;
 
-/** Walks the chain of entries in a HVM_CONTEXT body, a piece at a time. */
+/** Walks the chain of entries in a HVM_CONTEXT body, a piece at a time. Returns their type codes, once END came. */
 export async function checkHvmContext(
   diagnostics: Diagnostics,
   record: StreamRecord,
   body: RecordBody,
-): Promise<void> {
+): Promise<ReadonlySet<number> | undefined> {
   const add = (rule: Rule, offset: number, message: string): void =>
     diagnostics.report(rule, { offset, record: record.ref }, message);
   if (record.length === 0) {
     add(HVM_RULES.empty, record.offset, "the body is empty");
-    return;
+    return undefined;
   }
   const seen = new Set<number>();
   for (let first = true; ; first = false) {
     const offset = body.offset;
     if (body.remaining < saveDescriptor.size) {
       add(HVM_RULES.noEnd, offset, "the record ends without an END entry");
-      return;
+      return undefined;
     }
-    if (!(await body.need(saveDescriptor.size))) return;
+    if (!(await body.need(saveDescriptor.size))) return undefined;
     const { typecode, instance, length } = saveDescriptor.read(body.view, body.at, "little");
     body.take(saveDescriptor.size);
     const entry = `${saveTypeName(typecode)} ${instance}`;
     if (length > body.remaining) {
       add(HVM_RULES.overrun, offset, `${entry}: ${length} bytes announced, ${body.remaining} are left`);
-      return;
+      return undefined;
     }
     if (first && typecode !== SAVE_TYPE.HEADER) {
       add(HVM_RULES.noHeader, offset, `the first entry is ${entry}, not HEADER`);
@@ -56,16 +56,16 @@ export async function checkHvmContext(
       if (length > 0) add(HVM_RULES.endLength, offset, `END has ${length} bytes`);
       const left = body.remaining - length;
       if (left > 0) add(HVM_RULES.trailing, offset + saveDescriptor.size + length, `${left} bytes after END`);
-      return;
+      return new Set([...seen].map((key) => Math.floor(key / 0x1_0000)));
     }
     if (!SAVE_TYPE_NAMES.has(typecode)) add(HVM_RULES.unknown, offset, entry);
     const key = typecode * 0x1_0000 + instance;
     if (seen.has(key)) add(HVM_RULES.duplicate, offset, `${entry} occurs a second time`);
     seen.add(key);
-    if (!(await checkEntry(typecode, length, entry, offset, body, add))) return;
+    if (!(await checkEntry(typecode, length, entry, offset, body, add))) return undefined;
     const left = length - (body.offset - offset - saveDescriptor.size);
     const skipped = body.skip(left);
-    if ((skipped instanceof Promise ? await skipped : skipped) < left) return;
+    if ((skipped instanceof Promise ? await skipped : skipped) < left) return undefined;
   }
 }
 

@@ -10,7 +10,7 @@ export const saveDescriptor = layout("HVM save descriptor", `${SPEC}: descriptor
 });
 
 /** Type codes of entries that are looked into. */
-export const SAVE_TYPE = { END: 0, HEADER: 1, CPU: 2, XSAVE: 16, MSR: 20 } as const;
+export const SAVE_TYPE = { END: 0, HEADER: 1, CPU: 2, PIC: 3, LAPIC: 5, XSAVE: 16, MSR: 20 } as const;
 
 /** Entries by typecode. */
 export const SAVE_TYPE_NAMES: ReadonlyMap<number, string> = new Map([

@@ -30,6 +30,8 @@ export interface GuestShape {
   width: 4 | 8 | undefined;
   /** Last pfn of a PV guest, once X86_PV_P2M_FRAMES said it. */
   lastPfn: number | undefined;
+  /** Type codes of the entries of the last HVM context that came whole. */
+  hvmEntries: ReadonlySet<number> | undefined;
   /** vCPU record types seen, by vCPU. */
   readonly vcpus: Map<number, Set<number>>;
 }
@@ -74,7 +76,8 @@ export class BodyChecker {
       case LIBXC_RECORD.X86_TSC_INFO:
         return this.#tscInfo(body);
       case LIBXC_RECORD.HVM_CONTEXT:
-        return checkHvmContext(this.#diagnostics, record, body);
+        this.#shape.hvmEntries = await checkHvmContext(this.#diagnostics, record, body);
+        return;
       case LIBXC_RECORD.HVM_PARAMS:
         return this.#hvmParams(body);
       case LIBXC_RECORD.X86_CPUID_POLICY:

@@ -2,6 +2,7 @@ import type { RecordOf } from "../../binary/layout.js";
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { Rule } from "../../findings/rule.js";
 import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
+import { SAVE_TYPE } from "../hvm-context/layout.js";
 import { BodyChecker, type GuestShape } from "./check-bodies.js";
 import { PageChecker } from "./check-pages.js";
 import {
@@ -77,7 +78,13 @@ const MANDATORY: Readonly<Record<"pv" | "hvm", readonly LibxcRecordName[]>> = {
  */
 export class LibxcChecker {
   readonly #diagnostics: Diagnostics;
-  readonly #shape: GuestShape = { converted: false, width: undefined, lastPfn: undefined, vcpus: new Map() };
+  readonly #shape: GuestShape = {
+    converted: false,
+    width: undefined,
+    lastPfn: undefined,
+    hvmEntries: undefined,
+    vcpus: new Map(),
+  };
   readonly #pages: PageChecker;
   readonly #bodies: BodyChecker;
   #version = 0;
@@ -91,6 +98,13 @@ export class LibxcChecker {
     this.#diagnostics = diagnostics;
     this.#pages = new PageChecker(diagnostics);
     this.#bodies = new BodyChecker(diagnostics, this.#shape);
+  }
+
+  /** Kind of the guest as far as it has shown: a PVH guest has a local APIC, and no interrupt controller beside it. */
+  get guest(): "pv" | "pvh" | "hvm" | undefined {
+    const { hvmEntries } = this.#shape;
+    const isPvh = hvmEntries?.has(SAVE_TYPE.LAPIC) === true && !hvmEntries.has(SAVE_TYPE.PIC);
+    return this.#guest === "hvm" && isPvh ? "pvh" : this.#guest;
   }
 
   /** Notes the version that the image header announces. */

@@ -17,6 +17,9 @@ const QEVM = 0x5145_564d;
 const LAST_CONTROL_ID = 3;
 const PIECE = 64 << 10;
 
+/** Kinds of guests as libxl tells them apart. */
+export type LibxlGuest = "pv" | "pvh" | "hvm";
+
 /** Checks the records of the libxl layer. */
 export class LibxlChecker {
   readonly #diagnostics: Diagnostics;
@@ -26,7 +29,8 @@ export class LibxlChecker {
     this.#diagnostics = diagnostics;
   }
 
-  async check(record: StreamRecord, body: RecordBody): Promise<void> {
+  /** @param guest as far as the stream has shown it */
+  async check(record: StreamRecord, body: RecordBody, guest: LibxlGuest | undefined): Promise<void> {
     const add = (rule: Rule, message: string): void =>
       this.#diagnostics.report(rule, placeOf(record), message);
     const { type, length } = record;
@@ -50,6 +54,8 @@ export class LibxlChecker {
       case LIBXL_RECORD.CHECKPOINT_STATE:
         return this.#checkpointState(body, add);
       default:
+        if (guest === "pv" || guest === "pvh")
+          add(LIBXL_RULES.emulatorForeign, `${record.ref.type} of a ${guest.toUpperCase()} guest`);
         return this.#emulator(record, body, add);
     }
   }

@@ -77,6 +77,13 @@ export const LIBXL_RULES = rules({
     explanation:
       "Emulator records come after the libxc stream: the emulator is restored into a domain that exists.",
   },
+  emulatorForeign: {
+    code: "libxl/emulator/no-emulator",
+    severity: "error",
+    spec: `${SPEC}: EMULATOR_* records`,
+    explanation:
+      "Only HVM guests have an emulator: Xen doesn't restore a PV or PVH guest whose stream holds emulator records.",
+  },
   emulatorShort: {
     code: "libxl/emulator/short",
     severity: "error",

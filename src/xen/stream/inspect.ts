@@ -279,9 +279,7 @@ class DetailCollector {
   async #libxc(record: StreamRecord, body: RecordBody): Promise<void> {
     switch (record.type) {
       case LIBXC_RECORD.PAGE_DATA:
-        if (!(await this.#entries.open(body))) return;
-        while (await this.#entries.next()) this.#tally.add(this.#entries);
-        return;
+        return this.#pages(record, body);
       case LIBXC_RECORD.CHECKPOINT:
         this.#checkpoints += 1;
         return;
@@ -310,6 +308,22 @@ class DetailCollector {
       case LIBXC_RECORD.HVM_CONTEXT:
         return this.#hvmContext(body);
       default:
+    }
+  }
+
+  /** Counts the pages whose contents are there: the input may end among them. */
+  async #pages({ bodyOffset, length }: StreamRecord, body: RecordBody): Promise<void> {
+    const entries = this.#entries;
+    if (!(await entries.open(body))) return;
+    const { size = Infinity } = this.#stream.reader;
+    const end = Math.min(size, bodyOffset + length);
+    let before = 0;
+    while (await entries.next()) {
+      let bytes = end - entries.contentsOffset;
+      const isLast = entries.first + entries.length === entries.count;
+      // of a pipe it shows only once they are passed over
+      if (isLast && size === Infinity) bytes = await body.skip(body.remaining);
+      before += this.#tally.add(entries, Math.floor(bytes / PAGE) - before);
     }
   }
 

@@ -27,12 +27,20 @@ export class PageTally {
   #key = -1;
   #chunk: Uint8Array | undefined;
 
-  add(batch: PageEntries): void {
+  /**
+   * Counts a batch; entries whose contents the input doesn't have are left out.
+   * @param whole contents that are there, in pages, from those of the batch's first entry on
+   * @returns contents that the batch announces, in pages
+   */
+  add(batch: PageEntries, whole: number): number {
     const { pfns, types, length } = batch;
-    this.entries += length;
+    let announced = 0;
     for (let i = 0; i < length; i += 1) {
       const pfn = pfns[i] ?? 0;
       const data = batch.hasData(i) ? 1 : 0;
+      announced += data;
+      if (data === 1 && announced > whole) continue;
+      this.entries += 1;
       this.sends += data;
       const key = Math.floor(pfn / CHUNK);
       if (key !== this.#key) this.#select(key);
@@ -42,6 +50,7 @@ export class PageTally {
       const sent = Math.min(MOST_SENDS, ((chunk[at] ?? 0) >>> TYPE_BITS) + data);
       chunk[at] = (sent << TYPE_BITS) | ((types[i] ?? 0) + 1);
     }
+    return announced;
   }
 
   #select(key: number): void {

@@ -3,6 +3,7 @@ import type { VerifyOptions } from "../../guest/options.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { LibxcChecker } from "../libxc/check.js";
 import { LibxlChecker } from "../libxl/check.js";
+import { summarizeConfig } from "../xl/config.js";
 import type { StreamItem } from "./items.js";
 import { XenStream, type XenStreamOptions } from "./read.js";
 import { STREAM_RULES } from "./rules.js";
@@ -26,11 +27,15 @@ export async function verifyXenStream(
   const libxl = new LibxlChecker(diagnostics);
   const libxc = new LibxcChecker(diagnostics);
   const { size } = stream.reader;
+  let isPvh = false;
   for await (const item of stream.items()) {
     options.progress?.(stream.reader.position, size);
     const seen = options.onItem?.(item, stream);
     if (seen instanceof Promise) await seen;
     switch (item.kind) {
+      case "xl-header":
+        isPvh = item.config !== undefined && summarizeConfig(item.config).type === "pvh";
+        break;
       case "image-header":
         libxc.image(item.header);
         break;
@@ -38,7 +43,8 @@ export async function verifyXenStream(
         libxc.domain(item.header);
         break;
       case "record":
-        await (item.layer === "libxc" ? libxc : libxl).check(item, stream.body);
+        if (item.layer === "libxc") await libxc.check(item, stream.body);
+        else await libxl.check(item, stream.body, isPvh && libxc.guest === "hvm" ? "pvh" : libxc.guest);
         break;
       case "trailing":
         if (item.handshake) {

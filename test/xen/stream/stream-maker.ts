@@ -66,7 +66,7 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-function encodeRecord({ type, body }: MadeRecord, order: ByteOrder): Uint8Array {
+export function encodeRecord({ type, body }: MadeRecord, order: ByteOrder): Uint8Array {
   const header = recordHeader.encode({ type, bodyLength: body.length }, order);
   return joined(header, body, new Uint8Array(-body.length & 7));
 }
@@ -223,10 +223,17 @@ export function wrap(shape: Shape, records: readonly MadeRecord[]): Uint8Array {
   );
   const libxl = (type: number, body: Uint8Array = EMPTY): Uint8Array => encodeRecord({ type, body }, order);
   const emulator = libxlEmulatorHeader.encode({ emulatorId: 2, index: 0 }, order);
-  const emulators = [
-    libxl(LIBXL_RECORD.EMULATOR_XENSTORE_DATA, joined(emulator, latin1Bytes("physmap/0/size\x001000\0"))),
-    libxl(LIBXL_RECORD.EMULATOR_CONTEXT, joined(emulator, latin1Bytes("QEVM\0\0\0\x03 state"))),
-  ];
+  // Xen restores no PV guest that has them
+  const emulators =
+    guest === "pv"
+      ? []
+      : [
+          libxl(
+            LIBXL_RECORD.EMULATOR_XENSTORE_DATA,
+            joined(emulator, latin1Bytes("physmap/0/size\x001000\0")),
+          ),
+          libxl(LIBXL_RECORD.EMULATOR_CONTEXT, joined(emulator, latin1Bytes("QEVM\0\0\0\x03 state"))),
+        ];
   const parts = records.flatMap((record) => {
     const bytes = encodeRecord(record, order);
     const back = layer !== "libxc" && record.type === R.CHECKPOINT;
@@ -242,7 +249,7 @@ export function wrap(shape: Shape, records: readonly MadeRecord[]): Uint8Array {
     libxl(LIBXL_RECORD.END),
   );
   if (layer === "libxl") return inLibxl;
-  const config = latin1Bytes('{"c_info":{"type":"hvm","name":"made"},"b_info":{"max_vcpus":1}}\0');
+  const config = latin1Bytes(`{"c_info":{"type":"${guest}","name":"made"},"b_info":{"max_vcpus":1}}\0`);
   return joined(
     xlHeader.encode(
       {
