@@ -146,6 +146,8 @@ export {
   type Tear,
 } from "./io/index.js";
 export {
+  type AnswerBody,
+  type Ask,
   blobSource,
   type HttpInput,
   type HttpOptions,
@@ -154,6 +156,7 @@ export {
   isWebAddress,
   openHttp,
   webStream,
+  type WebAnswer,
 } from "./io/web/index.js";
 export {
   allRules,

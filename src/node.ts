@@ -8,6 +8,7 @@ export {
   FileSource,
   installNodeCodecs,
   LiveProcess,
+  nodeAsk,
   nodeDebugFiles,
   type NodeDebugFiles,
   openFile,

@@ -20,8 +20,11 @@ export async function openNamed(name: string, say: boolean): Promise<NamedInput>
     const input = openInput(name);
     return { input, close: () => (input instanceof FileSource ? input.close() : undefined) };
   }
-  const { openHttp } = await import("../io/web/http.js");
-  const opened = await openHttp(name);
+  const [{ openHttp }, { nodeAsk }] = await Promise.all([
+    import("../io/web/http.js"),
+    import("../io/node/http-ask.js"),
+  ]);
+  const opened = await openHttp(name, { fetch: nodeAsk() });
   const { input, statistics } = opened;
   if (say && !isByteSource(input))
     printError(`guestscope: ${input.name}: the server gives no ranges: it is read from start to end`);

@@ -13,3 +13,4 @@ export { nodeDebugFiles, type NodeDebugFiles } from "./debug-files.js";
 export { type DecompressOptions, openRandomAccess, type RandomAccess } from "./decompress.js";
 export { LiveProcess, parsePid } from "./process-memory.js";
 export { installNodeCodecs } from "./codecs.js";
+export { nodeAsk } from "./http-ask.js";

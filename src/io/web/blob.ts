@@ -1,4 +1,5 @@
 import type { ByteSource, ByteStream } from "../byte-source.js";
+import type { AnswerBody } from "./ask.js";
 
 /** A Blob or File of the browser as a source; reads go through `slice`. */
 export function blobSource(blob: Blob, name = "name" in blob ? String(blob.name) : "blob"): ByteSource {
@@ -14,7 +15,7 @@ export function blobSource(blob: Blob, name = "name" in blob ? String(blob.name)
 }
 
 /** A web stream (fetch body, DecompressionStream) as a stream. */
-export function webStream(stream: ReadableStream<Uint8Array>, name: string): ByteStream {
+export function webStream(stream: AnswerBody, name: string): ByteStream {
   const reader = stream.getReader();
   let rest = new Uint8Array(0);
   return {
@@ -22,7 +23,7 @@ export function webStream(stream: ReadableStream<Uint8Array>, name: string): Byt
     async read(into) {
       while (rest.length === 0) {
         const next = await reader.read();
-        if (next.done) return 0;
+        if (next.value === undefined) return 0;
         rest = new Uint8Array(next.value);
       }
       const part = rest.subarray(0, into.length);

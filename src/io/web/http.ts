@@ -5,17 +5,19 @@ import { type HttpOptions, type HttpStatistics, RangeRequests, type Validators }
 
 export type { HttpOptions, HttpStatistics } from "./range-requests.js";
 
+/** Bytes that the first request brings. */
+const HEAD = 64 << 10;
 /** Bytes that are kept and asked for together: small enough for one header, and worth a request. */
-const PART = 64 << 10;
+const PART = 16 << 10;
 /** Parts of one request at most. */
-const MOST_TOGETHER = 16;
+const MOST_TOGETHER = 64;
 /** Requests ahead of what is read, in order or by leaps. */
 const AHEAD = 6;
 /** Bytes ahead at the end of a leap, at least: a header, and what follows it. */
-const LEAST_AHEAD = 16 << 10;
+const LEAST_AHEAD = 12 << 10;
 /** Bytes of one step of a longer read. */
-const STEP = 4 << 20;
-const MEMORY = 24 << 20;
+const STEP = 2 << 20;
+const MEMORY = 8 << 20;
 
 /** A file of a web server, as the server gives it. */
 export interface HttpInput {
@@ -35,7 +37,7 @@ export async function openHttp(address: string, options: HttpOptions = {}): Prom
   const requests = new RangeRequests(address, options);
   const { statistics } = requests;
   const close = (): void => requests.close();
-  const opened = await requests.open(PART);
+  const opened = await requests.open(HEAD);
   if (opened.kind === "ranges")
     return {
       input: new HttpSource(requests, opened.validators, opened.head, options.memory),
@@ -76,6 +78,8 @@ export class HttpSource implements ByteSource {
   readonly #validators: Validators;
   /** Parts by index, the one used last at the end. */
   readonly #parts = new Map<number, Uint8Array>();
+  /** Buffers of parts that were given up. */
+  readonly #free: Uint8Array[] = [];
   readonly #flying = new Map<number, Promise<void>>();
   readonly #most: number;
   /** End of the last read, reads in order, and the last leap between reads. */
@@ -90,7 +94,7 @@ export class HttpSource implements ByteSource {
     this.#requests = requests;
     this.#validators = validators;
     this.#most = Math.max(2 * (STEP / PART), Math.floor(memory / PART));
-    if (head.length > 0) this.#parts.set(0, head);
+    for (let at = 0; at < head.length; at += PART) this.#parts.set(at / PART, head.slice(at, at + PART));
   }
 
   read(offset: number, into: Uint8Array): MaybePromise<number> {
@@ -153,9 +157,8 @@ export class HttpSource implements ByteSource {
   #request(first: number, end: number): Promise<void> {
     const start = first * PART;
     const length = Math.min(end * PART, this.size) - start;
-    const parts = Array.from(
-      { length: end - first },
-      (_, i) => new Uint8Array(Math.min(PART, length - i * PART)),
+    const parts = Array.from({ length: end - first }, (_, i) =>
+      this.#buffer(Math.min(PART, length - i * PART)),
     );
     const arrival = this.#requests.read(start, length, parts, this.#validators).then(
       () => {
@@ -180,8 +183,16 @@ export class HttpSource implements ByteSource {
   #keep(index: number, part: Uint8Array): void {
     this.#parts.set(index, part);
     if (this.#parts.size <= this.#most) return;
-    const [oldest] = this.#parts.keys();
-    if (oldest !== undefined) this.#parts.delete(oldest);
+    const [oldest] = this.#parts;
+    if (oldest === undefined) return;
+    this.#parts.delete(oldest[0]);
+    this.#free.push(oldest[1]);
+  }
+
+  /** A buffer that was given up, or a new one: garbage of this kind is collected late. */
+  #buffer(length: number): Uint8Array {
+    const used = length === PART ? this.#free.pop() : undefined;
+    return used?.length === PART ? used : new Uint8Array(length);
   }
 
   /** Asks ahead of a read, when the last ones show where the next will be. */
@@ -190,7 +201,7 @@ export class HttpSource implements ByteSource {
     if (isNext) {
       if (offset + length > this.#end) this.#inOrder += offset + length - this.#end;
       this.#end = Math.max(this.#end, offset + length);
-      if (this.#inOrder >= 2 * PART) this.#askInOrder();
+      if (this.#inOrder >= 2 * HEAD) this.#askInOrder();
       return;
     }
     this.#inOrder = 0;

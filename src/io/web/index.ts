@@ -7,3 +7,4 @@ export {
   type HttpStatistics,
   openHttp,
 } from "./http.js";
+export type { AnswerBody, Ask, WebAnswer } from "./ask.js";

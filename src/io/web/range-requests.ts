@@ -1,4 +1,5 @@
 import { SystemError } from "../../findings/errors.js";
+import type { AnswerBody, Ask, WebAnswer } from "./ask.js";
 
 /** How a web server is asked. */
 export interface HttpOptions {
@@ -12,8 +13,8 @@ export interface HttpOptions {
   readonly pause?: number;
   /** Bytes kept in memory; default 24 MiB. */
   readonly memory?: number;
-  /** Called instead of the platform's. */
-  readonly fetch?: typeof fetch;
+  /** Called instead of the platform's `fetch`. */
+  readonly fetch?: Ask;
 }
 
 /** What was asked of a server so far. */
@@ -211,7 +212,7 @@ export class RangeRequests {
   }
 
   /** The whole file in order, for a server without ranges. A failure is final: it can't go on in the middle. */
-  async stream(): Promise<ReadableStream<Uint8Array>> {
+  async stream(): Promise<AnswerBody> {
     const { fetch: ask = fetch } = this.#options;
     this.statistics.requests += 1;
     const own = new URL(this.#url).origin === this.#origin ? this.#headers : {};
@@ -234,14 +235,14 @@ export class RangeRequests {
   }
 
   /** Hands the bytes of a body to `take` as they arrive, `most` at most: more of them is an error. */
-  async #receive(response: Response, most: number, take: (bytes: Uint8Array) => void): Promise<void> {
+  async #receive(response: WebAnswer, most: number, take: (bytes: Uint8Array) => void): Promise<void> {
     const encoding = response.headers.get("content-encoding");
     if (encoding !== null && encoding !== "identity")
       throw new SystemError("http/encoding", `the server packs ranges as ${encoding}`, { source: this.name });
     const reader = response.body?.getReader();
     for (let done = 0; ; ) {
       const next = await reader?.read();
-      if (next === undefined || next.done) return;
+      if (next?.value === undefined) return;
       done += next.value.length;
       if (done > most)
         throw new SystemError("http/range", "the server gave more than was asked for", { source: this.name });
@@ -262,7 +263,7 @@ export class RangeRequests {
     return new PassingError("http/failed", `the request failed: ${reason}`);
   }
 
-  #refused({ status, statusText, headers }: Response): Error {
+  #refused({ status, statusText, headers }: WebAnswer): Error {
     const message = `the server answered ${status}${statusText === "" ? "" : ` ${statusText}`}`;
     const after = Number(headers.get("retry-after") ?? Number.NaN) * 1000;
     if (isPassing(status)) return new PassingError(`http/${status}`, message, after > 0 ? after : undefined);
@@ -290,7 +291,7 @@ function scattering(into: readonly Uint8Array[]): (bytes: Uint8Array) => void {
 }
 
 interface Answer {
-  readonly response: Response;
+  readonly response: WebAnswer;
   /** First byte that was asked for. */
   readonly start: number;
   /** Called when bytes arrive: the server isn't stalled. */
@@ -302,18 +303,20 @@ export type Opened =
   | { readonly kind: "ranges"; readonly validators: Validators; readonly head: Uint8Array }
   | { readonly kind: "whole"; readonly length: number | undefined };
 
-function lengthOf(headers: Headers): number | undefined {
+function lengthOf(headers: WebAnswer["headers"]): number | undefined {
   const length = Number(headers.get("content-length") ?? Number.NaN);
   return Number.isSafeInteger(length) ? length : undefined;
 }
 
 /** `bytes 0-99/1234`; a size that isn't given is of no use. */
-function rangeOf(headers: Headers): { readonly start: number; readonly size: number } | undefined {
+function rangeOf(
+  headers: WebAnswer["headers"],
+): { readonly start: number; readonly size: number } | undefined {
   const [, start, , size] =
     /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(headers.get("content-range") ?? "") ?? [];
   return start === undefined || size === undefined ? undefined : { start: Number(start), size: Number(size) };
 }
 
-function validatorsOf(headers: Headers, size: number): Validators {
+function validatorsOf(headers: WebAnswer["headers"], size: number): Validators {
   return { etag: headers.get("etag"), lastModified: headers.get("last-modified"), size };
 }
