@@ -9,17 +9,30 @@ import type { Type } from "../src/dwarf/type.js";
 import { ElfFile } from "../src/elf/file.js";
 import { ProcessCore } from "../src/elf/core.js";
 import { GuestscopeError } from "../src/findings/errors.js";
+import type { GuestImage } from "../src/guest/image.js";
 import type { OpenOptions } from "../src/guest/options.js";
 import { Btf } from "../src/linux/btf.js";
 import { BtfTypes } from "../src/linux/btf-types.js";
+import { networkNamespaces } from "../src/linux/interfaces.js";
 import { expandNames } from "../src/linux/kallsyms.js";
 import { decodeOrcEntry, orcLayout } from "../src/linux/unwind/orc.js";
+import { openKernel } from "../src/linux/kernel.js";
+import { useModuleSymbols } from "../src/linux/modules.js";
+import { openFiles } from "../src/linux/open-files.js";
+import { processMemory } from "../src/linux/process.js";
+import { openSockets } from "../src/linux/sockets.js";
+import { systemOf } from "../src/linux/system.js";
+import { listTasks } from "../src/linux/tasks.js";
+import { Unwinder } from "../src/linux/unwind/backtrace.js";
+import { stackStart } from "../src/linux/unwind/task-stack.js";
+import { listMappings } from "../src/linux/user-mappings.js";
 import { verify } from "../src/open/open.js";
 import { readLog } from "../src/linux/log/read.js";
 import { openRawGuest } from "../src/vmcore/raw/guest.js";
 import { convertLegacy } from "../src/xen/legacy/convert.js";
 import { makeIndexed, makeRing, type MadeKernel } from "../test/linux/log/synthetic.js";
 import { attempt, checkCut, checkGuest, checkInput, type Outcome, Violation } from "./checks.js";
+import { linuxGuest, linuxSeed } from "./linux-guest.js";
 import type { Random } from "./random.js";
 import {
   avmls,
@@ -295,6 +308,48 @@ const log: Target = {
   },
 };
 
+/** All that is asked of a Linux guest. */
+async function askKernel(guest: GuestImage): Promise<Outcome> {
+  const kernel = await openKernel(guest);
+  await useModuleSymbols(kernel);
+  const unwinder = new Unwinder(kernel);
+  let count = 0;
+  for await (const task of listTasks(kernel, { threads: true, idle: true })) {
+    count += 1;
+    if (count > MOST_ASKED) continue;
+    await attempt("processMemory", async () => processMemory(kernel, task));
+    await attempt("bt", async () => unwinder.backtrace(await stackStart(kernel, task)));
+    await attempt("files", async () => fromAsync(openFiles(kernel, task), MOST_ASKED));
+    if (task.mm !== 0n)
+      await attempt("maps", async () => fromAsync(listMappings(kernel, task.mm), MOST_ASKED));
+  }
+  await systemOf(kernel);
+  await attempt("net", async () => fromAsync(networkNamespaces(kernel), MOST_ASKED));
+  await attempt("sockets", async () => openSockets(kernel));
+  return `${Math.min(count, 8)} ${[...new Set(kernel.troubles.map(({ code }) => code))].sort().join(" ")}`;
+}
+
+/** Tasks, files and the like that are looked at of one guest. */
+const MOST_ASKED = 40;
+
+async function fromAsync(items: AsyncIterable<unknown>, most: number): Promise<void> {
+  let left = most;
+  for await (const _ of items) {
+    left -= 1;
+    if (left === 0) break;
+  }
+}
+
+const tasks: Target = {
+  name: "tasks",
+  seeds: async () => ({ guest: await linuxSeed() }),
+  async run(bytes) {
+    const guest = await linuxGuest(bytes);
+    const result = await attempt("kernel", async () => askKernel(guest));
+    return typeof result === "string" ? result : codeOf(result);
+  },
+};
+
 const codecs: Target = {
   name: "codecs",
   async seeds() {
@@ -415,6 +470,7 @@ export const TARGETS: readonly Target[] = [
   kallsyms,
   orc,
   log,
+  tasks,
   codecs,
   packed,
 ];

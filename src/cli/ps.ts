@@ -11,7 +11,8 @@ interface Arguments extends KernelArguments {
   readonly tree: boolean;
 }
 
-type Row = Task & ProcessMemory;
+/** Without its task_struct, which is kilobytes. */
+type Row = Omit<Task, "object"> & ProcessMemory;
 
 const SECOND = 1e9;
 const NO_VALUE = "-";
@@ -82,8 +83,10 @@ function document(row: Row): Record<string, unknown> {
 
 async function rowsOf(kernel: Kernel, threads: boolean): Promise<Row[]> {
   const rows: Row[] = [];
-  for await (const task of listTasks(kernel, { threads, idle: true }))
-    rows.push({ ...task, ...(await processMemory(kernel, task)) });
+  for await (const task of listTasks(kernel, { threads, idle: true })) {
+    const { object: _, ...row } = task;
+    rows.push({ ...row, ...(await processMemory(kernel, task)) });
+  }
   return rows;
 }
 

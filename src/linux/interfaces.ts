@@ -104,9 +104,9 @@ async function v4Addresses(kernel: Kernel, device: KernelObject): Promise<string
   if (device.pointer("ip_ptr") === 0n) return [];
   const part = await device.follow("ip_ptr");
   const found: string[] = [];
-  const visited = new Visited();
+  const visited = new Visited(kernel);
   for (let at = part.pointer("ifa_list"); at !== 0n; ) {
-    if (!visited.add(at) || visited.size > MOST_ENTRIES) {
+    if (!(await visited.enter(at)) || visited.size > MOST_ENTRIES) {
       kernel.note(LINUX_RULES.badStructure, `the IPv4 addresses of ${device.text("name")} run in a loop`);
       break;
     }

@@ -1,6 +1,7 @@
 // over 350 lines: the way in, one step after another, and the object that the steps make
 import type { Architecture } from "../guest/arch/architecture.js";
 import type { GuestImage } from "../guest/image.js";
+import { memoryTotals } from "../guest/memory.js";
 import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 import { parseVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
 import { AbsentError, FormatError } from "../findings/errors.js";
@@ -45,6 +46,9 @@ export interface KernelOptions {
 /** Bytes of the largest structure that is read at once. */
 const LARGEST = 1 << 20;
 const LONGEST_STRING = 4096;
+/** Nodes take sixteen bytes at least; a kernel's lists may be gone through a few times. */
+const BYTES_A_STEP = 4;
+const FEWEST_STEPS = 1 << 16;
 
 /** What openKernel found, and why the rest is missing. */
 interface Parts {
@@ -80,6 +84,8 @@ export class Kernel implements ObjectHome {
   readonly #paging: KernelPaging;
   readonly #parts: Parts;
   readonly #notes = troubleCollector();
+  #steps = 0;
+  #mostSteps: number | undefined;
   /** Symbols of modules: asked after the image's own. */
   #modulePlaces: ((address: bigint) => SymbolPlace | undefined) | undefined;
 
@@ -99,6 +105,13 @@ export class Kernel implements ObjectHome {
   /** The kernel's release: `6.1.0-56-cloud-amd64`. */
   get release(): string | undefined {
     return this.info.get("OSRELEASE");
+  }
+
+  /** Counts a node of a list or tree; false once there were more than the guest's memory can hold, several times over. */
+  step(): boolean {
+    this.#mostSteps ??= FEWEST_STEPS + memoryTotals(this.guest.memory).present / BYTES_A_STEP;
+    this.#steps += 1;
+    return this.#steps <= this.#mostSteps;
   }
 
   /** What was missing or damaged so far. */

@@ -1,3 +1,4 @@
+import type { MaybePromise } from "../io/byte-source.js";
 import type { Kernel } from "./kernel.js";
 import { readU64 } from "./read.js";
 import { hex, LINUX_RULES, type OnTrouble } from "./rules.js";
@@ -6,17 +7,32 @@ import { findMember } from "./types.js";
 /** Entries of a list that are followed. */
 export const MOST_ENTRIES = 1 << 20;
 
-/** Addresses already met, so that loops end. */
+/** Places already met, so that loops end. */
 export class Visited {
+  readonly #kernel: Kernel;
   readonly #seen = new Set<number>();
 
-  /** False when the address was met before. */
-  add(address: bigint): boolean {
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  /**
+   * Goes to a node. False when its memory was met before, by this address or another (page tables may map memory many
+   * times), and when all walks together took more steps than the guest's memory can hold nodes.
+   */
+  enter(address: bigint): MaybePromise<boolean> {
+    const place = this.#kernel.space.translate(address);
+    return place instanceof Promise
+      ? place.then((gpa) => this.#add(address, gpa))
+      : this.#add(address, place);
+  }
+
+  #add(address: bigint, gpa: number | undefined): boolean {
     // addresses of kernel memory differ in their lower 52 bits
-    const key = Number(BigInt.asUintN(52, address));
+    const key = gpa ?? -1 - Number(BigInt.asUintN(52, address));
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
-    return true;
+    return this.#kernel.step();
   }
 
   get size(): number {
@@ -71,7 +87,7 @@ async function* chain(
   entry: (node: bigint) => bigint,
   end = head,
 ): AsyncGenerator<bigint> {
-  const visited = new Visited();
+  const visited = new Visited(kernel);
   let at = head;
   for (;;) {
     const next = await readU64(kernel.space, at);
@@ -87,7 +103,7 @@ async function* chain(
       note(LINUX_RULES.badStructure, `the ${what} ends in NULL after ${visited.size} entries`);
       return;
     }
-    if (!visited.add(next)) {
+    if (!(await visited.enter(next))) {
       note(LINUX_RULES.badStructure, `the ${what} runs in a loop after ${visited.size} entries`);
       return;
     }

@@ -49,10 +49,11 @@ class MapleWalk {
   readonly kernel: Kernel;
   readonly note: OnTrouble;
   readonly what: string;
-  readonly #visited = new Visited();
+  readonly #visited: Visited;
 
   constructor(kernel: Kernel, note: OnTrouble, what: string) {
     this.kernel = kernel;
+    this.#visited = new Visited(kernel);
     this.note = note;
     this.what = what;
   }
@@ -60,7 +61,7 @@ class MapleWalk {
   async *node(pointer: bigint, min: bigint, max: bigint, depth: number): AsyncGenerator<MapleEntry> {
     const type = Number((pointer >> 3n) & 0xfn);
     const address = pointer & ~NODE_MASK;
-    if (!this.#visited.add(address) || depth > DEEPEST || this.#visited.size > MOST_ENTRIES) {
+    if (!(await this.#visited.enter(address)) || depth > DEEPEST || this.#visited.size > MOST_ENTRIES) {
       this.note(LINUX_RULES.badStructure, `the ${this.what} runs in a loop or is deeper than any real one`);
       return;
     }

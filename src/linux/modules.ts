@@ -1,6 +1,7 @@
 import { firstIndex } from "../binary/search.js";
 import { AbsentError } from "../findings/errors.js";
 import { latin1Bytes } from "../binary/layout.js";
+import { memoryTotals } from "../guest/memory.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries } from "./lists.js";
 import { type KernelObject, decodeText } from "./object.js";
@@ -116,8 +117,10 @@ export async function useModuleSymbols(kernel: Kernel): Promise<void> {
     return;
   }
   const ranges: { readonly range: ModuleRange; readonly symbols: ModuleSymbols }[] = [];
+  // tables of modules don't overlap in memory
+  const room = { bytes: memoryTotals(kernel.guest.memory).present };
   for (const module of modules) {
-    const symbols = await symbolsOf(kernel, module);
+    const symbols = await symbolsOf(kernel, module, room);
     for (const range of module.ranges) ranges.push({ range, symbols });
   }
   ranges.sort((a, b) => (a.range.start < b.range.start ? -1 : 1));
@@ -148,9 +151,14 @@ function placeIn(symbols: ModuleSymbols, range: ModuleRange, address: bigint): S
   return { name, offset: Number(address - start), size: Number(end - start), module: module.name };
 }
 
-async function symbolsOf(kernel: Kernel, module: KernelModule): Promise<ModuleSymbols> {
+/** Bytes of tables that there still can be. */
+interface Room {
+  bytes: number;
+}
+
+async function symbolsOf(kernel: Kernel, module: KernelModule, room: Room): Promise<ModuleSymbols> {
   try {
-    return await readSymbols(kernel, module);
+    return await readSymbols(kernel, module, room);
   } catch (error) {
     if (!(error instanceof AbsentError)) throw error;
     kernel.note(LINUX_RULES.noKallsyms, `code of module ${module.name} has no names: ${error.message}`);
@@ -158,11 +166,16 @@ async function symbolsOf(kernel: Kernel, module: KernelModule): Promise<ModuleSy
   }
 }
 
-async function readSymbols(kernel: Kernel, module: KernelModule): Promise<ModuleSymbols> {
+async function readSymbols(kernel: Kernel, module: KernelModule, room: Room): Promise<ModuleSymbols> {
   const { object } = module;
   const table = object.has("kallsyms") ? await object.follow("kallsyms") : object;
   const count = Math.min(table.number("num_symtab"), MOST_SYMBOLS);
-  const bytes = await readUpTo(kernel.space, table.pointer("symtab"), count * SYMBOL_SIZE);
+  const bytes = await readUpTo(
+    kernel.space,
+    table.pointer("symtab"),
+    Math.min(count * SYMBOL_SIZE, room.bytes),
+  );
+  room.bytes -= bytes.length;
   const strings = table.pointer("strtab");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found: { readonly address: bigint; readonly name: number }[] = [];
@@ -174,7 +187,8 @@ async function readSymbols(kernel: Kernel, module: KernelModule): Promise<Module
   }
   found.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
   const last = found.reduce((most, { name }) => Math.max(most, name), 0);
-  const text = await readUpTo(kernel.space, strings, Math.min(last + 512, 16 << 20));
+  const text = await readUpTo(kernel.space, strings, Math.min(last + 512, 16 << 20, room.bytes));
+  room.bytes -= text.length;
   const isMapping = ({ name }: { readonly name: number }): boolean =>
     text[name] === DOLLAR || (text[name] ?? 0) === 0;
   const kept = found.filter((symbol) => !isMapping(symbol));

@@ -23,9 +23,25 @@ const MOST_ARGUMENTS = 256 << 10;
 /** Counters of mm_struct.rss_stat that count resident pages: files, anonymous, shared (MM_FILEPAGES …). */
 const RESIDENT = [0, 1, 3];
 
+/** The process last asked about, by kernel: its threads come one after another, and have the same memory. */
+const LAST = new WeakMap<
+  Kernel,
+  { readonly mm: bigint; readonly signal: bigint; readonly memory: ProcessMemory }
+>();
+
 /** Memory of a user task; empty for kernel threads and processes that have given up their memory. */
 export async function processMemory(kernel: Kernel, task: Task): Promise<ProcessMemory> {
-  if (task.mm === 0n || task.kthread) return {};
+  const { mm } = task;
+  if (mm === 0n || task.kthread) return {};
+  const signal = task.object.has("signal") ? task.object.pointer("signal") : 0n;
+  const last = LAST.get(kernel);
+  if (last?.mm === mm && last.signal === signal) return last.memory;
+  const memory = await readMemory(kernel, task);
+  LAST.set(kernel, { mm, signal, memory });
+  return memory;
+}
+
+async function readMemory(kernel: Kernel, task: Task): Promise<ProcessMemory> {
   try {
     const mm = await kernel.load("mm_struct", task.mm);
     return {

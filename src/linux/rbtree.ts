@@ -21,12 +21,12 @@ export async function* treeEntries(
   const offset = offsetOf(kernel, struct, member);
   const node = kernel.struct("rb_node");
   const what = `tree of struct ${struct} at ${hex(root)}`;
-  const visited = new Visited();
+  const visited = new Visited(kernel);
   const stack: { readonly at: bigint; readonly right: bigint }[] = [];
   let at = root;
   for (;;) {
     while (at !== 0n) {
-      if (!visited.add(at)) {
+      if (!(await visited.enter(at))) {
         note(LINUX_RULES.badStructure, `the ${what} runs in a loop after ${visited.size} nodes`);
         return;
       }

@@ -1,4 +1,5 @@
 import { AbsentError } from "../findings/errors.js";
+import { memoryTotals } from "../guest/memory.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries, offsetOf } from "./lists.js";
 import type { KernelObject } from "./object.js";
@@ -64,6 +65,27 @@ const KERNEL_THREAD = 0x0020_0000;
 export async function* listTasks(kernel: Kernel, options: TaskListOptions = {}): AsyncGenerator<Task> {
   const init = await kernel.object("init_task");
   if (options.idle === true) yield* idleTasks(kernel);
+  // tasks don't overlap in memory
+  const most = FEWEST_TASKS + Math.floor(memoryTotals(kernel.guest.memory).present / init.type.size);
+  let count = 0;
+  for await (const task of leadersAndThreads(kernel, init, options)) {
+    if (count === most) {
+      kernel.note(LINUX_RULES.tooLong, `there are more tasks than the guest's memory can hold, ${most}`);
+      return;
+    }
+    count += 1;
+    yield task;
+  }
+}
+
+/** Tasks that are allowed for whatever the memory that is there. */
+const FEWEST_TASKS = 100;
+
+async function* leadersAndThreads(
+  kernel: Kernel,
+  init: KernelObject,
+  options: TaskListOptions,
+): AsyncGenerator<Task> {
   const hasThreads = init.has("thread_node");
   for await (const address of listEntries(kernel, init.addressOf("tasks"), "task_struct", "tasks")) {
     const task = await readTask(kernel, address);

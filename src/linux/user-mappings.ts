@@ -66,9 +66,9 @@ async function* areas(kernel: Kernel, address: bigint): AsyncGenerator<KernelObj
     return;
   }
   // a list until Linux 6.0
-  const visited = new Visited();
+  const visited = new Visited(kernel);
   for (let at = mm.pointer("mmap"); at !== 0n; ) {
-    if (!visited.add(at) || visited.size > MOST_ENTRIES) {
+    if (!(await visited.enter(at)) || visited.size > MOST_ENTRIES) {
       kernel.note(LINUX_RULES.badStructure, `the mappings of the mm_struct at ${hex(address)} run in a loop`);
       return;
     }

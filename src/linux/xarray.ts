@@ -46,11 +46,12 @@ class XarrayWalk {
   readonly internal: bigint;
   readonly note: OnTrouble;
   readonly what: string;
-  readonly #visited = new Visited();
+  readonly #visited: Visited;
   readonly #slots: number;
 
   constructor(kernel: Kernel, node: KernelType, internal: bigint, note: OnTrouble, what: string) {
     this.kernel = kernel;
+    this.#visited = new Visited(kernel);
     this.node = node;
     this.internal = internal;
     this.note = note;
@@ -67,7 +68,7 @@ class XarrayWalk {
     }
     const address = entry & ~3n;
     if (address < FIRST_NODE) return;
-    if (!this.#visited.add(address) || depth > DEEPEST || this.#visited.size > MOST_ENTRIES) {
+    if (!(await this.#visited.enter(address)) || depth > DEEPEST || this.#visited.size > MOST_ENTRIES) {
       this.note(LINUX_RULES.badStructure, `the ${this.what} runs in a loop or is deeper than any real one`);
       return;
     }
