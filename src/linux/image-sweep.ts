@@ -1,3 +1,4 @@
+import { memoryTotals } from "../guest/memory.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
 import type { AddressSpace } from "./address-space.js";
 
@@ -13,7 +14,7 @@ const PAGE = 4096;
 
 /**
  * Places of a byte pattern (of at most 64 bytes) in the kernel's image from `start` on, ascending. Pages that are
- * missing are passed over.
+ * missing are passed over; no more is read than there is memory.
  */
 export async function* searchImage(
   space: AddressSpace,
@@ -22,9 +23,13 @@ export async function* searchImage(
 ): AsyncGenerator<bigint> {
   const buffer = new Uint8Array(WINDOW);
   const [first = 0] = pattern;
+  const { present, zero } = memoryTotals(space.memory);
   let gap = 0;
-  for (let done = 0; done < MOST_IMAGE && gap < MOST_GAP; ) {
+  // what page tables map again and again is searched once
+  let left = present + zero + WINDOW;
+  for (let done = 0; done < MOST_IMAGE && gap < MOST_GAP && left > 0; ) {
     const n = await space.read(start + BigInt(done), buffer);
+    left -= n;
     for (
       let at = buffer.indexOf(first);
       at !== -1 && at + pattern.length <= n;
