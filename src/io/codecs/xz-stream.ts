@@ -71,6 +71,10 @@ function isFooter(bytes: Uint8Array): boolean {
   return new DataView(footer.buffer).getUint32(0, true) === crc32(footer.subarray(4, 10));
 }
 
+interface XzModule {
+  readonly XzReadableStream: new (packed: ReadableStream<Uint8Array>) => ReadableStream<Uint8Array>;
+}
+
 /**
  * Unpacks xz streams, one after another.
  * @throws FormatError `codec/xz`, TruncatedError where the input ends early
@@ -99,7 +103,9 @@ async function endsOrGoesOn(reader: ByteReader): Promise<boolean> {
 }
 
 async function* unpackStream(input: StreamInput): AsyncIterable<Uint8Array> {
-  const { XzReadableStream } = (await import("xz-decompress")).default;
+  const module: XzModule & { readonly default?: XzModule } = await import("xz-decompress");
+  // a CommonJS package: loaders differ in where they put its exports
+  const { XzReadableStream } = module.default ?? module;
   let isDry = false;
   const packed = new ReadableStream<Uint8Array>(
     {
