@@ -16,6 +16,7 @@ const examples = Array.from(
 const { folder, cleanup } = scratch();
 const legacy = path.join(folder, "web01.legacy");
 const save = path.join(folder, "web01.save");
+const linux = path.join(folder, "linux.elf");
 // beside package.json, so that the package finds itself by its own name
 const scripts = fs.mkdtempSync(path.join(projectRoot, "dist", "examples-"));
 
@@ -25,6 +26,8 @@ beforeAll(() => {
     gunzipSync(fs.readFileSync(path.join(projectRoot, "test/fixtures/demo/web01.legacy.gz"))),
   );
   expect(runCli(["convert", legacy, save]).stderr).not.toMatch(/error/);
+  const cutDown = path.join(projectRoot, "test/fixtures/linux/panic-6.1.elf.xz");
+  expect(runCli(["extract", "-q", cutDown, linux]).status).toBe(0);
 });
 
 afterAll(() => {
@@ -38,6 +41,10 @@ const expected: Readonly<Record<string, { input: string; prints: RegExp }>> = {
   "Convert a legacy Xen stream": { input: legacy, prints: /\[\]/ },
   "Write a vmcore": { input: save, prints: /\d+ \[/ },
   "Walk the records of a Xen stream": { input: save, prints: /libxc PAGE_DATA[\s\S]*libxl END/ },
+  "What was this guest doing?": {
+    input: linux,
+    prints: /guest-panic 6\.1\.0[\s\S]*CPU 1: init at [\s\S]*end Kernel panic[\s\S]*__schedule\+/,
+  },
 };
 
 describe("examples of docs/library.md", () => {
@@ -46,7 +53,7 @@ describe("examples of docs/library.md", () => {
   });
 
   it.each(examples)("$title", ({ title, code }) => {
-    const file = path.join(scripts, `${title.replaceAll(" ", "-")}.mjs`);
+    const file = path.join(scripts, `${title.replaceAll(/\W/g, "-")}.mjs`);
     fs.writeFileSync(file, code);
     const run = spawnSync(process.execPath, [file, expected[title]?.input ?? ""], { encoding: "utf8" });
     expect(run.stderr).toBe("");
