@@ -25,6 +25,8 @@ const MOST_RANGES = 200;
 const LARGEST_WRITTEN = 2 << 20;
 /** Raw memory has no holes: its file is as large as its addresses go. */
 const LARGEST_SPAN = 16 << 20;
+/** A kdump has two bits a page up to the highest: 8 MiB each. */
+const LARGEST_MAPPED = 2 ** 38;
 
 /** A result, or the error that bad input may cause. @throws whatever bad input must not cause */
 export async function attempt<T>(what: string, act: () => Promise<T>): Promise<T | GuestscopeError> {
@@ -246,6 +248,7 @@ async function writeAndReopen(guest: GuestImage, random: Random, isPartial: bool
   const span =
     [...guest.memory.ranges()].reduce((end, range) => Math.max(end, range.end), 0) - (first?.start ?? 0);
   if (output.id === "raw" && span > LARGEST_SPAN) return;
+  if (output.id === "kdump" && span > LARGEST_MAPPED) return;
   const compress = random.pick(output.compressions);
   const settings = compress === undefined ? {} : { compress };
   const file = new MemoryOutput();

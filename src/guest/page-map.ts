@@ -65,6 +65,8 @@ export class PageMap implements PhysicalMemory {
   readonly #index: PageIndex;
   readonly #reasons: Reason[] = [];
   readonly #reasonCodes = new Map<string, number>();
+  #lastReason: Reason | undefined;
+  #lastCode = NOWHERE;
   readonly #announced = new Announced();
   #decoded: { token: number; page: Uint8Array } | undefined;
 
@@ -128,6 +130,15 @@ export class PageMap implements PhysicalMemory {
   }
 
   #reason(presence: Presence, reason: AbsentReason | undefined): number {
+    // pages come one by one, with the same reason object
+    const last = this.#lastReason;
+    if (last !== undefined && last.presence === presence && last.reason === reason) return this.#lastCode;
+    this.#lastCode = this.#codeOf(presence, reason);
+    this.#lastReason = { presence, reason };
+    return this.#lastCode;
+  }
+
+  #codeOf(presence: Presence, reason: AbsentReason | undefined): number {
     const key = `${presence} ${reason?.kind ?? ""} ${reason?.text ?? ""}`;
     const known = this.#reasonCodes.get(key);
     if (known !== undefined) return known;

@@ -1,5 +1,8 @@
 import { absentReasons } from "../guest/absent.js";
 import { PAGE_SIZE } from "../guest/memory.js";
+import { formatError } from "../findings/diagnostics.js";
+import { FRAME_LIMIT } from "../guest/page-index.js";
+import { GUEST_RULES } from "../guest/rules.js";
 import { PageMap } from "../guest/page-map.js";
 import type { ByteSource } from "../io/byte-source.js";
 
@@ -21,14 +24,31 @@ function unitOf(segments: readonly MemorySegment[]): number {
   return unit;
 }
 
+/** `memory at 0x… to 0x…, …`, of such a segment. */
+export function describeBeyond({ physical, memorySize }: MemorySegment): string {
+  return `memory at 0x${physical.toString(16)} to 0x${(physical + memorySize).toString(16)} is beyond any machine's`;
+}
+
 const ABSENT = absentReasons({
   leftOut: { kind: "excluded", text: "left out of the dump (p_filesz < p_memsz)" },
   truncated: { kind: "truncated", text: "lost: the file ends before it" },
 });
 
-/** The memory that segments of `source` describe; of two that overlap, the later one's contents count. */
+/** The first segment whose memory is at addresses that no machine has; undefined where there is none. */
+export function beyondAddresses<S extends MemorySegment>(segments: readonly S[]): S | undefined {
+  const limit = FRAME_LIMIT * unitOf(segments);
+  return segments.find(({ physical, memorySize }) => physical + memorySize > limit);
+}
+
+/**
+ * The memory that segments of `source` describe; of two that overlap, the later one's contents count.
+ * @throws FormatError `guest/frame-range`, see beyondAddresses
+ */
 export function segmentMemory(source: ByteSource, segments: readonly MemorySegment[]): PageMap {
   const unit = unitOf(segments);
+  const beyond = beyondAddresses(segments);
+  if (beyond !== undefined)
+    throw formatError(GUEST_RULES.frameRange, source.name, { offset: beyond.offset }, describeBeyond(beyond));
   const memory = new PageMap(source, { pageSize: unit });
   // what one header lacks another may have: it is absent where nothing is entered
   for (const { physical, fileSize, memorySize, there } of segments) {

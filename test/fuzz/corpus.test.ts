@@ -1,13 +1,17 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
+import * as zlib from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { mutate, type Seed } from "../../fuzz/mutate.js";
 import { Random } from "../../fuzz/random.js";
 import { TARGETS } from "../../fuzz/targets.js";
 
-/** Inputs that broke something once: TARGET-NAME.bin. */
+/** Inputs that broke something once: TARGET-NAME.bin, packed where that is worth it. */
 const folder = path.join(import.meta.dirname, "corpus");
-const INPUTS = fs.readdirSync(folder).filter((name) => name.endsWith(".bin"));
+const INPUTS = fs.readdirSync(folder).filter((name) => /\.bin(\.gz)?$/.test(name));
+/** Processor time and memory of one look at an input: what `npm run fuzz` allows, and as much again for a machine with other work. */
+const MOST_MS = 2000;
+const MOST_GROWTH = 300 << 20;
 const WAYS = 6;
 
 describe("inputs that broke something once", () => {
@@ -16,8 +20,16 @@ describe("inputs that broke something once", () => {
       (a, b) => b.name.length - a.name.length,
     )[0];
     expect(target, name).toBeDefined();
-    const bytes = Uint8Array.from(fs.readFileSync(path.join(folder, name)));
-    for (let way = 0; way < WAYS; way += 1) await target?.run(bytes, new Random(way));
+    const file = fs.readFileSync(path.join(folder, name));
+    const bytes = Uint8Array.from(name.endsWith(".gz") ? zlib.gunzipSync(file) : file);
+    for (let way = 0; way < WAYS; way += 1) {
+      const memory = process.memoryUsage.rss();
+      const start = process.cpuUsage();
+      await target?.run(bytes, new Random(way));
+      const { user, system } = process.cpuUsage(start);
+      expect((user + system) / 1000).toBeLessThan(MOST_MS);
+      expect(process.memoryUsage.rss() - memory).toBeLessThan(MOST_GROWTH);
+    }
   });
 });
 

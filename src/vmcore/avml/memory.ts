@@ -101,7 +101,7 @@ export function dumpMemory(source: ByteSource, dump: AvmlDump): PageMap {
   });
   for (const { start, end, there, firstChunk, endChunk } of blocks) {
     if (start + there < end)
-      memory.absent((start + there) / unit, (end - start - there) / unit, ABSENT.truncated);
+      memory.announce((start + there) / unit, (end - start - there) / unit, ABSENT.truncated);
     let frame = start / unit;
     for (let chunk = firstChunk; chunk < endChunk; chunk += 1) {
       const count = chunks.length(chunk) / unit;

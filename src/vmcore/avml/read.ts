@@ -81,6 +81,8 @@ const MOST_BLOCKS = 1 << 22;
 const WINDOW = 4096;
 /** Longest length of a chunk's contents as Snappy writes it. */
 const LONGEST_LENGTH = 5;
+/** Snappy's longest copy is 64 bytes, which take three. */
+const MOST_EXPANSION = 22;
 
 /** Reads the headers of blocks and chunks; trailers that are wrong go to `diagnostics`. No contents are read. */
 export async function readDump(input: ByteSource, diagnostics: Diagnostics): Promise<AvmlDump> {
@@ -176,6 +178,8 @@ async function readChunks(reader: ByteReader, size: number, chunks: Chunks): Pro
       const length = isCompressed ? announcedLength(head) : dataSize;
       if (length === undefined || length === 0 || length > LARGEST_CHUNK)
         return broken("chunk", `a chunk would unpack to ${length ?? "no number of"} bytes`);
+      if (isCompressed && length > dataSize * MOST_EXPANSION)
+        return broken("chunk", `a chunk of ${dataSize} bytes can't unpack to ${length}`);
       if (length > size - there)
         return broken("chunk", `a chunk of 0x${length.toString(16)} bytes goes beyond the block`);
       if ((await reader.skip(packed)) < packed) return broken("truncated", "the file ends within a chunk");

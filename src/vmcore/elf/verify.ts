@@ -6,7 +6,7 @@ import { FormatError } from "../../findings/errors.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { decodeVcpus, erasedOf } from "../notes.js";
 import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
-import { segmentMemory } from "../segments.js";
+import { beyondAddresses, describeBeyond, segmentMemory } from "../segments.js";
 import { vmcoreInfoOf } from "./guest.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
 import { architectureOf, lackPhysical, NO_PHYSICAL, segmentsOf } from "./read.js";
@@ -55,13 +55,20 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
         `program header ${i}: 0x${fileSize.toString(16)} bytes of contents for 0x${memorySize.toString(16)} at 0x${(elf.segments.paddr[i] ?? 0n).toString(16)}`,
       );
   }
+  const beyond = beyondAddresses(segments);
+  if (beyond !== undefined)
+    diagnostics.report(
+      ELF_VMCORE_RULES.address,
+      at(beyond.index),
+      `program header ${beyond.index}: ${describeBeyond(beyond)}`,
+    );
   if (segments.length === 0) diagnostics.report(ELF_VMCORE_RULES.empty, { offset: 0 }, "no physical memory");
   if (lackPhysical(segments))
     diagnostics.report(ELF_VMCORE_RULES.noPhysical, at(0), "its segments have virtual addresses only");
   for (const found of await contradictions(input, segments))
     diagnostics.report(ELF_VMCORE_RULES.overlap, at(found.segment.index), describeContradiction(found));
   const arch = architectureOf(elf);
-  if (info !== undefined) {
+  if (info !== undefined && beyond === undefined) {
     const kernel = { memory: segmentMemory(input, segments), arch, vcpus: decodeVcpus(notes, arch) };
     const fault = await faultOfVmcoreInfo({ text: info }, kernel, true);
     if (fault !== undefined) diagnostics.report(ELF_VMCORE_RULES.vmcoreInfo, at(0), fault.message);

@@ -146,13 +146,18 @@ class MemoryBuilder {
 
   /** Looks at the descriptors of a run: what can't be there is absent. */
   #check(pages: KdumpPages, first: number, count: number, token: number): MaybePromise<void> {
-    for (let i = 0; i < count; i += 1) {
+    const there = Math.min(count, Math.max(0, pages.endToken - token));
+    if (there < count) {
+      this.memory.absent(first + there, count - there, ABSENT.lost);
+      this.counts.lost += count - there;
+    }
+    for (let i = 0; i < there; i += 1) {
       const found = pages.descriptor(token + i);
       if (found instanceof Promise) {
         const at = i;
         return found.then((descriptor) => {
           this.#classify(pages, first + at, descriptor);
-          return this.#check(pages, first + at + 1, count - at - 1, token + at + 1);
+          return this.#check(pages, first + at + 1, there - at - 1, token + at + 1);
         });
       }
       this.#classify(pages, first + i, found);

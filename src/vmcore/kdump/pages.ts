@@ -56,6 +56,12 @@ export class KdumpPages {
     }
   }
 
+  /** Token of the first descriptor that the file ends before. */
+  get endToken(): number {
+    const room = this.#source.size - this.file.descriptorOffset;
+    return this.firstToken + Math.max(0, Math.floor(room / SIZE));
+  }
+
   /** The descriptor of a token; it holds until the next call. All zeros where the file ends before it. */
   descriptor(token: number): MaybePromise<Descriptor> {
     const index = token - this.firstToken;

@@ -1,13 +1,13 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { VerifyOptions } from "../../guest/options.js";
-import type { ByteSource } from "../../io/byte-source.js";
+import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import { KdumpFile } from "./read.js";
 import { kdumpArchitecture, openKdump, physBaseDisagreement } from "./guest.js";
 import { headerLayout, pageDescriptor } from "./layout.js";
 import { decodeVcpus } from "../notes.js";
-import { KdumpPages } from "./pages.js";
+import { type Descriptor, KdumpPages } from "./pages.js";
 import { KDUMP_RULES } from "./rules.js";
 
 /** Checks headers, bitmaps and descriptors of one file, and unpacks every page in it. */
@@ -91,10 +91,19 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
     if (kind === "undeclared") undeclared += count;
     const start = Math.max(first, file.firstFrame);
     const end = Math.min(first + count, file.endFrame);
-    for (let frame = start; frame < end; frame += 1) {
+    const there = Math.max(start, Math.min(end, start + pages.endToken - token));
+    for (let frame = start; frame < there; frame += 1) {
       const checked = checkPage(pages, token, frame, block, diagnostics);
       if (checked instanceof Promise) await checked;
       token += 1;
+    }
+    if (there < end) {
+      diagnostics.report(
+        KDUMP_RULES.lost,
+        { offset: pages.file.descriptorOffset + token * pageDescriptor.size },
+        `page 0x${there.toString(16)}${end - there === 1 ? "" : ` and the ${end - there - 1} after it`}: the file ends before the descriptor`,
+      );
+      token += end - there;
     }
     options.progress?.(first, file.frames);
   }
@@ -106,28 +115,34 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
     );
 }
 
-async function checkPage(
+function checkPage(
   pages: KdumpPages,
   token: number,
   frame: number,
   block: Uint8Array,
   diagnostics: Diagnostics,
-): Promise<void> {
-  const descriptor = await pages.descriptor(token);
-  const place = { offset: pages.file.descriptorOffset + token * pageDescriptor.size };
-  const { offset, size, flags } = descriptor;
-  const of = `page 0x${frame.toString(16)}`;
-  const fault = pages.fault(descriptor);
-  if (fault === "lost") diagnostics.report(KDUMP_RULES.lost, place, `${of} is not in the file`);
-  else if (fault !== undefined) {
-    const what = fault === "size" ? `${size} bytes` : `compression 0x${flags.toString(16)}`;
-    diagnostics.report(KDUMP_RULES.descriptor, place, `${of}: the descriptor names ${what}`);
-  } else {
-    try {
-      await pages.read(token, block);
-    } catch (error) {
+): MaybePromise<void> {
+  const check = (descriptor: Descriptor): MaybePromise<void> => {
+    const { offset, size, flags } = descriptor;
+    const of = `page 0x${frame.toString(16)}`;
+    const place = { offset: pages.file.descriptorOffset + token * pageDescriptor.size };
+    const fault = pages.fault(descriptor);
+    if (fault === "lost") return diagnostics.report(KDUMP_RULES.lost, place, `${of} is not in the file`);
+    if (fault !== undefined) {
+      const what = fault === "size" ? `${size} bytes` : `compression 0x${flags.toString(16)}`;
+      return diagnostics.report(KDUMP_RULES.descriptor, place, `${of}: the descriptor names ${what}`);
+    }
+    const damaged = (error: unknown): void => {
       if (!(error instanceof FormatError)) throw error;
       diagnostics.report(KDUMP_RULES.page, { offset }, `${of}: ${error.message}`);
+    };
+    try {
+      const read = pages.read(token, block);
+      return read instanceof Promise ? read.catch(damaged) : read;
+    } catch (error) {
+      return damaged(error);
     }
-  }
+  };
+  const found = pages.descriptor(token);
+  return found instanceof Promise ? found.then(check) : check(found);
 }

@@ -31,6 +31,8 @@ const STRETCH = 64 << 20;
 /** Descriptors and bitmaps are written in windows of this size. */
 const WINDOW = 256 << 10;
 const DEFAULT_PAGE = 4096;
+/** Page frames that bitmaps are made for: 64 TiB in pages of 4 KiB, two bitmaps of 2 GiB. */
+const MOST_FRAMES = 2 ** 34;
 const LARGEST_PAGE = 65536;
 
 /** A writer of plain kdump-compressed dumps (diskdump version 6) that packs pages with what `createPool` makes. */
@@ -83,6 +85,12 @@ async function writeDump(
   const { runs, cut } = wholeBlocks(selection.runs, blockSize);
   const ends = [...runs, ...selection.missing].map(({ end }) => end);
   const end = ends.reduce((most, next) => Math.max(most, next), 0);
+  if (end / blockSize > MOST_FRAMES)
+    throw new UsageError(
+      `the guest has memory up to 0x${end.toString(16)}: the bitmaps of a kdump would take ${Math.ceil(end / blockSize / 2 ** 32)} GiB, whatever there is below`,
+      { source: guest.facts.source },
+      { option: "range", effect: "takes a part of it; an ELF vmcore has no bitmaps" },
+    );
   const plan = planKdump({ guest, blockSize, runs, end, compress, banner: await bannerOf(guest) });
   await sink.writeAt(0, plan.head);
   const existing = mergeRuns([...runs, ...selection.missing]);

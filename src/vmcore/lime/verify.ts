@@ -1,6 +1,7 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { limeHeader } from "./layout.js";
+import { beyondAddresses, describeBeyond } from "../segments.js";
 import { readRanges } from "./read.js";
 import { LIME_RULES } from "./rules.js";
 
@@ -9,6 +10,13 @@ export async function verifyLime(input: ByteSource, diagnostics: Diagnostics): P
   const { ranges, lost } = await readRanges(input);
   if (lost !== undefined)
     diagnostics.report(LIME_RULES.header, { offset: lost.place.offset ?? 0 }, lost.message);
+  const beyond = beyondAddresses(ranges);
+  if (beyond !== undefined)
+    diagnostics.report(
+      LIME_RULES.header,
+      { offset: beyond.offset - limeHeader.size },
+      describeBeyond(beyond),
+    );
   const byAddress = ranges.toSorted((a, b) => a.physical - b.physical);
   let end = 0;
   for (const { physical, offset, there, memorySize } of byAddress) {
