@@ -18,7 +18,7 @@ const STEP = 1 << 16;
  */
 export async function* tcpConnections(kernel: Kernel): AsyncGenerator<bigint> {
   const link = offsetOf(kernel, "sock_common", "skc_nulls_node");
-  const visited = new Visited();
+  const visited = new Visited(kernel);
   for (const address of await hashTables(kernel)) {
     const table = await kernel.load("inet_hashinfo", address);
     const count = table.number("ehash_mask") + 1;
@@ -29,7 +29,7 @@ export async function* tcpConnections(kernel: Kernel): AsyncGenerator<bigint> {
     for await (const first of firstNodes(kernel, table.pointer("ehash"), count)) {
       // a list ends in an odd number
       for (let node = first; (node & 1n) === 0n; ) {
-        if (node === 0n || !visited.add(node) || visited.size > MOST_CONNECTIONS) {
+        if (node === 0n || !(await visited.enter(node)) || visited.size > MOST_CONNECTIONS) {
           kernel.note(LINUX_RULES.badStructure, "a list of TCP connections does not end as it should");
           break;
         }
