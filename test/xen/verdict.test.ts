@@ -61,6 +61,32 @@ describe("one verdict of verify, convert and extract", () => {
     expect(await guest.memory.read(0, new Uint8Array(4096))).toBe(4096);
   });
 
+  it("a broken HVM context of a later checkpoint: what follows the first is dropped, with a warning", async () => {
+    const parts: Uint8Array[] = [];
+    const maker = new LegacyMaker(64, (bytes) => parts.push(Uint8Array.from(bytes)));
+    maker.hvmHeader(2);
+    for (const context of [hvmContext(1), broken])
+      maker
+        .batch([0], new Uint8Array(4096).fill(context === broken ? 9 : 7))
+        .vcpuInfo(0, [0])
+        .endOfBody()
+        .hvmTail([1n, 2n, 3n], context)
+        .qemu(new Uint8Array(8));
+    const input = bytesSource(Buffer.concat(parts), "two");
+    const report = await verifyAs(xenLegacy, input);
+    expect(report.findings.map(({ severity, code }) => [severity, code])).toEqual([
+      ["warning", "legacy/checkpoint/incomplete"],
+    ]);
+    const sink = new SparseMemorySink();
+    const converted = await convertLegacy(input, sink, { format: "libxc" });
+    expect(converted.findings.map(({ code }) => code)).toEqual(["legacy/checkpoint/incomplete"]);
+    const output = bytesSource(sink.bytes);
+    expect(await errorsOf(xenStream, output)).toEqual([]);
+    const page = new Uint8Array(1);
+    await (await xenStream.reader.openGuest(output, {})).memory.read(0, page);
+    expect([...page]).toEqual([7]);
+  });
+
   it("what is sound is converted to what verify calls valid", async () => {
     const sink = new SparseMemorySink();
     expect(await errorsOf(xenLegacy, made(hvmContext(1)))).toEqual([]);

@@ -1,4 +1,9 @@
-import { type Diagnostics, type FindingPlace, TransactionalDiagnostics } from "../../findings/diagnostics.js";
+import {
+  type Diagnostics,
+  type FindingPlace,
+  formatError,
+  TransactionalDiagnostics,
+} from "../../findings/diagnostics.js";
 import type { Rule } from "../../findings/rule.js";
 
 /**
@@ -26,5 +31,32 @@ export class CheckpointDiagnostics extends TransactionalDiagnostics {
       this.fatal(rule, place, message);
     }
     super.report(rule, place, message);
+  }
+}
+
+/**
+ * Passes findings on; after a complete checkpoint an error ends reading, since what follows is dropped then. So the verdict
+ * is that of a conversion.
+ */
+export class LaterCheckpointDiagnostics implements Diagnostics {
+  readonly source: string;
+  readonly #target: Diagnostics;
+  readonly #hasCheckpoint: () => boolean;
+
+  /** @param hasCheckpoint whether one is complete, and others may follow */
+  constructor(target: Diagnostics, hasCheckpoint: () => boolean) {
+    this.source = target.source;
+    this.#target = target;
+    this.#hasCheckpoint = hasCheckpoint;
+  }
+
+  report(rule: Rule, place: FindingPlace, message: string): void {
+    if (rule.severity === "error" && this.#hasCheckpoint())
+      throw formatError(rule, this.source, place, message);
+    this.#target.report(rule, place, message);
+  }
+
+  fatal(rule: Rule, place: FindingPlace, message: string): never {
+    throw formatError(rule, this.source, place, message);
   }
 }

@@ -23,6 +23,7 @@ import { checkFrames, checkIoreqServer, reportTmem, reportTrailing } from "./che
 import type { HvmTailChunk, PagesChunk, QemuChunk, VcpuChunk } from "./chunks.js";
 import { type CodedGroup, SenderCache } from "./compression.js";
 import type { Cursor } from "./cursor.js";
+import { LaterCheckpointDiagnostics } from "./diagnostics.js";
 import type { EntryCounts } from "./entry-counts.js";
 import { type CheckpointFacts, type FoldPolicy, StreamFold } from "./fold.js";
 import { type GuestKind, hasData, type ToolstackWidth, TYPE } from "./layout.js";
@@ -148,9 +149,12 @@ class LegacyInspector {
   readonly #reader: LegacyReader;
   readonly #types: TypeIndex;
   readonly #fold: StreamFold<Uint8Array, EmulatorRecord, Vcpu>;
+  #isClosing = false;
 
-  constructor(input: ByteSource | ByteStream, diagnostics: Diagnostics) {
-    this.#diagnostics = diagnostics;
+  constructor(input: ByteSource | ByteStream, target: Diagnostics) {
+    const isLater = (): boolean => this.#fold.checkpoints > 0 && !this.#isClosing;
+    const diagnostics = new LaterCheckpointDiagnostics(target, isLater);
+    this.#diagnostics = target;
     this.#reader = new LegacyReader(input, { diagnostics });
     this.#types = new TypeIndex(this.#reader.cursor);
     this.#fold = new StreamFold(this.#reader.cursor, this.#types);
@@ -194,6 +198,7 @@ class LegacyInspector {
 
   /** Checks what only shows at the end. */
   async #closing(whole: boolean): Promise<void> {
+    this.#isClosing = true;
     const { cursor } = this.#reader;
     const { end, tmem, pv } = this.#fold;
     const { parameters, unmapped } = this.#facts;
