@@ -6,6 +6,7 @@
 # (default: a new one below /tmp). `npm run build` first.
 #
 # VOLATILITY  folder of a checkout of volatility3 (needs Debian's python3-pefile); left out when it is not set
+# VOLATILITY_PYTHON  its python3 (default: python3)
 # CRASH       crash, with what comes before it: "chroot /sid crash" (default: crash)
 # DRGN        drgn, with what comes before it (default: drgn)
 # PLUGINS     of volatility3 (default: those for tasks, files, modules, mounts, sockets, log, shells)
@@ -39,7 +40,7 @@ compare() {
 if [ -n "${VOLATILITY:-}" ]; then
   for plugin in ${PLUGINS:-pslist pstree psaux lsof lsmod mountinfo sockstat kmsg bash}; do
     file="$out/volatility.$plugin.json"
-    if (cd "$VOLATILITY" && python3 vol.py --offline -q -r json -s "$out/symbols" -f "$out/guest.core" "linux.$plugin") \
+    if (cd "$VOLATILITY" && "${VOLATILITY_PYTHON:-python3}" vol.py --offline -q -r json -s "$out/symbols" -f "$out/guest.core" "linux.$plugin") \
       > "$file" 2> "$file.err"; then
       report volatility "$plugin" "$(node -p 'JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8")).length' "$file") rows"
     else report volatility "$plugin" "failed: $(tail -n 1 "$file.err")"; failed=1; fi
@@ -78,15 +79,14 @@ cat > "$out/tasks.py" <<'END'
 import sys
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.pid import for_each_task
-from drgn import FaultError
-assert prog["init_task"].comm.string_() .startswith(b"swapper")
+assert prog["init_task"].comm.string_().startswith(b"swapper")
 frames = bad = 0
 for task in for_each_task(prog):
     if task.pid == task.tgid:
         print(task.pid.value_(), task.comm.string_().decode())
     try:
         frames += len(prog.stack_trace(task))
-    except (ValueError, FaultError):
+    except Exception:
         bad += 1
 modules = sum(1 for _ in list_for_each_entry("struct module", prog["modules"].address_of_(), "list"))
 print(f"{frames} frames, {bad} tasks without a stack, {modules} modules", file=sys.stderr)

@@ -2,7 +2,7 @@ import type { ArgumentParser } from "argparse";
 import { type OpenFile, openFiles } from "../linux/open-files.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { printKernelJson, taskOf } from "./kernel-table.js";
+import { printKernelJson, givenTask } from "./kernel-table.js";
 import { print, tableLines } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
@@ -21,7 +21,7 @@ export const command: Command = {
   async run(args) {
     const options = args as Arguments;
     return withKernel(args, async (kernel) => {
-      const task = await taskOf(kernel, options.pid);
+      const task = await givenTask(kernel, options.pid);
       const files: OpenFile[] = [];
       for await (const file of openFiles(kernel, task)) files.push(file);
       if (options.json)

@@ -1,6 +1,6 @@
 import type { Kernel } from "../linux/kernel.js";
-import { listTasks, type Task } from "../linux/tasks.js";
-import { absent, LINUX_RULES } from "../linux/rules.js";
+import type { Task } from "../linux/tasks.js";
+import { taskOf } from "../linux/where.js";
 import { UsageError } from "../findings/errors.js";
 import type { KernelArguments } from "./kernel-input.js";
 import { printJson } from "./terminal.js";
@@ -22,10 +22,8 @@ export function printKernelJson(
   });
 }
 
-/** The task of a number as users give it. @throws UsageError, AbsentError `linux/task/absent` */
-export async function taskOf(kernel: Kernel, pid: string): Promise<Task> {
-  const number = Number(pid);
+/** The process or thread of a number as users give it. @throws UsageError when it is none, or the guest has none */
+export async function givenTask(kernel: Kernel, pid: string): Promise<Task> {
   if (!/^\d{1,10}$/.test(pid)) throw new UsageError(`${pid} is no number of a process`);
-  for await (const task of listTasks(kernel, { threads: true })) if (task.pid === number) return task;
-  throw absent(LINUX_RULES.memory, `the guest has no process ${pid}`);
+  return taskOf(kernel, Number(pid));
 }

@@ -2,7 +2,7 @@ import type { ArgumentParser } from "argparse";
 import { listMappings, type UserMapping } from "../linux/user-mappings.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { printKernelJson, taskOf } from "./kernel-table.js";
+import { printKernelJson, givenTask } from "./kernel-table.js";
 import { print } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
@@ -26,7 +26,7 @@ export const command: Command = {
   async run(args) {
     const options = args as Arguments;
     return withKernel(args, async (kernel) => {
-      const task = await taskOf(kernel, options.pid);
+      const task = await givenTask(kernel, options.pid);
       const mappings: UserMapping[] = [];
       if (task.mm !== 0n) for await (const mapping of listMappings(kernel, task.mm)) mappings.push(mapping);
       if (options.json)

@@ -2,7 +2,7 @@ import type { ArgumentParser } from "argparse";
 import { type Mount, mountsOf } from "../linux/mounts.js";
 import { type Command, EXIT } from "./command.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { printKernelJson, taskOf } from "./kernel-table.js";
+import { printKernelJson, givenTask } from "./kernel-table.js";
 import { print, tableLines } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
@@ -21,7 +21,7 @@ export const command: Command = {
   async run(args) {
     const options = args as Arguments;
     return withKernel(args, async (kernel) => {
-      const task = await taskOf(kernel, options.pid);
+      const task = await givenTask(kernel, options.pid);
       const mounts: Mount[] = [];
       for await (const mount of mountsOf(kernel, task.object)) mounts.push(mount);
       if (options.json) printKernelJson(kernel, options, "linux-mounts", { pid: task.pid, mounts });

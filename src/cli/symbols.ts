@@ -23,6 +23,9 @@ const BY_NAME: readonly (readonly [RegExp, SymbolFileKind])[] = [
   [/vmlinux[^/]*$|\.(elf|debug)$/i, "vmlinux"],
 ];
 
+/** Compressions that other programs read and nothing here writes. */
+const UNWRITTEN = /\.(xz|lzma|zst|bz2|lz4)$/i;
+
 /** The kind that an output's name stands for. @throws UsageError */
 export function kindOf(output: string): SymbolFileKind {
   const kind = BY_NAME.find(([pattern]) => pattern.test(output))?.[1];
@@ -84,6 +87,11 @@ export const command: Command = {
   async run(args) {
     const options = args as Arguments;
     const { output, json, quiet, input } = options;
+    const packed = UNWRITTEN.exec(output)?.[1];
+    if (packed !== undefined)
+      throw new UsageError(
+        `symbol files are not written as ${packed}: a name that ends in .gz compresses them, or the output - goes to ${packed} by a pipe`,
+      );
     const kind = options.to ?? kindOf(output);
     if (output === "-" && json)
       throw new UsageError("--json and the output can't both go to standard output");

@@ -72,7 +72,7 @@ function* symbolLines(kernel: Kernel, types: IsfTypes, banner: string | undefine
       yield `"linux_banner":{"address":${at},"type":${type},"constant_data":"${base64(banner)}"}`;
       continue;
     }
-    const declared = wellKnownType(btf, name);
+    const declared = wellKnownType(btf, name, () => kernel.symbols?.place(address)?.size ?? 0);
     const variable = declared === undefined ? btf.find([BTF_KIND.variable], name) : undefined;
     const type =
       declared !== undefined

@@ -147,7 +147,7 @@ class Unit {
   #variables(): number {
     let count = 0;
     for (const name of Object.keys(WELL_KNOWN_VARIABLES)) {
-      const type = wellKnownType(this.#btf, name);
+      const type = wellKnownType(this.#btf, name, () => this.#roomOf(name));
       if (type !== undefined && this.#variable(name, () => this.#declared(type))) count += 1;
     }
     for (let id = this.#btf.firstId; id < this.#btf.endId; id += 1) {
@@ -159,6 +159,12 @@ class Unit {
       if (this.#variable(name, () => type)) count += 1;
     }
     return count;
+  }
+
+  /** Bytes from a variable to the next symbol. */
+  #roomOf(name: string): number {
+    const address = this.#kernel.symbol(name);
+    return address === undefined ? 0 : (this.#kernel.symbols?.place(address)?.size ?? 0);
   }
 
   /** Writes a variable; false when this kernel's symbols lack it. */

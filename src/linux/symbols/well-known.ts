@@ -2,7 +2,8 @@
  * Types of the kernel's variables that symbol files for other programs give, as C declares them: BTF describes only
  * per-CPU variables. An entry is used only where this kernel has both the variable and the type; of several types the
  * first that exists. `*` makes a pointer, `[]` an array of unknown length, `[enum x]` one with an element for
- * each value of the enumeration, `[enum x.Y]` one of as many elements as Y says.
+ * each value of the enumeration, `[enum x.Y]` one of as many elements as Y says, `[fit]` one of as many as there is room for
+ * before the next symbol.
  */
 export const WELL_KNOWN_VARIABLES: Readonly<Record<string, readonly string[]>> = {
   // tasks and namespaces
@@ -29,6 +30,7 @@ export const WELL_KNOWN_VARIABLES: Readonly<Record<string, readonly string[]>> =
   pid_hash: ["hlist_head *"],
   pidhash_shift: ["unsigned int"],
   cap_last_cap: ["int"],
+  task_state_array: ["char *[fit]"],
   cgroup_roots: ["list_head"],
   cgrp_dfl_root: ["cgroup_root"],
   // modules, types, programs
