@@ -86,6 +86,10 @@ export interface MemoryKind {
   readonly reason?: string;
   /** The guest itself has no memory there: nothing is lost. */
   readonly unpopulated?: true;
+  /** Number of a colour of its own, where kinds of present memory are told apart. */
+  readonly tone?: number;
+  /** 0…1: how much of something there is, on a scale of colours. */
+  readonly heat?: number;
   /** Bytes of it. */
   readonly bytes: number;
 }
@@ -234,6 +238,8 @@ export interface Methods extends LinuxMethods {
   glance: { argument: { readonly of: "guest" | "file" }; result: Overview };
   overview: { argument: undefined; result: Overview };
   memory: { argument: undefined; result: MemoryTable };
+  /** Memory by the kinds of pages in the file, or by how often they were sent; undefined: the input doesn't tell. */
+  pageKinds: { argument: { readonly by: "kind" | "sends" }; result: MemoryTable | undefined };
   processors: { argument: undefined; result: readonly Processor[] };
   read: {
     argument: { readonly space: Space; readonly address: bigint; readonly length: number };

@@ -81,6 +81,13 @@ export class Session {
     glance: ({ of }, context) => this.#overview(context, of),
     overview: (_, context) => this.#overview(context, "memory"),
     memory: async (_, context) => (await this.#memory(context)).table,
+    pageKinds: async ({ by }, context) => {
+      const { source, identity } = await this.#opened();
+      const { guest } = await this.#memory(context);
+      const { pageKinds } = await import("./page-kinds.js");
+      const progress = (done: number, total: number): void => context.progress(done, total, "pages");
+      return pageKinds(guest, identity.format, source, by, progress);
+    },
     processors: async (_, context) => describeProcessors((await this.#memory(context)).guest),
     read: async ({ space, address, length }, context) => {
       const { source } = await this.#opened();

@@ -83,6 +83,21 @@ export class PageTally {
     return { types, resent, mostSends };
   }
 
+  /** Runs of pfns that were named, of one last type and sent as often (7: or more), ascending. */
+  *entriesByRun(): Generator<PageRun & { readonly type: number; readonly sends: number }> {
+    for (const [key, chunk] of [...this.#chunks].sort(([a], [b]) => a - b)) {
+      const base = key * CHUNK;
+      for (let start = 0; start < CHUNK; ) {
+        const byte = chunk[start] ?? 0;
+        let end = start + 1;
+        while (end < CHUNK && chunk[end] === byte) end += 1;
+        const type = (byte & TYPE_MASK) - 1;
+        if (type >= 0) yield { start: base + start, end: base + end, type, sends: byte >>> TYPE_BITS };
+        start = end;
+      }
+    }
+  }
+
   /** Runs of pfns whose last entry has contents, ascending. */
   runs(): PageRun[] {
     const runs: PageRun[] = [];

@@ -4,7 +4,11 @@ import { bytes, hex, visible } from "../format.js";
 import { texts } from "../texts.js";
 
 /** A kind of memory in a few words. */
-export function kindText({ presence, reason, unpopulated }: MemoryKind): string {
+export function kindText({ presence, reason, unpopulated, tone, heat }: MemoryKind): string {
+  if (tone !== undefined || heat !== undefined)
+    return visible(texts.memory.kinds[reason ?? ""] ?? reason ?? "");
+  const known = unpopulated === true ? texts.memory.kinds[reason ?? ""] : undefined;
+  if (known !== undefined) return known;
   const what = unpopulated === true ? texts.memory.unpopulated : texts.memory[presence];
   return reason === undefined ? what : `${what}: ${visible(reason)}`;
 }

@@ -11,6 +11,7 @@ import { go, note, route } from "../state/route.js";
 import { theme } from "../state/theme.js";
 import { texts } from "../texts.js";
 import { useDrawing, useSize } from "../ui/canvas.js";
+import { LinuxDifference } from "./compare-linux.js";
 import { compareMemory, type MemoryDifference } from "../compare/memory.js";
 
 const t = texts.compare;
@@ -71,6 +72,7 @@ function Pair({ a, b }: Both): JSX.Element {
         <Memories a={a} b={b} tableA={left.value} tableB={right.value} />
       )}
       {one.state === "ready" && two.state === "ready" && <Registers a={one.value} b={two.value} />}
+      <LinuxDifference a={a} b={b} />
     </>
   );
 }

@@ -3,6 +3,8 @@ import { useState } from "preact/hooks";
 import { bytes, percent, visible } from "../format.js";
 import { makeAxis } from "../../../src/open/picture/axis.js";
 import { paintContents, paintRuler } from "../map/paint.js";
+import { memorySvg } from "../../../src/open/report/picture.js";
+import type { MemoryTable } from "../../../src/open/session/protocol.js";
 import { asProblem } from "../session/client.js";
 import { openTarget, saveBlob } from "../state/saving.js";
 import { load, type OpenFile } from "../state/files.js";
@@ -28,6 +30,7 @@ export function ExportView({ file }: { readonly file: OpenFile }): JSX.Element {
         <Item title={t.raw} text={t.rawText} run={(say) => extract(file, "raw", `${stem}.raw`, say)} />
         <Item title={t.json} text={t.jsonText} run={() => saveDocument(file, `${stem}.json`)} />
         <Item title={t.picture} text={t.pictureText} run={() => savePicture(file, `${stem}.png`)} />
+        <Item title={t.drawing} text={t.drawingText} run={() => saveDrawing(file, `${stem}.svg`)} />
       </div>
     </section>
   );
@@ -105,20 +108,31 @@ async function saveDocument(file: OpenFile, name: string): Promise<string> {
   return t.done(bytes(blob.size));
 }
 
-async function savePicture(file: OpenFile, name: string): Promise<string> {
+async function tableOf(file: OpenFile): Promise<MemoryTable> {
   await load(file, "memory");
   const known = file.known.memory.peek();
-  if (known.state !== "ready") throw new Error(known.state === "failed" ? known.problem.message : "");
+  if (known.state === "ready") return known.value;
+  throw new Error(known.state === "failed" ? known.problem.message : "");
+}
+
+async function saveDrawing(file: OpenFile, name: string): Promise<string> {
+  const blob = new Blob([memorySvg(await tableOf(file))], { type: "image/svg+xml" });
+  saveBlob(blob, name);
+  return t.done(bytes(blob.size));
+}
+
+async function savePicture(file: OpenFile, name: string): Promise<string> {
+  const table = await tableOf(file);
   const canvas = document.createElement("canvas");
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
   const context = canvas.getContext("2d");
   if (context === null) return "";
-  const axis = makeAxis(known.value);
+  const axis = makeAxis(table);
   const all = { from: 0, to: axis.width };
   context.fillStyle = theme.value === "dark" ? "#12151a" : "#ffffff";
   context.fillRect(0, 0, WIDTH, HEIGHT);
-  const look = { table: known.value, axis, theme: theme.value, hidden: new Set<number>() };
+  const look = { table, axis, theme: theme.value, hidden: new Set<number>() };
   paintContents(context, look, all, { x: 20, y: 20, width: WIDTH - 40, height: HEIGHT - 64 });
   paintRuler(
     context,

@@ -9,6 +9,7 @@ import { css } from "../../../src/open/picture/palette.js";
 import { shadeSteps } from "../map/shade.js";
 import { Square } from "../map/square.js";
 import { clampWindow, Strip, zoomWindow } from "../map/strip.js";
+import { asProblem } from "../session/client.js";
 import { type OpenFile, samplesOf } from "../state/files.js";
 import { note, route } from "../state/route.js";
 import { theme } from "../state/theme.js";
@@ -63,8 +64,11 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
     if (!next.delete(kind)) next.add(kind);
     setHidden(next);
   };
-  const contents = params.colours !== "presence";
-  const props = { table, axis, hidden, samples, hits: file.hits.value, window, onWindow };
+  const aspect = ASPECTS.find((one) => one === params.show) ?? "presence";
+  const kinds = useKinds(file, aspect);
+  const shown = kinds.table ?? table;
+  const contents = aspect === "presence" && params.colours !== "presence";
+  const props = { table: shown, axis, hidden, samples, hits: file.hits.value, window, onWindow };
   return (
     <section class="view map-view" aria-label={texts.views.map}>
       <div class="toolbar">
@@ -76,7 +80,10 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
               type="button"
               aria-pressed={form === one}
               title={one === "strip" ? texts.map.strips : texts.map.squares}
-              onClick={() => note(one === "strip" ? {} : { form: one })}
+              onClick={() => {
+                const { form: _form, ...rest } = route.peek().params;
+                note(one === "strip" ? rest : { ...rest, form: one });
+              }}
             >
               {texts.map[one]}
             </button>
@@ -108,7 +115,24 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
             <Icon name="fit" size={16} />
           </button>
         </div>
-        {form === "square" && (
+        <div class="segmented" role="group">
+          {ASPECTS.map((one) => (
+            <button
+              key={one}
+              type="button"
+              aria-pressed={aspect === one}
+              title={texts.map.aspectHints[one]}
+              onClick={() => {
+                const { show: _show, ...rest } = route.peek().params;
+                setHidden(new Set());
+                note(one === "presence" ? rest : { ...rest, show: one });
+              }}
+            >
+              {texts.map.aspects[one]}
+            </button>
+          ))}
+        </div>
+        {form === "square" && aspect === "presence" && (
           <div class="segmented" role="group">
             {[false, true].map((one) => (
               <button
@@ -131,12 +155,45 @@ function MemoryMap({ file, table }: { readonly file: OpenFile; readonly table: M
           </code>
         </p>
       </div>
+      {aspect !== "presence" && kinds.table === undefined && (
+        <p class="quiet" role="status">
+          {kinds.problem ?? texts.shell.loading}
+        </p>
+      )}
       {form === "strip" ? <Strip {...props} /> : <Square {...props} contents={contents} />}
-      <ContentsLegend />
-      <Legend table={table} hidden={hidden} onToggle={toggle} />
+      {(contents || form === "strip") && <ContentsLegend />}
+      <Legend table={shown} hidden={hidden} onToggle={toggle} />
       {table.cutAt !== undefined && <p class="quiet">{texts.memory.cut(hex(table.cutAt))}</p>}
     </section>
   );
+}
+
+const ASPECTS = ["presence", "kind", "sends"] as const;
+
+/** Memory by another aspect than presence, asked for when it is shown. */
+function useKinds(
+  file: OpenFile,
+  aspect: (typeof ASPECTS)[number],
+): { readonly table?: MemoryTable; readonly problem?: string } {
+  const [found, setFound] = useState<{
+    readonly aspect: string;
+    readonly table?: MemoryTable;
+    readonly problem?: string;
+  }>();
+  useEffect(() => {
+    if (aspect === "presence") return undefined;
+    let isCurrent = true;
+    file.client.call("pageKinds", { by: aspect }).then(
+      (table) =>
+        isCurrent &&
+        setFound(table === undefined ? { aspect, problem: texts.map.unknownAspect } : { aspect, table }),
+      (error: unknown) => isCurrent && setFound({ aspect, problem: asProblem(error).message }),
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [file, aspect]);
+  return found?.aspect === aspect ? found : {};
 }
 
 /** What the colours of contents mean. */

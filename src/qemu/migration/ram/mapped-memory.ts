@@ -1,5 +1,5 @@
 import type { AbsentReason } from "../../../guest/absent.js";
-import type { MemoryPiece, MemoryRange, PhysicalMemory } from "../../../guest/memory.js";
+import type { MemoryPiece, MemoryRange, PhysicalMemory, SourcePiece } from "../../../guest/memory.js";
 import { findSegment, firstEndingAfter, joinAlike, readSegments } from "../../../guest/segmented.js";
 import type { MaybePromise } from "../../../io/byte-source.js";
 
@@ -57,6 +57,13 @@ export class MappedMemory implements PhysicalMemory {
 
   read(gpa: number, into: Uint8Array): MaybePromise<number> {
     return readSegments(this.#find, gpa, into, this.#readMapping);
+  }
+
+  contiguous(gpa: number, most: number): SourcePiece | undefined {
+    const mapping = this.#find(gpa);
+    if (mapping?.at === undefined) return undefined;
+    const { start, end, at } = mapping;
+    return this.#below.contiguous?.(at + gpa - start, Math.min(most, end - gpa));
   }
 
   readonly #find = (gpa: number): Mapping | undefined => findSegment(this.#mappings, gpa);
