@@ -244,11 +244,9 @@ class MemoryOutput extends MemoryFile implements AtomicSink {
 async function writeAndReopen(guest: GuestImage, random: Random, isPartial: boolean): Promise<void> {
   const output = random.pick(OUTPUTS);
   if (output === undefined) return;
-  const [first] = guest.memory.ranges();
-  const span =
-    [...guest.memory.ranges()].reduce((end, range) => Math.max(end, range.end), 0) - (first?.start ?? 0);
-  if (output.id === "raw" && span > LARGEST_SPAN) return;
-  if (output.id === "kdump" && span > LARGEST_MAPPED) return;
+  const end = [...guest.memory.ranges()].reduce((most, range) => Math.max(most, range.end), 0);
+  if (output.id === "raw" && end > LARGEST_SPAN) return;
+  if (output.id === "kdump" && end > LARGEST_MAPPED) return;
   const compress = random.pick(output.compressions);
   const settings = compress === undefined ? {} : { compress };
   const file = new MemoryOutput();

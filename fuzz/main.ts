@@ -26,8 +26,10 @@ const { values } = parseArgs({
   },
 });
 
-/** Without news for so long a worker hangs. */
+/** Without news for so much of its own processor time a worker hangs, or for so long where that can't be known. */
 const HANG_MS = 15_000;
+/** Of a machine with much else to do. */
+const HANG_WALL_MS = 600_000;
 /** Findings of one kind that are kept. */
 const MOST_ALIKE = 2;
 
@@ -58,6 +60,19 @@ function keep(target: string, what: string, bytes: Uint8Array, alike: Map<string
   );
 }
 
+/** Processor time of a process in ms, where the system has /proc (proc(5): stat, in hundredths of seconds). */
+function cpuMs(pid: number | undefined): number | undefined {
+  try {
+    const fields = fs
+      .readFileSync(`/proc/${pid ?? 0}/stat`, "latin1")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Runs one worker to its end. Returns how many inputs it tried; a worker that hangs or dies is a finding. */
 function runWorker(order: WorkerOrder, onFound: (what: string, bytes: Uint8Array) => void): Promise<number> {
   return new Promise((resolve) => {
@@ -65,16 +80,23 @@ function runWorker(order: WorkerOrder, onFound: (what: string, bytes: Uint8Array
       execArgv: [...process.execArgv, "--max-old-space-size=600"],
     });
     let last = Date.now();
+    let lastCpu = 0;
     let count = 0;
     let isDone = false;
     let isHung = false;
     const timer = setInterval(() => {
-      if (Date.now() - last < HANG_MS) return;
+      const cpu = cpuMs(child.pid);
+      const isOver =
+        cpu === undefined || lastCpu === 0
+          ? Date.now() - last > (cpu === undefined ? HANG_MS : HANG_WALL_MS)
+          : cpu - lastCpu > HANG_MS || Date.now() - last > HANG_WALL_MS;
+      if (!isOver) return;
       isHung = true;
       child.kill("SIGKILL");
     }, 1000);
     child.on("message", (news: WorkerNews) => {
       last = Date.now();
+      lastCpu = cpuMs(child.pid) ?? 0;
       if (news.kind === "found") onFound(news.what, Buffer.from(news.bytes, "base64"));
       else ({ count } = news);
       if (news.kind === "done") isDone = true;

@@ -36,26 +36,89 @@ function headerSize(reader: ByteReader): number {
   return 1 + (single ? 0 : 1) + dictionary + contents;
 }
 
+/** Bytes that a block unpacks to at most. */
+const LARGEST_BLOCK = 128 << 10;
+/** Of a frame, so many bytes and blocks are looked at before its decoder gets the window that it asks for. */
+const MOST_AHEAD = 1 << 20;
+const MOST_BLOCKS = MAX_WINDOW / LARGEST_BLOCK;
+const SINGLE_SEGMENT = 0x20;
+const HAS_CHECKSUM = 4;
+
 /** A frame's header, then its blocks one by one, the last with the frame's checksum. */
 async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
   await need(reader, 6);
-  const descriptor = reader.peek(5)[4] ?? 0;
-  const header = await take(reader, 4 + headerSize(reader));
-  if ((descriptor & 0x20) !== 0) {
-    // one segment: the size of the contents is the window
-    const sizeLength = [1, 2, 4, 8][descriptor >> 6] ?? 1;
-    const size = header.subarray(-sizeLength).reduceRight((sum, byte) => sum * 256 + byte, 0);
-    if (size > MAX_WINDOW) throw damaged("a frame wants a window beyond 128 MiB");
+  const header = (await take(reader, 4 + headerSize(reader))).slice();
+  const announced = contentsSize(header);
+  if (announced !== undefined && announced > MAX_WINDOW)
+    throw damaged("a frame wants a window beyond 128 MiB");
+  const blocks = blockParts(reader, ((header[4] ?? 0) & HAS_CHECKSUM) !== 0);
+  const ahead: Uint8Array[] = [];
+  let bytes = 0;
+  let isWhole = false;
+  let failure: unknown;
+  try {
+    while (!isWhole && bytes < MOST_AHEAD && ahead.length < MOST_BLOCKS) {
+      const next = await blocks.next();
+      if (next.done === true) isWhole = true;
+      else ahead.push(next.value);
+      bytes += next.value?.length ?? 0;
+    }
+  } catch (error) {
+    // what came before is decoded first
+    failure = error;
   }
-  yield header.slice();
+  const most = ahead.length * LARGEST_BLOCK;
+  if (isWhole && announced !== undefined && announced > most)
+    throw damaged(`a frame of ${announced} bytes has blocks for ${most} at most`);
+  yield isWhole || failure !== undefined ? withWindow(header, most) : header;
+  yield* ahead;
+  if (failure !== undefined) throw failure;
+  if (!isWhole) yield* blocks;
+}
+
+/** Bytes of the contents of a frame that has them in one segment, which then is the window. */
+function contentsSize(header: Uint8Array): number | undefined {
+  const descriptor = header[4] ?? 0;
+  if ((descriptor & SINGLE_SEGMENT) === 0) return undefined;
+  const length = [1, 2, 4, 8][descriptor >> 6] ?? 1;
+  const size = header.subarray(-length).reduceRight((sum, byte) => sum * 256 + byte, 0);
+  return length === 2 ? size + 256 : size;
+}
+
+/** The header with a window for `most` bytes of contents, if it asks for a larger one. */
+function withWindow(header: Uint8Array, most: number): Uint8Array {
+  const exponent = Math.max(7, Math.ceil(Math.log2(Math.max(1, most))) - 10);
+  const descriptor = header[4] ?? 0;
+  const announced = contentsSize(header);
+  if (announced === undefined) {
+    if ((header[5] ?? 0) >> 3 <= exponent) return header;
+    const smaller = header.slice();
+    smaller[5] = exponent << 3;
+    return smaller;
+  }
+  if (announced <= 2 ** (10 + exponent)) return header;
+  // its contents break off: a header with a window, and without their size
+  const dictionary = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  return Uint8Array.from([
+    ...header.subarray(0, 4),
+    descriptor & (HAS_CHECKSUM | 3),
+    exponent << 3,
+    ...header.subarray(5, 5 + dictionary),
+  ]);
+}
+
+async function* blockParts(
+  reader: ByteReader,
+  hasChecksum: boolean,
+): AsyncGenerator<Uint8Array, void, undefined> {
   for (let last = false; !last; ) {
     await need(reader, 3);
     const head = reader.peek(3).reduceRight((sum, byte) => sum * 256 + byte, 0);
     last = (head & 1) === 1;
     const type = (head >> 1) & 3;
     const size = head >>> 3;
-    if (type === 3 || size > 128 << 10) throw damaged("a block's header is impossible");
-    const checksum = last && (descriptor & 4) !== 0 ? 4 : 0;
+    if (type === 3 || size > LARGEST_BLOCK) throw damaged("a block's header is impossible");
+    const checksum = last && hasChecksum ? 4 : 0;
     yield (await take(reader, 3 + (type === 1 ? 1 : size) + checksum)).slice();
   }
 }

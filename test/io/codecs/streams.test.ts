@@ -211,6 +211,37 @@ function suite(implementation: string): void {
 
 suite("for browsers");
 
+describe.skipIf(skipUnless(hasProgram("zstd"), "zstd"))("a window that a zstd frame announces", () => {
+  const packed = execFileSync("zstd", ["-c", "-q", "--ultra", "-22", "--long=27"], { input: "a few bytes" });
+
+  async function unpacked(bytes: Uint8Array): Promise<Uint8Array> {
+    const stream = decompressStream("zstd", streamOf(bytesSource(bytes, "small")));
+    const parts: Uint8Array[] = [];
+    const window = new Uint8Array(1 << 16);
+    for (let n = await stream.read(window); n > 0; n = await stream.read(window))
+      parts.push(window.slice(0, n));
+    return Buffer.concat(parts);
+  }
+
+  it("costs no memory where so much doesn't follow", async () => {
+    const wide = Uint8Array.from(packed);
+    // 128 MiB, as of input whose size zstd doesn't know
+    expect((wide[4] ?? 0) & 0x20).toBe(0);
+    wide[5] = 17 << 3;
+    await unpacked(wide);
+    const before = process.memoryUsage.rss();
+    for (let i = 0; i < 4; i += 1) expect(Buffer.from(await unpacked(wide)).toString()).toBe("a few bytes");
+    expect(process.memoryUsage.rss() - before).toBeLessThan(64 << 20);
+  });
+
+  it("is refused in a frame whose blocks can't hold what it says it has", async () => {
+    // one segment of 100 MiB, then one raw block of four bytes
+    const lying = Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0x40, 6, 0x21, 0, 0, 1, 2, 3, 4]);
+    await expect(unpacked(lying)).rejects.toThrow(/has blocks for 131072 at most/);
+    await expect(unpacked(lying.subarray(0, 14))).rejects.toBeInstanceOf(TruncatedError);
+  });
+});
+
 describe("Node", () => {
   it("installs its own", () => installNodeCodecs());
 });
