@@ -1,11 +1,15 @@
-/** Bytes in the making, little endian: grows as it is written to. */
+import type { ByteOrder } from "../binary/layout.js";
+
+/** Bytes in the making: grows as it is written to. */
 export class WriteBuffer {
   #bytes: Uint8Array;
   #view: DataView;
   #length = 0;
+  readonly #little: boolean;
 
   /** @param capacity bytes to begin with. */
-  constructor(capacity = 1 << 12) {
+  constructor(capacity = 1 << 12, order: ByteOrder = "little") {
+    this.#little = order === "little";
     this.#bytes = new Uint8Array(capacity);
     this.#view = new DataView(this.#bytes.buffer);
   }
@@ -34,17 +38,23 @@ export class WriteBuffer {
 
   u16(value: number): void {
     const at = this.#room(2);
-    this.#view.setUint16(at, value, true);
+    this.#view.setUint16(at, value, this.#little);
   }
 
   u32(value: number): void {
     const at = this.#room(4);
-    this.#view.setUint32(at, value, true);
+    this.#view.setUint32(at, value, this.#little);
   }
 
   u64(value: bigint): void {
     const at = this.#room(8);
-    this.#view.setBigUint64(at, value, true);
+    this.#view.setBigUint64(at, value, this.#little);
+  }
+
+  /** A number of `size` bytes. */
+  unsigned(value: number | bigint, size: number): void {
+    this.#room(size);
+    this.set(this.#length - size, value, size);
   }
 
   /** An unsigned LEB128 number, below 2^53. */
@@ -87,9 +97,16 @@ export class WriteBuffer {
     this.#bytes.set(bytes, at);
   }
 
-  /** Writes a u32 in a place that was written before. */
-  setU32(at: number, value: number): void {
-    this.#view.setUint32(at, value, true);
+  /** Writes a number of `size` bytes in a place that was written before. */
+  set(at: number, value: number | bigint, size: number): void {
+    if (size === 4) {
+      this.#view.setUint32(at, Number(value), this.#little);
+      return;
+    }
+    for (let i = 0; i < size; i += 1) {
+      const place = this.#little ? i : size - 1 - i;
+      this.#bytes[at + place] = Number((BigInt(value) >> BigInt(8 * i)) & 0xffn);
+    }
   }
 
   /** What was written: a view that is good until more is written. */

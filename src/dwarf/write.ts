@@ -1,61 +1,115 @@
+import type { ByteOrder } from "../binary/layout.js";
 import * as dw from "./constants.js";
 import { WriteBuffer } from "./write-buffer.js";
 
-/** An attribute and its form. */
-export type AbbreviationAttribute = readonly [attribute: number, form: number];
+/** An attribute, its form, and its value where the form is DW_FORM_implicit_const. */
+export type AbbreviationAttribute = readonly [attribute: number, form: number, constant?: number];
 
-/** The sections of one compilation unit. */
+/** The sections that were written. */
 export interface WrittenDwarf {
   /** `.debug_info` */
   readonly info: Uint8Array;
+  /** `.debug_types`: type units before version 5; empty when there are none. */
+  readonly types: Uint8Array;
   /** `.debug_abbrev` */
   readonly abbrev: Uint8Array;
   /** `.debug_str` */
   readonly str: Uint8Array;
 }
 
-/** Offset of the unit's length, which is set at the end, and bytes of that field. */
-const LENGTH_AT = 0;
-const LENGTH_SIZE = 4;
-const VERSION = 4;
+/** What a unit's header says (DWARF 5, section 7.5.1). */
+export interface UnitShape {
+  /** 2 to 5; default 4. */
+  readonly version?: number;
+  /** The 64-bit format; default the 32-bit one. */
+  readonly is64?: boolean;
+  /** Bytes of an address; default 8. */
+  readonly addressSize?: number;
+  /** Of a type unit: its signature, and the number of its type's entry. */
+  readonly type?: { readonly signature: bigint; readonly target: number };
+}
+
+/** A section of units, and its references: place, bytes, number of the entry, what the offset counts from. */
+interface UnitSection {
+  readonly buffer: WriteBuffer;
+  readonly references: number[];
+}
+
 const ADDRESS_SIZE = 8;
+const ESCAPE_64 = 0xffff_ffff;
 
 /**
- * Writes one compilation unit of DWARF 4, little endian, 32-bit format, addresses of 8 bytes. Declare abbreviations,
- * call `begin` for each entry and write its attributes in the declared order to `info`; an entry with children is ended by
- * `end`. The same calls give the same bytes.
+ * Writes units of DWARF 2 to 5. For each unit call `unit`, declare abbreviations, call `begin` for each entry and write
+ * its attributes in the declared order to `info`; an entry with children is ended by `end`, a unit by `endUnit`. The
+ * same calls give the same bytes.
  */
 export class DwarfWriter {
-  /** `.debug_info`, where attributes are written to. */
-  readonly info = new WriteBuffer(1 << 16);
-  readonly #abbrev = new WriteBuffer();
+  readonly #info: UnitSection;
+  readonly #types: UnitSection;
+  #section: UnitSection;
+  readonly #abbrev: WriteBuffer;
   readonly #strings: WriteBuffer;
   readonly #offsets = new Map<string, number>();
   readonly #encoder = new TextEncoder();
   #codes = 0;
-  /** Places of references, and numbers of what they refer to. */
-  readonly #references: number[] = [];
-  readonly #targets: number[] = [];
+  /** Of the unit that is written: where it and the field of its length begin, and bytes of an offset. */
+  #start = 0;
+  #lengthAt = 0;
+  #word = 4;
 
   /** @param strings what `.debug_str` begins with: offsets into it may be written as strings are. */
-  constructor(strings: Uint8Array = Uint8Array.of(0)) {
-    this.#strings = new WriteBuffer(strings.length + 1024);
+  constructor(strings: Uint8Array = Uint8Array.of(0), order: ByteOrder = "little") {
+    this.#info = { buffer: new WriteBuffer(1 << 16, order), references: [] };
+    this.#types = { buffer: new WriteBuffer(0, order), references: [] };
+    this.#section = this.#info;
+    this.#abbrev = new WriteBuffer(1 << 12, order);
+    this.#strings = new WriteBuffer(strings.length + 1024, order);
     this.#strings.raw(strings);
-    this.info.u32(0);
-    this.info.u16(VERSION);
-    this.info.u32(0);
-    this.info.u8(ADDRESS_SIZE);
   }
 
-  /** Declares a kind of entry; returns its code. */
+  /** Where the attributes of the unit that is written go. */
+  get info(): WriteBuffer {
+    return this.#section.buffer;
+  }
+
+  /** Begins a unit. */
+  unit({ version = 4, is64 = false, addressSize = ADDRESS_SIZE, type }: UnitShape = {}): void {
+    this.#section = type !== undefined && version < 5 ? this.#types : this.#info;
+    this.#word = is64 ? 8 : 4;
+    this.#codes = 0;
+    const { info } = this;
+    this.#start = info.length;
+    if (is64) info.u32(ESCAPE_64);
+    this.#lengthAt = info.length;
+    info.unsigned(0, this.#word);
+    info.u16(version);
+    if (version >= 5) {
+      info.u8(type === undefined ? dw.DW_UT_compile : dw.DW_UT_type);
+      info.u8(addressSize);
+    }
+    info.unsigned(this.#abbrev.length, this.#word);
+    if (version < 5) info.u8(addressSize);
+    if (type === undefined) return;
+    info.u64(type.signature);
+    this.reference(type.target, this.#word);
+  }
+
+  /** Ends a unit: its length and its abbreviations are known. */
+  endUnit(): void {
+    this.info.set(this.#lengthAt, this.info.length - this.#lengthAt - this.#word, this.#word);
+    this.#abbrev.u8(0);
+  }
+
+  /** Declares a kind of entry of this unit; returns its code. */
   abbreviation(tag: number, hasChildren: boolean, attributes: readonly AbbreviationAttribute[]): number {
     this.#codes += 1;
     this.#abbrev.uleb(this.#codes);
     this.#abbrev.uleb(tag);
     this.#abbrev.u8(hasChildren ? 1 : 0);
-    for (const [attribute, form] of attributes) {
+    for (const [attribute, form, constant] of attributes) {
       this.#abbrev.uleb(attribute);
       this.#abbrev.uleb(form);
+      if (constant !== undefined) this.#abbrev.sleb(BigInt(constant));
     }
     this.#abbrev.u16(0);
     return this.#codes;
@@ -84,11 +138,13 @@ export class DwarfWriter {
     return at;
   }
 
-  /** A reference (DW_FORM_ref4) to an entry that is known by a number until `finish`. */
-  reference(target: number): void {
-    this.#references.push(this.info.length);
-    this.#targets.push(target);
-    this.info.u32(0);
+  /**
+   * A reference to an entry that is known by a number until `finish`: `size` bytes that count from the unit (DW_FORM_ref4
+   * and its like), or from the section (DW_FORM_ref_addr).
+   */
+  reference(target: number, size = 4, base: "unit" | "section" = "unit"): void {
+    this.#section.references.push(this.info.length, size, target, base === "unit" ? this.#start : 0);
+    this.info.unsigned(0, size);
   }
 
   /** An address as a location expression (DW_FORM_exprloc). */
@@ -99,14 +155,22 @@ export class DwarfWriter {
   }
 
   /**
-   * Ends the unit.
+   * Ends all.
    *
-   * @param offsetOf offset in the unit of the entry that a number of `reference` stands for.
+   * @param offsetOf offset in its section of the entry that a number of `reference` stands for.
    */
   finish(offsetOf: (target: number) => number): WrittenDwarf {
-    for (const [i, at] of this.#references.entries()) this.info.setU32(at, offsetOf(this.#targets[i] ?? 0));
-    this.info.setU32(LENGTH_AT, this.info.length - LENGTH_SIZE);
-    this.#abbrev.u8(0);
-    return { info: this.info.bytes(), abbrev: this.#abbrev.bytes(), str: this.#strings.bytes() };
+    for (const { buffer, references } of [this.#info, this.#types])
+      for (let i = 0; i < references.length; i += 4) {
+        const size = references[i + 1] ?? 4;
+        const offset = offsetOf(references[i + 2] ?? 0) - (references[i + 3] ?? 0);
+        buffer.set(references[i] ?? 0, offset, size);
+      }
+    return {
+      info: this.#info.buffer.bytes(),
+      types: this.#types.buffer.bytes(),
+      abbrev: this.#abbrev.bytes(),
+      str: this.#strings.bytes(),
+    };
   }
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import * as dw from "../../src/dwarf/constants.js";
 import { FormatError, GuestscopeError } from "../../src/findings/errors.js";
 import { buildElf } from "../elf/elf-writer.js";
-import { type AttributeDescription, buildDwarf, type DieDescription } from "./dwarf-writer.js";
+import { type AttributeDescription, buildDwarf, type DieDescription } from "./describe.js";
 import { address, elfWith, name, open, program, unitOf } from "./synthetic.js";
 
 /** A value for an attribute of any form. */

@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import type { ByteOrder } from "../../src/binary/layout.js";
 import * as dw from "../../src/dwarf/constants.js";
+import { WriteBuffer } from "../../src/dwarf/write-buffer.js";
 import { buildElf } from "../elf/elf-writer.js";
 import {
-  Assembler,
   type AttributeDescription,
   buildDwarf,
   type DieDescription,
   type UnitDescription,
-} from "./dwarf-writer.js";
+} from "./describe.js";
 import { address, elfWith, name, open, present, program, unitOf } from "./synthetic.js";
 
 const orders: readonly ByteOrder[] = ["little", "big"];
@@ -123,10 +123,10 @@ describe("strings and addresses by number", () => {
       it(`${is64 ? 64 : 32}-bit DWARF, ${order} endian, every width`, async () => {
         const word = is64 ? 8 : 4;
         const str = new TextEncoder().encode("\0first\0second\0");
-        const [strOffsets, addresses] = [new Assembler(order), new Assembler(order)];
+        const [strOffsets, addresses] = [new WriteBuffer(1 << 8, order), new WriteBuffer(1 << 8, order)];
         /** Starts a contribution of `count` entries of `size`; returns where its entries start. */
         const contribution = (
-          out: Assembler,
+          out: WriteBuffer,
           count: number,
           size: number,
           tail: readonly number[],
@@ -134,7 +134,7 @@ describe("strings and addresses by number", () => {
           if (is64) out.unsigned(0xffffffff, 4);
           out.unsigned(4 + count * size, word);
           out.unsigned(5, 2);
-          out.bytes(tail);
+          out.raw(Uint8Array.from(tail));
           return out.length;
         };
         const units = forms.map((form, i): UnitDescription => {
@@ -169,8 +169,8 @@ describe("strings and addresses by number", () => {
           { name: ".debug_info", data: info },
           { name: ".debug_abbrev", data: abbrev },
           { name: ".debug_str", data: str },
-          { name: ".debug_str_offsets", data: strOffsets.finish() },
-          { name: ".debug_addr", data: addresses.finish() },
+          { name: ".debug_str_offsets", data: strOffsets.bytes() },
+          { name: ".debug_addr", data: addresses.bytes() },
         ];
         const found = await open(buildElf({ order, sections }));
         const of = (text: string): bigint[] => found.variables(text).map(({ address: at }) => at);

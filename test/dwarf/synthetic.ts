@@ -10,7 +10,7 @@ import {
   buildDwarf,
   type DieDescription,
   type UnitDescription,
-} from "./dwarf-writer.js";
+} from "./describe.js";
 
 export const address = (value: number, size: number, order: ByteOrder): number[] => {
   const little = Array.from({ length: size }, (_, i) => Math.floor(value / 256 ** i) % 256);

@@ -66,6 +66,7 @@ class Unit {
 
   write(): KernelDwarf {
     const writer = this.#writer;
+    writer.unit();
     writer.begin(this.#shapes.unit);
     writer.info.u32(writer.string(`guestscope ${VERSION}, from BTF`));
     writer.info.u8(dw.DW_LANG_C99);
@@ -75,6 +76,7 @@ class Unit {
     for (const type of MISSING_TYPES) this.#missing(type);
     const variables = this.#variables();
     writer.end();
+    writer.endUnit();
     const { endId } = this.#btf;
     const offsetOf = (target: number): number =>
       target < endId ? this.#types.offsetOf(target) : (this.#more[target - endId] ?? 0);
