@@ -9,12 +9,13 @@ export const elfVmcore: InputFormat = {
   matches: isVmcore,
   rules: async () => [{ title: "ELF vmcores", rules: (await import("./rules.js")).ELF_VMCORE_RULES }],
   layouts: async () => {
-    const [elf, prstatus, notes] = await Promise.all([
+    const [elf, prstatus, notes, virtualBox] = await Promise.all([
       import("../../elf/layout.js"),
       import("../../elf/prstatus.js"),
       import("../notes.js"),
+      import("./virtualbox.js"),
     ]);
-    return [layoutSection("elf", elf), layoutSection("vmcore-notes", prstatus, notes)];
+    return [layoutSection("elf", elf), layoutSection("vmcore-notes", prstatus, notes, virtualBox)];
   },
   reader: {
     access: "random",

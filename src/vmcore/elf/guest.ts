@@ -9,6 +9,7 @@ import { decodeVcpus, erasedOf } from "../notes.js";
 import { segmentMemory } from "../segments.js";
 import { architectureOf, openVmcore, type OpenVmcore } from "./read.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
+import { virtualBoxNotes } from "./virtualbox.js";
 
 /** VMCOREINFO's text among notes. */
 export function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
@@ -17,6 +18,7 @@ export function vmcoreInfoOf(notes: readonly ElfNote[]): string | undefined {
 }
 
 function originOf(notes: readonly ElfNote[]): string {
+  if (virtualBoxNotes(notes) !== undefined) return "VirtualBox core";
   if (notes.some(({ name }) => name === "QEMU")) return "ELF vmcore with QEMU's CPU notes";
   return notes.some(({ name }) => name === "VMCOREINFO") ? "ELF vmcore of a Linux kernel" : "ELF vmcore";
 }
@@ -34,16 +36,20 @@ export function guestOf(
   if (segments.length === 0)
     throw elf.error(ELF_VMCORE_RULES.empty, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
-  const memory = segmentMemory(elf.source, segments);
+  const virtualBox = virtualBoxNotes(notes);
+  // ranges without contents are devices', no memory
+  const ram = virtualBox === undefined ? segments : segments.filter(({ fileSize }) => fileSize > 0);
+  const memory = segmentMemory(elf.source, ram);
   const text = vmcoreInfoOf(notes);
   const erased = erasedOf(notes);
   const guest: GuestImage = {
     arch,
     memory,
-    vcpus: decodeVcpus(notes, arch),
+    vcpus: virtualBox?.vcpus ?? decodeVcpus(notes, arch),
     facts: {
       origin: originOf(notes),
       source: elf.name,
+      ...(virtualBox === undefined ? {} : { hypervisor: `VirtualBox ${virtualBox.version}` }),
       ...(text === undefined ? {} : { vmcoreInfo: { text } }),
       ...(erased.length === 0 ? {} : { erased }),
       more: { segments: segments.length, elfClass: elf.bits },
