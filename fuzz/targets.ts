@@ -33,6 +33,7 @@ import { convertLegacy } from "../src/xen/legacy/convert.js";
 import { makeIndexed, makeRing, type MadeKernel } from "../test/linux/log/synthetic.js";
 import { attempt, checkCut, checkGuest, checkInput, type Outcome, Violation } from "./checks.js";
 import { linuxGuest, linuxSeed } from "./linux-guest.js";
+import { diff, search, session } from "./looking.js";
 import type { Random } from "./random.js";
 import {
   avmls,
@@ -473,4 +474,7 @@ export const TARGETS: readonly Target[] = [
   tasks,
   codecs,
   packed,
+  search,
+  diff,
+  session,
 ];

@@ -61,6 +61,12 @@ function checkHeaders(file: KdumpFile, diagnostics: Diagnostics): void {
         `${flattened.overlaps} records write over others`,
       );
   }
+  try {
+    kdumpArchitecture(file);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    diagnostics.report(KDUMP_RULES.machine, { offset: error.place.offset ?? 0 }, error.message);
+  }
   if (file.isIncomplete)
     diagnostics.report(
       KDUMP_RULES.incomplete,
