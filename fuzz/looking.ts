@@ -96,7 +96,7 @@ const smallGuests = async (): Promise<Inputs> => ({
   ...first(xenStreams(), 2),
   ...first(await elfVmcores(), 2),
   ...first(await kdumps(), 2),
-  ...first(await qemuStreams(), 2),
+  ...first(qemuStreams(), 2),
 });
 
 const first = (inputs: Inputs, most: number): Inputs =>
