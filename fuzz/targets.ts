@@ -53,6 +53,7 @@ import {
   xenCores,
   xenStreams,
 } from "./seeds.js";
+import { checkWeb } from "./web.js";
 
 /** A reader, or a part of one, with inputs to start from. */
 export interface Target {
@@ -447,6 +448,15 @@ const raw: Target = {
   },
 };
 
+const web: Target = {
+  name: "http",
+  seeds: () => ({
+    long: new Uint8Array(700_001).map((_, i) => (i * 31 + (i >> 12)) & 0xff),
+    short: new Uint8Array(9),
+  }),
+  run: checkWeb,
+};
+
 /** Everything that is fuzzed, by name. */
 export const TARGETS: readonly Target[] = [
   formatTarget("xen-stream", () => ({
@@ -465,6 +475,7 @@ export const TARGETS: readonly Target[] = [
   formatTarget("xen-core", xenCores),
   qemuCore,
   raw,
+  web,
   elf,
   dwarf,
   btf,
