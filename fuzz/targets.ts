@@ -30,6 +30,7 @@ import { verify } from "../src/open/open.js";
 import { readLog } from "../src/linux/log/read.js";
 import { openRawGuest } from "../src/vmcore/raw/guest.js";
 import { convertLegacy } from "../src/xen/legacy/convert.js";
+import { provenCore } from "../test/qemu/core/by-command-line/made-core.js";
 import { makeIndexed, makeRing, type MadeKernel } from "../test/linux/log/synthetic.js";
 import { attempt, checkCut, checkGuest, checkInput, type Outcome, Violation } from "./checks.js";
 import { linuxGuest, linuxSeed } from "./linux-guest.js";
@@ -428,6 +429,14 @@ const qemuCore: Target = {
   cut: (bytes, at) => checkCut(bytes, at, coreOptions()),
 };
 
+/** Cores of QEMU without debug information. */
+const qemuCoreByCommandLine: Target = formatTarget(
+  "qemu-core-command-line",
+  () => ({ made: provenCore() }),
+  { qemu: { withoutDebugInfo: true } },
+  false,
+);
+
 const coreOptions = (): OpenOptions => ({
   openFile: async () => bytesSource(debugFile.bytes ?? new Uint8Array(0), "debug"),
   qemu: { debugFile: "debug" },
@@ -474,6 +483,7 @@ export const TARGETS: readonly Target[] = [
   formatTarget("avml", avmls),
   formatTarget("xen-core", xenCores),
   qemuCore,
+  qemuCoreByCommandLine,
   raw,
   web,
   elf,

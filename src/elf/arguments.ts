@@ -1,6 +1,6 @@
 import { viewOf } from "../binary/layout.js";
 import { indexOfBytes } from "../io/byte-search.js";
-import { AT_EXECFN } from "./layout.js";
+import { AT_EXECFN, AT_PHENT } from "./layout.js";
 import type { ProcessMemory } from "./process-memory.js";
 
 /** Bytes below the path given to execve that are searched: arguments and environment have at most 6 MiB (Linux, fs/exec.c). */
@@ -9,7 +9,6 @@ const MOST_STACK = 8 << 20;
 const LONGEST = 128 << 10;
 /** Size of a program header of a 32-bit program: what AT_PHENT says there. */
 const PHENT_32 = 32;
-const AT_PHENT = 4;
 
 /**
  * The arguments that a process was started with, from the top of its stack: the count, the pointers to them, those to
