@@ -23,6 +23,7 @@ import { parseBlockMap } from "./block-map.js";
 import { addRawOptions, type RawArguments, rawOptions } from "./raw-input.js";
 import { type ReadableInput, readableInput } from "./readable-input.js";
 import { addSnapshotOption } from "./snapshot-option.js";
+import { addStreamOptions } from "./stream-options.js";
 import { addVmcoreInfoOption, vmcoreInfoChoice } from "./vmcoreinfo-option.js";
 import { openNamed } from "./web-input.js";
 
@@ -42,6 +43,8 @@ interface Arguments extends RawArguments {
   readonly map?: readonly string[];
   readonly blocks?: true | string;
   readonly vmcoreinfo?: string;
+  readonly channel?: readonly string[];
+  readonly offset?: number;
 }
 
 /** Options of every command that opens an input as a guest. */
@@ -61,7 +64,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   group.add_argument("--backing", {
     metavar: "ID=FILE",
     action: "append",
-    help: "read memory that the core lacks from the file of memory backend (or RAM block) ID; may be given again",
+    help: "read memory that the core or stream lacks from the file of memory backend (or RAM block) ID; may be given again",
   });
   group.add_argument("--exclude-nonvolatile", {
     action: "store_true",
@@ -83,6 +86,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
     const: true,
     help: "RAM blocks (all, or those named) one after another, without the machine's memory map",
   });
+  addStreamOptions(parser, saved);
   addSnapshotOption(parser);
   addVmcoreInfoOption(parser);
   addRawOptions(parser);
@@ -106,6 +110,8 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     arch: args.arch,
     backing: parseBackings(args.backing),
     excludeNonvolatile: args.exclude_nonvolatile,
+    channels: args.channel,
+    offset: args.offset,
     map: args.map && parseBlockMap(args.map),
     blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
@@ -182,37 +188,41 @@ async function randomInput(
 }
 
 /** Options by the flag, those that were given. */
-function givenOptions(args: Arguments, group: "core" | "stream" | "disk"): string[] {
-  const { exe, debug_file, debug_dir, backing, arch, map, blocks, snapshot } = args;
+function givenOptions(args: Arguments, group: "core" | "stream" | "both" | "disk"): string[] {
+  const { exe, debug_file, debug_dir, backing, arch, map, blocks, snapshot, channel, offset } = args;
   const groups = {
     core: {
       "--exe": exe,
       "--debug-file": debug_file,
       "--debug-dir": debug_dir,
-      "--backing": backing,
       "--arch": arch,
       "--exclude-nonvolatile": args.exclude_nonvolatile || undefined,
       "--without-debug-info": args.without_debug_info || undefined,
     },
-    stream: { "--map": map, "--blocks": blocks },
+    both: { "--backing": backing },
+    stream: { "--map": map, "--blocks": blocks, "--channel": channel, "--offset": offset },
     disk: { "--snapshot": snapshot },
   };
   return Object.entries(groups[group]).flatMap(([flag, value]) => (value === undefined ? [] : [flag]));
 }
 
-/** Formats that know nothing of QEMU's process, or of the RAM blocks of its streams. */
+/** Formats that know nothing of QEMU's process, of the RAM blocks of its streams, or of either. */
 const NO_PROCESS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-migration$|libvirt-qemu-save$)/;
 const NO_BLOCKS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-core$)/;
+const NO_BACKINGS = /^(xen-|kdump$|lime$|elf-vmcore$)/;
 const NO_SNAPSHOTS = /^(xen-|kdump$|lime$|elf-vmcore$|qemu-core$|qemu-migration$|libvirt-qemu-save$)/;
 
 /** Refuses options that an input of this format has no use for. @throws UsageError */
 async function refuseIdleOptions(input: ByteSource | ByteStream, args: Arguments): Promise<void> {
   const core = givenOptions(args, "core");
   const stream = givenOptions(args, "stream");
+  const both = givenOptions(args, "both");
   const disk = givenOptions(args, "disk");
   // raw memory is of any form
   if (args.format !== undefined || !isByteSource(input)) return;
-  if (core.length + stream.length + disk.length === 0) return;
+  if (core.length + stream.length + both.length + disk.length === 0) return;
+  // a stream at an offset: what precedes it may begin like anything
+  if (args.offset !== undefined) return;
   const { head } = await peekHead(input, HEAD_SIZE);
   const format = await findFormat(head);
   if (format === undefined) return;
@@ -221,6 +231,7 @@ async function refuseIdleOptions(input: ByteSource | ByteStream, args: Arguments
   const idle = [
     ...(NO_PROCESS.test(format.id) ? core : []),
     ...(NO_BLOCKS.test(format.id) ? stream.filter((flag) => !places.includes(flag)) : []),
+    ...(NO_BACKINGS.test(format.id) ? both : []),
     ...(NO_SNAPSHOTS.test(format.id) ? disk : []),
   ];
   const [first] = idle;
@@ -328,7 +339,7 @@ export async function inspectInput(
 export function hasGuestOptions(args: Namespace): boolean {
   const given = args as Arguments;
   const { exe, debug_file, debug_dir, backing, arch, spool_dir, map, blocks, snapshot, format } = given;
-  const places = [exe, debug_file, debug_dir, backing, spool_dir, map, blocks];
+  const places = [exe, debug_file, debug_dir, backing, spool_dir, map, blocks, given.channel, given.offset];
   const named = [...places, arch, snapshot, format, given.vmcoreinfo];
   const switches = given.without_debug_info || given.exclude_nonvolatile || given.stop;
   return switches || named.some((value) => value !== undefined);

@@ -40,3 +40,12 @@ export function integerOption(option: string, least: number, most: number): (tex
     throw new UsageError(`${option} ${text}: a whole number from ${least} to ${most} is expected`);
   };
 }
+
+/** A parser's type for an offset or address: `4096`, `0x1000`, `64K`. @throws UsageError that names the option */
+export function offsetOption(option: string): (text: string) => number {
+  return (text) => {
+    const value = parseSize(text);
+    if (value !== undefined) return value;
+    throw new UsageError(`${option} ${text}: a number of bytes is expected: 4096, 0x1000, 64K`);
+  };
+}

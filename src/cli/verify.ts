@@ -7,6 +7,8 @@ import { verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { type ErrorData, errorData, failureText } from "./failure.js";
 import { addSnapshotOption } from "./snapshot-option.js";
+import { addStreamOptions } from "./stream-options.js";
+import { openFile } from "../io/node/files.js";
 import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
 import { readableInput } from "./readable-input.js";
@@ -17,6 +19,8 @@ interface Arguments extends CommonArguments {
   readonly inputs: readonly string[];
   readonly strict: boolean;
   readonly snapshot?: string;
+  readonly channel?: readonly string[];
+  readonly offset?: number;
 }
 
 const COLOURS = { error: "red", warning: "yellow", note: "cyan" } as const;
@@ -150,9 +154,10 @@ export const command: Command = {
     });
     parser.add_argument("--strict", { action: "store_true", help: "count warnings as errors" });
     addSnapshotOption(parser);
+    addStreamOptions(parser);
   },
   async run(args) {
-    const { inputs, strict, snapshot, json, quiet, verbose } = args as Arguments;
+    const { inputs, strict, snapshot, channel, offset, json, quiet, verbose } = args as Arguments;
     const done: Verification[] = [];
     const documents: (VerifiedInput | FailedInput)[] = [];
     let failed = false;
@@ -160,7 +165,13 @@ export const command: Command = {
     for (const name of inputs) {
       const progress = new Progress(!quiet);
       try {
-        const how = { strict, qcow2: { snapshot }, progress: progress.update };
+        const how = {
+          strict,
+          qcow2: { snapshot },
+          qemu: { channels: channel, offset },
+          openFile: async (path: string) => openFile(path),
+          progress: progress.update,
+        };
         const result = await verifyInput(name, how, !quiet && !json).finally(() => progress.done());
         done.push(result);
         documents.push(toDocument(result));

@@ -27,7 +27,7 @@ export interface QemuOptions {
   readonly debugDirs?: readonly string[] | undefined;
   /** Read memory without debug information of the program, by its command line: only where guest memory proves the addresses. */
   readonly withoutDebugInfo?: boolean | undefined;
-  /** Files of memory backends whose contents a core lacks: paths by the backend's id or the RAM block's name. */
+  /** Files of memory backends whose contents a core or a migration stream lacks: paths by the backend's id or the RAM block's name. */
   readonly backing?: Readonly<Record<string, string>> | undefined;
   /** Leave out ranges that the flat view marks non-volatile (NVDIMMs), which QEMU's own dumps contain. */
   readonly excludeNonvolatile?: boolean | undefined;
@@ -35,6 +35,10 @@ export interface QemuOptions {
   readonly keepUnplugged?: boolean | undefined;
   /** RAM blocks whose address a saved state, or a core without debug information, doesn't hold. */
   readonly map?: readonly BlockAddress[] | undefined;
+  /** Captured connections beside a migration stream (multifd channels, a cpr channel): paths. */
+  readonly channels?: readonly string[] | undefined;
+  /** Offset in the input at which a migration stream begins; default: found. */
+  readonly offset?: number | undefined;
   /** RAM blocks (all, or those named) one after another from address 0, without the machine's memory map. */
   readonly blocks?: true | readonly string[] | undefined;
 }
@@ -112,6 +116,9 @@ export interface OpenOptions {
 /** How an input is verified. */
 export interface VerifyOptions {
   readonly qcow2?: Qcow2Options;
+  readonly qemu?: Pick<QemuOptions, "channels" | "offset">;
+  /** Opens a file that the options name. */
+  readonly openFile?: (path: string) => Promise<ByteSource>;
   /** Called with the bytes done, of `total` where that is known. */
   readonly progress?: (done: number, total: number | undefined) => void;
 }

@@ -6,7 +6,7 @@ import { withChosenVmcoreInfo } from "../guest/kernel/chosen-vmcoreinfo.js";
 import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource, type Packed } from "../io/byte-source.js";
-import { detectFormat } from "./detect.js";
+import { type Detected, detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
 import type { Inspection } from "./inspection.js";
 import { inspectTorn, openTorn, reportTear } from "./packed.js";
@@ -35,7 +35,7 @@ export async function verify(
   let format: InputFormat | undefined;
   reportTear(input, report);
   try {
-    const detected = await detectFormat(input);
+    const detected = await formatOf(input, options);
     format = detected.format;
     await verifyAs(format, detected.input, report, options);
   } catch (error) {
@@ -75,7 +75,7 @@ async function summarizeSystem(guest: GuestImage): Promise<SystemSummary | undef
 }
 
 async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<Inspection> {
-  const { format, input: whole } = await detectFormat(input);
+  const { format, input: whole } = await formatOf(input, options);
   const { reader, title } = format;
   const inspection =
     reader.access === "random"
@@ -88,9 +88,19 @@ async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions)
 /** Builds the model of the guest that an input holds. @throws GuestscopeError */
 export async function openGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
   return openTorn(input, options, async () => {
-    const { format } = await detectFormat(input);
+    const { format } = await formatOf(input, options);
     return withChosenVmcoreInfo(await format.reader.openGuest(input, options), options.vmcoreInfo);
   });
+}
+
+/** A migration stream where options say at which offset it begins, else by what the input begins with. */
+async function formatOf<Input extends ByteSource | ByteStream>(
+  input: Input,
+  { qemu }: Pick<OpenOptions, "qemu">,
+): Promise<Detected<Input>> {
+  if (qemu?.offset === undefined) return detectFormat(input);
+  requireRandomAccess(input, "a migration stream at an offset");
+  return { format: (await import("../qemu/migration/format.js")).qemuMigration, input };
 }
 
 /** An input that is read at any offset. @throws UsageError for a pipe */

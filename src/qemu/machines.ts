@@ -115,7 +115,9 @@ export const MACHINES: readonly Machine[] = [
 export function machineNamed(type: string, emulator?: string): Machine | undefined {
   return (
     MACHINES.find(({ names }) => names?.test(type) === true) ??
-    (type === "virt" ? MACHINES.find((machine) => machine.emulator === emulator) : undefined)
+    (type === "virt" && emulator !== undefined
+      ? MACHINES.find((machine) => machine.emulator === emulator)
+      : undefined)
   );
 }
 

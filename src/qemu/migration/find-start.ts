@@ -1,14 +1,12 @@
-import { viewOf } from "../../binary/layout.js";
+import { latin1, viewOf } from "../../binary/layout.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { isName } from "./frame.js";
 import { QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
 
 /** A management program's room in front of a stream (`file:F,offset=N`) is small. */
 const FARTHEST = 1 << 20;
-/** Offsets that programs choose are multiples of it. */
-const STEP = 16;
-/** After something else than zeros a stream is looked for at these steps, and so far only: disk images hold streams as well. */
-const HEADER_STEP = 512;
-const LARGEST_HEADER = 4096;
+/** Bytes of a name's length and of a name at most. */
+const LONGEST_NAME = 255;
 /** Magic, version and the type byte of the first section. */
 const HEAD = 9;
 const FIRST_SECTIONS: readonly number[] = [
@@ -23,18 +21,24 @@ const FIRST_SECTIONS: readonly number[] = [
  * header of its own. Undefined when there is none in the first MiB.
  */
 export async function findStreamStart(source: ByteSource): Promise<number | undefined> {
-  const bytes = new Uint8Array(Math.min(source.size, FARTHEST + HEAD));
+  const bytes = new Uint8Array(Math.min(source.size, FARTHEST + HEAD + LONGEST_NAME));
   const length = await readFully(source, 0, bytes);
   const view = viewOf(bytes);
-  const content = bytes.findIndex((byte) => byte !== 0);
-  for (let at = 0; at + HEAD <= length; at += STEP) {
-    if (at > content && (at % HEADER_STEP !== 0 || at > LARGEST_HEADER)) continue;
-    if (
-      view.getUint32(at) === QEVM_MAGIC &&
-      view.getUint32(at + 4) === QEVM_VERSION &&
-      FIRST_SECTIONS.includes(bytes[at + 8] ?? 0)
-    )
-      return at;
-  }
+  for (let at = bytes.indexOf(MAGIC_START); at !== -1; at = bytes.indexOf(MAGIC_START, at + 1))
+    if (at + HEAD <= length && isStart(bytes, view, at)) return at;
   return undefined;
+}
+
+/** `Q`: what a stream's first byte is. */
+const MAGIC_START = QEVM_MAGIC >>> 24;
+
+/** Whether a stream begins at `at`: header, type of a first section, and of a configuration the machine's name. */
+function isStart(bytes: Uint8Array, view: DataView, at: number): boolean {
+  const type = bytes[at + 8] ?? 0;
+  if (view.getUint32(at) !== QEVM_MAGIC || view.getUint32(at + 4) !== QEVM_VERSION) return false;
+  if (type !== SECTION.configuration) return FIRST_SECTIONS.includes(type);
+  if (at + HEAD + 4 > bytes.length) return false;
+  const size = view.getUint32(at + HEAD);
+  const name = latin1(bytes.subarray(at + HEAD + 4, at + HEAD + 4 + Math.min(size, LONGEST_NAME)));
+  return size > 0 && size <= LONGEST_NAME && isName(name);
 }

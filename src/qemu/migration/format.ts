@@ -1,10 +1,12 @@
 import { layoutSection } from "../../binary/layout.js";
 import type { InputFormat } from "../../guest/input-format.js";
+import type { OpenOptions } from "../../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource, readFully } from "../../io/byte-source.js";
 import { isQevm } from "./detect.js";
 
-/** Where the stream begins: at the file's start, or after what a program put in front of it. */
-async function startOf(input: ByteSource | ByteStream): Promise<number> {
+/** Where the stream begins: where options say, at the file's start, or after what a program put in front of it. */
+async function startOf(input: ByteSource | ByteStream, { qemu }: Pick<OpenOptions, "qemu">): Promise<number> {
+  if (qemu?.offset !== undefined) return qemu.offset;
   if (!isByteSource(input)) return 0;
   const head = new Uint8Array(4);
   await readFully(input, 0, head);
@@ -22,19 +24,28 @@ export const qemuMigration: InputFormat = {
   layouts: async () => [
     layoutSection(
       "qemu-migration",
-      ...(await Promise.all([import("./layout.js"), import("./machine/layout.js")])),
+      ...(await Promise.all([
+        import("./layout.js"),
+        import("./channels/layout.js"),
+        import("./machine/layout.js"),
+      ])),
     ),
   ],
   reader: {
     access: "sequential",
     async verify(input, diagnostics, options) {
-      await (await import("./verify.js")).verifyStream(input, diagnostics, options, await startOf(input));
+      await (await import("./verify.js")).verifyStream(
+        input,
+        diagnostics,
+        options,
+        await startOf(input, options),
+      );
     },
     inspect: async (input, options) =>
-      (await import("./inspect.js")).inspectStream(input, options, { start: await startOf(input) }),
+      (await import("./inspect.js")).inspectStream(input, options, { start: await startOf(input, options) }),
     async openGuest(input, options) {
       const { BARE, openStream } = await import("./guest.js");
-      return openStream(input, options, { ...BARE, start: await startOf(input) });
+      return openStream(input, options, { ...BARE, start: await startOf(input, options) });
     },
   },
 };

@@ -1,4 +1,3 @@
-import { absentReasons } from "../../guest/absent.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import type { VmcoreInfo } from "../../guest/image.js";
 import { X86_64 } from "../../guest/arch/x86.js";
@@ -9,18 +8,12 @@ import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { UsageError } from "../../findings/errors.js";
 import { type DomainMemory, type MachineMap, mapMachine } from "./machine/map.js";
+import { ABSENT } from "./ram/absence.js";
 import { MappedMemory, type Mapping } from "./ram/mapped-memory.js";
 import { notePlace } from "./machine/node-order.js";
 import type { RamReader } from "./ram/records.js";
 import { vcpusOf } from "./devices/vcpus.js";
 import type { QevmStream } from "./stream.js";
-
-/** Why pages that no record holds are absent. */
-const ABSENT = absentReasons({
-  neverSent: { kind: "not-saved", text: "never sent" },
-  lost: { kind: "damaged", text: "no record holds it, and part of the stream is damaged" },
-  leftShared: { kind: "elsewhere", text: "left in shared memory (x-ignore-shared)" },
-});
 
 /** Memory and vCPUs of a stream that was read. */
 export interface StreamGuest {
@@ -47,6 +40,8 @@ export async function guestOf(
     blocks === undefined
       ? await mapMachine(stream, domain, options.map ?? [])
       : asBlocks(stream, ram, blocks === true ? undefined : blocks);
+  for (const [block, reason] of stream.absences)
+    ram.index.map.announce(block.firstFrame, block.pages, reason);
   const isShared = stream.configuration.capabilities.includes("x-ignore-shared");
   const memory = new MappedMemory(
     ram.index.map,

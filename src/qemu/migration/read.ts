@@ -1,11 +1,13 @@
 // over 350 lines: one walk over a stream, a state at a time
 import { viewOf } from "../../binary/layout.js";
+import type { AbsentReason } from "../../guest/absent.js";
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
 import type { PageDecompressor } from "../../io/codecs/codec.js";
 import { FormatError } from "../../findings/errors.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
+import type { Channels } from "./channels/channels.js";
 import { DeviceSections } from "./devices/sections.js";
 import { Frame } from "./frame.js";
 import {
@@ -20,6 +22,7 @@ import {
   sectionId,
 } from "./layout.js";
 import { unpluggedPages } from "./machine/memory-devices.js";
+import { absenceOf } from "./ram/absence.js";
 import { type BlockPages, countPages, type RamBlock } from "./ram/blocks.js";
 import { RamReader } from "./ram/records.js";
 import { StreamSalvage } from "./salvage.js";
@@ -40,6 +43,10 @@ export interface ReadOptions {
   readonly spool?: (() => Spool) | undefined;
   /** Read on after damage, at the next place where records or sections go on; pages that can't be right are left out. */
   readonly salvage?: boolean;
+  /** Captured connections beside the stream: multifd channels, a cpr channel. */
+  readonly channels?: readonly ByteSource[] | undefined;
+  /** Files of memory that is not in the stream, by the names of its blocks. */
+  readonly backing?: ReadonlyMap<string, ByteSource> | undefined;
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
@@ -71,6 +78,7 @@ export async function readStream(
     const { offset = walk.frame.position, recordRef = walk.frame.record } = error.place;
     diagnostics.report(error.rule, { offset, record: recordRef }, error.message);
   }
+  await walk.settle();
   return walk.finish();
 }
 
@@ -91,6 +99,7 @@ class StreamWalk {
   #ramSection: SectionInfo | undefined;
   #ordinal = 0;
   #complete = false;
+  #channels: Channels | undefined;
   #postcopy = false;
   #sectionAt = 0;
   readonly #salvage: StreamSalvage | undefined;
@@ -280,27 +289,45 @@ class StreamWalk {
       this.#pageSize = described;
     const { capabilities } = this.#configuration;
     const { forReading = false, checkCompressed = false, salvage = false, zlib, spool } = this.#options;
-    this.#ram = new RamReader(
-      frame,
-      isByteSource(this.#input) ? this.#input : bytesSource(new Uint8Array(0)),
-      {
-        pageSize: this.#pageSize,
-        ignoreShared: capabilities.includes("x-ignore-shared"),
-        mappedRam: capabilities.includes("mapped-ram"),
-        postcopy: this.#postcopy,
-        streamStart: this.#start,
-        forReading,
-        checkCompressed,
-        salvage,
-        zlib,
-        spool,
-      },
-    );
+    const main = isByteSource(this.#input) ? this.#input : bytesSource(new Uint8Array(0));
+    const channels = await this.#readChannels(section.offset);
+    this.#ram = new RamReader(frame, channels?.joinedWith(main) ?? main, {
+      pageSize: this.#pageSize,
+      ignoreShared: capabilities.includes("x-ignore-shared"),
+      mappedRam: capabilities.includes("mapped-ram"),
+      postcopy: this.#postcopy,
+      streamStart: this.#start,
+      forReading,
+      checkCompressed,
+      salvage,
+      beside: channels,
+      zlib,
+      spool,
+    });
     this.#ramSection = section;
     const at = frame.position;
     await this.#ram.readRecords();
     section.size = frame.position - at;
     await this.#ends.read(section);
+  }
+
+  async #readChannels(offset: number): Promise<Channels | undefined> {
+    const { channels = [], backing = new Map(), forReading = false, spool } = this.#options;
+    if (channels.length + backing.size === 0) return undefined;
+    const { Channels } = await import("./channels/channels.js");
+    this.#channels = await Channels.read(channels, {
+      pageSize: this.#pageSize,
+      backing,
+      forReading,
+      spool,
+      report: (rule, message) => this.frame.report(rule, offset, message),
+    });
+    return this.#channels;
+  }
+
+  /** Takes over what came beside the stream: to be called when it was read. */
+  async settle(): Promise<void> {
+    await this.#ram?.finish();
   }
 
   async #continue(isEnd: boolean, offset: number): Promise<void> {
@@ -333,6 +360,32 @@ class StreamWalk {
     frame.report(QEMU_MIGRATION_RULES.trailing, frame.position, `${rest} bytes follow the stream`);
   }
 
+  /** Reports the pages that blocks lack; where they are, if that is known. */
+  #reportMissing(pages: ReadonlyMap<RamBlock, BlockPages>, offset: number): Map<RamBlock, AbsentReason> {
+    const absences = new Map<RamBlock, AbsentReason>();
+    if (this.#configuration.capabilities.includes("x-ignore-shared")) return absences;
+    const travel = {
+      flushes: this.#ram?.flushes ?? 0,
+      handedOver: this.#channels?.handedOver ?? new Set<string>(),
+      hasContents: [...pages.keys()].some(
+        ({ counts }) => counts.plain + counts.xbzrle + counts.compressed > 0,
+      ),
+    };
+    for (const [block, { missing: unsent }] of pages) {
+      const missing = unsent - Math.min(unsent, unpluggedPages(block, this.#devices.devices));
+      if (missing === 0) continue;
+      // of a stream that was cut nothing can be told
+      const isWhole =
+        this.#complete && this.#ramSection?.ended === true && !(this.#salvage?.lost.length ?? 0);
+      const reason = isWhole ? absenceOf(block, { missing }, travel) : undefined;
+      if (reason !== undefined) absences.set(block, reason);
+      const what = `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`;
+      if (reason === undefined) this.frame.report(QEMU_MIGRATION_RULES.missingPages, offset, what);
+      else this.frame.report(QEMU_MIGRATION_RULES.sentElsewhere, offset, `${what}: ${reason.text}`);
+    }
+    return absences;
+  }
+
   finish(): QevmStream {
     const { frame } = this;
     frame.record = undefined;
@@ -341,16 +394,7 @@ class StreamWalk {
     // damage further on doesn't take from the memory that was read
     const pages =
       this.#ram === undefined ? new Map<RamBlock, BlockPages>() : countPages(this.#ram, this.#pageSize);
-    const notes = this.#configuration.capabilities.includes("x-ignore-shared");
-    for (const [block, { missing: unsent }] of pages) {
-      const missing = unsent - Math.min(unsent, unpluggedPages(block, this.#devices.devices));
-      if (missing === 0 || notes) continue;
-      frame.report(
-        QEMU_MIGRATION_RULES.missingPages,
-        this.#ramSection?.offset ?? end,
-        `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`,
-      );
-    }
+    const absences = this.#reportMissing(pages, this.#ramSection?.offset ?? end);
     if (this.#complete && this.#ram === undefined)
       frame.report(QEMU_MIGRATION_RULES.noRam, end, "the stream holds no RAM");
     const { devices, description } = this.#devices;
@@ -363,6 +407,7 @@ class StreamWalk {
       commands: this.#commands,
       ram: this.#ram,
       pages,
+      absences,
       devices,
       description:
         description === undefined

@@ -1,3 +1,4 @@
+import type { AbsentReason } from "../../guest/absent.js";
 import type { LostPart } from "../../guest/salvage.js";
 import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices/devices.js";
@@ -16,6 +17,8 @@ export interface QevmStream {
   readonly commands: readonly CommandInfo[];
   readonly ram: RamReader | undefined;
   readonly pages: ReadonlyMap<RamBlock, BlockPages>;
+  /** Where the pages are that blocks lack, if not never sent. */
+  readonly absences: ReadonlyMap<RamBlock, AbsentReason>;
   readonly devices: readonly DeviceState[];
   readonly description:
     | { readonly offset: number; readonly length: number; readonly devices: number }

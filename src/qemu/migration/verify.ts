@@ -2,6 +2,7 @@ import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { VerifyOptions } from "../../guest/options.js";
 import type { ByteSource, ByteStream } from "../../io/byte-source.js";
 import { loadDecompressor } from "../../io/codecs/codec.js";
+import { openBeside } from "./spooled-stream.js";
 import { readStream } from "./read.js";
 import type { QevmStream } from "./stream.js";
 
@@ -12,9 +13,15 @@ import type { QevmStream } from "./stream.js";
 export async function verifyStream(
   input: ByteSource | ByteStream,
   diagnostics: Diagnostics,
-  { progress }: VerifyOptions,
+  options: VerifyOptions,
   start = 0,
 ): Promise<QevmStream> {
   const zlib = await loadDecompressor("zlib");
-  return readStream(input, diagnostics, { start, checkCompressed: true, zlib, progress });
+  const { progress } = options;
+  const { channels, close } = await openBeside(options);
+  try {
+    return await readStream(input, diagnostics, { start, checkCompressed: true, zlib, channels, progress });
+  } finally {
+    close();
+  }
 }

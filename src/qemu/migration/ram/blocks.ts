@@ -32,10 +32,19 @@ export interface RamBlock {
   readonly counts: PageCounts & { again: number };
 }
 
+/** Pages that come beside the stream. */
+export interface PagesBeside {
+  /** Puts pages into the index that came before the channels met for the `meetings`-th time; all by default. */
+  settle(blocks: ReadonlyMap<string, RamBlock>, index: RamIndex, meetings?: number): Promise<void>;
+  /** Gives blocks of which nothing was sent the contents of their files. To be called after the last `settle`. */
+  takeBackings(blocks: ReadonlyMap<string, RamBlock>, index: RamIndex): void;
+}
+
 export interface RamOptions extends Omit<RamIndexOptions, "pageSize"> {
   readonly pageSize: number;
   readonly ignoreShared: boolean;
   readonly mappedRam: boolean;
+  readonly beside?: PagesBeside | undefined;
   /** Decompress every compressed page at once, to know which are damaged. */
   readonly checkCompressed: boolean;
   /** Where the stream begins in its input. */
@@ -57,6 +66,7 @@ export const LOST = absentReasons({
   stale: { kind: "damaged", text: "lost: a difference before its last one may be in a damaged part" },
   zlib: { kind: "damaged", text: "lost: its compressed data are damaged" },
   cut: { kind: "truncated", text: "lost: it is beyond the end of the file" },
+  channel: { kind: "damaged", text: "lost: the compressed data of its multifd channel are damaged" },
 });
 
 /** Pages of a block by what the index knows of them. */

@@ -34,6 +34,9 @@ export class RamReader {
   readonly noteFrames: number[] = [];
   /** Sections that held records. */
   sections = 0;
+  /** Records that say that multifd channels meet here. */
+  flushes = 0;
+  #meetings = 0;
   readonly #frame: Frame;
   readonly #options: RamOptions;
   readonly #list: BlockListReader;
@@ -98,6 +101,19 @@ export class RamReader {
     this.#isUndone = true;
     for (let page = first; page <= this.#lastFrame; page += 1)
       if (this.index.has(page)) this.index.lost(page, LOST.order);
+  }
+
+  /** Puts down what came through multifd channels up to here: later copies count. */
+  async #meet(): Promise<void> {
+    this.#meetings += 1;
+    await this.#options.beside?.settle(this.#list.byName, this.index, this.#meetings);
+  }
+
+  /** To be called when no more records come. */
+  async finish(): Promise<void> {
+    const { beside } = this.#options;
+    await beside?.settle(this.#list.byName, this.index);
+    beside?.takeBackings(this.#list.byName, this.index);
   }
 
   /** Records up to the end mark of this part. */
@@ -182,8 +198,12 @@ export class RamReader {
               at,
               `an end mark with 0x${address.toString(16)} and ${flagNames(flags)}`,
             );
+          // before QEMU 8.1 multifd channels meet at the end of every part
+          if (this.flushes === 0) await this.#meet();
           return;
         case FLAG.multifdFlush:
+          this.flushes += 1;
+          await this.#meet();
           break;
         case FLAG.hook:
           frame.fatal(QEMU_MIGRATION_RULES.unsupported, at, "a record of an RDMA migration");
