@@ -262,7 +262,13 @@ function summary(extraction: Extraction, format: OutputFormat, options: Argument
     vcpus ? `${vcpusWritten(guest, format)} of ${guest.vcpus.length} vCPUs` : "no vCPUs in this format",
     ...(vmcoreInfo ? [guest.facts.vmcoreInfo === undefined ? "no VMCOREINFO" : "VMCOREINFO"] : []),
   ];
+  const excluded = extraction.missing.reduce(
+    (sum, range) => (isExcluded(range) ? sum + range.end - range.start : sum),
+    0,
+  );
+  const share = (bytes: number): string => `${size(bytes)} (${percent(bytes, present + zero + absent)})`;
   const lack =
-    absent === 0 ? "" : `; ${size(absent)} (${percent(absent, present + zero + absent)}) is missing`;
+    (excluded === 0 ? "" : `; ${share(excluded)} was excluded from the input on purpose`) +
+    (absent === excluded ? "" : `; ${share(absent - excluded)} is missing`);
   return `${options.output}: ${format.title}, ${parts.join(", ")}${lack}`;
 }

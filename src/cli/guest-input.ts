@@ -72,7 +72,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   });
   group.add_argument("--arch", {
     metavar: "NAME",
-    help: "the guest's architecture (default: the program's)",
+    help: "the guest's architecture (default: the program's); also of LiME and AVML dumps, which don't say",
   });
   const saved = parser.add_argument_group("QEMU migration streams and libvirt saves");
   saved.add_argument("--map", {
@@ -116,10 +116,11 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
     blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
   const raw = rawOptions(args);
+  const memory = raw ?? (args.arch === undefined ? undefined : { arch: args.arch });
   const vmcoreInfo = vmcoreInfoChoice(args.vmcoreinfo);
   return {
     ...rest,
-    ...(raw === undefined ? {} : { raw }),
+    ...(memory === undefined ? {} : { raw: memory }),
     ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
     qcow2: { snapshot: args.snapshot },
     openFile: async (path) => openFile(path),
@@ -228,8 +229,10 @@ async function refuseIdleOptions(input: ByteSource | ByteStream, args: Arguments
   if (format === undefined) return;
   // without debug information the places of a core's blocks may have to be given
   const places = format.id === "qemu-core" && args.without_debug_info ? ["--map"] : [];
+  // a LiME dump doesn't say what it is of
+  const unsaid = format.id === "lime" ? ["--arch"] : [];
   const idle = [
-    ...(NO_PROCESS.test(format.id) ? core : []),
+    ...(NO_PROCESS.test(format.id) ? core.filter((flag) => !unsaid.includes(flag)) : []),
     ...(NO_BLOCKS.test(format.id) ? stream.filter((flag) => !places.includes(flag)) : []),
     ...(NO_BACKINGS.test(format.id) ? both : []),
     ...(NO_SNAPSHOTS.test(format.id) ? disk : []),

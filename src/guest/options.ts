@@ -66,7 +66,7 @@ export interface RawPiece {
   readonly length?: number | undefined;
 }
 
-/** What only raw memory needs. */
+/** What only raw memory needs; of a LiME or AVML dump, whose headers name no architecture, `arch`. */
 export interface RawOptions {
   /** Guest-physical address of the input's first byte that counts; default 0. */
   readonly base?: number | undefined;

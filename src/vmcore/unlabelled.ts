@@ -1,5 +1,7 @@
+import { UsageError } from "../findings/errors.js";
 import { AARCH64 } from "../guest/arch/arm.js";
 import type { Architecture } from "../guest/arch/architecture.js";
+import { ARCHITECTURES } from "../guest/arch/architectures.js";
 import { RISCV64 } from "../guest/arch/riscv64.js";
 import { I386, X86_64 } from "../guest/arch/x86.js";
 import type { GuestImage } from "../guest/image.js";
@@ -17,6 +19,15 @@ const SIGNS: readonly (readonly [sign: RegExp, arch: Architecture])[] = [
 /** The architecture that a kernel's VMCOREINFO is of; undefined: it doesn't say. */
 function architectureOfVmcoreInfo(text: string): Architecture | undefined {
   return SIGNS.find(([sign]) => sign.test(text))?.[1];
+}
+
+/** The architecture that a caller names. @throws UsageError for a name that is no architecture's */
+export function architectureNamed(name: string | undefined): Architecture | undefined {
+  if (name === undefined) return undefined;
+  const found = ARCHITECTURES.find((arch) => arch.name === name);
+  if (found !== undefined) return found;
+  const names = [...new Set(ARCHITECTURES.map((arch) => arch.name))].join(", ");
+  throw new UsageError(`no architecture '${name}': there are ${names}`);
 }
 
 /**
@@ -41,6 +52,6 @@ export async function unlabelledGuest(
   }
   if (said !== undefined) return { ...found, arch: said };
   if (!findKernel) return found;
-  const guess = `${what} doesn't tell what CPU it is of: taken for x86_64`;
+  const guess = `${what} doesn't say what CPU it is of: taken for x86_64`;
   return { ...found, warnings: [...found.warnings, guess] };
 }

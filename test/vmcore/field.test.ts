@@ -1,11 +1,15 @@
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Finding } from "../../src/findings/finding.js";
+import type { OpenOptions } from "../../src/guest/options.js";
+import type { VmcoreWriter } from "../../src/guest/output-format.js";
 import type { GuestImage } from "../../src/guest/image.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { openFile } from "../../src/io/node/files.js";
 import { openGuest } from "../../src/open/open.js";
 import { elfVmcore } from "../../src/vmcore/elf/format.js";
+import { createKdumpWriter } from "../../src/vmcore/kdump/write.js";
+import { limeWriter } from "../../src/vmcore/lime/write.js";
 import { elfWriter } from "../../src/vmcore/elf/write.js";
 import { verifyAs } from "../helpers.js";
 import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
@@ -62,5 +66,44 @@ describe.skipIf(noData)("ELF vmcores that people met", () => {
     expect(again.arch.name).toBe("riscv64");
     expect([...again.memory.ranges()]).toEqual([...guest.memory.ranges()]);
     expect(again.vcpus[0]?.registers).toEqual(guest.vcpus[0]?.registers);
+  });
+
+  it("riscv64 is read back from a kdump, and from a LiME dump where that is said", async () => {
+    const guest = await openGuest(openFile(field("qemu-riscv64.elf")));
+    const reopened = async (writer: VmcoreWriter, options: OpenOptions = {}): Promise<GuestImage> => {
+      const sink = new MemoryFile();
+      await writer.write(guest, sink, {});
+      return openGuest(bytesSource(sink.bytes(), "rewritten"), options);
+    };
+    const spans = ({ memory }: GuestImage): unknown =>
+      Array.from(memory.ranges(), ({ start, end }) => [start, end]);
+    const kdump = await reopened(createKdumpWriter());
+    expect([kdump.arch.name, spans(kdump)]).toEqual(["riscv64", spans(guest)]);
+    expect(kdump.vcpus[0]?.registers).toEqual(guest.vcpus[0]?.registers);
+    const lime = await reopened(limeWriter, { raw: { arch: "riscv64" } });
+    expect([lime.arch.name, spans(lime), lime.warnings]).toEqual(["riscv64", spans(guest), []]);
+    // its header has no place for it: never without a word
+    const unsaid = await reopened(limeWriter);
+    expect(unsaid.warnings.join()).toMatch(/doesn't say what CPU it is of/);
+    await expect(reopened(limeWriter, { raw: { arch: "riscv63" } })).rejects.toThrow(
+      /no architecture 'riscv63'/,
+    );
+  });
+
+  it("a kdump of a machine that no one knows is refused, not taken for x86_64", async () => {
+    const sink = new MemoryFile();
+    await createKdumpWriter().write(await openGuest(openFile(field("qemu-riscv64.elf"))), sink, {});
+    const bytes = sink.bytes();
+    const at = Buffer.from(bytes).indexOf("riscv64\0");
+    expect(at).toBeGreaterThan(0);
+    bytes.set(Buffer.from("loong64"), at);
+    const other = await openGuest(bytesSource(bytes, "other")).catch((error: unknown) => error);
+    // its notes still have riscv64's size
+    expect(other).toMatchObject({ arch: { name: "riscv64" } });
+    const none = Buffer.from(bytes);
+    none.fill(0, none.indexOf("CORE\0"), none.indexOf("CORE\0") + 4);
+    await expect(openGuest(bytesSource(none, "none"))).rejects.toMatchObject({
+      code: "kdump/header/machine",
+    });
   });
 });

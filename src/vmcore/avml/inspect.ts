@@ -17,7 +17,7 @@ export async function inspectDump(source: ByteSource, options: OpenOptions = {})
     schemaVersion: 2,
     kind: "avml",
     source: source.name,
-    ...(await summarizeGuest(await guestOf(source, dump, report, options.findKernel), options)),
+    ...(await summarizeGuest(await guestOf(source, dump, report, options), options)),
     damage: [],
     details: { ranges: dump.blocks.length, chunks: dump.chunks.count },
   };

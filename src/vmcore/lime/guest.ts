@@ -4,7 +4,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import { type MemorySegment, segmentMemory } from "../segments.js";
-import { unlabelledGuest } from "../unlabelled.js";
+import { architectureNamed, unlabelledGuest } from "../unlabelled.js";
 import { limeHeader } from "./layout.js";
 import { readRanges } from "./read.js";
 import { salvageRanges } from "./salvage.js";
@@ -13,18 +13,16 @@ import { salvageRanges } from "./salvage.js";
  * Opens the guest of a LiME dump. With `partial`, damaged headers are passed over and reading goes on at the next that is
  * proven. @throws FormatError for an invalid header, unless `partial`
  */
-export async function openLimeGuest(
-  input: ByteSource,
-  { partial = false, findKernel }: OpenOptions,
-): Promise<GuestImage> {
+export async function openLimeGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  const { partial = false } = options;
   const { ranges, lost } = await readRanges(input);
   if (lost !== undefined && !partial) throw lost;
   const last = ranges.at(-1);
   const isCut = last !== undefined && last.there < last.fileSize;
-  if (lost === undefined && !(partial && isCut)) return limeGuest(input, ranges, findKernel);
+  if (lost === undefined && !(partial && isCut)) return limeGuest(input, ranges, options);
   const salvaged = await salvageRanges(input);
   const rescue = { lost: salvaged.lost, doubtful: [] };
-  const guest = await limeGuest(input, salvaged.ranges, findKernel);
+  const guest = await limeGuest(input, salvaged.ranges, options);
   const unplaced = salvaged.lost.flatMap(({ start, end, what }) => {
     const size = end - start - limeHeader.size;
     return size <= 0
@@ -47,7 +45,7 @@ const NO_ADDRESS = (what: string | undefined): AbsentReason => ({
 async function limeGuest(
   input: ByteSource,
   ranges: readonly MemorySegment[],
-  findKernel: boolean | undefined,
+  { findKernel, raw }: OpenOptions,
 ): Promise<GuestImage> {
   return unlabelledGuest(
     {
@@ -56,7 +54,7 @@ async function limeGuest(
       warnings: [],
     },
     "a LiME dump",
-    undefined,
+    architectureNamed(raw?.arch),
     findKernel,
   );
 }

@@ -1,5 +1,3 @@
-import type { Architecture } from "../../guest/arch/architecture.js";
-import { ARCHITECTURES } from "../../guest/arch/architectures.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { withChosenVmcoreInfo } from "../../guest/kernel/chosen-vmcoreinfo.js";
@@ -7,7 +5,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { UsageError } from "../../findings/errors.js";
-import { unlabelledGuest } from "../unlabelled.js";
+import { architectureNamed, unlabelledGuest } from "../unlabelled.js";
 import { readRaw } from "./read.js";
 
 const WHAT = "a raw image";
@@ -18,15 +16,6 @@ export type RawInspection = GuestInspection<
   { readonly pieces: readonly { readonly source: string; readonly start: number; readonly end: number }[] }
 >;
 
-/** @throws UsageError for a name that is no architecture's */
-function architectureOf(name: string | undefined): Architecture | undefined {
-  if (name === undefined) return undefined;
-  const found = ARCHITECTURES.find((arch) => arch.name === name);
-  if (found !== undefined) return found;
-  const names = [...new Set(ARCHITECTURES.map((arch) => arch.name))].join(", ");
-  throw new UsageError(`no architecture '${name}': there are ${names}`);
-}
-
 async function openRaw(
   input: ByteSource,
   options: OpenOptions,
@@ -34,7 +23,7 @@ async function openRaw(
   const settings = options.raw ?? {};
   const { memory, pieces, warnings } = await readRaw(input, settings, options);
   const facts = { origin: "raw memory", source: input.name, more: { pieces } };
-  const guest = await unlabelledGuest({ memory, facts, warnings }, WHAT, architectureOf(settings.arch));
+  const guest = await unlabelledGuest({ memory, facts, warnings }, WHAT, architectureNamed(settings.arch));
   return { guest, pieces };
 }
 

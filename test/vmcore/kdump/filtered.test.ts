@@ -9,7 +9,7 @@ import { openGuest } from "../../../src/open/open.js";
 import { elfWriter } from "../../../src/vmcore/elf/write.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
 import { verifyAs } from "../../helpers.js";
-import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { hasShared, runCli, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { MemoryFile } from "../model.js";
 
 const { folder, cleanup } = scratch();
@@ -44,6 +44,22 @@ describe.skipIf(skipUnless(hasShared, "shared/data"))("dumps that lack pages", (
     expect(notes).toMatch(/\nexcluded=54857728 bytes: excluded by dump level 31\n/);
     const again = await openGuest(bytesSource(bytes));
     expect(again.vcpus).toHaveLength(2);
+  });
+
+  it("on purpose: the command ends with 0, with one line of what was excluded; ranges with --verbose", () => {
+    const file = unzstd(of("linux.zlib-d31.kdump.zst"), folder);
+    const out = path.join(folder, "d31.elf");
+    const { status, stdout, stderr } = runCli(["extract", "--force", file, out]);
+    expect([status, stderr.trim().split("\n")]).toEqual([
+      0,
+      ["guestscope: the input's writer excluded 52.3 MiB of memory (72.4%) on purpose"],
+    ]);
+    expect(stdout).toMatch(/; 52\.3 MiB \(72\.4%\) was excluded from the input on purpose\n$/);
+    const verbose = runCli(["extract", "--force", "--verbose", file, out]);
+    expect(verbose.status).toBe(0);
+    expect(
+      verbose.stderr.match(/^guestscope: missing 0x.*: excluded by dump level 31$/gm)?.length,
+    ).toBeGreaterThan(10);
   });
 
   it("for want of room or another part are refused", async () => {
