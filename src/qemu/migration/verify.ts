@@ -18,10 +18,16 @@ export async function verifyStream(
 ): Promise<QevmStream> {
   const zlib = await loadDecompressor("zlib");
   const { progress } = options;
-  const { channels, close } = await openBeside(options);
+  const beside = await openBeside(options);
   try {
-    return await readStream(input, diagnostics, { start, checkCompressed: true, zlib, channels, progress });
+    return await readStream(input, diagnostics, {
+      start,
+      checkCompressed: true,
+      zlib,
+      channels: beside.channels,
+      progress,
+    });
   } finally {
-    close();
+    beside.close();
   }
 }

@@ -188,7 +188,13 @@ describe.skipIf(noXz)("a cpr-transfer", () => {
     for (let i = 0; i < bytes.length; i += 4) bytes.writeUInt32LE(Math.imul(i, 2654435761) >>> 0, i);
     fs.writeFileSync(ram ?? "", bytes);
     const { status, stderr } = runCli([
-      ...["extract", stream ?? "", out ?? "", "--range", "0-0x800000", "--backing", `m0=${ram}`],
+      "extract",
+      stream ?? "",
+      out ?? "",
+      "--range",
+      "0-8M",
+      "--backing",
+      `m0=${ram}`,
     ]);
     expect(status, stderr).toBe(0);
     expect(Buffer.compare(fs.readFileSync(out ?? ""), bytes)).toBe(0);
