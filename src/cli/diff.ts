@@ -99,7 +99,7 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
       : await compareLinux(kernels[0], kernels[1]);
   if (isAlike) notCompared.length = 0;
   else if (linux === undefined) notCompared.push("Linux: no kernel that can be read in both");
-  else notCompared.push(...linux.notCompared, "Linux mounts");
+  else notCompared.push(...linux.notCompared);
   // only a stream of QEMU holds its devices: reading another input once more would find none
   const hasDevices = [first, second].every(({ facts }) => facts.specific?.kind === "qemu-stream");
   const inspected = async (name: string): Promise<Map<string, string> | undefined> =>
@@ -171,6 +171,8 @@ function show(differences: Differences, { pages, verbose }: Arguments): void {
   list("tasks ended", linux.tasksEnded.map(task), verbose);
   list("modules loaded", linux.modulesLoaded.map(printable), verbose);
   list("modules removed", linux.modulesRemoved.map(printable), verbose);
+  list("mounted", linux.mountsAdded.map(printable), verbose);
+  list("unmounted", linux.mountsRemoved.map(printable), verbose);
   list("new in the kernel log", linux.logNew.map(printable), verbose);
 }
 
@@ -196,7 +198,8 @@ export const command: Command = {
   async run(args: Namespace): Promise<number> {
     const options = args as Arguments;
     const { first, second, json, quiet } = options;
-    const rest = { partial: true };
+    // who needs the kernel looks for it: to open need not read all memory
+    const rest = { partial: true, findKernel: false };
     try {
       return await withGuest(first, args, rest, async (one) =>
         withGuest(second, args, rest, async (other) => {

@@ -130,7 +130,7 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
 }
 
 /** What one of the ways to open an input needs of the command line. */
-type Common = Pick<OpenOptions, "partial" | "progress">;
+type Common = Pick<OpenOptions, "partial" | "progress" | "findKernel">;
 
 /** `pid:N` of a process, unless a file has that name. @throws UsageError when `--stop` is given for anything else */
 function pidOf(name: string, { stop }: Arguments): number | undefined {

@@ -1,10 +1,12 @@
-import { AbsentError, FormatError } from "../findings/errors.js";
+import { AbsentError, FormatError, UsageError } from "../findings/errors.js";
 import type { Kernel } from "./kernel.js";
 import { formatLogRecord } from "./log/format.js";
 import { logSourceOf } from "./log/kernel-log.js";
 import { readLog } from "./log/read.js";
 import { listModules } from "./modules.js";
+import { listMounts } from "./mounts.js";
 import { listTasks } from "./tasks.js";
+import { taskOf } from "./where.js";
 
 /** A task as a comparison names it. */
 export interface TaskName {
@@ -19,6 +21,9 @@ export interface LinuxDifference {
   readonly tasksEnded: readonly TaskName[];
   readonly modulesLoaded: readonly string[];
   readonly modulesRemoved: readonly string[];
+  /** Mounts of the first process's namespace, as `TYPE SOURCE on TARGET (rw)`. */
+  readonly mountsAdded: readonly string[];
+  readonly mountsRemoved: readonly string[];
   /** Lines of the kernel log that only the second state holds; how many lines only the first holds. */
   readonly logNew: readonly string[];
   readonly logGone: number;
@@ -29,18 +34,21 @@ export interface LinuxDifference {
 interface State {
   readonly tasks: ReadonlyMap<string, TaskName>;
   readonly modules: ReadonlyMap<string, string>;
+  readonly mounts: ReadonlyMap<string, string>;
   readonly log: ReadonlyMap<string, string>;
 }
 
 async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
   const tasks = new Map<string, TaskName>();
   const modules = new Map<string, string>();
+  const mounts = new Map<string, string>();
   const log = new Map<string, string>();
   const part = async (name: string, read: () => Promise<void>): Promise<void> => {
     try {
       await read();
     } catch (error) {
-      if (!(error instanceof AbsentError || error instanceof FormatError)) throw error;
+      if (!(error instanceof AbsentError || error instanceof FormatError || error instanceof UsageError))
+        throw error;
       missing.add(`${name}: ${error.message}`);
     }
   };
@@ -51,13 +59,22 @@ async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
   await part("modules", async () => {
     for (const { name } of await listModules(kernel)) modules.set(name, name);
   });
+  await part("mounts", async () => {
+    const init = await taskOf(kernel, 1);
+    const namespaces = await init.object.follow("nsproxy");
+    for await (const mount of listMounts(kernel, namespaces.pointer("mnt_ns"))) {
+      const { id, type, source, target, readOnly } = mount;
+      const line = `${type} ${source} on ${target} (${readOnly ? "ro" : "rw"})`;
+      mounts.set(`${id} ${line}`, line);
+    }
+  });
   await part("log", async () => {
     for await (const record of readLog(await logSourceOf(kernel.guest))) {
       const line = formatLogRecord(record, {});
       if (line !== undefined) log.set(`${record.seq ?? ""} ${record.tsNsec ?? ""} ${record.text}`, line);
     }
   });
-  return { tasks, modules, log };
+  return { tasks, modules, mounts, log };
 }
 
 function onlyIn<T>(one: ReadonlyMap<string, T>, other: ReadonlyMap<string, T>): T[] {
@@ -74,6 +91,8 @@ export async function compareLinux(first: Kernel, second: Kernel): Promise<Linux
     tasksEnded: onlyIn(one.tasks, other.tasks),
     modulesLoaded: onlyIn(other.modules, one.modules),
     modulesRemoved: onlyIn(one.modules, other.modules),
+    mountsAdded: onlyIn(other.mounts, one.mounts),
+    mountsRemoved: onlyIn(one.mounts, other.mounts),
     logNew: onlyIn(other.log, one.log),
     logGone: onlyIn(one.log, other.log).length,
     notCompared: [...missing],

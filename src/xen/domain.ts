@@ -10,7 +10,8 @@ import type { Vcpu } from "../guest/vcpu.js";
 import type { HvmContextEntry } from "./hvm-context/entries.js";
 import { hvmParamName } from "./libxc/hvm-params.js";
 import { summarizeTsc, type TscInfo } from "./libxc/records.js";
-import { hvmVcpus, type PvVcpuParts, pvVcpu } from "./vcpu.js";
+import { SAVE_TYPE, saveTypeName } from "./hvm-context/layout.js";
+import { hvmVcpus, isVcpuRecord, type PvVcpuParts, pvVcpu } from "./vcpu.js";
 import { summarizeConfig } from "./xl/config.js";
 
 /** Why a stream has no contents of a page. */
@@ -19,6 +20,7 @@ export const XEN_ABSENT = absentReasons({
   broken: { kind: "damaged", text: "broken page (BROKEN)" },
   xalloc: { kind: "never-written", text: "allocated, never written (XALLOC)" },
   truncated: { kind: "truncated", text: "the stream ends before its contents" },
+  stale: { kind: "damaged", text: "a newer copy may have been in the damaged part of the stream" },
   lost: { kind: "damaged", text: "no record names it, and part of the stream is damaged" },
   mismatch: { kind: "damaged", text: "its batch has other contents than it announces" },
 });
@@ -77,15 +79,30 @@ export async function xenGuest(
     ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
     ...(Object.keys(more).length === 0 ? {} : { more }),
   };
+  const raw = {
+    ...(parts.sharedInfo === undefined ? {} : { shared_info: parts.sharedInfo }),
+    ...machineRecords(parts.hvmContext ?? []),
+  };
   return {
     arch,
     memory: parts.memory,
     vcpus,
     facts,
     warnings: parts.warnings,
-    ...(parts.sharedInfo === undefined ? {} : { raw: { shared_info: parts.sharedInfo } }),
+    ...(Object.keys(raw).length === 0 ? {} : { raw }),
     ...(parts.close === undefined ? {} : { close: parts.close }),
   };
+}
+
+/** Records of an HVM context that belong to no vCPU, by name: `hvm_pic`, with the instance beyond the first. */
+function machineRecords(entries: readonly HvmContextEntry[]): Record<string, Uint8Array> {
+  const found: Record<string, Uint8Array> = {};
+  for (const { typecode, instance, body } of entries) {
+    if (isVcpuRecord(typecode) || typecode === SAVE_TYPE.HEADER) continue;
+    const name = `hvm_${saveTypeName(typecode).toLowerCase().replace(" ", "")}`;
+    found[instance === 0 ? name : `${name}${instance}`] = body;
+  }
+  return found;
 }
 
 /** 32-bit only when some vCPU has paging enabled and none is in long mode. */

@@ -79,6 +79,11 @@ const HVM_VCPU_ENTRIES: ReadonlyMap<number, string> = new Map([
   [20, "msr"],
 ]);
 
+/** Whether entries of a typecode belong to a vCPU. */
+export function isVcpuRecord(typecode: number): boolean {
+  return HVM_VCPU_ENTRIES.has(typecode);
+}
+
 /** The vCPUs of an HVM save context, by id. One that was down has interrupt and MTRR state, but no registers. */
 export function hvmVcpus(entries: Iterable<HvmContextEntry>): Vcpu[] {
   const raw = new Map<number, Record<string, Uint8Array>>();
