@@ -12,6 +12,7 @@ import { symbolEntry } from "../src/linux/kernel-tables.js";
 import { logSourceOf } from "../src/linux/log/kernel-log.js";
 import { readLog } from "../src/linux/log/read.js";
 import { networkNamespaces } from "../src/linux/interfaces.js";
+import { structOfModules } from "../src/linux/module-types.js";
 import { useModuleSymbols } from "../src/linux/modules.js";
 import { mountsOf } from "../src/linux/mounts.js";
 import { openFiles } from "../src/linux/open-files.js";
@@ -174,6 +175,11 @@ async function readForSymbolFiles(kernel: Kernel): Promise<void> {
 }
 
 async function readSystem(kernel: Kernel, tasks: readonly Task[]): Promise<void> {
+  // the newest module is the first that is looked at
+  for (const name of ["vlan_net", "vlan_ioctl_args"]) {
+    const found = await structOfModules(kernel, name);
+    for (const { type } of found?.type.members() ?? []) type.members();
+  }
   for await (const _ of networkNamespaces(kernel));
   await openSockets(kernel);
   for (const task of tasks) {
@@ -275,6 +281,8 @@ async function pruneBtf(kernel: Kernel, recorder: Recorder): Promise<void> {
   const text = new Uint8Array(bytes.subarray(head.headerLength + head.stringOffset).length);
   const from = bytes.subarray(head.headerLength + head.stringOffset);
   for (const offset of strings) {
+    // those of modules go on from the kernel's
+    if (offset >= head.stringLength) continue;
     const end = from.indexOf(0, offset);
     text.set(from.subarray(offset, end), offset);
   }

@@ -1,5 +1,7 @@
 import type { ArgumentParser } from "argparse";
+import { AbsentError } from "../findings/errors.js";
 import type { Kernel } from "../linux/kernel.js";
+import { structOfModules } from "../linux/module-types.js";
 import { layoutLines, nameOf } from "../linux/type-text.js";
 import { findMember, type KernelType } from "../linux/types.js";
 import { type MemoryValue, valueOf } from "../linux/value-text.js";
@@ -15,9 +17,19 @@ interface Arguments extends KernelArguments {
 }
 
 /** Type, and path of members in it, out of `task_struct.thread.sp`. */
-function wantedOf(kernel: Kernel, text: string): { readonly type: KernelType; readonly path: string } {
+async function wantedOf(
+  kernel: Kernel,
+  text: string,
+): Promise<{ readonly type: KernelType; readonly path: string; readonly module?: string }> {
   const [name = "", ...rest] = text.replace(/^(struct|union) +/, "").split(".");
-  return { type: kernel.struct(name), path: rest.join(".") };
+  const path = rest.join(".");
+  try {
+    return { type: kernel.struct(name), path };
+  } catch (error) {
+    const found = error instanceof AbsentError ? await structOfModules(kernel, name) : undefined;
+    if (found === undefined) throw error;
+    return { ...found, path };
+  }
 }
 
 /** Lines of a value, members below each other. */
@@ -51,7 +63,7 @@ export const command: Command = {
   async run(args) {
     const options = args as Arguments;
     return withKernel(args, async (kernel) => {
-      const { type, path } = wantedOf(kernel, options.type);
+      const { type, path, module } = await wantedOf(kernel, options.type);
       const member = path === "" ? undefined : findMember(type, path);
       if (path !== "" && member === undefined) throw kernel.noMember(type.name, path);
       const shown = member?.type ?? type;
@@ -59,10 +71,12 @@ export const command: Command = {
       if (options.place === undefined) {
         const lines =
           shown.members().length > 0 ? layoutLines(shown) : [`${nameOf(shown)} /* ${shown.size} bytes */`];
+        if (module !== undefined) lines.push(`/* of module ${printable(module)} */`);
         if (path !== "") lines.push(`/* ${options.type}: offset ${bitOffset >>> 3} */`);
         if (options.json)
           printKernelJson(kernel, options, "linux-type", {
             name: options.type,
+            ...(module === undefined ? {} : { module }),
             size: shown.size,
             offset: bitOffset / 8,
             members: shown.members().map((part) => ({

@@ -31,7 +31,7 @@ export { listMounts, type Mount, mountsOf } from "./mounts.js";
 export { type FileKind, type OpenFile, openFiles } from "./open-files.js";
 export { openSockets, type OpenSocket } from "./sockets.js";
 export { SYMBOL_FILES, type SymbolFileKind, type SymbolFileSummary } from "./symbols/files.js";
-export { moduleTypes } from "./module-types.js";
+export { type ModuleType, moduleTypes, structOfModules } from "./module-types.js";
 export { KernelObject } from "./object.js";
 export { environment, type ProcessMemory, processMemory } from "./process.js";
 export { treeEntries } from "./rbtree.js";
