@@ -98,7 +98,15 @@ const legacy: Target = {
     const outcome = await checkInput(bytes, random);
     const sink = new MemorySink();
     const converted = await attempt("convert", async () => convertLegacy(bytesSource(bytes), sink));
-    if (converted instanceof GuestscopeError) return `${outcome} ${converted.code}`;
+    const own = await verify(bytesSource(bytes));
+    const isRefused = converted instanceof GuestscopeError;
+    if (own.format === "xen-legacy" && own.report.valid === isRefused) {
+      const errors = own.report.findings.filter(({ severity }) => severity === "error");
+      throw new Violation(
+        `verify says ${own.report.verdict} (${errors.map(({ code }) => code).join(" ")}), convert ${isRefused ? converted.code : "takes it"}`,
+      );
+    }
+    if (isRefused) return `${outcome} ${converted.code}`;
     const { report } = await verify(bytesSource(sink.bytes()));
     if (!report.valid)
       throw new Violation(
@@ -413,7 +421,30 @@ const packed: Target = {
     });
     return codeOf(result);
   },
+  /** What comes of packed data that end early is what came first of the whole. */
+  async cut(bytes, at) {
+    const whole = await unpackedOf(bytes);
+    const part = await unpackedOf(bytes.slice(0, at));
+    if (Buffer.compare(part, whole.subarray(0, part.length)) !== 0)
+      throw new Violation(
+        `cut at ${at} of ${bytes.length}: other bytes than the whole's first ${part.length}`,
+      );
+    return "cut";
+  },
 };
+
+/** What a packed stream gives before it ends, or before the error that ends it. */
+async function unpackedOf(bytes: Uint8Array): Promise<Uint8Array> {
+  const name = detectCompression(bytes);
+  const parts: Uint8Array[] = [];
+  if (name === undefined) return Buffer.concat(parts);
+  const stream = decompressStream(name, streamOf(bytesSource(bytes)));
+  const into = new Uint8Array(65_536);
+  await attempt("unpack", async () => {
+    for (let n = await stream.read(into); n > 0; n = await stream.read(into)) parts.push(into.slice(0, n));
+  });
+  return Buffer.concat(parts);
+}
 
 /** A core's program, opened by any name. */
 const debugFile: { bytes: Uint8Array | undefined } = { bytes: undefined };

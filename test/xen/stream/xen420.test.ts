@@ -9,8 +9,8 @@ import { inspect, openGuest, verify } from "../../../src/open/open.js";
 import { LIBVIRT_LIBXL_MAGIC, libvirtLibxlHeader } from "../../../src/xen/envelopes/layout.js";
 import { EMULATOR_NAMES, libxlEmulatorHeader, LIBXL_RECORD } from "../../../src/xen/libxl/layout.js";
 import type { XenStreamDetails } from "../../../src/xen/stream/inspect.js";
-import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
-import { pageSums } from "../guest/model.js";
+import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { pageSums, truth } from "../guest/model.js";
 import { encodeRecord, makeStream } from "./stream-maker.js";
 
 const skip = skipUnless(hasShared && hasProgram("zstd"), "shared data or zstd");
@@ -166,6 +166,24 @@ describe.skipIf(skip)("a libvirt save of a Xen domain", () => {
     expect(dump.vcpus).toHaveLength(2);
     await dump.close?.();
     input.close();
+  });
+
+  it.each([
+    ["pvl", "pvl.save"],
+    ["lvpv", "lvpv.vsave"],
+  ])("of Xen 4.20: every page of %s is the one that was there", async (name, file) => {
+    const base = unzstd(path.join(sharedData, "xen420/pvl.save.zst"), folder);
+    const input =
+      file === "pvl.save"
+        ? base
+        : unzstd(path.join(sharedData, `xen420/${file}.patch.zst`), folder, { patchFrom: base });
+    const guest = await openGuest(openFile(input));
+    const { sums } = truth(gunzipText(path.join(sharedData, `xen420/${name}.pages.gz`)));
+    expect(sums.size).toBe(32768);
+    const mine = await pageSums(guest);
+    expect(mine.size).toBe(sums.size);
+    expect([...sums].filter(([pfn, sum]) => mine.get(pfn) !== sum)).toEqual([]);
+    await guest.close?.();
   });
 
   it("of Xen 4.20: pvl and xl dump-core of the same paused domain have the same pages", async () => {
