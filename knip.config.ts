@@ -23,6 +23,8 @@ const config: KnipConfig = {
         ...published.map(sourceOf),
         // read by the generator of schemas
         "src/cli/documents.ts",
+        // bundled by its path: scripts/build-binary.ts
+        "src/cli/single-executable.ts",
         // started by their paths
         "src/**/*-worker.ts",
         "viewer/src/main.tsx",

@@ -56,7 +56,8 @@ function licenses(inputs: readonly string[]): string {
 const launcher = (program: string): string => `#!/usr/bin/env node
 import module from "node:module";
 module.enableCompileCache?.();
-await import("./${path.basename(program)}");
+const { run } = await import("./${path.basename(program)}");
+await run();
 `;
 
 const bundle = await rolldown({

@@ -60,4 +60,5 @@ async function printUsage(toStdout: boolean): Promise<void> {
   write("\n'guestscope help COMMAND' says more, with examples.");
 }
 
-await runProgram(() => main(process.argv.slice(2)));
+/** Runs the program by the process's arguments, and sets its exit status. */
+export const run = (): Promise<void> => runProgram(() => main(process.argv.slice(2)));

@@ -1,12 +1,15 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
+import { embeddedText } from "../io/node/embedded.js";
 import { VERSION } from "../version.js";
 
 /** Where a build notes the commit it was made from, beside the programs. */
 const COMMIT_FILE = "COMMIT";
 
 function commit(): string {
+  const embedded = embeddedText(COMMIT_FILE)?.trim();
+  if (embedded !== undefined) return embedded === "" ? "not known" : embedded;
   try {
     return fs.readFileSync(path.join(import.meta.dirname, COMMIT_FILE), "utf8").trim();
   } catch {

@@ -121,4 +121,5 @@ function missingError(missing: readonly MemoryRange[], all: readonly MemoryRange
   });
 }
 
-await runProgram(() => main(process.argv.slice(2)));
+/** Runs the program by the process's arguments, and sets its exit status. */
+export const run = (): Promise<void> => runProgram(() => main(process.argv.slice(2)));

@@ -91,10 +91,13 @@ async function main(argv: readonly string[]): Promise<number> {
   return EXIT.badInput;
 }
 
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-});
-process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
-  printError(`Script Error:\n${(error as Error).stack ?? String(error)}\nPlease report this`);
-  return EXIT.failure;
-});
+/** Runs the program by the process's arguments, and sets its exit status. */
+export async function run(): Promise<void> {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+  process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+    printError(`Script Error:\n${(error as Error).stack ?? String(error)}\nPlease report this`);
+    return EXIT.failure;
+  });
+}

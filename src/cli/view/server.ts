@@ -98,8 +98,9 @@ async function respond(
   }
   const asset = assets.get(path === "" ? "index.html" : path);
   if (asset === undefined || !isRead) return refuse(404, "nothing here");
-  const bytes = await fs.promises.readFile(asset.file);
-  const body = path === "" || path === "index.html" ? withInputs(bytes.toString("utf8"), offers) : bytes;
+  const bytes = await asset.read();
+  const isPage = path === "" || path === "index.html";
+  const body = isPage ? withInputs(new TextDecoder().decode(bytes), offers) : bytes;
   response.writeHead(200, { ...HEADERS, "content-type": asset.type });
   response.end(request.method === "HEAD" ? undefined : body);
 }

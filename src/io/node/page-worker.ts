@@ -6,14 +6,16 @@ import type { PageAnswer, PageJob } from "./page-workers.js";
 
 /** The program of one worker thread: batches of pages come in, packed ones go out, memory is handed over. */
 installNodeCodecs();
-const pack = await loadPack(workerData as PackSettings);
 
 /** Whole pages of any size; little enough to stay in the CPU's cache until it is packed. */
 const window = new Uint8Array(64 << 10);
 
-parentPort?.on("message", (job: PageJob) => {
-  const answer = "pages" in job ? packPages(job.pages, job.pageSize, pack, job.into) : packFile(job);
-  parentPort?.postMessage(answer, moved(answer));
+// what fails here is an error of the thread; messages wait until somebody listens
+void loadPack(workerData as PackSettings).then((pack) => {
+  parentPort?.on("message", (job: PageJob) => {
+    const answer = "pages" in job ? packPages(job.pages, job.pageSize, pack, job.into) : packFile(job, pack);
+    parentPort?.postMessage(answer, moved(answer));
+  });
 });
 
 function moved(answer: PageAnswer): ArrayBuffer[] {
@@ -22,7 +24,10 @@ function moved(answer: PageAnswer): ArrayBuffer[] {
   return [...(pages === undefined ? [] : [pages.buffer]), data.buffer, sizes.buffer] as ArrayBuffer[];
 }
 
-function packFile({ file, length, pageSize, into }: Extract<PageJob, { file: unknown }>): PageAnswer {
+function packFile(
+  { file, length, pageSize, into }: Extract<PageJob, { file: unknown }>,
+  pack: Awaited<ReturnType<typeof loadPack>>,
+): PageAnswer {
   const sizes = new Uint32Array(length / pageSize);
   let used = 0;
   for (let at = 0; at < length; at += window.length) {

@@ -1,6 +1,7 @@
 import * as os from "node:os";
 import { Worker } from "node:worker_threads";
 import type { FilePlace } from "../byte-source.js";
+import { embeddedText } from "./embedded.js";
 import {
   BufferStore,
   type PackedPages,
@@ -29,7 +30,16 @@ interface Thread {
   readonly waiting: Waiting[];
 }
 
-const PROGRAM = new URL("./page-worker.js", import.meta.url);
+const PROGRAM = "page-worker.js";
+
+/** A thread of the given program; else of the one beside this module, or of a single executable's own. */
+function startThread(program: URL | undefined, settings: PackSettings): Worker {
+  const options = { workerData: settings };
+  const text = program === undefined ? embeddedText(PROGRAM) : undefined;
+  return text === undefined
+    ? new Worker(program ?? new URL(PROGRAM, import.meta.url), options)
+    : new Worker(text, { ...options, eval: true });
+}
 
 /** Batches a thread has at most: one in work, the others at hand while the caller reads, writes or waits its turn. */
 const DEPTH = 4;
@@ -43,11 +53,11 @@ const DEPTH = 4;
 export function startPageWorkers(
   settings: PackSettings,
   threads: number = os.availableParallelism(),
-  program: URL = PROGRAM,
+  program?: URL,
 ): PagePool {
   let failure: Error | undefined;
   const pool: Thread[] = Array.from({ length: threads }, () => {
-    const worker = new Worker(program, { workerData: settings });
+    const worker = startThread(program, settings);
     const waiting: Waiting[] = [];
     worker.on("message", (answer: PageAnswer) => waiting.shift()?.resolve(answer));
     const fail = (error: Error): void => {

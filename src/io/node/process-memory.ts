@@ -59,6 +59,10 @@ export class LiveProcess {
     this.name = `pid:${pid}`;
     this.pid = pid;
     const directory = `/proc/${pid}`;
+    if (!fs.existsSync("/proc/self"))
+      throw new SystemError("os/ENOSYS", "a process is read through /proc, which isn't here", {
+        source: this.name,
+      });
     if (!fs.existsSync(directory))
       throw new SystemError("os/ESRCH", "no such process", { source: this.name });
     let fd: number | undefined;

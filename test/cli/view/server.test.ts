@@ -49,7 +49,7 @@ beforeAll(async () => {
   fs.writeFileSync(sample, gunzipSync(fs.readFileSync(packed)));
   fs.writeFileSync(page, "<html><head></head></html>");
   offers = [await offer(sample, args, false), await offer(packed, args, false)];
-  const assets = new Map([["index.html", { file: page, type: "text/html" }]]);
+  const assets = new Map([["index.html", { read: () => fs.promises.readFile(page), type: "text/html" }]]);
   server = await startServer({ assets, offers }, 0);
 });
 afterAll(async () => {

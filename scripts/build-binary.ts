@@ -1,0 +1,146 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as os from "node:os";
+import * as path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { rolldown, type Plugin } from "rolldown";
+import { viewerFiles } from "../src/cli/view/files.js";
+
+/**
+ * `npm run build:binary [-- --node FILE] [--out FILE]`: one program without need of Node, a Node single-executable
+ * application. It holds the node binary given (default: the one that runs this), all programs as one script, the threads'
+ * program, the viewer and the licences. `npm run build` comes first.
+ */
+const root = path.resolve(import.meta.dirname, "..");
+const { values } = parseArgs({
+  options: { node: { type: "string" }, out: { type: "string" } },
+});
+const node = path.resolve(values.node ?? process.execPath);
+/** Marks, in a node binary, the byte that says that a script was put in (doc/api/single-executable-applications.md). */
+const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
+
+interface NodeFacts {
+  readonly version: string;
+  readonly platform: string;
+  readonly arch: string;
+}
+
+/** What the node binary says of itself; one for another machine is asked through whatever runs such programs here. */
+function factsOf(binary: string): NodeFacts {
+  const script =
+    "console.log(JSON.stringify({ version: process.version, platform: process.platform, arch: process.arch }))";
+  return JSON.parse(execFileSync(binary, ["-e", script], { encoding: "utf8" })) as NodeFacts;
+}
+
+/** Refuses what can't carry a script: an interpreter's launcher, a node that was built without it. */
+function checkNode(binary: string): void {
+  if (!fs.readFileSync(binary).includes(FUSE))
+    throw new Error(`${binary} can't become a single executable: it has no ${FUSE}`);
+}
+
+/** zstd's WebAssembly is read from the package's folder: within the script it is text. */
+const zstdInside: Plugin = {
+  name: "zstd-wasm-inside",
+  transform(code, id) {
+    if (!/zstd-wasm\/dist\/\w+\/index\.node\.js$/.test(id)) return null;
+    const call = /readFile\(\(?[^)]*\)?\(__dirname, '\.\/zstd\.wasm'\)\)/;
+    if (!call.test(code)) throw new Error(`${id}: reads zstd.wasm in a way that isn't known`);
+    const wasm = fs.readFileSync(path.join(path.dirname(id), "zstd.wasm")).toString("base64");
+    return code.replace(call, `Buffer.from("${wasm}", "base64")`);
+  },
+};
+
+/** Licences of all that the program holds: Node's, which lies beside its binary or isn't known, and those of packages. */
+function licenses(): string {
+  const nodes = [path.join(path.dirname(node), "../LICENSE"), "/usr/share/doc/nodejs/copyright"];
+  const found = nodes.find((file) => fs.existsSync(file));
+  const texts = [
+    `Node.js ${version}\n\n${found === undefined ? "Its licence: https://github.com/nodejs/node/blob/main/LICENSE" : fs.readFileSync(found, "utf8").trim()}\n`,
+    ...["dist/cli/LICENSES.txt", "dist/viewer/LICENSES.txt"]
+      .map((file) => path.join(root, file))
+      .filter((file) => fs.existsSync(file))
+      .map((file) => fs.readFileSync(file, "utf8")),
+    ...packages.map((name) => {
+      const home = path.join(root, "node_modules", name);
+      const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
+      return `${name}\n\n${file === undefined ? "" : fs.readFileSync(path.join(home, file), "utf8").trim()}\n`;
+    }),
+  ];
+  return texts.join(`\n${"-".repeat(72)}\n\n`);
+}
+
+/** A program and all that it needs as one CommonJS script, the form that Node takes. */
+async function scriptOf(entry: string, file: string): Promise<void> {
+  const bundle = await rolldown({
+    cwd: root,
+    input: entry,
+    platform: "node",
+    transform: { target: "node20.19" },
+    plugins: [zstdInside],
+    checks: { ineffectiveDynamicImport: false },
+  });
+  await bundle.write({
+    file,
+    format: "cjs",
+    codeSplitting: false,
+    minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+  });
+  await bundle.close();
+}
+
+const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
+  dependencies: Readonly<Record<string, string>>;
+};
+const packages = Object.keys(dependencies);
+const { version, platform, arch } = factsOf(node);
+checkNode(node);
+const out = path.resolve(values.out ?? path.join(root, `dist-binary/guestscope-${platform}-${arch}`));
+const work = fs.mkdtempSync(path.join(os.tmpdir(), "guestscope-binary-"));
+try {
+  const main = path.join(work, "main.cjs");
+  const worker = path.join(work, "page-worker.cjs");
+  await scriptOf("src/cli/single-executable.ts", main);
+  await scriptOf("src/io/node/page-worker.ts", worker);
+  const viewer = path.join(root, "dist/viewer");
+  if (!fs.existsSync(path.join(viewer, "index.html")))
+    throw new Error("the viewer isn't built: npm run build");
+  const names = viewerFiles(viewer);
+  const list = path.join(work, "viewer.json");
+  fs.writeFileSync(list, JSON.stringify(names));
+  const commit = path.join(work, "COMMIT");
+  const head = spawnSync("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root, encoding: "utf8" });
+  fs.writeFileSync(commit, head.status === 0 ? head.stdout : "");
+  const blob = path.join(work, "blob");
+  const config = path.join(work, "sea.json");
+  fs.writeFileSync(
+    config,
+    JSON.stringify({
+      main,
+      output: blob,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      assets: {
+        "page-worker.js": worker,
+        COMMIT: commit,
+        "viewer.json": list,
+        ...Object.fromEntries(names.map((name) => [`viewer/${name}`, path.join(viewer, name)])),
+      },
+    }),
+  );
+  execFileSync(node, ["--experimental-sea-config", config], { stdio: ["ignore", "ignore", "inherit"] });
+  fs.mkdirSync(path.dirname(out), { recursive: true });
+  fs.rmSync(out, { force: true });
+  fs.copyFileSync(node, out);
+  fs.chmodSync(out, 0o755);
+  fs.writeFileSync(`${out}.LICENSES.txt`, licenses());
+  const injector = fileURLToPath(import.meta.resolve("postject/dist/cli.js"));
+  execFileSync(process.execPath, [injector, out, "NODE_SEA_BLOB", blob, "--sentinel-fuse", FUSE], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+} finally {
+  fs.rmSync(work, { recursive: true, force: true });
+}
+process.stdout.write(
+  `${path.relative(process.cwd(), out)}: ${(fs.statSync(out).size / 2 ** 20).toFixed(1)} MiB, Node ${version}\n`,
+);

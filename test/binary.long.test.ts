@@ -1,0 +1,143 @@
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import * as zlib from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fixtures, hasProgram, projectRoot, scratch, skipUnless } from "./shared.js";
+
+const { folder, cleanup } = scratch();
+afterAll(cleanup);
+
+const canRun =
+  process.platform === "linux" &&
+  process.arch === "x64" &&
+  process.getuid?.() === 0 &&
+  ["dpkg-deb", "apt-get", "chroot", "objdump"].every(hasProgram);
+const TEN_MINUTES = 600_000;
+/** All that the program may need. */
+const LIBRARIES = ["libc6", "libgcc-s1", "libstdc++6"];
+const binary = path.join(folder, "guestscope-linux-x64");
+
+function tsx(script: string, ...args: readonly string[]): void {
+  const run = spawnSync(process.execPath, ["--import", "tsx", path.join(projectRoot, script), ...args], {
+    cwd: projectRoot,
+    encoding: "utf8",
+    timeout: TEN_MINUTES,
+  });
+  expect(run.status, run.stderr).toBe(0);
+}
+
+describe.skipIf(skipUnless(canRun, "a root user of Debian on x86-64 (dpkg-deb, apt-get, chroot, objdump)"))(
+  "the single executable",
+  { timeout: TEN_MINUTES },
+  () => {
+    /** A root with nothing but the libraries and the program: no shell, no /proc, no Node. */
+    const root = path.join(folder, "root");
+    const inRoot = (...words: readonly string[]): { status: number; output: string } => {
+      const run = spawnSync("chroot", [root, ...words], { encoding: "utf8", env: {}, timeout: TEN_MINUTES });
+      return { status: run.status ?? -1, output: `${run.stdout}${run.stderr}` };
+    };
+    const guestscope = (...words: readonly string[]): { status: number; output: string } =>
+      inRoot("/usr/bin/guestscope", ...words);
+
+    beforeAll(() => {
+      tsx("scripts/build-binary.ts", "--out", binary);
+      const debs = path.join(folder, "debs");
+      fs.mkdirSync(debs);
+      execFileSync("apt-get", ["download", "-qq", "-o", "APT::Sandbox::User=root", ...LIBRARIES], {
+        cwd: debs,
+      });
+      for (const deb of fs.readdirSync(debs)) execFileSync("dpkg-deb", ["-x", path.join(debs, deb), root]);
+      for (const directory of ["usr/bin", "tmp", "work"])
+        fs.mkdirSync(path.join(root, directory), { recursive: true });
+      fs.copyFileSync(binary, path.join(root, "usr/bin/guestscope"));
+      for (const name of ["convert-legacy-stream", "verify-stream-v2", "dump-guest-memory"])
+        fs.symlinkSync("guestscope", path.join(root, "usr/bin", name));
+      const legacy = zlib.gunzipSync(fs.readFileSync(path.join(fixtures, "demo/web01.legacy.gz")));
+      fs.writeFileSync(path.join(root, "work/web01.legacy"), legacy);
+      fs.copyFileSync(path.join(fixtures, "linux/panic-6.1.elf.xz"), path.join(root, "work/panic.elf.xz"));
+      expect(guestscope("convert", "/work/web01.legacy", "/work/web01.save").status).toBe(0);
+    }, TEN_MINUTES);
+
+    it("converts as the program on Node does, and verifies", () => {
+      const out = path.join(folder, "web01.save");
+      const main = path.join(projectRoot, "dist/cli/main.js");
+      execFileSync(process.execPath, [main, "convert", "-q", path.join(root, "work/web01.legacy"), out]);
+      expect(Buffer.compare(fs.readFileSync(path.join(root, "work/web01.save")), fs.readFileSync(out))).toBe(
+        0,
+      );
+      expect(guestscope("verify", "/work/web01.save").status).toBe(0);
+    });
+
+    it.each(["zlib", "zstd", "lzo", "snappy"])(
+      "extracts to kdump by %s in threads, as without them",
+      (packing) => {
+        const sizes = ["1", "3"].map((threads) => {
+          const out = `/work/${packing}-${threads}.kdump`;
+          const words = ["extract", "--compress", packing, "--threads", threads, "/work/web01.save", out];
+          expect(guestscope(...words)).toMatchObject({ status: 0 });
+          expect(guestscope("verify", out).status).toBe(0);
+          return fs.readFileSync(path.join(root, out)).toString("hex");
+        });
+        expect(new Set(sizes).size).toBe(1);
+      },
+    );
+
+    it("runs ps on a compressed vmcore, and says what it is made of", () => {
+      expect(guestscope("ps", "/work/panic.elf.xz").output).toMatch(/sleep 1000001/);
+      expect(guestscope("--version", "--verbose").output).toMatch(
+        /^guestscope .*\ncommit .*\nnode .*\ncodecs /,
+      );
+    });
+
+    it("says what it lacks where there is no /proc", () => {
+      expect(guestscope("inspect", "pid:1")).toMatchObject({
+        status: 2,
+        output: expect.stringContaining("a process is read through /proc, which isn't here"),
+      });
+    });
+
+    it("is the drop-in that it is called as", () => {
+      expect(inRoot("/usr/bin/verify-stream-v2", "--help").output).toMatch(/^usage: .*verify-stream-v2/i);
+      expect(inRoot("/usr/bin/convert-legacy-stream", "--help").output).toMatch(
+        /^usage: convert-legacy-stream/i,
+      );
+      expect(inRoot("/usr/bin/dump-guest-memory").output).toMatch(/usage: dump-guest-memory/);
+      expect(inRoot("/usr/bin/guestscope", "dump-guest-memory").output).toMatch(/no command/);
+    });
+
+    it("serves the viewer with all its files, and the input's bytes", async () => {
+      const child = spawn("chroot", [root, "/usr/bin/guestscope", "view", "--no-open", "/work/web01.save"]);
+      try {
+        let said = "";
+        child.stdout.setEncoding("utf8");
+        while (!said.includes("\n")) said += String((await once(child.stdout, "data"))[0]);
+        const [url = ""] = said.split("\n");
+        const page = await (await fetch(url)).text();
+        const parts = Array.from(
+          page.matchAll(/(?:src|href)="([^"]+\.(?:js|css|svg))"/g),
+          ([, name]) => name ?? "",
+        );
+        expect(parts.length).toBeGreaterThan(0);
+        for (const part of parts) {
+          const reply = await fetch(new URL(part, url));
+          expect([part, reply.status]).toEqual([part, 200]);
+          expect((await reply.arrayBuffer()).byteLength).toBeGreaterThan(0);
+        }
+        const head = await fetch(new URL("input/0", url), { headers: { range: "bytes=0-31" } });
+        const save = fs.readFileSync(path.join(root, "work/web01.save"));
+        expect(Buffer.from(await head.arrayBuffer())).toEqual(save.subarray(0, 32));
+      } finally {
+        child.kill();
+      }
+    });
+
+    it("needs no C library newer than the one that docs/installing.md names", () => {
+      const symbols = execFileSync("objdump", ["-T", binary], { encoding: "utf8", maxBuffer: 1 << 28 });
+      const minors = Array.from(symbols.matchAll(/GLIBC_2\.(\d+)/g), ([, minor]) => Number(minor));
+      const page = fs.readFileSync(path.join(projectRoot, "docs/installing.md"), "utf8");
+      expect(page).toContain(`glibc 2.${Math.max(...minors)} `);
+    });
+  },
+);
