@@ -35,7 +35,11 @@ describe.skipIf(skipUnless(canRun, "a root user of Debian on x86-64 (dpkg-deb, a
     /** A root with nothing but the libraries and the program: no shell, no /proc, no Node. */
     const root = path.join(folder, "root");
     const inRoot = (...words: readonly string[]): { status: number; output: string } => {
-      const run = spawnSync("chroot", [root, ...words], { encoding: "utf8", env: {}, timeout: TEN_MINUTES });
+      const run = spawnSync("chroot", [root, ...words], {
+        encoding: "utf8",
+        env: { PATH: process.env.PATH ?? "" },
+        timeout: TEN_MINUTES,
+      });
       return { status: run.status ?? -1, output: `${run.stdout}${run.stderr}` };
     };
     const guestscope = (...words: readonly string[]): { status: number; output: string } =>
