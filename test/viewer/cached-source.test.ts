@@ -15,11 +15,17 @@ function counted(bytes: Uint8Array): { readonly source: SyncSource; readonly rea
       into.set(part);
       return part.length;
     },
+    readTogether(offsets, size) {
+      reads.push(offsets.length * size);
+      const all = new Uint8Array(offsets.length * size);
+      for (const [i, offset] of offsets.entries()) all.set(bytes.subarray(offset, offset + size), i * size);
+      return all;
+    },
   };
   return { source, reads };
 }
 
-const OPTIONS = { sector: 64, jump: 4, ahead: 16, keep: 32 };
+const OPTIONS = { sector: 64, jump: 4, ahead: 16, together: 8, keep: 64 };
 
 describe("cachedSource", () => {
   it("reads what the source holds, in any order", () => {
@@ -31,6 +37,7 @@ describe("cachedSource", () => {
           sector: fc.constantFrom(16, 64, 256),
           jump: fc.integer({ min: 1, max: 8 }),
           ahead: fc.integer({ min: 1, max: 64 }),
+          together: fc.integer({ min: 1, max: 9 }),
           keep: fc.integer({ min: 64, max: 100 }),
         }),
         (reads, options) => {
@@ -47,14 +54,28 @@ describe("cachedSource", () => {
     );
   });
 
-  it("reads the head of each record of a file once, wherever it begins", () => {
+  it("reads the heads of records together, where all are as long", () => {
     const { source, reads } = counted(new Uint8Array(100_000));
     const cached = cachedSource(source, OPTIONS);
     for (let at = 7; at < 90_000; at += 5003) {
       cached.read(at, new Uint8Array(8));
       cached.read(at + 8, new Uint8Array(120));
     }
-    expect(reads).toHaveLength(18);
+    expect(reads.length).toBeLessThan(9);
+  });
+
+  it("reads what leaps of one length lead to", () => {
+    const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7919) >> 3);
+    fc.assert(
+      fc.property(fc.nat(300), fc.integer({ min: 200, max: 9000 }), (start, leap) => {
+        const cached = cachedSource(counted(bytes).source, OPTIONS);
+        for (let at = start; at < bytes.length; at += leap) {
+          const into = new Uint8Array(100);
+          const n = cached.read(at, into);
+          expect(Buffer.compare(into.subarray(0, n), bytes.subarray(at, at + 100))).toBe(0);
+        }
+      }),
+    );
   });
 
   it("reads ahead of what is read in order", () => {

@@ -7,21 +7,28 @@ import type { SyncSource } from "./cached-source.js";
  */
 export function syncBlobSource(blob: Blob, name: string): SyncSource {
   const reader = new FileReaderSync();
+  const readNow = (part: Blob): ArrayBuffer => {
+    try {
+      return reader.readAsArrayBuffer(part);
+    } catch (error) {
+      const { name: kind, message } = error as DOMException;
+      const gone = kind === "NotFoundError" || kind === "NotReadableError";
+      const text = gone ? "the file changed or went away while it was open: choose it again" : message;
+      throw new SystemError(`blob/${kind}`, text, { source: name });
+    }
+  };
   return {
     name,
     size: blob.size,
     read(offset, into) {
-      let bytes: ArrayBuffer;
-      try {
-        bytes = reader.readAsArrayBuffer(blob.slice(offset, offset + into.length));
-      } catch (error) {
-        const { name: kind, message } = error as DOMException;
-        const gone = kind === "NotFoundError" || kind === "NotReadableError";
-        const text = gone ? "the file changed or went away while it was open: choose it again" : message;
-        throw new SystemError(`blob/${kind}`, text, { source: name });
-      }
+      const bytes = readNow(blob.slice(offset, offset + into.length));
       into.set(new Uint8Array(bytes));
       return bytes.byteLength;
+    },
+    readTogether(offsets, size) {
+      // one journey for all of them
+      const whole = new Blob(offsets.map((offset) => blob.slice(offset, offset + size)));
+      return new Uint8Array(readNow(whole));
     },
   };
 }

@@ -11,7 +11,7 @@ import { unpacked } from "./unpack.js";
 import type { WorkerInput } from "./worker-client.js";
 
 /** 16 KiB where reading jumps to, up to 2 MiB in order, 32 MiB in all. */
-const CACHE = { sector: 4096, jump: 4, ahead: 512, keep: 8192 };
+const CACHE = { sector: 4096, jump: 4, ahead: 512, together: 32, keep: 8192 };
 
 /** Other calls wait no longer than this for one that reads on and on. */
 const TURN_MS = 40;
