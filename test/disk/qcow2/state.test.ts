@@ -8,7 +8,7 @@ import { stateSource, type VirtualSource } from "../../../src/disk/qcow2/state.j
 import { Report } from "../../../src/findings/report.js";
 import { type ByteSource, bytesSource, readFully } from "../../../src/io/byte-source.js";
 import { GuestscopeError } from "../../../src/findings/errors.js";
-import { verify } from "../../../src/open/open.js";
+import { inspect, verify } from "../../../src/open/open.js";
 import { type ClusterForm, makeImage, type MadeImage, sampleBytes } from "./qcow2-maker.js";
 
 beforeAll(async () => init());
@@ -238,6 +238,22 @@ describe("a damaged qcow2 image", () => {
       ["disk/qcow2/unclean", set(79, 2)],
     ] as const)
       expect((await verify(bytesSource(bytes))).report.findings.map((f) => f.code)).toContain(code);
+  });
+
+  it("with a backing file is read without it", async () => {
+    const bytes = whole.slice();
+    const name = new TextEncoder().encode("/etc/hostname");
+    bytes.set(name, 600);
+    new DataView(bytes.buffer).setBigUint64(8, 600n);
+    new DataView(bytes.buffer).setUint32(16, name.length);
+    expect(Buffer.compare(await contents(await openState(bytes)), await contents(await openState(whole)))).toBe(0);
+    const opened: string[] = [];
+    const openFile = async (path: string): Promise<ByteSource> => {
+      opened.push(path);
+      return bytesSource(new Uint8Array(0), path);
+    };
+    await inspect(bytesSource(bytes, "disk.qcow2"), { openFile });
+    expect(opened).toEqual([]);
   });
 
   it("never throws anything but errors of the project, and ends", async () => {

@@ -28,7 +28,9 @@ const NAMELESS = /^\/(memfd:|dev\/zero|anon_hugepage|SYSV|dev\/shm\/qemu-\d)/;
 
 /** Mappings that can be a block, the likelier ones alone: of its size and of the kind of its backend. */
 export function mappingsOf(memory: ProcessMemory, block: AskedBlock): readonly MappedBlock[] {
-  const runs = runsOf(memory).filter((run) => run.end - run.start >= block.size && isOfKind(run, block));
+  const runs = [...runsOf(memory), ...(block.isShared ? filesAlone(memory) : [])].filter(
+    (run) => run.end - run.start >= block.size && isOfKind(run, block),
+  );
   const exact = runs.flatMap(({ borders }) => {
     const ends = new Set(borders);
     return borders.filter((start) => ends.has(start + block.size));
@@ -99,4 +101,12 @@ function runsOf(memory: ProcessMemory): readonly Run[] {
     } else runs.push({ start, end, path, borders: [start, end] });
   }
   return runs;
+}
+
+/** Files that were mapped where a core has no segment: gdb leaves those out that the process's filter leaves out. */
+function filesAlone(memory: ProcessMemory): readonly Run[] {
+  const starts = new Set(memory.mappings.map(({ start }) => start));
+  return memory.files.flatMap(({ start, end, path }) =>
+    starts.has(start) ? [] : [{ start, end, path, borders: [start, end] }],
+  );
 }

@@ -80,6 +80,14 @@ describe("mappings that can be a block", () => {
     expect(hosts(memory, block("a", size, { isShared: true, path: "/srv/vm/ram1" }))).toEqual([]);
   });
 
+  it("may be a file's that a core has no segment of", () => {
+    const memory = process([[100, 64]]);
+    const files = [{ start: 300 * MIB, end: 364 * MIB, fileOffset: 0, path: "/srv/vm/ram0" }];
+    const wanted = block("a", 64 * MIB, { isShared: true, path: "/srv/vm/ram0" });
+    expect(hosts({ ...memory, files }, wanted)).toEqual([300]);
+    expect(hosts({ ...memory, files }, block("a", 64 * MIB))).toEqual([100]);
+  });
+
   it("are taken in all ways, none twice, up to a limit", () => {
     const memory = process([
       [100, 64],
