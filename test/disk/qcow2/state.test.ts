@@ -246,7 +246,9 @@ describe("a damaged qcow2 image", () => {
     bytes.set(name, 600);
     new DataView(bytes.buffer).setBigUint64(8, 600n);
     new DataView(bytes.buffer).setUint32(16, name.length);
-    expect(Buffer.compare(await contents(await openState(bytes)), await contents(await openState(whole)))).toBe(0);
+    expect(
+      Buffer.compare(await contents(await openState(bytes)), await contents(await openState(whole))),
+    ).toBe(0);
     const opened: string[] = [];
     const openFile = async (path: string): Promise<ByteSource> => {
       opened.push(path);
