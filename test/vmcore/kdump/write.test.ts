@@ -104,6 +104,19 @@ describe("kdump writer", () => {
     }
   });
 
+  it("refuses memory so high that its bitmaps would take gigabytes, whatever there is below", async () => {
+    const memory = new PageMap(bytesSource(new Uint8Array(4096).fill(1)), {});
+    memory.set(2 ** 36, 1, 0);
+    const guest = { ...modelGuest().guest, memory };
+    await expect(createKdumpWriter().write(guest, new MemoryFile(), {})).rejects.toThrow(
+      /memory up to 0x1000000001000: the bitmaps of a kdump would take 17 GiB/,
+    );
+    memory.remove(2 ** 36, 1);
+    memory.set(2 ** 20, 1, 0);
+    const { present } = await createKdumpWriter().write(guest, new MemoryFile(), {});
+    expect(present).toBe(4096);
+  });
+
   it("writes a part of memory, and nothing of a hole", async () => {
     const { guest } = modelGuest();
     const file = new MemoryFile();
