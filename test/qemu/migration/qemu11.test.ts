@@ -33,12 +33,15 @@ const bytesOf = (name: string, file: string): Uint8Array =>
 
 describe.skipIf(skip)("streams of QEMU 11", () => {
   it.each([
+    ["arm-amax-mapped", "aarch64 with every extension, mapped-ram"],
+    ["lv-raw", "virsh save, raw", "save"],
+    ["lv-sparse", "virsh save, sparse: mapped-ram in libvirt's envelope", "save"],
     ["live-bgsnap", "a background snapshot, RAM without END"],
     ["pc-dirtybitmaps-none", "dirty-bitmaps without bitmaps"],
     ["pc-fileoff", "a stream at an offset"],
     ["riscv64", "with the mask ROM that RISC-V machines start from"],
-  ])("%s (%s) is valid and has the memory of QEMU's own dump", async (name) => {
-    const bytes = bytesOf(name, "stream.qevm");
+  ])("%s (%s) is valid and has the memory of QEMU's own dump", async (name, _, file = "stream.qevm") => {
+    const bytes = bytesOf(name, file);
     const { report } = await verify(bytesSource(bytes));
     expect(report.findings.filter(({ severity }) => severity !== "note")).toEqual([]);
     if (name !== "pc-fileoff") {
@@ -60,6 +63,31 @@ describe.skipIf(skip)("streams of QEMU 11", () => {
         pages += 1;
       }
     expect(pages).toBeGreaterThan(1000);
+  });
+
+  it("dump-s390x: ELF and kdumps, flattened and plain, are the same guest", async () => {
+    const [elf, ...others] = ["dump.elf", "dump.kdump-zlib.flat", "dump.kdump-raw-zlib"].map((file) =>
+      bytesSource(bytesOf("dump-s390x", file)),
+    );
+    if (elf === undefined) return expect.unreachable();
+    const reference = await openGuest(elf);
+    expect([reference.arch.name, reference.arch.order]).toEqual(["s390x", "big"]);
+    for (const other of others) {
+      const guest = await openGuest(other);
+      expect(guest.arch).toEqual(reference.arch);
+      expect(guest.vcpus.map(({ registers }) => registers)).toEqual(
+        reference.vcpus.map(({ registers }) => registers),
+      );
+      const [ours, theirs] = [new Uint8Array(65536), new Uint8Array(65536)];
+      for (const { start, end } of reference.memory.ranges())
+        for (let gpa = start; gpa < end; gpa += 65536) {
+          const size = Math.min(65536, end - gpa);
+          expect(await guest.memory.read(gpa, ours.subarray(0, size))).toBe(size);
+          await reference.memory.read(gpa, theirs.subarray(0, size));
+          if (Buffer.compare(ours.subarray(0, size), theirs.subarray(0, size)) !== 0)
+            expect.fail(`0x${gpa.toString(16)} differs`);
+        }
+    }
   });
 
   it("riscv64: registers are those that QEMU printed", async () => {
