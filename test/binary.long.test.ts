@@ -143,5 +143,37 @@ describe.skipIf(skipUnless(canRun, "a root user of Debian on x86-64 (dpkg-deb, a
       const page = fs.readFileSync(path.join(projectRoot, "docs/installing.md"), "utf8");
       expect(page).toContain(`glibc 2.${Math.max(...minors)} `);
     });
+
+    it("makes a Debian package that lintian takes and dpkg installs", () => {
+      tsx("scripts/build-deb.ts", "--binary", binary, "--out", folder, "--fast");
+      const deb = path.join(folder, fs.readdirSync(folder).find((name) => name.endsWith(".deb")) ?? "");
+      if (!skipUnless(hasProgram("lintian"), "lintian")) {
+        const run = spawnSync("lintian", ["--allow-root", "--fail-on", "error,warning", deb], {
+          encoding: "utf8",
+          timeout: TEN_MINUTES,
+        });
+        expect({ status: run.status, output: run.stdout }).toEqual({ status: 0, output: "" });
+      }
+      fs.mkdirSync(path.join(root, "var/lib/dpkg/info"), { recursive: true });
+      fs.mkdirSync(path.join(root, "var/lib/dpkg/updates"), { recursive: true });
+      const known = LIBRARIES.map(
+        (name) =>
+          `Package: ${name}\nStatus: install ok installed\nMaintainer: a\nArchitecture: amd64\nVersion: 999\nDescription: a\n`,
+      );
+      fs.writeFileSync(path.join(root, "var/lib/dpkg/status"), `${known.join("\n")}\n`);
+      for (const name of fs.readdirSync(path.join(root, "usr/bin")))
+        fs.rmSync(path.join(root, "usr/bin", name));
+      const install = spawnSync("dpkg", ["--root", root, "--install", deb], { encoding: "utf8" });
+      expect(install.status, install.stderr).toBe(0);
+      expect(inRoot("/usr/bin/guestscope", "--version").output).toMatch(/^guestscope /);
+      expect(inRoot("/usr/bin/verify-stream-v2", "--help").output).toMatch(/^usage/i);
+      const placed = [
+        "usr/share/man/man1/guestscope.1.gz",
+        "usr/share/bash-completion/completions/guestscope",
+        "usr/share/zsh/vendor-completions/_guestscope",
+        "usr/share/fish/vendor_completions.d/guestscope.fish",
+      ];
+      for (const file of placed) expect(fs.existsSync(path.join(root, file)), file).toBe(true);
+    });
   },
 );
