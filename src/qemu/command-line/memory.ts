@@ -56,7 +56,7 @@ const DEFAULT_MACHINES: ReadonlyMap<string, string> = new Map([
   ["s390x", "s390-ccw-virtio"],
 ]);
 /** Displays with VGA's window at a0000. */
-export const VGA = /(^|\/)([a-z]+[-_])?vga$|\/?qxl$/i;
+const VGA = /(^|\/)([a-z]+[-_])?vga$|\/?qxl$/i;
 const MEMORY_DEVICE = /^(pc-dimm|nvdimm|virtio-mem(-pci)?|virtio-pmem(-pci)?|cxl-type3|sgx-epc)$/;
 
 /**

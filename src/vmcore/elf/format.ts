@@ -13,7 +13,7 @@ export const elfVmcore: InputFormat = {
       import("../../elf/layout.js"),
       import("../../elf/prstatus.js"),
       import("../notes.js"),
-      import("./virtualbox.js"),
+      import("./layout.js"),
     ]);
     return [layoutSection("elf", elf), layoutSection("vmcore-notes", prstatus, notes, virtualBox)];
   },

@@ -17,7 +17,7 @@ export interface PlacedRange {
 
 export const FOUR_GIB = 2 ** 32;
 /** What PC machines show a display's memory at, and ROM or RAM as the chipset's registers say. */
-export const VGA_WINDOW = { start: 0xa0000, end: 0xc0000 };
+const VGA_WINDOW = { start: 0xa0000, end: 0xc0000 };
 export const SHADOW = { start: 0xc0000, bios: 0xe0000, end: 0x100000 };
 
 const { romOrRam: ROM_OR_RAM } = absentReasons({
