@@ -19,6 +19,7 @@ interface Arguments extends CommonArguments {
   readonly width?: "32" | "64";
   readonly guest?: GuestKind;
   readonly strict: boolean;
+  readonly partial: boolean;
   readonly allow_loss: boolean;
   readonly skip_qemu: boolean;
   readonly spool_dir?: string;
@@ -66,6 +67,10 @@ export const command: Command = {
       action: "store_true",
       help: "convert although guest data are lost (pages of persistent tmem pools)",
     });
+    parser.add_argument("--partial", {
+      action: "store_true",
+      help: "convert what is left of a file that is damaged in its memory and whole in its tail",
+    });
     parser.add_argument("--strict", { action: "store_true", help: "refuse where a warning would be given" });
     parser.add_argument("--spool-dir", {
       metavar: "DIR",
@@ -96,6 +101,7 @@ export const command: Command = {
         ...(options.width === undefined ? {} : { width: Number(options.width) as ToolstackWidth }),
         ...(options.guest === undefined ? {} : { guest: options.guest }),
         strict: options.strict,
+        partial: options.partial,
         allowLoss: options.allow_loss,
         skipQemu: options.skip_qemu,
         ...(options.verbose && !options.json

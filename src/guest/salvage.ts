@@ -1,6 +1,7 @@
 import { indexOfBytes } from "../io/byte-search.js";
 import { type ByteSource, readFully } from "../io/byte-source.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
+import { findSegment, readSegments } from "./segmented.js";
 import { viewOf } from "../binary/layout.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
@@ -62,6 +63,35 @@ export function patchedSource(source: ByteSource, patches: readonly Patch[]): By
       const n = source.read(offset, into);
       return n instanceof Promise ? n.then((count) => apply(offset, into, count)) : apply(offset, into, n);
     },
+  };
+}
+
+/** A source without some parts: what follows one comes right after what precedes it. `parts` may be in any order. */
+export function withoutParts(source: ByteSource, parts: readonly LostPart[]): ByteSource {
+  /** Kept pieces: where each begins in the new source and in the old one. */
+  const pieces: { start: number; end: number; from: number }[] = [];
+  let at = 0;
+  let size = 0;
+  const keep = (end: number): void => {
+    if (end <= at) return;
+    pieces.push({ start: size, end: size + end - at, from: at });
+    size += end - at;
+  };
+  for (const part of parts.toSorted((a, b) => a.start - b.start)) {
+    keep(part.start);
+    at = Math.max(at, part.end);
+  }
+  keep(source.size);
+  return {
+    name: source.name,
+    size,
+    read: (offset, into) =>
+      readSegments(
+        (address) => findSegment(pieces, address),
+        offset,
+        into,
+        ({ from }, within, part) => source.read(from + within, part),
+      ),
   };
 }
 

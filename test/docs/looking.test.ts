@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
+import * as zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   domainHeader,
@@ -50,6 +51,14 @@ function damagedStream(): Buffer {
   ]);
 }
 
+/** A legacy stream of an HVM guest of 20 pages: the entry of its page 7 is damaged. */
+function damagedLegacyStream(): Buffer {
+  const stream = zlib.gunzipSync(fs.readFileSync(path.join(fixtures, "xen-legacy/hvm64-xsmall.legacy.gz")));
+  const entries = stream.indexOf(Buffer.from("06000000000000000700000000000000", "hex"));
+  stream.fill(0xff, entries + 8, entries + 16);
+  return stream;
+}
+
 beforeAll(() => {
   const guest = execFileSync("xz", ["-dkc", path.join(fixtures, "linux/panic-6.1.elf.xz")], {
     maxBuffer: 1 << 30,
@@ -61,6 +70,7 @@ beforeAll(() => {
   later.write("Linux VERSION", at);
   fs.writeFileSync(path.join(place.folder, "web01-later.save"), later);
   fs.writeFileSync(path.join(place.folder, "damaged.save"), damagedStream());
+  fs.writeFileSync(path.join(place.folder, "damaged.legacy"), damagedLegacyStream());
 });
 
 function run(line: string): { status: number | null; stdout: string; stderr: string } {

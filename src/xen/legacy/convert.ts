@@ -1,7 +1,7 @@
 import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { ByteSink } from "../../io/byte-sink.js";
-import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import type { StreamVersion } from "../libxc/write.js";
 import { StreamingConverter } from "./streaming.js";
@@ -10,6 +10,8 @@ import { emitState, type OutputFormat, StreamEmitter, type Target, type WrittenP
 import { reportTrailing } from "./checks.js";
 import type { EntryCounts } from "./entry-counts.js";
 import type { CheckpointFacts, StreamFacts } from "./fold.js";
+import { rescueWarnings } from "../../guest/salvage.js";
+import { salvageOf } from "./salvage.js";
 import { type LegacyState, type ReadLegacyOptions, rereadable, StateBuilder } from "./final-state.js";
 import { CheckpointDiagnostics } from "./diagnostics.js";
 import type { GuestKind, ToolstackWidth } from "./layout.js";
@@ -28,6 +30,8 @@ export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progre
   readonly format?: OutputFormat;
   /** Refuse where a warning would be given. */
   readonly strict?: boolean;
+  /** Convert what is left of a stream that is damaged in its memory, as long as its tail is whole. */
+  readonly partial?: boolean;
   /** There is no QEMU record, or it is to be left unread. */
   readonly skipQemu?: boolean;
   /** In libxc output put the QEMU record as it is after the stream, as old callers of libxc expect it. */
@@ -104,8 +108,26 @@ export async function convertLegacy(
   sink: ByteSink,
   options: ConvertOptions = {},
 ): Promise<ConversionReport> {
+  if (options.partial !== true || !isByteSource(input)) return convertWhole(input, sink, options);
+  const salvage = await salvageOf(input, options);
+  if (salvage === undefined) return convertWhole(input, sink, options);
+  const report = await convertWhole(salvage.source, sink, { ...options, tolerateDamage: true });
+  const lost = rescueWarnings({ lost: salvage.lost, doubtful: [] });
+  return { ...report, losses: [...lost, ...report.losses] };
+}
+
+async function convertWhole(
+  input: ByteSource | ByteStream,
+  sink: ByteSink,
+  options: ConvertOptions & { readonly tolerateDamage?: boolean },
+): Promise<ConversionReport> {
   const report = new Report(input.name);
-  const diagnostics = new CheckpointDiagnostics(report, options.strict ?? false);
+  const diagnostics = new CheckpointDiagnostics(
+    report,
+    options.strict ?? false,
+    // frames of a table that are lost are said to be lost
+    (rule) => options.tolerateDamage === true && rule === LEGACY_RULES.p2mFrame,
+  );
   const qemu = qemuRecord(options);
   const reader = new LegacyReader(input, { ...options, qemu, diagnostics });
   const again = rereadable(input, options.reread);

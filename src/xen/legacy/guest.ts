@@ -2,6 +2,7 @@ import { appendTo } from "../../binary/arrays.js";
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
+import { rescueWarnings } from "../../guest/salvage.js";
 import { PageMap } from "../../guest/page-map.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
@@ -14,6 +15,8 @@ import { hasData, type ToolstackWidth, TYPE } from "./layout.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
 import { HVM_RULES } from "../hvm-context/rules.js";
 import { LEGACY_RULES } from "./rules.js";
+import { type LegacySalvage, salvageOf, type StalePages } from "./salvage.js";
+import { markLostPages } from "../lost-pages.js";
 import type { Rule } from "../../findings/rule.js";
 import type { SourceRange } from "./blob-store.js";
 import type { PvVcpuParts } from "../vcpu.js";
@@ -24,12 +27,25 @@ import { configInHeader } from "../xl/config.js";
  * the model is that of the converted stream. With `partial`, one that broke off before is what came of it.
  */
 export async function openLegacyGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
+  if (options.partial !== true) return openState(input, options);
+  const salvage = await salvageOf(input);
+  if (salvage === undefined) return openState(input, options);
+  const rescue = { lost: salvage.lost, doubtful: [] };
+  const guest = await openState(salvage.source, options, salvage);
+  return { ...guest, warnings: [...rescueWarnings(rescue), ...guest.warnings], rescue };
+}
+
+async function openState(
+  input: ByteSource,
+  options: OpenOptions,
+  salvage?: LegacySalvage,
+): Promise<GuestImage> {
   const report = new Report(input.name);
   const warnings: string[] = [];
   const state = await readLegacy(input, report, {
     // tmem pages are no guest-physical memory: their loss changes nothing here
     allowLoss: true,
-    tolerate: (rule) => BESIDE_MEMORY.has(rule),
+    tolerate: (rule) => BESIDE_MEMORY.has(rule) || (salvage !== undefined && rule === LEGACY_RULES.p2mFrame),
     ...(options.partial === true
       ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
       : {}),
@@ -39,13 +55,19 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
       : { progress: (done, total) => options.progress?.(done, total, "reading") }),
   });
   try {
+    const memory = indexPages(state, input);
+    if (salvage !== undefined) {
+      for (const range of salvage.stale) markStale(memory, range);
+      const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
+      markLostPages(memory, bytes);
+    }
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
     const parts: XenGuestParts = {
       origin: legacyOrigin(state.header.width),
       source: input.name,
       type: guest === "pv" ? "PV" : "HVM",
       guestWidth: pv?.guestWidth,
-      memory: indexPages(state, input),
+      memory,
       config: state.xlHeader && configInHeader(state.xlHeader.bytes),
       tsc: state.tsc,
       ...(guest === "hvm"
@@ -68,6 +90,20 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
     state.close();
     throw error;
   }
+}
+
+/** Takes out pages that a lost part may have held a newer copy of. */
+function markStale(memory: PageMap, { from, to, at }: StalePages): void {
+  const stale: number[] = [];
+  for (const range of memory.ranges()) {
+    const start = Math.max(from, range.start / PAGE_SIZE);
+    const end = Math.min(to, range.end / PAGE_SIZE);
+    for (let pfn = start; pfn < end; pfn += 1) {
+      const place = memory.at(pfn);
+      if (place.kind === "source" && place.offset < at) stale.push(pfn);
+    }
+  }
+  for (const pfn of stale) memory.absent(pfn, 1, XEN_ABSENT.stale);
 }
 
 /** Reported by `hvmContextWarnings`. */

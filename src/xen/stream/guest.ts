@@ -10,9 +10,8 @@ import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
 import { rescueWarnings } from "../../guest/salvage.js";
-import { PAGE_SIZE } from "../../guest/memory.js";
 import type { ByteOrder } from "../../binary/layout.js";
-import { XEN_ABSENT, xenGuest, type XenGuestParts } from "../domain.js";
+import { xenGuest, type XenGuestParts } from "../domain.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import {
   DOMAIN_TYPE,
@@ -38,6 +37,7 @@ import {
 } from "../libxc/records.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
 import { LIBXL_RECORD } from "../libxl/layout.js";
+import { markLostPages } from "../lost-pages.js";
 import { placeOf, type StreamRecord } from "../record.js";
 import type { PvVcpuParts } from "../vcpu.js";
 import type { StreamItem } from "./items.js";
@@ -324,20 +324,9 @@ class GuestCollector {
     this.#vcpus.set(vcpuId, { ...this.#vcpus.get(vcpuId), [area]: state });
   }
 
-  /**
-   * Marks pages that no record names, and whose records the lost bytes may have held, as absent. Longer runs are holes
-   * in the guest's address space.
-   */
+  /** Marks pages that the lost bytes may have held. */
   markLost(bytes: number): void {
-    const most = bytes / PAGE_SIZE;
-    const gaps: { first: number; count: number }[] = [];
-    let last = 0;
-    for (const { start, end } of this.#memory.ranges()) {
-      const count = (start - last) / PAGE_SIZE;
-      if (count > 0 && count <= most) gaps.push({ first: last / PAGE_SIZE, count });
-      last = end;
-    }
-    for (const { first, count } of gaps) this.#memory.absent(first, count, XEN_ABSENT.lost);
+    markLostPages(this.#memory, bytes);
   }
 
   #warn(message: string): void {
