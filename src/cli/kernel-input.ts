@@ -33,9 +33,25 @@ export function addKernelOptions(parser: ArgumentParser): void {
 
 /** Opens INPUT as a guest, whole or not, and prints its warnings. */
 export async function withAnyGuest<T>(args: Namespace, use: (guest: GuestImage) => Promise<T>): Promise<T> {
+  return withOpened(args, true, use);
+}
+
+/** As withAnyGuest, for who may need no kernel: openKernelOf() looks for it, which may read all of the memory. */
+export async function withGuestMemory<T>(
+  args: Namespace,
+  use: (guest: GuestImage) => Promise<T>,
+): Promise<T> {
+  return withOpened(args, false, use);
+}
+
+async function withOpened<T>(
+  args: Namespace,
+  findKernel: boolean,
+  use: (guest: GuestImage) => Promise<T>,
+): Promise<T> {
   const { input, quiet, json } = args as KernelArguments;
   const progress = new Progress(!quiet);
-  const rest = { partial: true, progress: progress.update };
+  const rest = { partial: true, progress: progress.update, findKernel };
   return withGuest(input, args, rest, async (guest) => {
     progress.done();
     if (!quiet && !json) for (const warning of guest.warnings) printError(`guestscope: warning: ${warning}`);
@@ -57,9 +73,18 @@ export async function openKernelOf(guest: GuestImage, args: Namespace): Promise<
   const { vmlinux, vmcoreinfo } = args as KernelArguments;
   if (vmcoreinfo === "none") throw new UsageError("--vmcoreinfo none leaves nothing to find the kernel by");
   return openKernel(
-    guest,
+    guest.facts.archIsGuess === true ? await labelled(guest) : guest,
     vmlinux === undefined ? {} : { vmlinux: async () => openVmlinux(openFile(vmlinux)) },
   );
+}
+
+/** A guest of an architecture that its kernel says, where there is one: all of the memory is read once. */
+async function labelled(guest: GuestImage): Promise<GuestImage> {
+  const { unlabelledGuest } = await import("../vmcore/unlabelled.js");
+  const { archIsGuess: _guess, ...facts } = guest.facts;
+  const found = await unlabelledGuest({ ...guest, facts }, facts.origin);
+  if (found.facts.vmcoreInfo !== undefined) return found;
+  return { ...found, facts: { ...found.facts, vmcoreInfoIsChosen: true } };
 }
 
 /** Prints what was missing or damaged; the exit status with that in mind. */

@@ -15,7 +15,7 @@ import { useModuleSymbols } from "../linux/modules.js";
 import { printPlace } from "../linux/symbols.js";
 import { addressOfPlace, isUnknownKernel, spaceOf, taskOf } from "../linux/where.js";
 import { type Command, EXIT } from "./command.js";
-import { addKernelOptions, type KernelArguments, openKernelOf, withAnyGuest } from "./kernel-input.js";
+import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
 import { hex, print, printBytes, printError, printJson, printLines, printText } from "./terminal.js";
 
 const FORMS = ["hex", "u32", "u64", "text", "raw", "code"] as const;
@@ -170,7 +170,7 @@ export const command: Command = {
     if (options.as === "raw" && !options.json && process.stdout.isTTY)
       throw new UsageError("--as raw: bytes don't go to a terminal; redirect them");
     if (options.as === "raw" && options.json) throw new UsageError("--as raw and --json exclude each other");
-    return withAnyGuest(args, async (guest) => {
+    return withGuestMemory(args, async (guest) => {
       const target = await resolve(guest, where, args);
       const missing: { first: SpanPart | undefined; bytes: number } = { first: undefined, bytes: 0 };
       const parts = counting(readSpan(target.space, target.address, length), (part) => {

@@ -3,10 +3,11 @@ import { GuestscopeError, UsageError } from "../findings/errors.js";
 import type { GuestImage } from "../guest/image.js";
 import { hexPattern, type Pattern, regexPattern, textPatterns } from "../guest/pattern.js";
 import { type Hit, searchMemory } from "../guest/search.js";
+import type { Kernel } from "../linux/kernel.js";
 import { type PageOwner, PageOwners } from "../linux/page-owner.js";
 import { type Command, EXIT } from "./command.js";
 import { failureText } from "./failure.js";
-import { addKernelOptions, type KernelArguments, openKernelOf, withAnyGuest } from "./kernel-input.js";
+import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
 import { searchedMemory } from "./memory-input.js";
 import { contextText, ownerText } from "./present/context.js";
 import { hex, print, printError, printJson } from "./terminal.js";
@@ -38,10 +39,12 @@ function patternsOf({ pattern, hex: isHex, regex, ignore_case: ignoreCase }: Arg
 }
 
 /** Finds owners; undefined for guests whose kernel can't be read. */
-async function ownersOf(guest: GuestImage, args: Namespace): Promise<PageOwners | undefined> {
-  const { verbose } = args as Arguments;
+async function ownersOf(
+  openKernel: () => Promise<Kernel>,
+  { verbose }: Arguments,
+): Promise<PageOwners | undefined> {
   try {
-    return new PageOwners(await openKernelOf(guest, args));
+    return new PageOwners(await openKernel());
   } catch (error) {
     if (!(error instanceof GuestscopeError)) throw error;
     if (verbose) printError(`guestscope: owners of pages are not known: ${error.message}`);
@@ -53,7 +56,10 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
   const options = args as Arguments;
   const { input, json, quiet, count, owner, pid, max = Infinity } = options;
   const patterns = patternsOf(options);
-  const { pieces, task } = await searchedMemory(guest, pid, async () => openKernelOf(guest, args));
+  let kernel: Promise<Kernel> | undefined;
+  // to look for it may take a look at all of the memory: only when it is needed, and once
+  const openKernel = (): Promise<Kernel> => (kernel ??= openKernelOf(guest, args));
+  const { pieces, task } = await searchedMemory(guest, pid, openKernel);
   let hits = 0;
   const kept: Hit[] = [];
   // hits are printed as they come, unless their owners are to be named
@@ -72,7 +78,7 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
   );
   if (isKept) {
     kept.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
-    const owners = kept.length > 0 && owner ? await ownersOf(guest, args) : undefined;
+    const owners = kept.length > 0 && owner ? await ownersOf(openKernel, options) : undefined;
     const named: (Hit & { owner?: PageOwner })[] = [];
     for (const hit of kept) {
       const found =
@@ -149,7 +155,7 @@ export const command: Command = {
   },
   async run(args: Namespace): Promise<number> {
     try {
-      return await withAnyGuest(args, async (guest) => search(guest, args));
+      return await withGuestMemory(args, async (guest) => search(guest, args));
     } catch (error) {
       // one is grep's word for nothing found: trouble is two, whatever kind it is
       if (!(error instanceof GuestscopeError)) throw error;

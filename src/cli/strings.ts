@@ -2,7 +2,7 @@ import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { findStrings, type StringEncoding } from "../guest/strings.js";
 import { type Command, EXIT } from "./command.js";
-import { addKernelOptions, type KernelArguments, openKernelOf, withAnyGuest } from "./kernel-input.js";
+import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
 import { searchedMemory } from "./memory-input.js";
 import { printLines } from "./terminal.js";
 
@@ -46,7 +46,7 @@ export const command: Command = {
   async run(args: Namespace): Promise<number> {
     const { bytes, encoding, pid, json } = args as Arguments;
     if (bytes < 1) throw new UsageError("--bytes: at least one");
-    return withAnyGuest(args, async (guest) => {
+    return withGuestMemory(args, async (guest) => {
       const { pieces } = await searchedMemory(guest, pid, async () => openKernelOf(guest, args));
       let lines: string[] = [];
       for await (const { address, text } of findStrings(pieces, bytes, encoding)) {

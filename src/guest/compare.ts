@@ -212,7 +212,8 @@ export function compareFacts(first: GuestImage, second: GuestImage): ValueDiffer
     const { name, uuid, guestType, hypervisor, vmcoreInfo, more } = facts;
     // how a file is cut says nothing of its guest
     const { segments: _segments, ...known } = more ?? {};
-    flatten({ arch: arch.name, name, uuid, guestType, hypervisor, ...known }, "", into);
+    const said = facts.archIsGuess === true ? undefined : arch.name;
+    flatten({ arch: said, name, uuid, guestType, hypervisor, ...known }, "", into);
     for (const line of vmcoreInfo?.text.split("\n") ?? []) {
       const [key = "", ...rest] = line.split("=");
       if (key !== "") into.set(`vmcoreinfo.${key}`, rest.join("="));

@@ -54,6 +54,8 @@ export interface Facts {
   readonly hypervisor?: string;
   /** `HVM`, `PV`, machine type … */
   readonly guestType?: string;
+  /** `arch` is a guess: the input doesn't say it, and the kernel in memory was not asked. */
+  readonly archIsGuess?: true;
   readonly name?: string;
   readonly uuid?: string;
   readonly vmcoreInfo?: VmcoreInfo;

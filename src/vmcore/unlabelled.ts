@@ -51,7 +51,7 @@ export async function unlabelledGuest(
     return { ...found, warnings: [...found.warnings, warning] };
   }
   if (said !== undefined) return { ...found, arch: said };
-  if (!findKernel) return found;
+  if (!findKernel) return { ...found, facts: { ...found.facts, archIsGuess: true } };
   const guess = `${what} doesn't say what CPU it is of: taken for x86_64`;
   return { ...found, warnings: [...found.warnings, guess] };
 }

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { compareMemory, compareValues, flatten } from "../../src/guest/compare.js";
+import { AARCH64 } from "../../src/guest/arch/arm.js";
+import { X86_64 } from "../../src/guest/arch/x86.js";
+import { compareFacts, compareMemory, compareValues, flatten } from "../../src/guest/compare.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { because } from "../helpers.js";
@@ -71,5 +73,18 @@ describe("comparison of named values", () => {
       { name: "d", first: undefined, second: "01ff" },
     ]);
     expect(compareValues(one, other, true)).toEqual([{ name: "a.b", first: "0x1", second: "0x2" }]);
+  });
+});
+
+describe("comparison of facts", () => {
+  const guest = { memory: memoryOf([]), vcpus: [], warnings: [] };
+  const facts = { origin: "memory", source: "x" };
+
+  it("an architecture that an input doesn't say is no difference", () => {
+    const one = { ...guest, arch: AARCH64, facts };
+    expect(compareFacts(one, { ...guest, arch: X86_64, facts })).toEqual([
+      { name: "arch", first: "aarch64", second: "x86_64" },
+    ]);
+    expect(compareFacts(one, { ...guest, arch: X86_64, facts: { ...facts, archIsGuess: true } })).toEqual([]);
   });
 });

@@ -23,7 +23,8 @@ async function openRaw(
   const settings = options.raw ?? {};
   const { memory, pieces, warnings } = await readRaw(input, settings, options);
   const facts = { origin: "raw memory", source: input.name, more: { pieces } };
-  const guest = await unlabelledGuest({ memory, facts, warnings }, WHAT, architectureNamed(settings.arch));
+  const arch = architectureNamed(settings.arch);
+  const guest = await unlabelledGuest({ memory, facts, warnings }, WHAT, arch, options.findKernel);
   return { guest, pieces };
 }
 
