@@ -106,7 +106,7 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
     hasDevices ? devicesOf(await inspectInput(name, args, {})) : undefined;
   const devices = [await inspected(one), await inspected(other)] as const;
   if (devices[0] === undefined || devices[1] === undefined)
-    notCompared.push("devices: not both inputs hold QEMU's state of devices");
+    notCompared.push("QEMU's devices: not both inputs hold their state");
   return {
     facts: compareFacts(first, second),
     memory,
