@@ -1,0 +1,128 @@
+import { randomFillSync } from "node:crypto";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { ehdr64, phdr64, PT_LOAD } from "../src/elf/layout.js";
+import { compare, GUESTSCOPE, inMemory, peakMemory, record } from "./harness.js";
+
+const PAGE = 4096;
+const MIB = 1 << 20;
+const GIB = 2 ** 30;
+const SIZE = 2 * GIB;
+const BLOCK = 8 * MIB;
+const MEMORY_BAR = 150;
+/** One page of so many differs in the second guest, a byte of each. */
+const CHANGED_EVERY = 1000;
+const NEEDLE = "not in there at all";
+
+/** An ELF vmcore of one range of RAM and random contents: no page repeats and no kernel is in it. */
+function makeGuest(file: string): void {
+  const out = fs.openSync(file, "w");
+  const head = Buffer.alloc(PAGE);
+  head.set(
+    ehdr64.encode(
+      {
+        e_ident: Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        e_type: 4,
+        e_machine: 62,
+        e_version: 1,
+        e_entry: 0n,
+        e_phoff: ehdr64.size,
+        e_shoff: 0,
+        e_flags: 0,
+        e_ehsize: ehdr64.size,
+        e_phentsize: phdr64.size,
+        e_phnum: 1,
+        e_shentsize: 0,
+        e_shnum: 0,
+        e_shstrndx: 0,
+      },
+      "little",
+    ),
+  );
+  head.set(
+    phdr64.encode(
+      {
+        p_type: PT_LOAD,
+        p_flags: 7,
+        p_offset: PAGE,
+        p_vaddr: 0n,
+        p_paddr: 0n,
+        p_filesz: SIZE,
+        p_memsz: SIZE,
+        p_align: 0n,
+      },
+      "little",
+    ),
+    ehdr64.size,
+  );
+  fs.writeSync(out, head);
+  const block = randomFillSync(Buffer.alloc(BLOCK));
+  for (let at = 0; at < SIZE; at += BLOCK) {
+    for (let page = 0; page < BLOCK; page += PAGE) block.writeUInt32LE((at + page) / PAGE, page);
+    fs.writeSync(out, block);
+  }
+  fs.closeSync(out);
+}
+
+/** Makes another guest of a copy: a byte of every so-many-th page. */
+function change(file: string): void {
+  const out = fs.openSync(file, "r+");
+  const byte = Buffer.alloc(1);
+  for (let at = PAGE; at < SIZE; at += CHANGED_EVERY * PAGE) {
+    fs.readSync(out, byte, 0, 1, at + 100);
+    byte[0] = (byte[0] ?? 0) ^ 1;
+    fs.writeSync(out, byte, 0, 1, at + 100);
+  }
+  fs.closeSync(out);
+}
+
+/** A command that says "not found" or "different" by 1: that is what is measured. */
+const saying1 = (command: string): string => `{ ${command}; [ $? = 1 ]; }`;
+
+function peak(name: string, command: string): void {
+  const mib = peakMemory(`sh -c '${command} || [ $? = 1 ]'`);
+  if (mib !== undefined)
+    record(`${name}: peak memory`, `${mib.toFixed(0)} MiB`, `bar ${MEMORY_BAR}`, mib < MEMORY_BAR);
+}
+
+/** Looking at guests: memory by pattern, and what differs, each against the tool for plain files. */
+export async function run(): Promise<void> {
+  await inMemory(async (folder) => {
+    const [first, second] = [path.join(folder, "first.elf"), path.join(folder, "second.elf")];
+    makeGuest(first);
+    const search = `${GUESTSCOPE} search --count ${first}`;
+    compare({
+      name: "search --count: text in 2 GiB (ELF)",
+      ours: saying1(`${search} '${NEEDLE}'`),
+      peer: saying1(`grep -c '${NEEDLE}' ${first}`),
+      peerName: "grep -c",
+      bar: 0.9,
+    });
+    compare({
+      name: "search --count --hex: bytes in 2 GiB (ELF)",
+      ours: saying1(`${search} --hex ${Buffer.from(NEEDLE).toString("hex")}`),
+      peer: saying1(`grep -c '${NEEDLE}' ${first}`),
+      peerName: "grep -c",
+    });
+    peak("search", `${search} "${NEEDLE}"`);
+    fs.copyFileSync(first, second);
+    const diff = `${GUESTSCOPE} diff -q ${first} ${second}`;
+    compare({
+      name: "diff: two equal guests of 2 GiB (ELF)",
+      ours: diff,
+      peer: `cmp ${first} ${second}`,
+      peerName: "cmp",
+      bar: 0.8,
+    });
+    change(second);
+    compare({
+      name: `diff: a byte of every ${CHANGED_EVERY}th page differs`,
+      ours: saying1(diff),
+      // all of them: cmp itself ends at the first
+      peer: saying1(`cmp -l ${first} ${second}`),
+      peerName: "cmp -l",
+      bar: 0.8,
+    });
+    peak("diff", diff);
+  });
+}
