@@ -66,27 +66,41 @@ interface LegacyForm {
   readonly vcpuSize: number;
 }
 
-/** Reads the headers of a stream. @throws FormatError */
+/**
+ * What the headers of a stream say, when salvage can help it: undefined after a complete checkpoint that others follow,
+ * for then that one is the state to take.
+ * @throws FormatError in the headers
+ */
 async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined> {
   let form: LegacyForm | undefined;
-  for await (const chunk of reader.chunks()) {
-    if (chunk.kind === "header")
-      form = {
-        first: 0,
-        ulongSize: reader.cursor.ulongSize,
-        isHvm: chunk.guest === "hvm",
-        p2mSize: chunk.p2mSize,
-        vcpuSize: 1,
-      };
-    if (form === undefined) continue;
-    if (form.isHvm) return { ...form, first: reader.cursor.position };
-    if (chunk.kind !== "pv-info") continue;
-    const { contextSize, extended, xsaveSize } = chunk;
-    const xsave = xsaveSize === undefined ? 0 : XSAVE_PREFIX.size + xsaveSize;
-    const vcpuSize = contextSize + (extended ? VCPU_EXTENDED : 0) + xsave;
-    return { ...form, vcpuSize, first: reader.cursor.position };
+  let whole: LegacyForm | undefined;
+  let checkpoints = 0;
+  try {
+    for await (const chunk of reader.chunks()) {
+      if (checkpoints > 0 && chunk.kind === "pages") return undefined;
+      if (chunk.kind === "checkpoint" && !chunk.last) checkpoints += 1;
+      if (chunk.kind === "header")
+        form = {
+          first: 0,
+          ulongSize: reader.cursor.ulongSize,
+          isHvm: chunk.guest === "hvm",
+          p2mSize: chunk.p2mSize,
+          vcpuSize: 1,
+        };
+      if (form === undefined || whole !== undefined) continue;
+      if (form.isHvm) whole = { ...form, first: reader.cursor.position };
+      else if (chunk.kind === "pv-info") {
+        const { contextSize, extended, xsaveSize } = chunk;
+        const xsave = xsaveSize === undefined ? 0 : XSAVE_PREFIX.size + xsaveSize;
+        const vcpuSize = contextSize + (extended ? VCPU_EXTENDED : 0) + xsave;
+        whole = { ...form, vcpuSize, first: reader.cursor.position };
+      }
+    }
+  } catch (error) {
+    if (whole === undefined || !(error instanceof FormatError)) throw error;
+    if (checkpoints > 0) return undefined;
   }
-  return undefined;
+  return whole;
 }
 
 type Chunk =
@@ -291,8 +305,12 @@ function repair(
   if (!Number.isInteger(pages) || pages < goodPages || pages > goodPages + bad.size) return undefined;
   const isKnown = pages === goodPages + bad.size || pages === goodPages;
   const badHaveData = pages > goodPages;
-  const first = Math.min(...bad);
-  const last = Math.max(...bad);
+  let first = entries.length;
+  let last = -1;
+  for (const i of bad) {
+    first = Math.min(first, i);
+    last = Math.max(last, i);
+  }
   const isOut = (i: number): boolean => (isKnown ? bad.has(i) : i >= first && i <= last);
   const cuts: LostPart[] = [];
   const cut = (start: number, end: number): void => {

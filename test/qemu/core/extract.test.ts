@@ -185,7 +185,7 @@ describe.skipIf(skip)("guestscope extract", () => {
   it("says what would bring the debug information", () => {
     const run = runCli(["extract", real.core("tiny-pc"), path.join(folder, "x"), "--debug-dir", folder]);
     expect(run.status).toBe(1);
-    expect(run.stderr).toMatch(/dbgsym.*--debug-file/);
+    expect(run.stderr).toMatch(/dbgsym[^]*--debug-file/);
   });
 
   const noReaders = skipUnless(
@@ -227,7 +227,7 @@ it.skipIf(noGcc)("extract reads a running process and lets it go on", async () =
       Array.from({ length: 16 }, (_, page) => page + 1),
     );
     await expect.poll(() => /^State:\s+S/m.test(fs.readFileSync(`/proc/${pid}/status`, "latin1"))).toBe(true);
-    expect(runCli(["inspect", `pid:${pid}`]).stdout).toContain("process of QEMU");
+    expect(runCli(["inspect", `pid:${pid}`]).stdout).toContain("running QEMU process");
   } finally {
     child.kill("SIGKILL");
   }
