@@ -209,7 +209,7 @@ describe("--local", () => {
   });
 
   it.each([
-    [["extract", "x"], "extract needs --output FOLDER"],
+    [["extract", "x"], "extract needs --output DIRECTORY"],
     [["verify", "--output", "x", "x"], "verify has no output"],
     [["convert", "--output", "x", "--to", "elf", "x"], "one of v3, v2 is expected"],
     [["verify", "--concurrency", "0", "x"], "--concurrency 0"],
