@@ -136,7 +136,7 @@ async function byAcpi(
 ): Promise<void> {
   const rsdp = await findRsdp(memory);
   if (rsdp === undefined) return;
-  const last = Math.max(...rsdp.tables.map(({ end }) => end));
+  const last = rsdp.tables.reduce((most, { end }) => Math.max(most, end), 0);
   const range = layout.find(({ start, end }) => start < last && last <= end);
   const name = `ACPI's RSDP at 0x${rsdp.at.toString(16)} and ${rsdp.tables.length} tables up to 0x${last.toString(16)}`;
   if (range !== undefined && range.start < FOUR_GIB && range.end - last <= NEAR)
