@@ -10,6 +10,7 @@ import type { Backtrace, StackFrame } from "../linux/unwind/frame.js";
 import { mappingAt, type UserMapping } from "../linux/user-mappings.js";
 import { AbsentError } from "../findings/errors.js";
 import { type Command, EXIT } from "./command.js";
+import type { FrameRow, LinuxStacksDocument, TaskStackRow, VcpuStackRow } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
 import { hex, paint, print, printJson } from "./terminal.js";
 
@@ -74,7 +75,7 @@ async function userMapping(kernel: Kernel, { mm }: Task, pc: bigint): Promise<Us
   }
 }
 
-function frameDocument(frame: StackFrame, mappings: Traced["mappings"]): Record<string, unknown> {
+function frameDocument(frame: StackFrame, mappings: Traced["mappings"]): FrameRow {
   const { pc, sp, place, mode, registers, cause, stack } = frame;
   const mapping = mappings.get(pc);
   return {
@@ -94,13 +95,7 @@ function frameDocument(frame: StackFrame, mappings: Traced["mappings"]): Record<
 const symbolOf = ({ name, offset, size }: NonNullable<StackFrame["place"]>): string =>
   printPlace({ name, offset, size });
 
-function document({
-  task,
-  cpu,
-  running,
-  trace: { frames, ended },
-  mappings,
-}: Traced): Record<string, unknown> {
+function document({ task, cpu, running, trace: { frames, ended }, mappings }: Traced): TaskStackRow {
   return {
     pid: task.pid,
     tgid: task.tgid,
@@ -222,8 +217,8 @@ export const command: Command = {
       if (!byCpu) kernel.needTypes();
       await useModuleSymbols(kernel);
       const unwinder = new Unwinder(kernel);
-      const vcpus: Record<string, unknown>[] = [];
-      const documents: Record<string, unknown>[] = [];
+      const vcpus: VcpuStackRow[] = [];
+      const documents: TaskStackRow[] = [];
       let isWhole = true;
       let count = 0;
       for await (const task of kernel.types === undefined ? [] : chosen(kernel, given)) {
@@ -259,7 +254,7 @@ export const command: Command = {
           tasks: documents,
           ...(vcpus.length === 0 ? {} : { vcpus }),
           troubles: kernel.troubles,
-        });
+        } satisfies LinuxStacksDocument);
       return isWhole ? EXIT.good : EXIT.badInput;
     });
   },

@@ -7,16 +7,16 @@ import {
   compareRegisters,
   compareValues,
   flatten,
-  type MemoryDifference,
   type Run,
   type ValueDifference,
 } from "../guest/compare.js";
 import type { GuestImage } from "../guest/image.js";
 import type { GuestInspection } from "../guest/inspection.js";
-import { compareLinux, type LinuxDifference } from "../linux/compare.js";
+import { compareLinux } from "../linux/compare.js";
 import type { Kernel } from "../linux/kernel.js";
 import { type Command, EXIT } from "./command.js";
 import { failureText } from "./failure.js";
+import type { DiffDocument, Differences } from "./guest-documents.js";
 import { addGuestOptions, inspectInput, withGuest } from "./guest-input.js";
 import { type KernelArguments, openKernelOf, printable } from "./kernel-input.js";
 import { percent } from "./present/memory.js";
@@ -34,16 +34,6 @@ const SAME = 0;
 const DIFFERENT = 1;
 /** Lines of one kind that are printed without `--verbose`. */
 const FEW = 40;
-
-interface Differences {
-  readonly facts: readonly ValueDifference[];
-  readonly memory: MemoryDifference;
-  readonly registers: readonly ValueDifference[];
-  readonly devices: readonly ValueDifference[];
-  readonly linux: LinuxDifference | undefined;
-  /** What wasn't compared, and why. */
-  readonly notCompared: readonly string[];
-}
 
 /** Fields of QEMU's devices by name; undefined for inputs that hold none. */
 function devicesOf({ details }: GuestInspection): Map<string, string> | undefined {
@@ -217,7 +207,7 @@ export const command: Command = {
               second: { source: second, origin: other.facts.origin },
               same: status === SAME,
               ...differences,
-            });
+            } satisfies DiffDocument);
           else if (!quiet) {
             if (status === DIFFERENT) show(differences, options);
             for (const what of differences.notCompared) printError(`guestscope: not compared: ${what}`);

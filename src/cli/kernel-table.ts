@@ -2,15 +2,19 @@ import type { Kernel } from "../linux/kernel.js";
 import type { Task } from "../linux/tasks.js";
 import { taskOf } from "../linux/where.js";
 import { UsageError } from "../findings/errors.js";
+import type { KernelDocument } from "./guest-documents.js";
 import type { KernelArguments } from "./kernel-input.js";
 import { printJson } from "./terminal.js";
 
 /** Prints the document of a command that looks into a Linux guest. */
-export function printKernelJson(
+export function printKernelJson<Kind extends KernelDocument["kind"]>(
   kernel: Kernel,
   { input }: KernelArguments,
-  kind: string,
-  parts: Readonly<Record<string, unknown>>,
+  kind: Kind,
+  parts: Omit<
+    Extract<KernelDocument, { readonly kind: Kind }>,
+    "schemaVersion" | "kind" | "source" | "release" | "troubles"
+  >,
 ): void {
   printJson({
     schemaVersion: 1,

@@ -1,5 +1,4 @@
 import type { Namespace } from "argparse";
-import type { Severity } from "../findings/rule.js";
 import type { GuestImage } from "../guest/image.js";
 import { UsageError } from "../findings/errors.js";
 import { kernelClock } from "../linux/clock.js";
@@ -8,6 +7,7 @@ import { logSourceOf } from "../linux/log/kernel-log.js";
 import { readLog } from "../linux/log/read.js";
 import { LOG_FACILITIES, LOG_LEVELS, type LogRecord } from "../linux/log/record.js";
 import { type Command, EXIT } from "./command.js";
+import type { LinuxLogDocument, LogRecordRow, LogRemark } from "./guest-documents.js";
 import {
   addKernelOptions,
   type KernelArguments,
@@ -21,13 +21,6 @@ interface Arguments extends KernelArguments {
   readonly level?: string;
   readonly since?: string;
   readonly caller: boolean;
-}
-
-/** Something that was met in the log. */
-interface Remark {
-  readonly code: string;
-  readonly severity: Severity;
-  readonly message: string;
 }
 
 /** Remarks printed: a damaged ring has one a record. */
@@ -62,7 +55,7 @@ async function parseSince(text: string, guest: GuestImage, args: Namespace): Pro
   return since <= 0 ? 0n : BigInt(Math.round(since));
 }
 
-function document(record: LogRecord): Record<string, unknown> {
+function document(record: LogRecord): LogRecordRow {
   const { seq, tsNsec, level, facility, caller, comm, device, text } = record;
   return {
     ...(seq === undefined ? {} : { seq: Number(seq) }),
@@ -83,9 +76,9 @@ async function showLog(guest: GuestImage, args: Namespace): Promise<number> {
   const style = caller ? { caller } : {};
   const levels = level === undefined ? undefined : parseLevels(level);
   const from = since === undefined ? undefined : await parseSince(since, guest, args);
-  const remarks: Remark[] = [];
-  const records: Record<string, unknown>[] = [];
-  const report = (rule: Omit<Remark, "message">, message: string): void => {
+  const remarks: LogRemark[] = [];
+  const records: LogRecordRow[] = [];
+  const report = (rule: Omit<LogRemark, "message">, message: string): void => {
     remarks.push({ code: rule.code, severity: rule.severity, message });
   };
   for await (const record of readLog(await logSourceOf(guest), report)) {
@@ -97,7 +90,14 @@ async function showLog(guest: GuestImage, args: Namespace): Promise<number> {
       if (line !== undefined) print(line);
     }
   }
-  if (json) printJson({ schemaVersion: 1, kind: "linux-log", source: input, records, troubles: remarks });
+  if (json)
+    printJson({
+      schemaVersion: 1,
+      kind: "linux-log",
+      source: input,
+      records,
+      troubles: remarks,
+    } satisfies LinuxLogDocument);
   else if (!quiet) {
     for (const { code, severity, message } of remarks.slice(0, MOST_REMARKS))
       printError(`guestscope: ${severity}: ${printable(message)} [${code}]`);

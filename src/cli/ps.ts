@@ -2,8 +2,10 @@ import type { Kernel } from "../linux/kernel.js";
 import { type ProcessMemory, processMemory } from "../linux/process.js";
 import { listTasks, type Task } from "../linux/tasks.js";
 import { type Command, EXIT } from "./command.js";
+import type { TaskRow } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { type Column, print, printJson, tableLines } from "./terminal.js";
+import { printKernelJson } from "./kernel-table.js";
+import { type Column, print, tableLines } from "./terminal.js";
 import { inTree } from "./task-tree.js";
 
 interface Arguments extends KernelArguments {
@@ -55,7 +57,7 @@ function cells(row: Row, threads: boolean, prefix: string): string[] {
   ];
 }
 
-function document(row: Row): Record<string, unknown> {
+function document(row: Row): TaskRow {
   return {
     pid: row.pid,
     tgid: row.tgid,
@@ -107,18 +109,12 @@ export const command: Command = {
     parser.add_argument("--tree", { action: "store_true", help: "children below their parents" });
   },
   async run(args) {
-    const { json, quiet, threads, tree, input } = args as Arguments;
+    const options = args as Arguments;
+    const { json, quiet, threads, tree } = options;
     return withKernel(args, async (kernel) => {
       const rows = await rowsOf(kernel, threads);
       if (json) {
-        printJson({
-          schemaVersion: 1,
-          kind: "linux-tasks",
-          source: input,
-          ...(kernel.release === undefined ? {} : { release: kernel.release }),
-          tasks: rows.map(document),
-          troubles: kernel.troubles,
-        });
+        printKernelJson(kernel, options, "linux-tasks", { tasks: rows.map(document) });
       } else if (!quiet) {
         const columns = threads ? [{ title: "TGID", align: "right" } as const, ...COLUMNS] : COLUMNS;
         const lines = tree

@@ -15,6 +15,7 @@ import { useModuleSymbols } from "../linux/modules.js";
 import { printPlace } from "../linux/symbols.js";
 import { addressOfPlace, isUnknownKernel, spaceOf, taskOf } from "../linux/where.js";
 import { type Command, EXIT } from "./command.js";
+import type { MemoryDocument, MemoryPart } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
 import { hex, print, printBytes, printError, printJson, printLines, printText } from "./terminal.js";
 
@@ -97,15 +98,15 @@ async function documentOf(
   { address }: Target,
   length: number,
   parts: AsyncIterable<SpanPart>,
-): Promise<Record<string, unknown>> {
+): Promise<MemoryDocument> {
   if (length > MOST_JSON) throw new UsageError(`--json: ${length} bytes are too many for one document`);
-  const list: Record<string, unknown>[] = [];
+  const list: MemoryPart[] = [];
   for await (const part of parts)
     list.push({
       address: hex(part.address),
       length: part.length,
       ...(part.bytes === undefined
-        ? { missing: part.why }
+        ? { missing: part.why ?? "absent" }
         : { bytes: part.bytes.slice(), ...(as === "text" ? { text: dotted(part.bytes) } : {}) }),
     });
   return { schemaVersion: 1, kind: "memory", source: input, address: hex(address), length, parts: list };

@@ -4,9 +4,10 @@ import type { GuestImage } from "../guest/image.js";
 import { hexPattern, type Pattern, regexPattern, textPatterns } from "../guest/pattern.js";
 import { type Hit, searchMemory } from "../guest/search.js";
 import type { Kernel } from "../linux/kernel.js";
-import { type PageOwner, PageOwners } from "../linux/page-owner.js";
+import { PageOwners } from "../linux/page-owner.js";
 import { type Command, EXIT } from "./command.js";
 import { failureText } from "./failure.js";
+import type { HitRow, SearchDocument } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
 import { searchedMemory } from "./memory-input.js";
 import { contextText, ownerText } from "./present/context.js";
@@ -79,7 +80,7 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
   if (isKept) {
     kept.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
     const owners = kept.length > 0 && owner ? await ownersOf(openKernel, options) : undefined;
-    const named: (Hit & { owner?: PageOwner })[] = [];
+    const named: HitRow[] = [];
     for (const hit of kept) {
       const found =
         task === undefined
@@ -108,8 +109,9 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
           contextStart,
           ...(whose === undefined ? {} : { owner: whose }),
         })),
-      });
-  } else if (json) printJson({ schemaVersion: 1, kind: "search", source: input, count: hits });
+      } satisfies SearchDocument);
+  } else if (json)
+    printJson({ schemaVersion: 1, kind: "search", source: input, count: hits } satisfies SearchDocument);
   else if (count && !quiet) print(String(hits));
   return hits > 0 ? FOUND : NOT_FOUND;
 }

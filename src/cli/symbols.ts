@@ -4,8 +4,9 @@ import { UsageError } from "../findings/errors.js";
 import { MemorySink } from "../io/byte-sink.js";
 import { openOutput } from "../io/node/output.js";
 import type { Kernel } from "../linux/kernel.js";
-import { SYMBOL_FILES, type SymbolFileKind } from "../linux/symbols/files.js";
+import { SYMBOL_FILES, type SymbolFileKind, type SymbolFileSummary } from "../linux/symbols/files.js";
 import { type Command, EXIT } from "./command.js";
+import type { LinuxSymbolFileDocument } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, withKernel } from "./kernel-input.js";
 import { print, printError, printJson } from "./terminal.js";
 
@@ -41,11 +42,7 @@ export function kindOf(output: string): SymbolFileKind {
   );
 }
 
-async function write(
-  kernel: Kernel,
-  kind: SymbolFileKind,
-  args: Arguments,
-): Promise<Record<string, unknown>> {
+async function write(kernel: Kernel, kind: SymbolFileKind, args: Arguments): Promise<SymbolFileSummary> {
   const output = openOutput(args.output, { force: args.force });
   try {
     if (/\.gz$/i.test(args.output)) {
@@ -102,12 +99,12 @@ export const command: Command = {
           schemaVersion: 1,
           kind: "linux-symbol-file",
           source: input,
-          release: kernel.release,
+          ...(kernel.release === undefined ? {} : { release: kernel.release }),
           output,
           to: kind,
           ...summary,
           troubles: kernel.troubles,
-        });
+        } satisfies LinuxSymbolFileDocument);
       else if (!quiet) {
         const parts = Object.entries(summary).map(([name, value]) => `${name} ${String(value)}`);
         (output === "-" ? printError : print)(

@@ -4,6 +4,7 @@ import { isoDate } from "../linux/summary.js";
 import { type LinuxSystem, systemOf } from "../linux/system.js";
 import { useModuleSymbols } from "../linux/modules.js";
 import { type Command, EXIT } from "./command.js";
+import type { LinuxSystemDocument } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
 import { print, printJson, size } from "./terminal.js";
 
@@ -111,7 +112,7 @@ export const command: Command = {
           ...times(system),
           ...(panic === undefined ? {} : { panic }),
           troubles: kernel.troubles,
-        });
+        } satisfies LinuxSystemDocument);
       } else if (!quiet) {
         const rows = systemRows(system, panic);
         for (const [name, value] of rows) print(`${name.padEnd(13)} ${value}`);

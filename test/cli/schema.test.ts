@@ -56,6 +56,26 @@ function check(...args: readonly string[]): void {
   expect(validate?.errors ?? [], args.join(" ")).toEqual([]);
 }
 
+describe("the schemas of what Linux guests hold", () => {
+  const names = fs.readdirSync(shipped).filter((name) => name.startsWith("linux-"));
+  const texts = names.map((name) => fs.readFileSync(path.join(shipped, name), "utf8"));
+
+  it.each(names.map((name, i): [string, string] => [name, texts[i] ?? ""]))(
+    "%s leaves no member open",
+    (_, text) => {
+      // an object of any members, or a member of any type, has only its description
+      const open: string[] = [];
+      JSON.parse(text, (key, value: unknown) => {
+        const isSchema = typeof value === "object" && value !== null && !Array.isArray(value);
+        const words = isSchema ? Object.keys(value).filter((word) => word !== "description") : [];
+        if (isSchema && words.length === 0) open.push(key);
+        return value;
+      });
+      expect(open).toEqual([]);
+    },
+  );
+});
+
 describe("a document", () => {
   it("of each command fits the schema that it names", () => {
     check("convert", legacy, save);
@@ -91,6 +111,25 @@ describe("a document", () => {
         "xen-stream",
       ]),
     );
+  });
+
+  it.each(["panic-6.1"])("of each command on Linux %s fits too", (name) => {
+    const guest = path.join(fixtures, `linux/${name}.elf.xz`);
+    for (const command of [
+      ...["log", "ps", "bt", "sys", "mod", "mount", "net"].map((one) => [one, guest]),
+      ["bt", "--cpus", guest],
+      ...["files", "maps"].map((one) => [one, guest, "1"]),
+      ["sym", guest, "init_task"],
+      ["struct", guest, "task_struct"],
+      ["struct", guest, "list_head", "init_task"],
+      ["symbols", guest, path.join(folder, `${name}.btf`)],
+      ["symbols", guest, path.join(folder, `${name}.vmlinux`), "--to", "vmlinux"],
+      ["read", guest, "linux_banner"],
+      ["search", guest, "Linux version"],
+      ["search", "--count", guest, "Linux version"],
+      ["diff", guest, guest],
+    ])
+      check(...command);
   });
 
   it("of any shared input that can be inspected fits too", () => {
