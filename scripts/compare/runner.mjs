@@ -1,13 +1,5 @@
 // Runs a built program again and again in one process: starting Node costs more than most operations on small inputs.
 // A request is the program's path and its arguments; a mark on both streams ends what it printed.
-import * as fs from "node:fs";
-
-/** The program itself, where the file is one that only starts it. */
-const started = (program) => {
-  const itself = program.replace(/\.js$/, "-program.js");
-  return fs.existsSync(itself) ? itself : program;
-};
-
 process.stdout.setMaxListeners(0);
 process.stderr.setMaxListeners(0);
 process.setMaxListeners(0);
@@ -18,7 +10,7 @@ process.on("message", async ({ program, args, mark }) => {
   runs += 1;
   let failure = "";
   // a query makes the program's entry run anew
-  await import(`${started(program)}?run=${runs}`).catch((error) => {
+  await import(`${program}?run=${runs}`).catch((error) => {
     failure = `${error?.stack ?? error}\n`;
     process.exitCode = 70;
   });
