@@ -42,6 +42,8 @@ const MOST_STATE = 64;
 const MOST_PARTS = 10_000;
 /** Ranges of pages that may be out of date. */
 const MOST_STALE = 10_000;
+/** Pages by which entries in the right order can be wrong about their number. */
+const MOST_MISCOUNTED = 4;
 /** Pages from which on a batch proves itself. */
 const PROVING = 4;
 /** Bytes of a toolstack chunk: a real one has a few hundred. */
@@ -64,6 +66,8 @@ interface LegacyForm {
   readonly p2mSize: number;
   /** Bytes of a vCPU's state in the tail of a PV stream. */
   readonly vcpuSize: number;
+  /** The ordinary reader goes through to the end: only entries of batches can be damaged. */
+  readonly isReadable: boolean;
 }
 
 /**
@@ -75,6 +79,7 @@ async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined>
   let form: LegacyForm | undefined;
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
+  let isReadable = true;
   try {
     for await (const chunk of reader.chunks()) {
       if (checkpoints > 0 && chunk.kind === "pages") return undefined;
@@ -86,6 +91,7 @@ async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined>
           isHvm: chunk.guest === "hvm",
           p2mSize: chunk.p2mSize,
           vcpuSize: 1,
+          isReadable,
         };
       if (form === undefined || whole !== undefined) continue;
       if (form.isHvm) whole = { ...form, first: reader.cursor.position };
@@ -99,8 +105,9 @@ async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined>
   } catch (error) {
     if (whole === undefined || !(error instanceof FormatError)) throw error;
     if (checkpoints > 0) return undefined;
+    isReadable = false;
   }
-  return whole;
+  return whole && { ...whole, isReadable };
 }
 
 type Chunk =
@@ -403,6 +410,8 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
       at = chunk.next;
       continue;
     }
+    // what the ordinary reader goes over is a chunk that isn't known here
+    if (form.isReadable) return undefined;
     // a count that can't be: the one that makes chunks follow is right
     const counted = chunk === undefined ? await recount(walk, at, undefined, form.ulongSize) : undefined;
     if (counted !== undefined) {
@@ -415,6 +424,9 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     const damaged = await walk.chunk(at, true);
     const after = damaged?.kind === "batch" && damaged.contents <= input.size ? damaged.contents : at + 4;
     const found = await resume(open === undefined ? after : open.chunk.contents);
+    // entries in the right order prove their batch, and the one before: the input ends within it
+    const isCut = chunk?.kind === "batch" && outOfOrder(pfnsOf(chunk.entries)).length === 0;
+    if (isCut && (found === undefined || chunk.next - found.at > MOST_MISCOUNTED * PAGE)) break;
     if (found === undefined) {
       // nothing proves where the last batch ends, unless the input ends within it
       if (open !== undefined && at + 4 < input.size)
@@ -491,15 +503,18 @@ async function recount(
 export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise<LegacySalvage | undefined> {
   try {
     const { width, guest, xlHeader, widthIsGuess } = claims;
+    const report = new Report(input.name);
     const reader = new LegacyReader(input, {
       ...(width === undefined ? {} : { width }),
       ...(guest === undefined ? {} : { guest }),
       ...(xlHeader === undefined ? {} : { xlHeader }),
       ...(widthIsGuess === undefined ? {} : { widthIsGuess }),
-      diagnostics: new Report(input.name),
+      diagnostics: report,
     });
     const form = await legacyForm(reader);
-    return form === undefined ? undefined : await salvageLegacy(input, form);
+    if (form === undefined) return undefined;
+    const isRight = report.findings.every(({ severity }) => severity !== "error");
+    return await salvageLegacy(input, { ...form, isReadable: form.isReadable && isRight });
   } catch (error) {
     // what is wrong with the headers is said by who reads them
     if (error instanceof FormatError) return undefined;

@@ -108,3 +108,17 @@ describe("what is left of a legacy stream", () => {
     }
   });
 });
+
+describe("a legacy stream without damage", () => {
+  it.each(NAMES)("is read as it is, whole or cut: %s", { timeout: 60_000 }, async (name) => {
+    const { stream } = sample(name, place.folder);
+    for (const bytes of [stream, stream.subarray(0, Math.floor(stream.length * 0.61))]) {
+      const opened = openGuest(bytesSource(bytes, name), { partial: true });
+      // what is cut before its memory is no guest at all
+      const guest = await opened.catch((error: unknown) =>
+        bytes === stream ? Promise.reject(error) : undefined,
+      );
+      expect(guest?.rescue).toBeUndefined();
+    }
+  });
+});
