@@ -1,3 +1,4 @@
+// over 350 lines: every way in which a command line names a guest, and the one function that opens it
 import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import type { ProcessFacts } from "../elf/process-facts.js";

@@ -1,3 +1,4 @@
+// over 350 lines: one fold of records into a document, a few lines for each kind of record
 import { type ByteOrder, latin1 } from "../../binary/layout.js";
 import { Report } from "../../findings/report.js";
 import type { OpenOptions } from "../../guest/options.js";

@@ -1,3 +1,4 @@
+// over 350 lines: one view whose scrolling, keys and inspector share its state
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MemoryTable, Processor, Space } from "../../../src/open/session/protocol.js";

@@ -1,3 +1,4 @@
+// over 350 lines: one view, a small component for each of its blocks
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import type { Layer, Overview, Problem } from "../../../src/open/session/protocol.js";
