@@ -5,7 +5,7 @@ import { X86_64 } from "../../src/guest/arch/x86.js";
 import { compareFacts, compareMemory, compareValues, flatten } from "../../src/guest/compare.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { because } from "../helpers.js";
+import { because } from "./absent-reason.js";
 
 const PAGE = 4096;
 type Kind = "nowhere" | "absent" | "zero" | 0 | 1 | 2 | 3;

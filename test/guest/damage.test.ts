@@ -1,4 +1,4 @@
-import { because } from "../helpers.js";
+import { because } from "./absent-reason.js";
 import { describe, expect, it } from "vitest";
 import { withoutDamage } from "../../src/guest/damage.js";
 import type { GuestImage } from "../../src/guest/image.js";

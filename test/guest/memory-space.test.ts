@@ -6,7 +6,7 @@ import { physicalSpace, readSpan } from "../../src/guest/memory-space.js";
 import { PageMap } from "../../src/guest/page-map.js";
 import { parseLength, parseWhere } from "../../src/guest/where.js";
 import { bytesSource } from "../../src/io/byte-source.js";
-import { because } from "../helpers.js";
+import { because } from "./absent-reason.js";
 
 const PAGE = 4096;
 

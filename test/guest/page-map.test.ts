@@ -1,5 +1,5 @@
 import type { AbsentReason } from "../../src/guest/absent.js";
-import { because } from "../helpers.js";
+import { because } from "./absent-reason.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { memoryTotals } from "../../src/guest/memory.js";

@@ -8,7 +8,7 @@ import { FORMATS } from "../../src/open/formats.js";
 import { verify } from "../../src/open/open.js";
 import { OUTPUTS } from "../../src/open/outputs.js";
 import { layoutMismatch, STATED_SIZES } from "../../src/open/stated-sizes.js";
-import { verifyAs } from "../helpers.js";
+import { verifyAs } from "../verify-as.js";
 import { projectRoot } from "../shared.js";
 
 const src = path.join(projectRoot, "src");

@@ -11,7 +11,7 @@ import { elfVmcore } from "../../src/vmcore/elf/format.js";
 import { createKdumpWriter } from "../../src/vmcore/kdump/write.js";
 import { limeWriter } from "../../src/vmcore/lime/write.js";
 import { elfWriter } from "../../src/vmcore/elf/write.js";
-import { verifyAs } from "../helpers.js";
+import { verifyAs } from "../verify-as.js";
 import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../shared.js";
 import { MemoryFile } from "./model.js";
 

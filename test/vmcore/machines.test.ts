@@ -1,4 +1,4 @@
-import { verifyAs } from "../helpers.js";
+import { verifyAs } from "../verify-as.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";

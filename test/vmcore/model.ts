@@ -1,4 +1,4 @@
-import { because } from "../helpers.js";
+import { because } from "../guest/absent-reason.js";
 import { X86_64 } from "../../src/guest/arch/x86.js";
 import type { Architecture } from "../../src/guest/arch/architecture.js";
 import type { GuestImage, VmcoreInfo } from "../../src/guest/image.js";

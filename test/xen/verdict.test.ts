@@ -9,7 +9,7 @@ import { xapiSave } from "../../src/xen/envelopes/format.js";
 import { convertLegacy } from "../../src/xen/legacy/convert.js";
 import { xenLegacy } from "../../src/xen/legacy/format.js";
 import { xenStream } from "../../src/xen/stream/format.js";
-import { verifyAs } from "../helpers.js";
+import { verifyAs } from "../verify-as.js";
 import { hasShared, sharedData, skipUnless } from "../shared.js";
 import { SparseMemorySink } from "../vmcore/synthetic.js";
 import { hvmContext, LegacyMaker } from "./legacy/make-legacy.js";

@@ -1,5 +1,5 @@
 import { kernelTextMapping } from "../../../src/guest/kernel/kernel-layout.js";
-import { because } from "../../helpers.js";
+import { because } from "../absent-reason.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { I386, X86_64 } from "../../../src/guest/arch/x86.js";

@@ -1,4 +1,4 @@
-import { because } from "../../helpers.js";
+import { because } from "../../guest/absent-reason.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { findRun, memoryTable } from "../../../src/open/session/memory-table.js";

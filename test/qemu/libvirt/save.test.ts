@@ -1,4 +1,4 @@
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";

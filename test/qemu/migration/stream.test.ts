@@ -1,4 +1,4 @@
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Report } from "../../../src/findings/report.js";

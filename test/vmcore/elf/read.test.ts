@@ -1,4 +1,4 @@
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as fc from "fast-check";

@@ -1,4 +1,4 @@
-import { because } from "../../helpers.js";
+import { because } from "../../guest/absent-reason.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";

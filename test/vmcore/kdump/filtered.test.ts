@@ -8,7 +8,7 @@ import { openFile } from "../../../src/io/node/files.js";
 import { openGuest } from "../../../src/open/open.js";
 import { elfWriter } from "../../../src/vmcore/elf/write.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import { hasShared, runCli, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { MemoryFile } from "../model.js";
 

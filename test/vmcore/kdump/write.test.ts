@@ -1,5 +1,5 @@
 import type { PageCompression } from "../../../src/guest/output-format.js";
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";

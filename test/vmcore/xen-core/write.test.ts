@@ -1,5 +1,5 @@
 import type { ByteSource } from "../../../src/io/byte-source.js";
-import { verifyAs } from "../../helpers.js";
+import { verifyAs } from "../../verify-as.js";
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";

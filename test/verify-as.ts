@@ -1,6 +1,5 @@
 import { FormatError } from "../src/findings/errors.js";
 import { Report } from "../src/findings/report.js";
-import type { AbsentReason } from "../src/guest/absent.js";
 import type { InputFormat } from "../src/guest/input-format.js";
 import type { ByteSource, ByteStream } from "../src/io/byte-source.js";
 
@@ -19,6 +18,3 @@ export async function verifyAs(
   }
   return report;
 }
-
-/** A reason for absent memory in tests, which tell reasons apart by their text. */
-export const because = (text: string): AbsentReason => ({ kind: "not-saved", text });
