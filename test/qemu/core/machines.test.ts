@@ -1,9 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import * as fs from "node:fs";
-import * as net from "node:net";
 import * as path from "node:path";
-import * as readline from "node:readline";
 import { afterAll, describe, expect, it } from "vitest";
 import type { GuestImage } from "../../../src/guest/image.js";
 import type { MemoryRange } from "../../../src/guest/memory.js";
@@ -14,6 +11,7 @@ import { LiveProcess } from "../../../src/io/node/process-memory.js";
 import { openQemuGuest } from "../../../src/qemu/core/open.js";
 import { elfVmcore } from "../../../src/vmcore/elf/format.js";
 import { scratch, skipUnless } from "../../shared.js";
+import { Qmp } from "../qmp.js";
 import { differingPages } from "./real-cores.js";
 
 /** The build folder of a QEMU with debug information (`configure --enable-debug-info …; ninja`), not installed. */
@@ -93,19 +91,17 @@ const MACHINES: readonly Machine[] = [
 /** A QEMU and its monitor. */
 class Qemu {
   readonly child: ChildProcess;
-  readonly #socket: net.Socket;
-  readonly #lines: AsyncIterator<string>;
+  readonly monitor: Qmp;
 
-  private constructor(child: ChildProcess, socket: net.Socket) {
+  private constructor(child: ChildProcess, monitor: Qmp) {
     this.child = child;
-    this.#socket = socket;
-    this.#lines = readline.createInterface({ input: socket })[Symbol.asyncIterator]();
+    this.monitor = monitor;
   }
 
   static async start(target: string, options: string): Promise<Qemu> {
-    const monitor = path.join(folder, "monitor");
-    fs.rmSync(monitor, { force: true });
-    const common = ["-accel", "tcg", "-display", "none", "-nodefaults", "-qmp", `unix:${monitor},server=on`];
+    const socket = path.join(folder, "monitor");
+    fs.rmSync(socket, { force: true });
+    const common = ["-accel", "tcg", "-display", "none", "-nodefaults", "-qmp", `unix:${socket},server=on`];
     const firmware = [
       "-L",
       path.join(build, "../pc-bios"),
@@ -116,27 +112,11 @@ class Qemu {
     ];
     const args = [...firmware, ...common, ...options.split(/\s+/)];
     const child = spawn(path.join(build, `qemu-system-${target}`), args, { cwd: folder, stdio: "ignore" });
-    await expect.poll(() => fs.existsSync(monitor), { timeout: 10_000 }).toBe(true);
-    const socket = net.connect(monitor);
-    await once(socket, "connect");
-    const qemu = new Qemu(child, socket);
-    await qemu.command("qmp_capabilities");
-    return qemu;
-  }
-
-  async command(execute: string, args: object = {}): Promise<void> {
-    this.#socket.write(`${JSON.stringify({ execute, arguments: args })}\n`);
-    for (;;) {
-      const { value, done } = await this.#lines.next();
-      if (done === true) throw new Error(`${execute}: QEMU is gone`);
-      const reply = JSON.parse(value) as { return?: unknown; error?: { desc: string } };
-      if (reply.error !== undefined) throw new Error(`${execute}: ${reply.error.desc}`);
-      if (reply.return !== undefined) return;
-    }
+    return new Qemu(child, await Qmp.connect(socket, 10_000));
   }
 
   close(): void {
-    this.#socket.destroy();
+    this.monitor.close();
     this.child.kill("SIGKILL");
   }
 }
@@ -165,13 +145,13 @@ describe.skipIf(skip)("machines of a QEMU at hand, read from the process", () =>
     const qemu = await Qemu.start(target, options);
     let live: LiveProcess | undefined;
     try {
-      for (const [command, args] of hot ?? []) await qemu.command(command, args);
+      for (const [command, args] of hot ?? []) await qemu.monitor.execute(command, args);
       // firmware gets somewhere
       await new Promise((resolve) => setTimeout(resolve, 1000));
-      await qemu.command("stop");
+      await qemu.monitor.execute("stop");
       const dump = path.join(folder, "dump");
       fs.rmSync(dump, { force: true });
-      await qemu.command("dump-guest-memory", { paging: false, protocol: `file:${dump}` });
+      await qemu.monitor.execute("dump-guest-memory", { paging: false, protocol: `file:${dump}` });
       const reference = await elfVmcore.reader.openGuest(openFile(dump), {});
       live = new LiveProcess(qemu.child.pid ?? 0, { stop: true });
       const debugFiles = nodeDebugFiles({});

@@ -2,42 +2,26 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import * as readline from "node:readline";
+import { Qmp } from "../qmp.js";
 
 /** A QEMU under test, spoken to by QMP on its standard streams. Its guest runs under TCG: any host will do. */
 export class Emulator {
   readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
+  readonly #qmp: Qmp;
 
-  private constructor(process: ChildProcess) {
+  private constructor(process: ChildProcess, qmp: Qmp) {
     this.#process = process;
-    if (process.stdout === null) throw new Error("no standard output");
-    this.#lines = readline.createInterface({ input: process.stdout })[Symbol.asyncIterator]();
+    this.#qmp = qmp;
   }
 
   static async start(program: string, args: readonly string[]): Promise<Emulator> {
     const common = ["-accel", "tcg", "-display", "none", "-nodefaults", "-qmp", "stdio"];
-    const emulator = new Emulator(
-      spawn(program, [...common, ...args], { stdio: ["pipe", "pipe", "inherit"] }),
-    );
-    await emulator.#next();
-    await emulator.execute("qmp_capabilities");
-    return emulator;
+    const child = spawn(program, [...common, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+    return new Emulator(child, await Qmp.over(child.stdout, child.stdin));
   }
 
-  async #next(): Promise<Record<string, unknown>> {
-    const { value, done } = await this.#lines.next();
-    if (done === true) throw new Error("QEMU ended");
-    return JSON.parse(value) as Record<string, unknown>;
-  }
-
-  async execute(command: string, args: object = {}): Promise<unknown> {
-    this.#process.stdin?.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
-    for (;;) {
-      const answer = await this.#next();
-      if ("error" in answer) throw new Error(`${command}: ${JSON.stringify(answer["error"])}`);
-      if ("return" in answer) return answer["return"];
-    }
+  execute(command: string, args: object = {}): Promise<unknown> {
+    return this.#qmp.execute(command, args);
   }
 
   async monitor(line: string): Promise<string> {

@@ -1,9 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import * as fs from "node:fs";
-import * as net from "node:net";
 import * as path from "node:path";
-import * as readline from "node:readline";
 import { afterAll, describe, expect, it } from "vitest";
 import type { GuestImage } from "../../../../src/guest/image.js";
 import { openFile } from "../../../../src/io/node/files.js";
@@ -12,6 +9,7 @@ import { openCore } from "../../../../src/qemu/core/guest.js";
 import { openQemuGuest } from "../../../../src/qemu/core/open.js";
 import { elfVmcore } from "../../../../src/vmcore/elf/format.js";
 import { hasProgram, scratch, skipUnless } from "../../../shared.js";
+import { Qmp } from "../../qmp.js";
 import { differingPages } from "../real-cores.js";
 
 const skip = skipUnless(hasProgram("qemu-system-x86_64"), "qemu-system-x86_64 (qemu-system-x86)");
@@ -69,49 +67,31 @@ const LINUX: readonly Machine[] = [
 /** A QEMU and its monitor. */
 class Qemu {
   readonly child: ChildProcess;
-  readonly #socket: net.Socket;
-  readonly #lines: AsyncIterator<string>;
+  readonly monitor: Qmp;
 
-  private constructor(child: ChildProcess, socket: net.Socket) {
+  private constructor(child: ChildProcess, monitor: Qmp) {
     this.child = child;
-    this.#socket = socket;
-    this.#lines = readline.createInterface({ input: socket })[Symbol.asyncIterator]();
+    this.monitor = monitor;
   }
 
   static async start(options: readonly string[]): Promise<Qemu> {
-    const monitor = path.join(folder, "monitor");
-    fs.rmSync(monitor, { force: true });
-    const common = ["-accel", "tcg", "-display", "none", "-qmp", `unix:${monitor},server=on,wait=off`];
+    const socket = path.join(folder, "monitor");
+    fs.rmSync(socket, { force: true });
+    const common = ["-accel", "tcg", "-display", "none", "-qmp", `unix:${socket},server=on,wait=off`];
     const child = spawn("qemu-system-x86_64", [...common, ...options], { cwd: folder, stdio: "ignore" });
-    await expect.poll(() => fs.existsSync(monitor), { timeout: 30_000 }).toBe(true);
-    const socket = net.connect(monitor);
-    await once(socket, "connect");
-    const qemu = new Qemu(child, socket);
-    await qemu.command("qmp_capabilities");
-    return qemu;
-  }
-
-  async command(execute: string, args: object = {}): Promise<void> {
-    this.#socket.write(`${JSON.stringify({ execute, arguments: args })}\n`);
-    for (;;) {
-      const { value, done } = await this.#lines.next();
-      if (done === true) throw new Error(`${execute}: QEMU is gone`);
-      const reply = JSON.parse(value) as { return?: unknown; error?: { desc: string } };
-      if (reply.error !== undefined) throw new Error(`${execute}: ${reply.error.desc}`);
-      if (reply.return !== undefined) return;
-    }
+    return new Qemu(child, await Qmp.connect(socket, 30_000));
   }
 
   /** QEMU's own dump of the stopped guest. */
   async dump(): Promise<GuestImage> {
     const file = path.join(folder, "dump");
     fs.rmSync(file, { force: true });
-    await this.command("dump-guest-memory", { paging: false, protocol: `file:${file}` });
+    await this.monitor.execute("dump-guest-memory", { paging: false, protocol: `file:${file}` });
     return elfVmcore.reader.openGuest(openFile(file), {});
   }
 
   close(): void {
-    this.#socket.destroy();
+    this.monitor.close();
     this.child.kill("SIGKILL");
   }
 }
@@ -145,7 +125,7 @@ describe.skipIf(skip)("a QEMU without debug information: firmware", () => {
       try {
         // SeaBIOS gets to where it looks for a disk
         await new Promise((resolve) => setTimeout(resolve, 6000));
-        await qemu.command("stop");
+        await qemu.monitor.execute("stop");
         const live = new LiveProcess(pid);
         const reference = await qemu.dump();
         try {
@@ -191,7 +171,7 @@ describe.skipIf(skip || noKernel)("a QEMU without debug information: Linux", () 
     try {
       const said = (): string => (fs.existsSync(console_) ? fs.readFileSync(console_, "latin1") : "");
       await expect.poll(said, { timeout: 300_000, interval: 1000 }).toContain("GUEST-");
-      await qemu.command("stop");
+      await qemu.monitor.execute("stop");
       const live = new LiveProcess(qemu.child.pid ?? 0);
       try {
         const guest = await openQemuGuest({ memory: live, auxv: live.auxv }, "QEMU", how);
