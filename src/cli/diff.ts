@@ -1,3 +1,4 @@
+import { appendTo } from "../binary/arrays.js";
 import type { ArgumentParser, Namespace } from "argparse";
 import { GuestscopeError } from "../findings/errors.js";
 import {
@@ -89,7 +90,7 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
       : await compareLinux(kernels[0], kernels[1]);
   if (isAlike) notCompared.length = 0;
   else if (linux === undefined) notCompared.push("Linux: no kernel that can be read in both");
-  else notCompared.push(...linux.notCompared);
+  else appendTo(notCompared, linux.notCompared);
   // only a stream of QEMU holds its devices: reading another input once more would find none
   const hasDevices = [first, second].every(({ facts }) => facts.specific?.kind === "qemu-stream");
   const inspected = async (name: string): Promise<Map<string, string> | undefined> =>

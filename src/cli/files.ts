@@ -1,27 +1,17 @@
-import type { ArgumentParser } from "argparse";
 import { type OpenFile, openFiles } from "../linux/open-files.js";
 import { type Command, EXIT } from "./command.js";
-import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { printKernelJson, givenTask } from "./kernel-table.js";
+import { printable } from "./kernel-input.js";
+import { addProcessOptions, printKernelJson, withProcess } from "./kernel-table.js";
 import { print, tableLines } from "./terminal.js";
-
-interface Arguments extends KernelArguments {
-  readonly pid: string;
-}
 
 /** `guestscope files`. */
 export const command: Command = {
   name: "files",
   summary: "list the open files of a process of a Linux guest",
   examples: ["guestscope files web01.save 4711"],
-  configure(parser: ArgumentParser): void {
-    addKernelOptions(parser);
-    parser.add_argument("pid", { metavar: "PID", help: "the process" });
-  },
-  async run(args) {
-    const options = args as Arguments;
-    return withKernel(args, async (kernel) => {
-      const task = await givenTask(kernel, options.pid);
+  configure: addProcessOptions,
+  run(args) {
+    return withProcess(args, async (kernel, task, options) => {
       const files: OpenFile[] = [];
       for await (const file of openFiles(kernel, task)) files.push(file);
       if (options.json)

@@ -1,3 +1,4 @@
+import type { Task } from "../linux/tasks.js";
 import type { MemoryDifference, ValueDifference } from "../guest/compare.js";
 import type { Hit } from "../guest/search.js";
 import type { Severity } from "../findings/rule.js";
@@ -59,32 +60,29 @@ export interface LinuxLogDocument extends SourceDocument<"linux-log"> {
 }
 
 /** A task as `ps` lists it. */
-export interface TaskRow {
-  readonly pid: number;
-  /** Its process: the pid of the thread-group leader. */
-  readonly tgid: number;
-  readonly ppid: number;
-  readonly comm: string;
-  /** The letter ps shows. */
-  readonly state: string;
-  /** The kernel's own number. */
-  readonly stateNumber: number;
-  readonly exitState: number;
-  readonly frozen: boolean;
+export interface TaskRow
+  extends Pick<
+    Task,
+    | "pid"
+    | "tgid"
+    | "ppid"
+    | "comm"
+    | "state"
+    | "stateNumber"
+    | "exitState"
+    | "frozen"
+    | "kthread"
+    | "onCpu"
+    | "utime"
+    | "stime"
+  > {
   /** Address of its task_struct. */
   readonly task: bigint;
-  readonly kthread: boolean;
   readonly idle?: true;
   readonly cpu?: number;
-  /** It was running on its CPU when the guest was saved. */
-  readonly onCpu: boolean;
   readonly uid?: number;
   /** Nanoseconds since boot. */
   readonly startTime?: number;
-  /** Nanoseconds in user mode. */
-  readonly utime: number;
-  /** Nanoseconds in the kernel. */
-  readonly stime: number;
   /** Bytes. */
   readonly rss?: number;
   /** Bytes. */

@@ -1,13 +1,8 @@
-import type { ArgumentParser } from "argparse";
 import { listMappings, type UserMapping } from "../linux/user-mappings.js";
 import { type Command, EXIT } from "./command.js";
-import { addKernelOptions, type KernelArguments, printable, withKernel } from "./kernel-input.js";
-import { printKernelJson, givenTask } from "./kernel-table.js";
+import { printable } from "./kernel-input.js";
+import { addProcessOptions, printKernelJson, withProcess } from "./kernel-table.js";
 import { print } from "./terminal.js";
-
-interface Arguments extends KernelArguments {
-  readonly pid: string;
-}
 
 function line({ start, end, permissions, offset, file }: UserMapping): string {
   const range = `${start.toString(16)}-${end.toString(16)}`;
@@ -19,14 +14,9 @@ export const command: Command = {
   name: "maps",
   summary: "list the virtual memory of a process of a Linux guest",
   examples: ["guestscope maps web01.save 4711"],
-  configure(parser: ArgumentParser): void {
-    addKernelOptions(parser);
-    parser.add_argument("pid", { metavar: "PID", help: "the process" });
-  },
-  async run(args) {
-    const options = args as Arguments;
-    return withKernel(args, async (kernel) => {
-      const task = await givenTask(kernel, options.pid);
+  configure: addProcessOptions,
+  run(args) {
+    return withProcess(args, async (kernel, task, options) => {
       const mappings: UserMapping[] = [];
       if (task.mm !== 0n) for await (const mapping of listMappings(kernel, task.mm)) mappings.push(mapping);
       if (options.json)

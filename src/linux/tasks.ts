@@ -34,7 +34,9 @@ export interface Task {
   readonly uid: number | undefined;
   /** Since boot, without time asleep. */
   readonly startTime: number | undefined;
+  /** Nanoseconds in user mode. */
   readonly utime: number;
+  /** Nanoseconds in the kernel. */
   readonly stime: number;
   /** Address of its mm_struct; 0 for kernel threads and what is left of a process. */
   readonly mm: bigint;
