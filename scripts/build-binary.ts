@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -6,13 +6,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { rolldown, type Plugin } from "rolldown";
 import { viewerFiles } from "../src/cli/view/files.js";
+import { commitLine, homeOf, INPUT, joinLicenses, licenseOf, manifestOf, MINIFY, root } from "./bundling.js";
 
 /**
  * `npm run build:binary [-- --node FILE] [--out FILE]`: one program without need of Node, a Node single-executable
  * application. It holds the node binary given (default: the one that runs this), all programs as one script, the threads'
  * program, the viewer and the licences. `npm run build` comes first.
  */
-const root = path.resolve(import.meta.dirname, "..");
 const { values } = parseArgs({
   options: { node: { type: "string" }, out: { type: "string" } },
 });
@@ -61,38 +61,28 @@ function licenses(): string {
       .map((file) => path.join(root, file))
       .filter((file) => fs.existsSync(file))
       .map((file) => fs.readFileSync(file, "utf8")),
-    ...packages.map((name) => {
-      const home = path.join(root, "node_modules", name);
-      const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
-      return `${name}\n\n${file === undefined ? "" : fs.readFileSync(path.join(home, file), "utf8").trim()}\n`;
-    }),
+    ...packages.map((name) => `${name}\n\n${licenseOf(homeOf(name)) ?? ""}\n`),
   ];
-  return texts.join(`\n${"-".repeat(72)}\n\n`);
+  return joinLicenses(texts);
 }
 
 /** A program and all that it needs as one CommonJS script, the form that Node takes. */
 async function scriptOf(entry: string, file: string): Promise<void> {
   const bundle = await rolldown({
-    cwd: root,
+    ...INPUT,
     input: entry,
-    platform: "node",
-    transform: { target: "node20.19" },
     plugins: [zstdInside],
-    checks: { ineffectiveDynamicImport: false },
   });
   await bundle.write({
     file,
     format: "cjs",
     codeSplitting: false,
-    minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+    minify: MINIFY,
   });
   await bundle.close();
 }
 
-const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8")) as {
-  dependencies: Readonly<Record<string, string>>;
-};
-const packages = Object.keys(dependencies);
+const packages = Object.keys(manifestOf(root).dependencies);
 const { version, platform, arch } = factsOf(node);
 checkNode(node);
 const out = path.resolve(values.out ?? path.join(root, `dist-binary/guestscope-${platform}-${arch}`));
@@ -109,8 +99,7 @@ try {
   const list = path.join(work, "viewer.json");
   fs.writeFileSync(list, JSON.stringify(names));
   const commit = path.join(work, "COMMIT");
-  const head = spawnSync("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root, encoding: "utf8" });
-  fs.writeFileSync(commit, head.status === 0 ? head.stdout : "");
+  fs.writeFileSync(commit, commitLine() ?? "");
   const blob = path.join(work, "blob");
   const config = path.join(work, "sea.json");
   fs.writeFileSync(

@@ -1,29 +1,17 @@
-import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { type OutputChunk, rolldown } from "rolldown";
+import { commitLine, homeOf, INPUT, joinLicenses, licenseOf, manifestOf, MINIFY, root } from "./bundling.js";
 
 /**
  * `npm run build`, second part: the programs, with the modules they need joined into a few files.
  * Most of a start's time goes into finding and compiling files: what every command needs is one file, what the commands
  * of one folder need is another. The library stays as it was compiled, module by module.
  */
-const root = path.resolve(import.meta.dirname, "..");
 const folder = path.join(root, "dist/cli");
 const LICENSES = "LICENSES.txt";
 
-interface Manifest {
-  readonly version: string;
-  readonly license: string;
-}
-
-const manifestOf = (home: string): unknown =>
-  JSON.parse(fs.readFileSync(path.join(home, "package.json"), "utf8"));
-
-const { bin, dependencies } = manifestOf(root) as {
-  bin: Readonly<Record<string, string>>;
-  dependencies: Readonly<Record<string, string>>;
-};
+const { bin, dependencies } = manifestOf(root);
 /** Files of the programs within `dist/cli`, without `.js`: the sources' names. */
 const PROGRAMS = Object.values(bin).map((file) => path.relative("dist/cli", file).replace(/\.js$/, ""));
 /** Every start needs it; the other packages, codecs that bring WebAssembly, are loaded when needed, as they are. */
@@ -40,16 +28,13 @@ const FOLDERS = ["xen", "qemu", "vmcore", "disk", "linux", "dwarf"];
 /** Packages by the files of theirs that were joined in, with their licences' texts. */
 function licenses(inputs: readonly string[]): string {
   const names = inputs.flatMap((file) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []);
-  return [...new Set(names)]
-    .sort()
-    .map((name) => {
-      const home = path.join(root, "node_modules", name);
-      const manifest = manifestOf(home) as Manifest;
-      const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
-      const text = file === undefined ? [] : ["", fs.readFileSync(path.join(home, file), "utf8").trim()];
-      return [`${name} ${manifest.version}, ${manifest.license}`, ...text, ""].join("\n");
-    })
-    .join(`\n${"-".repeat(72)}\n\n`);
+  return joinLicenses(
+    [...new Set(names)].sort().map((name) => {
+      const { version, license } = manifestOf(homeOf(name));
+      const text = licenseOf(homeOf(name));
+      return [`${name} ${version}, ${license}`, ...(text === undefined ? [] : ["", text]), ""].join("\n");
+    }),
+  );
 }
 
 /** Node 22 and newer keep what they compiled of a program: the second start is faster. */
@@ -61,23 +46,18 @@ await run();
 `;
 
 const bundle = await rolldown({
-  cwd: root,
+  ...INPUT,
   input: {
     ...Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, `src/cli/${name}.ts`])),
     // beside the parts, where the module that starts it looks
     "page-worker": "src/io/node/page-worker.ts",
   },
-  platform: "node",
-  transform: { target: "node20.19" },
   external: (id) => PACKAGES.some((name) => id === name || id.startsWith(`${name}/`)),
-  // a module that is met at a start is joined to it, also where others load it later
-  checks: { ineffectiveDynamicImport: false },
 });
 const { output } = await bundle.write({
   dir: folder,
   format: "esm",
-  // less to read at a start; names stay, so that a stack can be read
-  minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+  minify: MINIFY,
   chunkFileNames: "part-[name]-[hash].js",
   codeSplitting: {
     groups: [
@@ -94,10 +74,8 @@ for (const name of PROGRAMS) {
   fs.writeFileSync(file, launcher(`${name}-program.js`));
   fs.chmodSync(file, 0o755);
 }
-const head = spawnSync("git", ["rev-parse", "--short=12", "HEAD"], { cwd: root, encoding: "utf8" });
-// outside a clone there is no commit to tell
-const commit = head.status === 0 ? [["COMMIT", head.stdout] as const] : [];
-for (const [name, text] of commit) fs.writeFileSync(path.join(folder, name), text);
+const commit = commitLine();
+if (commit !== undefined) fs.writeFileSync(path.join(folder, "COMMIT"), commit);
 const chunks = output.filter((file): file is OutputChunk => file.type === "chunk");
 fs.writeFileSync(path.join(folder, LICENSES), licenses(chunks.flatMap(({ moduleIds }) => moduleIds)));
 const written = new Set(

@@ -1,6 +1,6 @@
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { defineConfig, type Plugin } from "vite";
+import { joinLicenses, licenseOf, manifestOf } from "../scripts/bundling.js";
 
 /** Addresses that the page may reach: its own, and files on servers the user names. No other source of anything. */
 const POLICY = [
@@ -39,18 +39,15 @@ const licenses: Plugin = {
       if (home !== undefined && name !== undefined) homes.set(name, home);
     }
     const texts = Array.from(homes, ([name, home]) => {
-      const { version, license } = JSON.parse(fs.readFileSync(path.join(home, "package.json"), "utf8")) as {
-        version: string;
-        license: string;
-      };
-      const file = fs.readdirSync(home).find((entry) => /^licen[cs]e/i.test(entry));
-      const text = file === undefined ? "" : `\n${fs.readFileSync(path.join(home, file), "utf8").trim()}\n`;
+      const { version, license } = manifestOf(home);
+      const found = licenseOf(home);
+      const text = found === undefined ? "" : `\n${found}\n`;
       return `${name} ${version}, ${license}\n${text}`;
     });
     this.emitFile({
       type: "asset",
       fileName: "LICENSES.txt",
-      source: texts.sort().join(`\n${"-".repeat(72)}\n\n`),
+      source: joinLicenses(texts.sort()),
     });
   },
 };
