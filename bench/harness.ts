@@ -2,35 +2,10 @@ import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
+import { type Figure, median, missing, record } from "./figures.js";
 
-/** What one figure of `npm run bench` says: a ratio against a named peer of the same run, and its bar. */
-export interface Figure {
-  readonly name: string;
-  readonly value: string;
-  readonly bar: string;
-  readonly met: boolean | undefined;
-}
-
-const figures: Figure[] = [];
-
-/** Figures recorded so far, in order. */
-export function recorded(): readonly Figure[] {
-  return figures;
-}
-
-/** Records and prints one figure. `met` undefined: informative, no bar. */
-export function record(name: string, value: string, bar = "", met?: boolean): void {
-  figures.push({ name, value, bar, met });
-  const mark = met === undefined ? " " : met ? "+" : "-";
-  process.stdout.write(`${mark} ${name.padEnd(58)} ${value.padStart(12)}  ${bar}\n`);
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const high = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
-}
+/** Runs of whatever is measured, after one that isn't counted. */
+const ROUNDS = 5;
 
 /** Runs a shell command to its end; returns wall seconds. Throws when it fails. */
 export function timeShell(command: string): number {
@@ -45,8 +20,7 @@ export function timeShell(command: string): number {
 }
 
 /** Peak resident memory of a command in MiB, as /proc counts it for the process itself (VmHWM); needs GNU time. */
-export function peakMemory(command: string): number | undefined {
-  if (!fs.existsSync("/usr/bin/time")) return undefined;
+function peakMemory(command: string): number {
   const file = path.join(os.tmpdir(), `guestscope-bench-${process.pid}.rss`);
   timeShell(`/usr/bin/time -f %M -o ${file} ${command}`);
   const kib = Number(fs.readFileSync(file, "utf8").trim().split("\n").at(-1));
@@ -54,8 +28,19 @@ export function peakMemory(command: string): number | undefined {
   return kib / 1024;
 }
 
-export interface Pair {
-  readonly name: string;
+/** Records the peak memory of a command, the largest of three runs, in MiB. */
+export function recordPeak(
+  figure: Pick<Figure, "name" | "most" | "before" | "limit">,
+  command: string,
+  rounds = 3,
+): void {
+  if (fs.existsSync("/usr/bin/time"))
+    record({ ...figure, unit: "MiB", values: Array.from({ length: rounds }, () => peakMemory(command)) });
+  else missing(figure.name, "GNU time");
+}
+
+/** Two commands that do comparable work. */
+export interface Pair extends Pick<Figure, "name" | "before" | "limit"> {
   /** Shell commands; `prepare` runs untimed before each. */
   readonly ours: string;
   readonly peer: string;
@@ -66,21 +51,25 @@ export interface Pair {
   readonly rounds?: number;
 }
 
-/** Interleaved pairs: ours, peer, ours, peer …; records the median of the pairwise ratios of speeds. */
-export function compare(pair: Pair): number {
-  const rounds = pair.rounds ?? 5;
+/** Ratios of speeds, ours / peer, of interleaved pairs: ours, peer, ours, peer …; the first is not counted. */
+function ratiosOf({ ours, peer, prepare, rounds = ROUNDS }: Pair): number[] {
+  const timed = (command: string): number => {
+    if (prepare !== undefined) timeShell(prepare);
+    return timeShell(command);
+  };
   const ratios: number[] = [];
   for (let round = -1; round < rounds; round += 1) {
-    if (pair.prepare !== undefined) timeShell(pair.prepare);
-    const ours = timeShell(pair.ours);
-    if (pair.prepare !== undefined) timeShell(pair.prepare);
-    const peer = timeShell(pair.peer);
-    if (round >= 0) ratios.push(peer / ours);
+    const seconds = timed(ours);
+    const ratio = timed(peer) / seconds;
+    if (round >= 0) ratios.push(ratio);
   }
-  const ratio = median(ratios);
-  const bar = pair.bar === undefined ? `of ${pair.peerName}` : `of ${pair.peerName}, bar ${pair.bar}`;
-  record(pair.name, `${ratio.toFixed(2)}x`, bar, pair.bar === undefined ? undefined : ratio >= pair.bar);
-  return ratio;
+  return ratios;
+}
+
+/** Records the ratios of speeds of interleaved pairs. */
+export function compare(pair: Pair): void {
+  const { name, peerName, bar, before, limit } = pair;
+  record({ name, values: ratiosOf(pair), unit: "×", peer: peerName, least: bar, before, limit });
 }
 
 /**
@@ -91,10 +80,15 @@ export function clearOutput(file: string, mib: number): string {
   return `rm -f ${file}; head -c ${mib}M /dev/zero > ${file} && rm ${file}`;
 }
 
-/** Median wall seconds of a command over a few runs after a warm-up. */
-export function medianSeconds(command: string, rounds = 5): number {
+/** Wall seconds of a command in a few runs after a warm-up. */
+export function secondsOf(command: string, rounds = ROUNDS): number[] {
   timeShell(command);
-  return median(Array.from({ length: rounds }, () => timeShell(command)));
+  return Array.from({ length: rounds }, () => timeShell(command));
+}
+
+/** Median wall seconds of a command over a few runs after a warm-up. */
+export function medianSeconds(command: string, rounds = ROUNDS): number {
+  return median(secondsOf(command, rounds));
 }
 
 /** A folder on the memory file system, removed at the end of `body`. */

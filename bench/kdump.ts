@@ -20,7 +20,8 @@ import { X86_64 } from "../src/guest/arch/x86.js";
 import { completeGeneral, type X86Registers } from "../src/guest/vcpu.js";
 import { encodeQemu } from "../src/vmcore/notes.js";
 import { encodePrstatus } from "../src/vmcore/prstatus.js";
-import { clearOutput, GUESTSCOPE, inMemory, median, peakMemory, record, timeShell } from "./harness.js";
+import { record } from "./figures.js";
+import { clearOutput, GUESTSCOPE, inMemory, recordPeak, secondsOf, timeShell } from "./harness.js";
 
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -147,6 +148,10 @@ function librarySeconds(file: string, compress: Library, size: number): number {
   return seconds;
 }
 
+/** What the report says of this bench, and programs that it compares with. */
+export const title = "kdump-compressed dumps written by worker threads, against the compression libraries.";
+export const peers = ["makedumpfile"];
+
 /** kdump writing against what the compression library does alone in one thread. */
 export async function run(): Promise<void> {
   const cores = os.availableParallelism();
@@ -168,20 +173,22 @@ export async function run(): Promise<void> {
         timeShell(clear);
         ratios.push(library / cores / timeShell(command));
       }
-      const ratio = median(ratios);
-      const bar = `of ${cores} cores × the library in one thread, bar 0.8`;
-      record(`kdump ${name} level 1, 2 GiB`, `${ratio.toFixed(2)}x`, bar, ratio >= 0.8);
-      const peak = peakMemory(command);
-      const most = BASE_MIB + cores * WORKER_MIB;
-      if (peak !== undefined)
-        record(`kdump ${name}: peak memory`, `${Math.round(peak)} MiB`, `bar ${most} MiB`, peak <= most);
-      record(`kdump ${name}: size`, `${Math.round(fs.statSync(out).size / MIB)} MiB`);
+      record({
+        name: `kdump ${name} level 1, 2 GiB`,
+        values: ratios,
+        unit: "×",
+        peer: `${cores} cores × the library in one thread`,
+        least: 0.8,
+      });
+      recordPeak({ name: `kdump ${name}: memory`, most: BASE_MIB + cores * WORKER_MIB }, command);
       const verified = spawnSync("bash", ["-c", `${GUESTSCOPE} verify -q ${out}`]);
       if (verified.status !== 0) throw new Error(`bench: ${out} does not verify`);
     }
-    const back = timeShell(
-      `${GUESTSCOPE} extract -q --force ${path.join(folder, "guest.zlib")} ${path.join(folder, "back.elf")}`,
-    );
-    record("kdump zlib → ELF", `${Math.round(SIZE / MIB / back)} MiB/s`);
+    const back = `${GUESTSCOPE} extract -q --force ${path.join(folder, "guest.zlib")} ${path.join(folder, "back.elf")}`;
+    record({
+      name: "kdump zlib → ELF",
+      values: secondsOf(back, 3).map((seconds) => SIZE / 1e6 / seconds),
+      unit: "MB/s",
+    });
   });
 }

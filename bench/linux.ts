@@ -12,7 +12,8 @@ import { readKallsyms } from "../src/linux/kallsyms-find.js";
 import { kernelPaging } from "../src/linux/kernel-tables.js";
 import { openGuest } from "../src/open/open.js";
 import { hasProgram, sharedData, unzstd } from "../test/shared.js";
-import { GUESTSCOPE, inMemory, median, medianSeconds, peakMemory, record, timeShell } from "./harness.js";
+import { missing, record } from "./figures.js";
+import { compare, GUESTSCOPE, inMemory, recordPeak, secondsOf, timeShell } from "./harness.js";
 import { makeLargerElf } from "./make-larger-elf.js";
 
 const GIB = 2 ** 30;
@@ -30,11 +31,16 @@ for task in for_each_task(prog):
     print(task.pid.value_(), task.comm.string_().decode())
 `;
 
+/** What the report says of this bench, and programs that it compares with. */
+export const title =
+  "Tasks out of a Linux guest's memory, against the tools that need debug information for it.";
+export const peers = ["drgn"];
+
 /** Linux guests: tasks out of a guest's memory, against the tools that need debug information for it. */
 export async function run(): Promise<void> {
   const packed = path.join(sharedData, "xen-v3/hvmlinux.save.zst");
   if (!fs.existsSync(packed)) {
-    record("linux: the saved guest hvmlinux", "not here");
+    missing("tasks of a saved guest", "the guest hvmlinux of the shared data");
     return;
   }
   await inMemory(async (folder) => {
@@ -52,7 +58,7 @@ export async function run(): Promise<void> {
     }
     wholeProcesses(save, small, large);
     await decoding(elf);
-    peers(folder, elf, expected);
+    others(folder, elf, expected);
   });
 }
 
@@ -67,37 +73,28 @@ function tasksOf(command: string): string {
 const sorted = (lines: readonly string[]): string =>
   [...lines].sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)).join("\n");
 
-/** The fastest of a few runs: the bar is about the program, not about what else the machine does. */
-function undisturbed(command: string): number {
-  return Math.min(...Array.from({ length: ROUNDS }, () => timeShell(command)));
-}
-
 function wholeProcesses(save: string, small: string, large: string): void {
   const ps = `${GUESTSCOPE} ps`;
-  const seconds = undisturbed(`${ps} ${small}`);
-  record("ps, hvmlinux (ELF)", `${seconds.toFixed(2)} s`, `bar ${MOST_SECONDS} s`, seconds < MOST_SECONDS);
-  const streamed = undisturbed(`${ps} ${save}`);
-  record(
-    "ps, hvmlinux (Xen save)",
-    `${streamed.toFixed(2)} s`,
-    `bar ${MOST_SECONDS} s`,
-    streamed < MOST_SECONDS,
-  );
+  for (const [name, file] of Object.entries({ ELF: small, "Xen save": save }))
+    record({
+      name: `ps, hvmlinux (${name})`,
+      values: secondsOf(`${ps} ${file}`),
+      unit: "s",
+      most: MOST_SECONDS,
+    });
   const ratios = Array.from(
     { length: ROUNDS },
     () => timeShell(`${ps} ${large}`) / timeShell(`${ps} ${small}`),
   );
-  const ratio = median(ratios);
-  record(
-    "ps, 64 GiB guest of that kernel (ELF)",
-    `${ratio.toFixed(2)}x`,
-    `the time of hvmlinux, bar ${NOISE}`,
-    ratio < NOISE,
-  );
+  record({
+    name: "ps, 64 GiB guest of that kernel (ELF): time",
+    values: ratios,
+    unit: "×",
+    peer: "hvmlinux's",
+    most: NOISE,
+  });
   for (const [name, file] of Object.entries({ "hvmlinux (Xen save)": save, "64 GiB guest": large })) {
-    const peak = peakMemory(`${ps} ${file}`);
-    if (peak !== undefined)
-      record(`ps, ${name}: peak memory`, `${peak.toFixed(0)} MiB`, `bar ${MOST_MIB}`, peak < MOST_MIB);
+    recordPeak({ name: `ps, ${name}: memory`, most: MOST_MIB }, `${ps} ${file}`);
   }
 }
 
@@ -109,36 +106,44 @@ async function decoding(elf: string): Promise<void> {
   const memory = new CachedMemory(guest.memory);
   const space = new AddressSpace(memory, kernelPaging(guest, memory, info).kernel);
   const symbols = await readKallsyms(space, info);
-  const kallsyms = await medianOf(async () => readKallsyms(space, info));
-  const rate = symbols.table.size / kallsyms;
-  record("kallsyms: symbols read and decoded", `${(rate / 1e6).toFixed(2)} M/s`, "bar 1.5", rate >= 1.5e6);
+  const kallsyms = await secondsOfCalls(async () => readKallsyms(space, info));
+  record({
+    name: "kallsyms: symbols read and decoded",
+    values: kallsyms.map((seconds) => symbols.table.size / seconds / 1e6),
+    unit: "M/s",
+    least: 1.5,
+  });
   const { bytes } = await readKernelBtf(space, info, symbols.table);
-  const btf = bytes.length / 1e6 / (await medianOf(async () => new Btf(bytes)));
-  record("BTF indexed", `${btf.toFixed(0)} MB/s`, "bar 100", btf >= 100);
+  const btf = await secondsOfCalls(async () => new Btf(bytes));
+  record({
+    name: "BTF indexed",
+    values: btf.map((seconds) => bytes.length / 1e6 / seconds),
+    unit: "MB/s",
+    least: 100,
+  });
   await guest.close?.();
   source.close();
 }
 
-async function medianOf(act: () => Promise<unknown>): Promise<number> {
+async function secondsOfCalls(act: () => Promise<unknown>): Promise<number[]> {
   const seconds: number[] = [];
   for (let round = 0; round < 30; round += 1) {
     const began = performance.now();
     await act();
     seconds.push((performance.now() - began) / 1000);
   }
-  return median(seconds);
+  return seconds;
 }
 
 /** The same tasks by others, from the same vmcore in the same run. */
-function peers(folder: string, elf: string, expected: string): void {
-  const ours = medianSeconds(`${GUESTSCOPE} ps ${elf}`);
+function others(folder: string, elf: string, expected: string): void {
+  const ours = `${GUESTSCOPE} ps ${elf}`;
   const release = execFileSync("bash", ["-c", `${GUESTSCOPE} sys --json ${elf}`], { encoding: "utf8" });
   const vmlinux = debugVmlinux((JSON.parse(release) as { release: string }).release);
   if (vmlinux === undefined || !hasProgram("drgn"))
-    record(
+    missing(
       "drgn with the kernel's debug information",
-      "not here",
-      "wants drgn and Debian's -dbg package (apt) or GUESTSCOPE_VMLINUX",
+      "drgn and Debian's -dbg package or GUESTSCOPE_VMLINUX",
     );
   else {
     const script = path.join(folder, "tasks.py");
@@ -146,14 +151,13 @@ function peers(folder: string, elf: string, expected: string): void {
     const command = `drgn -q -c ${elf} -s ${vmlinux} ${script}`;
     const said = execFileSync("bash", ["-c", `${command} 2>/dev/null`], { encoding: "utf8" });
     same("drgn", sorted(said.trim().split("\n")), expected);
-    speed("drgn with debug information", medianSeconds(command, 3), ours);
+    compare({ name: "ps", peerName: "drgn with debug information", ours, peer: command, rounds: 3 });
   }
   const volatility = volatilityProgram();
   if (volatility === undefined)
-    record(
+    missing(
       "volatility3, linux.pslist",
-      "not here",
-      "wants `vol` on the PATH or a checkout in GUESTSCOPE_VOLATILITY3, and python3-pefile",
+      "`vol` on the PATH or a checkout in GUESTSCOPE_VOLATILITY3, and python3-pefile",
     );
   else {
     const symbols = path.join(folder, "symbols/linux");
@@ -167,20 +171,14 @@ function peers(folder: string, elf: string, expected: string): void {
     });
     const rows = JSON.parse(said) as { TID: number; COMM: string }[];
     same("volatility3", sorted(rows.map(({ TID, COMM }) => `${TID} ${COMM}`)), expected);
-    speed("volatility3's linux.pslist, on our symbol file", medianSeconds(command, 3), ours);
+    const peerName = "volatility3's linux.pslist, on our symbol file";
+    compare({ name: "ps", peerName, ours, peer: command, rounds: 3 });
   }
 }
 
 function same(peer: string, said: string, expected: string): void {
   if (said !== expected) throw new Error(`bench: ${peer} lists other tasks:\n${said}\nwe list:\n${expected}`);
 }
-
-const speed = (peer: string, theirs: number, ours: number): void =>
-  record(
-    `ps against ${peer}`,
-    `${(theirs / ours).toFixed(1)}x`,
-    `${theirs.toFixed(2)} s and ${ours.toFixed(2)} s`,
-  );
 
 function volatilityProgram(): string | undefined {
   const checkout = process.env.GUESTSCOPE_VOLATILITY3;

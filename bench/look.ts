@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { ehdr64, phdr64, PT_LOAD } from "../src/elf/layout.js";
-import { compare, GUESTSCOPE, inMemory, peakMemory, record } from "./harness.js";
+import { compare, GUESTSCOPE, inMemory, recordPeak } from "./harness.js";
 
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -78,10 +78,12 @@ function change(file: string): void {
 const saying1 = (command: string): string => `{ ${command}; [ $? = 1 ]; }`;
 
 function peak(name: string, command: string): void {
-  const mib = peakMemory(`sh -c '${command} || [ $? = 1 ]'`);
-  if (mib !== undefined)
-    record(`${name}: peak memory`, `${mib.toFixed(0)} MiB`, `bar ${MEMORY_BAR}`, mib < MEMORY_BAR);
+  recordPeak({ name: `${name}: memory`, most: MEMORY_BAR }, `sh -c '${command} || [ $? = 1 ]'`);
 }
+
+/** What the report says of this bench, and programs that it compares with. */
+export const title = "Guests of 2 GiB searched and compared, against the tools for plain files.";
+export const peers = ["grep", "cmp"];
 
 /** Looking at guests: memory by pattern, and what differs, each against the tool for plain files. */
 export async function run(): Promise<void> {

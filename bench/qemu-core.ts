@@ -3,16 +3,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { compileMimic, runMimic } from "../test/qemu/core/mimic.js";
 import { hasProgram, sharedData, unzstd } from "../test/shared.js";
-import {
-  clearOutput,
-  compare,
-  GUESTSCOPE,
-  inMemory,
-  medianSeconds,
-  peakMemory,
-  record,
-  timeShell,
-} from "./harness.js";
+import { missing, record } from "./figures.js";
+import { clearOutput, compare, GUESTSCOPE, inMemory, recordPeak, secondsOf, timeShell } from "./harness.js";
 
 const RAM_PAGES = (2 * (1 << 30)) / 4096;
 
@@ -53,10 +45,14 @@ async function makeCore(
   return { exe, core: `${core}.${pid}` };
 }
 
+/** What the report says of this bench, and programs that it compares with. */
+export const title = "Guests out of cores of QEMU processes: finding the memory map, and copying the memory.";
+export const peers = ["dd", "gdb"];
+
 /** Guests out of QEMU cores: finding the memory map, and copying. */
 export async function run(): Promise<void> {
   if (!hasProgram("gcc") || !hasProgram("gcore")) {
-    record("qemu-core: gcc and gcore make its cores", "not here");
+    missing("QEMU cores", "gcc and gcore, which make them");
     return;
   }
   await inMemory(async (folder) => {
@@ -74,9 +70,7 @@ export async function run(): Promise<void> {
         prepare: clearOutput(out, 2100),
         bar: 0.9,
       });
-      const peak = peakMemory(`${ours} --force`);
-      if (peak !== undefined)
-        record("extract: its peak memory", `${peak.toFixed(0)} MiB`, "bar under 150 MiB", peak < 150);
+      recordPeak({ name: `extract: memory, ${what}`, most: 150 }, `${ours} --force`);
       if (defines.length === 0 && hasProgram("gdb")) {
         const script = path.join(folder, "loop.py");
         fs.writeFileSync(script, GDB_LOOP.replace("OUT", JSON.stringify(out)));
@@ -107,18 +101,16 @@ function findTheMap(folder: string): void {
   if (!fs.existsSync(cores)) return;
   const core = unzstd(path.join(cores, "tiny-split/core.zst"), folder);
   const debug = unzstd(path.join(cores, "debug/qemu-system-x86_64.debug.zst"), folder);
-  const find = (file: string): number =>
-    medianSeconds(
+  const find = (file: string): number[] =>
+    secondsOf(
       `${GUESTSCOPE} extract -q --debug-file ${file} ${core} /dev/null --to raw --range 0x1000-0x2000`,
     );
-  const plain = find(debug);
-  record("map found, 20 MB of .debug_info", `${plain.toFixed(2)} s`, "bar under 1 s", plain < 1);
+  record({ name: "map found, 20 MB of .debug_info", values: find(debug), unit: "s", most: 1 });
   if (!hasProgram("gdb-add-index")) return;
   const indexed = path.join(folder, "indexed.debug");
   fs.copyFileSync(debug, indexed);
   fs.chmodSync(indexed, 0o600);
   execFileSync("gdb-add-index", [indexed], { stdio: "ignore" });
-  const quick = find(indexed);
-  record("map found, with .gdb_index", `${quick.toFixed(2)} s`, "bar under 0.3 s", quick < 0.3);
+  record({ name: "map found, with .gdb_index", values: find(indexed), unit: "s", most: 0.3 });
   for (const file of [core, debug, indexed]) fs.rmSync(file, { force: true });
 }

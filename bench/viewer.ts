@@ -5,7 +5,8 @@ import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import { CHROMIUM, startChromium } from "../scripts/browser.js";
 import { serveFolder } from "../scripts/static-server.js";
-import { inMemory, record } from "./harness.js";
+import { missing, record } from "./figures.js";
+import { inMemory } from "./harness.js";
 import { makeXenStream } from "./make-xen-stream.js";
 
 const root = path.resolve(import.meta.dirname, "..");
@@ -13,6 +14,7 @@ const dist = path.join(root, "dist/viewer");
 const packed = path.resolve(root, "../shared/data/xen-v3/hvmlinux.save.zst");
 const GIB_PAGES = (1 << 30) / 4096;
 const FRAMES_MS = 2000;
+const ROUNDS = 3;
 /** What takes longer has missed its bar. */
 const PATIENCE_MS = 20_000;
 
@@ -32,6 +34,13 @@ async function secondsTo(page: Page, file: string, selector: string): Promise<nu
   await page.locator("#picker").setInputFiles(file);
   const isThere = await page.waitForSelector(selector, { timeout: PATIENCE_MS }).catch(() => undefined);
   return isThere === undefined ? Number.POSITIVE_INFINITY : (performance.now() - began) / 1000;
+}
+
+/** A number a round. */
+async function inRounds(measure: () => Promise<number>): Promise<number[]> {
+  const values: number[] = [];
+  for (let round = 0; round < ROUNDS; round += 1) values.push(await measure());
+  return values;
 }
 
 /** Frames a second while the wheel turns over an element. */
@@ -55,12 +64,16 @@ async function framesWhileTurning(page: Page, selector: string, deltaY: number):
   );
 }
 
+/** What the report says of this bench, and programs that it compares with. */
+export const title = "The viewer in Chromium: how soon it answers, how smoothly it moves.";
+export const peers = ["chromium"];
+
 /** The viewer in Chromium: how soon it answers, how smoothly it moves. */
 export async function run(): Promise<void> {
   const size = firstLoad() / 1024;
-  record("viewer: first load, packed", `${size.toFixed(0)} KB`, "bar under 300 KB", size < 300);
+  record({ name: "first load, packed", values: [size], unit: "KB", most: 300 });
   if (!fs.existsSync(CHROMIUM)) {
-    process.stdout.write(`*** SKIPPED: ${CHROMIUM} is not on this machine ***\n`);
+    missing("the viewer in a browser", CHROMIUM);
     return;
   }
   const server = await serveFolder(dist);
@@ -71,48 +84,47 @@ export async function run(): Promise<void> {
     if (fs.existsSync(packed)) {
       const save = path.join(folder, "hvmlinux.save");
       execFileSync("zstd", ["-q", "-d", "--long=31", packed, "-o", save]);
-      const overview = await secondsTo(page, save, ".overview-head");
-      record(
-        "viewer: 200 MB Xen save to overview",
-        `${overview.toFixed(2)} s`,
-        "bar under 1.5 s",
-        overview < 1.5,
-      );
-      const began = performance.now();
-      await page.evaluate(() => {
-        location.hash = "1/linux?tab=tasks";
-      });
-      await page.waitForSelector(".task-row .task-command");
-      const tasks = overview + (performance.now() - began) / 1000;
-      record("viewer: … to the task list", `${tasks.toFixed(2)} s`, "bar under 3 s", tasks < 3);
+      const overviews: number[] = [];
+      const tasks: number[] = [];
+      for (let round = 0; round < ROUNDS; round += 1) {
+        await page.goto(`${server.url}?${round}`);
+        const overview = await secondsTo(page, save, ".overview-head");
+        const began = performance.now();
+        await page.evaluate(() => {
+          location.hash = "1/linux?tab=tasks";
+        });
+        await page.waitForSelector(".task-row .task-command");
+        overviews.push(overview);
+        tasks.push(overview + (performance.now() - began) / 1000);
+      }
+      record({ name: "200 MB Xen save to overview", values: overviews, unit: "s", most: 1.5 });
+      record({ name: "… to the task list", values: tasks, unit: "s", most: 3 });
       await page.evaluate(() => {
         location.hash = "1/hex?space=physical&at=0x1000000";
       });
       await page.waitForSelector(".b-zero, .b-text, .b-other");
-      const hex = await framesWhileTurning(page, ".hex-box", 90);
-      record("viewer: scrolling the bytes", `${hex.toFixed(0)} frames/s`, "bar 50", hex >= 50);
+      const hex = await inRounds(() => framesWhileTurning(page, ".hex-box", 90));
+      record({ name: "scrolling the bytes", values: hex, unit: "frames/s", least: 50 });
       await page.evaluate(() => {
         location.hash = "1/map";
       });
       await page.waitForSelector(".strip canvas");
-      const map = await framesWhileTurning(page, ".strip canvas", -60);
-      record("viewer: zooming the map", `${map.toFixed(0)} frames/s`, "bar 50", map >= 50);
+      const map = await inRounds(() => framesWhileTurning(page, ".strip canvas", -60));
+      record({ name: "zooming the map", values: map, unit: "frames/s", least: 50 });
       const heap = await page.evaluate(
         () =>
           (performance as unknown as { memory: { usedJSHeapSize: number } }).memory.usedJSHeapSize / 2 ** 20,
       );
-      record("viewer: heap of the page", `${heap.toFixed(0)} MiB`, "bar under 300 MiB", heap < 300);
+      record({ name: "heap of the page", values: [heap], unit: "MiB", most: 300 });
     }
     const holes = path.join(folder, "holes");
     makeXenStream(holes, { pages: 32 * GIB_PAGES, holes: true });
-    await page.goto(`${server.url}?again`);
-    const large = await secondsTo(page, holes, ".overview-head");
-    record(
-      "viewer: 32 GiB sparse Xen stream to overview",
-      `${large.toFixed(2)} s`,
-      "bar under 5 s",
-      large < 5,
-    );
+    const large = await inRounds(async () => {
+      await page.goto(`${server.url}?again`);
+      await page.reload();
+      return secondsTo(page, holes, ".overview-head");
+    });
+    record({ name: "32 GiB sparse Xen stream to overview", values: large, unit: "s", most: 5 });
   });
   await browser.close();
   await server.close();
