@@ -1,3 +1,4 @@
+import * as os from "node:os";
 import { defineConfig } from "vitest/config";
 
 /** What takes minutes (browsers, machines of QEMU, packages built from nothing) runs in CI: `npm run test:all`. */
@@ -12,6 +13,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: process.env["GUESTSCOPE_TESTS"] === "all" ? [] : LONG,
+    // most tests wait for programs that they start: the one processor that vitest leaves free by default would be idle
+    maxWorkers: os.availableParallelism(),
     // programs of a loaded machine: a test that fails is tried once more, and CI prints both
     retry: process.env["CI"] === undefined ? 0 : 1,
     testTimeout: 120_000,
