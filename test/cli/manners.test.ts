@@ -150,8 +150,12 @@ describe.skipIf(skipUnless(hasTerminal, "script (util-linux)"))("on a terminal",
 });
 
 describe("a reader that goes away", () => {
+  it("ends text, which a pipe would hold whole, silently with status 141", () => {
+    const run = shell(`{ ${shellCommand("formats")}; echo $? >status; } | true; cat status`);
+    expect(run).toEqual({ status: 0, stdout: "141\n", stderr: "" });
+  });
+
   it.each([
-    ["text", shellCommand("formats")],
     ["a dump", shellCommand("extract", "--to", "raw", save, "-")],
     ["a converted stream", shellCommand("convert", legacy, "-")],
   ])("ends %s silently with status 141", (_, command) => {
