@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
+import { validDocument } from "./document-schema.js";
 
 export const projectRoot = path.resolve(import.meta.dirname, "..");
 /** Data too large to commit: beside the checkout where a developer or CI has them. */
@@ -68,5 +69,8 @@ export function runCli(
     encoding: "utf8",
     timeout: DEADLINE_MS,
   });
+  // every document that a test makes fits its schema
+  if (args.includes("--json") && options.program === undefined && result.stdout !== "")
+    validDocument(result.stdout, args.join(" "));
   return { status: result.status ?? -1, stdout: result.stdout, stderr: result.stderr };
 }
