@@ -75,6 +75,7 @@ export {
   isUnpopulated,
   isVmcoreInfo,
   kernelBanner,
+  type KernelLayout,
   kernelTextMapping,
   longMode,
   lookUp,

@@ -2,6 +2,7 @@ import { UsageError } from "../findings/errors.js";
 import type { AtomicSink } from "../io/byte-sink.js";
 import { isDamage, withoutDamage } from "./damage.js";
 import type { GuestImage, UnplacedBlock } from "./image.js";
+import { withKernelLayout } from "./kernel/with-kernel-layout.js";
 import { isExcluded, type MemoryRange } from "./memory.js";
 import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
 import { selectMemory } from "./selection.js";
@@ -66,7 +67,9 @@ export async function extractGuest(
       const { missing: lost, zero, absent } = before;
       return { written: false, guest: source, present: before.present, zero, absent, missing: lost, size: 0 };
     }
-    return { written: true, guest: source, ...(await write(source, writer, open, options)) };
+    // its page tables may have been damaged when it was opened
+    const known = await withKernelLayout(source);
+    return { written: true, guest: known, ...(await write(known, writer, open, options)) };
   };
   const intact = async (): Promise<GuestImage> => {
     const checked = await withoutDamage(guest, (done, total) =>

@@ -1,5 +1,6 @@
 import type { AbsentReason } from "./absent.js";
 import type { Architecture } from "./arch/architecture.js";
+import type { KernelLayout } from "./kernel/kernel-layout.js";
 import type { PhysicalMemory } from "./memory.js";
 import type { Rescue } from "./salvage.js";
 import type { Vcpu } from "./vcpu.js";
@@ -61,6 +62,8 @@ export interface Facts {
   readonly vmcoreInfo?: VmcoreInfo;
   /** `vmcoreInfo`, or its lack, is what the caller asked for: it isn't looked for again. */
   readonly vmcoreInfoIsChosen?: true;
+  /** Where the kernel that `vmcoreInfo` is of maps itself and all of memory, as its own page tables have it. */
+  readonly kernelLayout?: KernelLayout;
   /** What the dump's writer erased of the memory, in its own words. */
   readonly erased?: readonly string[];
   /** Bytes per page of the source, where it isn't 4096. */

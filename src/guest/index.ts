@@ -8,7 +8,7 @@ export {
   type VmcoreInfo,
 } from "./image.js";
 export { type FormatReader, type InputFormat, type InputReader } from "./input-format.js";
-export { kernelTextMapping } from "./kernel/kernel-layout.js";
+export { type KernelLayout, kernelTextMapping } from "./kernel/kernel-layout.js";
 export { withVmcoreInfo } from "./kernel/brought-vmcoreinfo.js";
 export {
   findVmcoreInfo,

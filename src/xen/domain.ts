@@ -2,7 +2,7 @@ import { I386, X86_64 } from "../guest/arch/x86.js";
 import type { Architecture } from "../guest/arch/architecture.js";
 import type { Facts, GuestImage } from "../guest/image.js";
 import { absentReasons } from "../guest/absent.js";
-import { findVmcoreInfo } from "../guest/kernel/vmcoreinfo.js";
+import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 import type { OpenOptions } from "../guest/options.js";
 import type { PageMap } from "../guest/page-map.js";
 import { pagingOf } from "../guest/paging/walk.js";
@@ -60,7 +60,6 @@ export async function xenGuest(
       ? hvmVcpus(parts.hvmContext ?? [])
       : await Promise.all((parts.pvVcpus ?? []).map((vcpu) => pvVcpu(vcpu, parts.memory)));
   const arch = parts.type === "HVM" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
-  const vmcoreInfo = findKernel ? await findVmcoreInfo(parts.memory, arch, vcpus) : undefined;
   const { name, uuid } = parts.config === undefined ? {} : summarizeConfig(parts.config);
   const more = {
     ...(parts.tsc === undefined ? {} : { tsc: summarizeTsc(parts.tsc) }),
@@ -76,14 +75,13 @@ export async function xenGuest(
     guestType: parts.type,
     ...(name === undefined ? {} : { name }),
     ...(uuid === undefined ? {} : { uuid }),
-    ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
     ...(Object.keys(more).length === 0 ? {} : { more }),
   };
   const raw = {
     ...(parts.sharedInfo === undefined ? {} : { shared_info: parts.sharedInfo }),
     ...machineRecords(parts.hvmContext ?? []),
   };
-  return {
+  const guest: GuestImage = {
     arch,
     memory: parts.memory,
     vcpus,
@@ -92,6 +90,7 @@ export async function xenGuest(
     ...(Object.keys(raw).length === 0 ? {} : { raw }),
     ...(parts.close === undefined ? {} : { close: parts.close }),
   };
+  return withVmcoreInfo(guest, findKernel);
 }
 
 /** Records of an HVM context that belong to no vCPU, by name: `hvm_pic`, with the instance beyond the first. */

@@ -1,9 +1,10 @@
 import type { Architecture } from "../arch/architecture.js";
 import { FormatError } from "../../findings/errors.js";
-import type { GuestImage, VmcoreInfo } from "../image.js";
+import type { Facts, GuestImage, VmcoreInfo } from "../image.js";
 import type { PhysicalMemory } from "../memory.js";
 import type { Vcpu } from "../vcpu.js";
 import { fitsMemory, hasTablesRead } from "./kernel-layout.js";
+import { withKernelLayout } from "./with-kernel-layout.js";
 import { findVmcoreInfo } from "./vmcoreinfo.js";
 import { hexValue, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 
@@ -64,13 +65,23 @@ function hasOddOffset(text: string, { name }: Architecture): boolean {
   return name === "x86_64" && stext !== undefined && offset !== undefined && stext - offset !== USUAL_TEXT;
 }
 
+/** Facts with another VMCOREINFO: what the first one's kernel had is not known of it. */
+function withOther(facts: Facts, vmcoreInfo: VmcoreInfo): Facts {
+  const { kernelLayout: _, ...others } = facts;
+  return { ...others, vmcoreInfo };
+}
+
 /**
  * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its input brought none or one that doesn't fit
- * the kernel in memory. Damaged pages are left to those who read them.
+ * the kernel in memory, and with the layout of its kernel. Damaged pages are left to those who read them.
  */
 export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
+  if (guest.facts.vmcoreInfoIsChosen === true) return guest;
+  return withKernelLayout(await withSoundVmcoreInfo(guest, thorough));
+}
+
+async function withSoundVmcoreInfo(guest: GuestImage, thorough: boolean): Promise<GuestImage> {
   const { memory, arch, vcpus, facts } = guest;
-  if (facts.vmcoreInfoIsChosen === true) return guest;
   try {
     if (facts.vmcoreInfo === undefined) {
       const found = await findVmcoreInfo(memory, arch, vcpus, thorough);
@@ -81,7 +92,7 @@ export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promis
     const { message, better } = fault;
     return {
       ...guest,
-      facts: better === undefined ? facts : { ...facts, vmcoreInfo: better },
+      facts: better === undefined ? facts : withOther(facts, better),
       warnings: [...guest.warnings, better === undefined ? message : `${message} and is taken`],
     };
   } catch (error) {

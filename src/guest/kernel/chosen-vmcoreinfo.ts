@@ -4,6 +4,7 @@ import type { VmcoreInfoChoice } from "../options.js";
 import { MISFIT } from "./brought-vmcoreinfo.js";
 import { fitsMemory } from "./kernel-layout.js";
 import { findVmcoreInfo, isVmcoreInfo } from "./vmcoreinfo.js";
+import { withKernelLayout } from "./with-kernel-layout.js";
 
 /**
  * The guest with the VMCOREINFO that the caller chose; without a choice the guest as it is. A warning says when it
@@ -17,7 +18,7 @@ export async function withChosenVmcoreInfo(
   if (choice === undefined) return opened;
   // what the input brought doesn't matter any more
   const guest = { ...opened, warnings: opened.warnings.filter((text) => !text.startsWith(MISFIT)) };
-  const { vmcoreInfo: _, ...others } = guest.facts;
+  const { vmcoreInfo: _, kernelLayout: _layout, ...others } = guest.facts;
   const facts = { ...others, vmcoreInfoIsChosen: true } as const;
   if (choice === "none") return { ...guest, facts };
   const given: VmcoreInfo | undefined = choice === "search" ? await search(guest) : textOf(choice.text);
@@ -25,11 +26,11 @@ export async function withChosenVmcoreInfo(
     return { ...guest, facts, warnings: [...guest.warnings, "no VMCOREINFO was found in memory"] };
   const which = choice === "search" ? "the VMCOREINFO found in memory" : "the VMCOREINFO that was given";
   const isMisfit = (await whetherFits(guest, given)) === false;
-  return {
+  return withKernelLayout({
     ...guest,
     facts: { ...facts, vmcoreInfo: given },
     warnings: isMisfit ? [...guest.warnings, `${which} doesn't fit the kernel in memory`] : guest.warnings,
-  };
+  });
 }
 
 async function search({ memory, arch, vcpus }: GuestImage): Promise<VmcoreInfo | undefined> {

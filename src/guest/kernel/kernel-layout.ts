@@ -1,7 +1,7 @@
 import { latin1 } from "../../binary/layout.js";
 import type { MaybePromise } from "../../io/byte-source.js";
 import type { Architecture } from "../arch/architecture.js";
-import type { GuestImage } from "../image.js";
+import { CachedMemory } from "../cached-memory.js";
 import { PAGE_SIZE, type PhysicalMemory } from "../memory.js";
 import { aarch64Tables, isGranule } from "../paging/aarch64.js";
 import { longMode, lookUp, type Mapping, mappings, type Translation } from "../paging/walk.js";
@@ -15,7 +15,7 @@ import { hexValue, numberValue, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 
 /** What a kernel's own page tables say of its layout. */
 export interface KernelLayout {
-  /** Mappings of the kernel's image (text, data), ascending; empty when the tables don't map it where VMCOREINFO says. */
+  /** Mappings of the kernel's image (text, data), ascending; never empty. */
   readonly image: readonly Mapping[];
   /**
    * Virtual address of guest-physical address 0 in the direct map, of all memory (on x86_64 PAGE_OFFSET), as an
@@ -23,8 +23,6 @@ export interface KernelLayout {
    */
   readonly directMap: bigint | undefined;
 }
-
-const NOTHING: KernelLayout = { image: [], directMap: undefined };
 
 /** Virtual end of the region that holds an x86_64 kernel's image and modules; phys_base counts from its start. */
 const KERNEL_MAP_END = 0xffff_ffff_ffff_f000n;
@@ -51,12 +49,25 @@ interface KernelTables {
   readonly info: ReadonlyMap<string, string>;
 }
 
-/** The layout of a guest's kernel, by its VMCOREINFO. @throws FormatError damaged page tables */
+/**
+ * The layout of a kernel, by its VMCOREINFO; undefined: its tables don't map its image where VMCOREINFO says, or no such
+ * architecture's are read.
+ * @throws FormatError damaged page tables
+ */
 export async function kernelLayout(
-  guest: Pick<GuestImage, "memory" | "arch" | "facts">,
-): Promise<KernelLayout> {
-  const { memory, arch, facts } = guest;
-  return facts.vmcoreInfo === undefined ? NOTHING : layoutBy(memory, facts.vmcoreInfo.text, arch);
+  memory: PhysicalMemory,
+  vmcoreInfo: string,
+  arch: Architecture,
+): Promise<KernelLayout | undefined> {
+  const info = parseVmcoreInfo(vmcoreInfo);
+  const image = await imageBy(memory, info, arch);
+  const [first] = image;
+  if (first === undefined) return undefined;
+  const directMap =
+    arch.name === "x86_64"
+      ? await x86DirectMap(memory, info, first)
+      : await arm64DirectMap(memory, info, first);
+  return { image, directMap };
 }
 
 /** The mappings of a kernel's image (text, data); empty when VMCOREINFO names no tables or they do not map it. */
@@ -108,22 +119,6 @@ async function releaseIn(
   const bytes = new Uint8Array(UTS_SIZE);
   if ((await memory.read(home.gpa + Number(at - home.va), bytes)) < UTS_SIZE) return undefined;
   return latin1(bytes).includes(`\0${release}\0`);
-}
-
-async function layoutBy(
-  memory: PhysicalMemory,
-  vmcoreInfo: string,
-  arch: Architecture,
-): Promise<KernelLayout> {
-  const info = parseVmcoreInfo(vmcoreInfo);
-  const image = await imageBy(memory, info, arch);
-  const [first] = image;
-  if (first === undefined) return NOTHING;
-  const directMap =
-    arch.name === "x86_64"
-      ? await x86DirectMap(memory, info, first)
-      : await arm64DirectMap(memory, info, first);
-  return { image, directMap };
 }
 
 function imageBy(
@@ -247,7 +242,8 @@ function arm64LookUp(memory: PhysicalMemory, { root, info }: KernelTables): Look
   // with 64 KiB pages the top table is laid out for the bits the kernel was built for
   const bits = t1sz === undefined || granule === 65536 ? built : 64 - Number(t1sz);
   const isSound = bits >= 36 && bits <= 52;
-  const tables = aarch64Tables(memory, { root, granule, bits: isSound ? bits : 48 });
+  // each page of the image is looked up: its tables are read once, from a packed dump too
+  const tables = aarch64Tables(new CachedMemory(memory), { root, granule, bits: isSound ? bits : 48 });
   return (va) => tables.lookUp(va);
 }
 

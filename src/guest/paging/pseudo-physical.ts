@@ -2,6 +2,7 @@ import { viewOf } from "../../binary/layout.js";
 import type { MaybePromise } from "../../io/byte-source.js";
 import type { GuestImage } from "../image.js";
 import { x86TopTable } from "../kernel/kernel-layout.js";
+import { withKernelLayout } from "../kernel/with-kernel-layout.js";
 import { type MemoryPiece, type MemoryRange, PAGE_SIZE, type PhysicalMemory } from "../memory.js";
 import { pvContext64 } from "../pv-context.js";
 import type { Vcpu } from "../vcpu.js";
@@ -31,12 +32,12 @@ export async function pseudoPhysical(guest: GuestImage): Promise<GuestImage> {
   const ownFrame = machineFrames(guest);
   const tables = await findTables(guest, ownFrame);
   const { machineFrame: _, ...rest } = guest;
-  return {
+  return withKernelLayout({
     ...rest,
     memory: new RewrittenMemory(guest.memory, tables, ownFrame),
     vcpus: guest.vcpus.map((vcpu) => withOwnCr3(vcpu, ownFrame)),
     ...(guest.close === undefined ? {} : { close: async () => guest.close?.() }),
-  };
+  });
 }
 
 function frameOf(entry: bigint): number {

@@ -1,6 +1,7 @@
 import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { Report } from "../../findings/report.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
+import { withKernelLayout } from "../../guest/kernel/with-kernel-layout.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -65,7 +66,7 @@ export async function openStream(
       .map(({ message }) => message);
     const rescue = { lost: stream.lost, doubtful: [] };
     const dropped = problems.length - MOST_WARNINGS;
-    return {
+    return withKernelLayout({
       arch,
       memory,
       vcpus,
@@ -85,7 +86,7 @@ export async function openStream(
       ...(stream.lost.length === 0 ? {} : { rescue }),
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
-    };
+    });
   });
 }
 

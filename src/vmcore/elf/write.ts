@@ -21,7 +21,6 @@ import {
 import { encodeNote } from "../../elf/notes.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import type { GuestImage } from "../../guest/image.js";
-import { kernelLayout } from "../../guest/kernel/kernel-layout.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { Mapping } from "../../guest/paging/walk.js";
@@ -252,14 +251,14 @@ export const elfWriter: VmcoreWriter = {
     const guest = await pseudoPhysical(source);
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
     const known = guestNotes(guest);
-    const kernel = await kernelLayout(guest);
+    const { kernelLayout } = guest.facts;
     const plan = layOutElf({
       arch: guest.arch,
       bits: bitsFor(guest.arch, runs),
       notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
       runs,
-      aliases: kernel.image,
-      directMap: kernel.directMap,
+      aliases: kernelLayout?.image ?? [],
+      directMap: kernelLayout?.directMap,
       alignment: PAGE,
       flags: PF_R | PF_W | PF_X,
     });

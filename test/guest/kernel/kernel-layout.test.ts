@@ -1,7 +1,9 @@
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { GuestImage } from "../../../src/guest/image.js";
-import { fitsMemory, kernelLayout } from "../../../src/guest/kernel/kernel-layout.js";
+import { extractGuest } from "../../../src/guest/extract.js";
+import type { WriteReport } from "../../../src/guest/output-format.js";
+import { fitsMemory } from "../../../src/guest/kernel/kernel-layout.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { openGuest } from "../../../src/open/open.js";
 import { gunzipText, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
@@ -44,7 +46,7 @@ describe("the direct map of a kernel", () => {
     ["x86_64, five levels", "qemu11/linux-q35-la57", "stream.qevm", "tasks.json.gz"],
   ])("has the tasks where the kernel says: %s", async (_, from, name, tasks) => {
     const [guest, known] = await load(from, name, tasks);
-    const { image, directMap = 0n } = await kernelLayout(guest);
+    const { image = [], directMap = 0n } = guest.facts.kernelLayout ?? {};
     expect(image.length).toBeGreaterThan(0);
     expect(directMap % 2n ** 30n).toBe(0n);
     const [found, all] = await tasksFound(guest, directMap, known);
@@ -56,9 +58,51 @@ describe("the direct map of a kernel", () => {
   it.skipIf(noData)("an aarch64 kernel's image lies at kimage_voffset", async () => {
     const file = unzstd(path.join(sharedData, "field/aarch64-linux.elf.zst"), folder);
     const guest = await openGuest(openFile(file));
-    const { image } = await kernelLayout(guest);
-    expect(image).toEqual([{ va: 0xffffd200c6010000n, gpa: 0x40010000, length: 0x40000 }]);
+    expect(guest.facts.kernelLayout?.image).toEqual([
+      { va: 0xffffd200c6010000n, gpa: 0x40010000, length: 0x40000 },
+    ]);
   });
+});
+
+describe("what the vCPUs point at", () => {
+  it.skipIf(noData).each([
+    ["a Xen save", "xen-v3", "hvmlinux.save"],
+    ["a QEMU stream", "qemu11/linux-q35-la57", "stream.qevm"],
+  ])("is found without a look at all of the memory: %s", async (_, from, name) => {
+    const file = unzstd(path.join(sharedData, from, `${name}.zst`), folder);
+    const [quick, thorough] = await Promise.all([
+      openGuest(openFile(file), { findKernel: false }),
+      openGuest(openFile(file)),
+    ]);
+    expect(quick.facts.vmcoreInfo?.gpa).toBeGreaterThan(0);
+    expect(quick.facts.vmcoreInfo?.text).toBe(thorough.facts.vmcoreInfo?.text);
+    expect(quick.facts.kernelLayout).toEqual(thorough.facts.kernelLayout);
+    await Promise.all([quick.close?.(), thorough.close?.()]);
+  });
+});
+
+describe("the layout among a guest's facts", () => {
+  it.skipIf(noData)(
+    "goes with the VMCOREINFO that is chosen, and is found when the guest is written",
+    async () => {
+      const file = unzstd(path.join(sharedData, "xen-v3", "hvmlinux.save.zst"), folder);
+      const [guest, none] = await Promise.all([
+        openGuest(openFile(file)),
+        openGuest(openFile(file), { vmcoreInfo: "none" }),
+      ]);
+      expect(none.facts.kernelLayout).toBeUndefined();
+      const { kernelLayout: known, ...facts } = guest.facts;
+      const nothing = (): undefined => undefined;
+      const sink = { name: "", write: async () => undefined, commit: nothing, abandon: nothing };
+      const write = async ({ facts: written }: GuestImage): Promise<WriteReport> => {
+        expect(written.kernelLayout).toEqual(known);
+        return { present: 1, zero: 0, absent: 0, missing: [], size: 0 };
+      };
+      const writer = { id: "raw", title: "", needsRandomAccess: false, write } as const;
+      const { written } = await extractGuest({ ...guest, facts }, writer, () => sink, { partial: true });
+      expect(written).toBe(true);
+    },
+  );
 });
 
 describe("VMCOREINFO that a file brings", () => {

@@ -18,6 +18,7 @@ export function guestOfLayout(state: LaidOutState, origin: string): GuestImage {
       hypervisor: "QEMU",
       guestType: asked.type,
       ...(proof.vmcoreInfo === undefined ? {} : { vmcoreInfo: proof.vmcoreInfo }),
+      ...(proof.kernelLayout === undefined ? {} : { kernelLayout: proof.kernelLayout }),
       specific: {
         kind: "qemu-process",
         accelerator: asked.accelerator,

@@ -1,6 +1,11 @@
 import type { Architecture } from "../../../guest/arch/architecture.js";
 import type { VmcoreInfo } from "../../../guest/image.js";
-import { fitsMemory, kernelLayout, x86DirectMemory } from "../../../guest/kernel/kernel-layout.js";
+import {
+  fitsMemory,
+  type KernelLayout,
+  kernelLayout,
+  x86DirectMemory,
+} from "../../../guest/kernel/kernel-layout.js";
 import { findVmcoreInfo } from "../../../guest/kernel/vmcoreinfo.js";
 import type { PhysicalMemory } from "../../../guest/memory.js";
 import type { Mapping } from "../../../guest/paging/walk.js";
@@ -29,6 +34,7 @@ export interface Proof {
   readonly found: readonly string[];
   /** The kernel's, where its page tables and text agree. */
   readonly vmcoreInfo: VmcoreInfo | undefined;
+  readonly kernelLayout: KernelLayout | undefined;
 }
 
 const MIB = 1 << 20;
@@ -54,12 +60,9 @@ export async function proofOf(
   const release = /^OSRELEASE=(.*)$/m.exec(vmcoreInfo?.text ?? "")?.[1] ?? "?";
   if (vmcoreInfo !== undefined && !fits)
     found.push(`VMCOREINFO of Linux ${release}, whose page tables and text don't agree with these addresses`);
+  const layoutOfKernel = fits ? await kernelLayout(memory, vmcoreInfo.text, arch) : undefined;
   if (fits) {
-    const { image, directMap } = await kernelLayout({
-      memory,
-      arch,
-      facts: { origin: "", source: "", vmcoreInfo },
-    });
+    const { image = [], directMap } = layoutOfKernel ?? {};
     const name = `VMCOREINFO, page tables and text of Linux ${release} agree`;
     if (directMap === undefined) found.push(`${name}, but it has no direct map of all memory`);
     else if (arch.name === "x86_64") {
@@ -74,7 +77,7 @@ export async function proofOf(
   if (isPc && agrees.length === 0) await byAcpi(memory, layout, agrees, found);
   // last, for it is all read through
   if (isPc && agrees.length === 0 && found.length === 0) await byE820(memory, layout, layout, agrees, found);
-  return { agrees, found, vmcoreInfo: fits ? vmcoreInfo : undefined };
+  return { agrees, found, vmcoreInfo: fits ? vmcoreInfo : undefined, kernelLayout: layoutOfKernel };
 }
 
 const rangeOf = ({ gpa, length }: Mapping): { start: number; end: number } => ({
