@@ -45,14 +45,12 @@ const { run } = await import("./${path.basename(program)}");
 await run();
 `;
 
+const isPackage = (id: string): boolean => PACKAGES.some((name) => id === name || id.startsWith(`${name}/`));
+
 const bundle = await rolldown({
   ...INPUT,
-  input: {
-    ...Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, `src/cli/${name}.ts`])),
-    // beside the parts, where the module that starts it looks
-    "page-worker": "src/io/node/page-worker.ts",
-  },
-  external: (id) => PACKAGES.some((name) => id === name || id.startsWith(`${name}/`)),
+  input: Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, `src/cli/${name}.ts`])),
+  external: isPackage,
 });
 const { output } = await bundle.write({
   dir: folder,
@@ -69,6 +67,20 @@ const { output } = await bundle.write({
 });
 await bundle.close();
 
+// beside the parts, where the module that starts it looks, but without them: each thread loads, and keeps, what it needs
+const worker = await rolldown({
+  ...INPUT,
+  input: { "page-worker": "src/io/node/page-worker.ts" },
+  external: isPackage,
+});
+const { output: workerOutput } = await worker.write({
+  dir: folder,
+  format: "esm",
+  minify: MINIFY,
+  chunkFileNames: "worker-[name]-[hash].js",
+});
+await worker.close();
+
 for (const name of PROGRAMS) {
   const file = path.join(folder, `${name}.js`);
   fs.writeFileSync(file, launcher(`${name}-program.js`));
@@ -76,14 +88,14 @@ for (const name of PROGRAMS) {
 }
 const commit = commitLine();
 if (commit !== undefined) fs.writeFileSync(path.join(folder, "COMMIT"), commit);
-const chunks = output.filter((file): file is OutputChunk => file.type === "chunk");
+const chunks = [...output, ...workerOutput].filter((file): file is OutputChunk => file.type === "chunk");
 fs.writeFileSync(path.join(folder, LICENSES), licenses(chunks.flatMap(({ moduleIds }) => moduleIds)));
 const written = new Set(
   [
     LICENSES,
     "COMMIT",
     ...PROGRAMS.map((name) => `${name}.js`),
-    ...output.map(({ fileName }) => fileName),
+    ...[...output, ...workerOutput].map(({ fileName }) => fileName),
   ].map((file) => path.basename(file)),
 );
 for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {

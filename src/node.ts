@@ -16,10 +16,12 @@ export {
   type OpenInputOptions,
   openOutput,
   openRandomAccess,
+  pageWorkersAhead,
   parsePid,
   type RandomAccess,
   SpoolFile,
   systemError,
+  unpackWorkers,
   type Waiting,
 } from "./io/node/index.js";
 export { inspectProcess, openProcess, type ProcessOptions } from "./open/node/process.js";

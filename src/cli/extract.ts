@@ -6,7 +6,9 @@ import type { GuestImage, UnplacedBlock } from "../guest/image.js";
 import { isExcluded, memoryTotals, type MemoryRange } from "../guest/memory.js";
 import type { OutputFormat, PageCompression, WriteOptions, WriteReport } from "../guest/output-format.js";
 import { openOutput } from "../io/node/output.js";
+import type { Unpackers } from "../io/codecs/unpack-batch.js";
 import { pageWorkersAhead } from "../io/node/page-workers.js";
+import { unpackWorkers } from "../io/node/unpack-workers.js";
 import { OUTPUTS } from "../open/outputs.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { addGuestOptions, withGuest } from "./guest-input.js";
@@ -91,7 +93,7 @@ export const command: Command = {
     parser.add_argument("--threads", {
       type: integerOption("--threads", 1, MOST_THREADS),
       metavar: "N",
-      help: `threads that compress (1 to ${MOST_THREADS})`,
+      help: `threads that compress pages of a kdump, or unpack them (1 to ${MOST_THREADS}; default: one a processor)`,
     });
     parser.add_argument("--range", {
       metavar: "START-END|START+LENGTH",
@@ -117,9 +119,10 @@ export const command: Command = {
     const format = outputFormatOf(options);
     const settings = writeOptions(options, format);
     const writer = await format.load(settings);
-    const open = { partial: options.partial, progress: progress.update };
+    const open = { partial: options.partial, progress: progress.update, unpackers: unpackersOf(options) };
     return withGuest(options.input, args, open, async (guest) => {
       progress.done();
+      refuseIdleThreads(options, format, guest);
       tellWarnings(guest.warnings);
       const extraction = await extractGuest(
         guest,
@@ -165,7 +168,7 @@ function outputFormatOf({ to, output }: Arguments): OutputFormat {
 /** @throws UsageError for options that don't apply to the format, or to its compression */
 function writeOptions({ range, compress, level, threads }: Arguments, format: OutputFormat): WriteOptions {
   const { compressions, title } = format;
-  const given = { "--compress": compress, "--level": level, "--threads": threads };
+  const given = { "--compress": compress, "--level": level };
   const refuse = (why: string, options: readonly string[]): void => {
     for (const [option, value] of Object.entries(given))
       if (value !== undefined && options.includes(option)) throw new UsageError(`${option}: ${why}`);
@@ -179,7 +182,6 @@ function writeOptions({ range, compress, level, threads }: Arguments, format: Ou
   if (most < least) refuse(`compression '${used}' has no levels`, ["--level"]);
   else if (level !== undefined && (level < least || level > most))
     throw new UsageError(`--level ${level}: ${used} has levels from ${least} to ${most}`);
-  if (used === "none") refuse("nothing is compressed", ["--threads"]);
   return {
     ...(range === undefined ? {} : { range: parseAddressRange("--range", range) }),
     ...(compress === undefined ? {} : { compress }),
@@ -187,6 +189,17 @@ function writeOptions({ range, compress, level, threads }: Arguments, format: Ou
     ...(threads === undefined ? {} : { threads }),
     startPackers: pageWorkersAhead,
   };
+}
+
+/** What unpacks the input's pages: one thread is this one. Of a range, it's seen when it is read whether threads pay. */
+const unpackersOf = ({ threads, range }: Arguments): Unpackers | undefined =>
+  threads === 1 ? undefined : { ...unpackWorkers(threads), ahead: range === undefined };
+
+/** @throws UsageError for threads that neither the output nor the input has work for */
+function refuseIdleThreads({ threads, compress }: Arguments, format: OutputFormat, guest: GuestImage): void {
+  const isPacked = (compress ?? format.compressions[0] ?? "none") !== "none";
+  if (threads === undefined || isPacked || guest.facts.specific?.kind === "kdump") return;
+  throw new UsageError("--threads: neither the input nor the output has compressed pages");
 }
 
 /** vCPUs whose registers the output holds. */

@@ -12,6 +12,7 @@ import { peekHead } from "../io/peek-head.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
 import { openFile } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
+import { unpackWorkers } from "../io/node/unpack-workers.js";
 import { parsePid } from "../io/node/process-memory.js";
 import { OPEN_RULES } from "../open/rules.js";
 import { findFormat } from "../open/detect.js";
@@ -101,7 +102,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   });
 }
 
-function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progress">): OpenOptions {
+function openOptions(args: Arguments, rest: Common): OpenOptions {
   const qemu: QemuOptions = {
     debugFiles: nodeDebugFiles(),
     exe: args.exe,
@@ -120,6 +121,7 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
   const memory = raw ?? (args.arch === undefined ? undefined : { arch: args.arch });
   const vmcoreInfo = vmcoreInfoChoice(args.vmcoreinfo);
   return {
+    unpackers: unpackWorkers(),
     ...rest,
     ...(memory === undefined ? {} : { raw: memory }),
     ...(vmcoreInfo === undefined ? {} : { vmcoreInfo }),
@@ -131,7 +133,7 @@ function openOptions(args: Arguments, rest: Pick<OpenOptions, "partial" | "progr
 }
 
 /** What one of the ways to open an input needs of the command line. */
-type Common = Pick<OpenOptions, "partial" | "progress" | "findKernel">;
+type Common = Pick<OpenOptions, "partial" | "progress" | "findKernel" | "unpackers">;
 
 /** `pid:N` of a process, unless a file has that name. @throws UsageError when `--stop` is given for anything else */
 function pidOf(name: string, { stop }: Arguments): number | undefined {

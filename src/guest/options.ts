@@ -2,6 +2,7 @@ import type { GuestImage } from "./image.js";
 import type { SystemSummary } from "./kernel/system-summary.js";
 import type { DebugFileAccess } from "../elf/debug-file.js";
 import type { ByteSource } from "../io/byte-source.js";
+import type { Unpackers } from "../io/codecs/unpack-batch.js";
 import type { OpenSpool } from "../io/spool.js";
 
 /** Bytes of an input's head that detection looks at. */
@@ -105,6 +106,8 @@ export interface OpenOptions {
   readonly describeSystem?: (guest: GuestImage) => Promise<SystemSummary | undefined>;
   /** Scratch storage for contents that can't be read from the input again; default: memory. */
   readonly openSpool?: OpenSpool;
+  /** Threads that unpack compressed pages (kdumps): `unpackWorkers` of `guestscope/node`; default: the caller's thread does. */
+  readonly unpackers?: Unpackers | undefined;
   /** Default: the input's own VMCOREINFO if it fits the kernel in memory, else the copy in memory. */
   readonly vmcoreInfo?: VmcoreInfoChoice;
   readonly qemu?: QemuOptions;

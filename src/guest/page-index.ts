@@ -290,7 +290,7 @@ interface WalkSpan {
 }
 
 /** Steps through runs without an object a run: `next()`, then `frame`, `count`, `code`. */
-class RunWalk {
+export class RunWalk {
   frame = 0;
   count = 0;
   code = NOWHERE;

@@ -21,6 +21,7 @@ import {
   PageIndex,
   reasonCode,
   reasonOf,
+  type RunWalk,
   tokenCode,
   tokenOf,
 } from "./page-index.js";
@@ -114,6 +115,11 @@ export class PageMap implements PhysicalMemory {
   /** Does not exist (any more). */
   remove(first: number, count: number): void {
     this.#index.set(first, count, NOWHERE);
+  }
+
+  /** A walk over the runs of frames [start, end) with their codes, as `page-index` has them. */
+  runs(start: number, end: number): RunWalk {
+    return this.#index.runs(start, end);
   }
 
   /** Where a page is now. */

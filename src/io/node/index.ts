@@ -14,3 +14,5 @@ export { type DecompressOptions, openRandomAccess, type RandomAccess } from "./d
 export { LiveProcess, parsePid } from "./process-memory.js";
 export { installNodeCodecs } from "./codecs.js";
 export { nodeAsk } from "./http-ask.js";
+export { unpackWorkers } from "./unpack-workers.js";
+export { pageWorkersAhead } from "./page-workers.js";

@@ -1,22 +1,55 @@
 import * as fs from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import type { CodecName } from "../codecs/codec.js";
 import { loadPack, type PackedPages, type PackSettings, packPages } from "../codecs/page-batch.js";
+import { loadUnpack, unpackPages } from "../codecs/unpack-batch.js";
 import { installNodeCodecs } from "./codecs.js";
-import type { PageAnswer, PageJob } from "./page-workers.js";
+import type { PageAnswer, PageJob, PageWorkerData } from "./page-workers.js";
+import type { UnpackAnswer, UnpackJob } from "./unpack-workers.js";
 
-/** The program of one worker thread: batches of pages come in, packed ones go out, memory is handed over. */
+/** The program of one worker thread: batches of pages come in, packed or unpacked ones go out, memory is handed over. */
 installNodeCodecs();
+// zstd's decoder would load its own program through it, and Node a web client for that
+Reflect.deleteProperty(globalThis, "fetch");
 
-/** Whole pages of any size; little enough to stay in the CPU's cache until it is packed. */
-const window = new Uint8Array(64 << 10);
+const data = workerData as PageWorkerData;
+if ("pack" in data) void servePacking(data.pack);
+else serveUnpacking();
 
-// what fails here is an error of the thread; messages wait until somebody listens
-void loadPack(workerData as PackSettings).then((pack) => {
+async function servePacking(settings: PackSettings): Promise<void> {
+  /** Whole pages of any size; little enough to stay in the CPU's cache until it is packed. */
+  const window = new Uint8Array(64 << 10);
+  // what fails here is an error of the thread; messages wait until somebody listens
+  const pack = await loadPack(settings);
   parentPort?.on("message", (job: PageJob) => {
-    const answer = "pages" in job ? packPages(job.pages, job.pageSize, pack, job.into) : packFile(job, pack);
+    const answer =
+      "pages" in job ? packPages(job.pages, job.pageSize, pack, job.into) : packFile(job, pack, window);
     parentPort?.postMessage(answer, moved(answer));
   });
-});
+}
+
+function serveUnpacking(): void {
+  let window = new Uint8Array(0);
+  let decompressors: ReturnType<typeof loadUnpack> | undefined;
+  const answer = (
+    { packed, places, pageSize, into }: UnpackJob,
+    ready: Awaited<ReturnType<typeof loadUnpack>>,
+  ): void => {
+    let bytes: Uint8Array | undefined;
+    if (packed instanceof Uint8Array) bytes = packed;
+    else {
+      if (window.length < packed.length) window = new Uint8Array(packed.length);
+      const part = window.subarray(0, packed.length);
+      if (readWhole(packed.place.fd, packed.place.offset, part)) bytes = part;
+    }
+    const good = bytes !== undefined && unpackPages(bytes, places, pageSize, ready, into);
+    parentPort?.postMessage({ into, good } satisfies UnpackAnswer, [into.buffer as ArrayBuffer]);
+  };
+  parentPort?.on("message", (message: UnpackJob | readonly CodecName[]) => {
+    if ("places" in message) void decompressors?.then((ready) => answer(message, ready));
+    else decompressors = loadUnpack(message);
+  });
+}
 
 function moved(answer: PageAnswer): ArrayBuffer[] {
   if (answer === undefined) return [];
@@ -27,6 +60,7 @@ function moved(answer: PageAnswer): ArrayBuffer[] {
 function packFile(
   { file, length, pageSize, into }: Extract<PageJob, { file: unknown }>,
   pack: Awaited<ReturnType<typeof loadPack>>,
+  window: Uint8Array,
 ): PageAnswer {
   const sizes = new Uint32Array(length / pageSize);
   let used = 0;

@@ -10,12 +10,14 @@ import type { OpenOptions } from "../../guest/options.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
+import type { CodecName } from "../../io/codecs/codec.js";
 import { formatError } from "../../findings/diagnostics.js";
 import { AbsentError, TruncatedError } from "../../findings/errors.js";
 import { type AbsentReason, absentReasons } from "../../guest/absent.js";
 import { KdumpFile } from "./read.js";
 import { COMPRESSION_FLAGS, headerLayout } from "./layout.js";
-import { KdumpPages } from "./pages.js";
+import { codecOf, KdumpPages } from "./pages.js";
+import { UnpackedMemory, UnpackThreads } from "./unpacked-memory.js";
 import { KDUMP_RULES } from "./rules.js";
 import { decodeVcpus, erasedWarning } from "../notes.js";
 import { closeSource, splitSiblings } from "./split.js";
@@ -36,6 +38,10 @@ export interface OpenKdump {
   /** The file that was named, then the other parts. */
   readonly files: readonly KdumpFile[];
   readonly memory: PageMap;
+  /** The descriptors and contents that a token of the map is among. */
+  readonly pagesOf: (token: number) => KdumpPages;
+  /** Compressions of the pages. */
+  readonly codecs: readonly CodecName[];
   readonly counts: KdumpCounts;
   readonly warnings: readonly string[];
 }
@@ -68,7 +74,7 @@ export async function openKdump(input: ByteSource, options: OpenOptions): Promis
     }
     options.progress?.(first, file.frames, "bitmaps");
   }
-  await builder.loadCodecs();
+  await builder.finish();
   const { counts } = builder;
   for (const line of file.erased) warnings.push(erasedWarning(line));
   if (counts.lost > 0) warnings.push(`${counts.lost} pages that the dump should hold are lost`);
@@ -77,7 +83,8 @@ export async function openKdump(input: ByteSource, options: OpenOptions): Promis
   if (file.flattened?.complete === false) warnings.push("the flattened form ends without its end marker");
   if (counts.otherPart > 0)
     warnings.push(`${counts.otherPart} pages are in parts of a split dump that are not here`);
-  return { files, memory: builder.memory, counts, warnings };
+  const pagesOf = (token: number): KdumpPages => builder.pagesOf(token);
+  return { files, memory: builder.memory, pagesOf, codecs: builder.codecs, counts, warnings };
 }
 
 /** Turns runs of the bitmaps into a map of pages; a page's token is the number of its descriptor in the whole dump. */
@@ -104,7 +111,7 @@ class MemoryBuilder {
     this.#excluded = { kind: "excluded", text: `excluded by dump level ${file.subHeader.dump_level}` };
     this.memory = new PageMap(file.source, {
       pageSize: file.blockSize,
-      decode: (token, into) => this.#decode(token, into),
+      decode: (token, into) => this.pagesOf(token).read(token, into),
     });
   }
 
@@ -179,21 +186,29 @@ class MemoryBuilder {
     const name = COMPRESSION_BY_FLAG.get(descriptor.flags) ?? "none";
     this.counts.dumped += 1;
     this.counts.byCompression[name] = (this.counts.byCompression[name] ?? 0) + 1;
+    pages.note(descriptor);
     this.#flags.add(descriptor.flags);
   }
 
-  async loadCodecs(): Promise<void> {
-    for (const part of this.#parts) await part?.load(this.#flags);
+  /** Makes pages ready to be read. */
+  async finish(): Promise<void> {
+    for (const part of this.#parts) {
+      await part?.load(this.#flags);
+      await part?.findShared();
+    }
   }
 
-  #decode(token: number, into: Uint8Array): MaybePromise<void> {
+  /** The part that has a page's descriptor. */
+  pagesOf(token: number): KdumpPages {
     let part: KdumpPages | undefined;
     for (const pages of this.#parts) if (pages !== undefined && pages.firstToken <= token) part = pages;
-    if (part === undefined)
-      throw new AbsentError(KDUMP_RULES.lost, "no part of the dump has the page", {
-        source: this.#file.name,
-      });
-    return part.read(token, into);
+    if (part !== undefined) return part;
+    throw new AbsentError(KDUMP_RULES.lost, "no part of the dump has the page", { source: this.#file.name });
+  }
+
+  /** Compressions of the pages. */
+  get codecs(): readonly CodecName[] {
+    return Array.from(this.#flags).flatMap((flags) => codecOf(flags) ?? []);
   }
 }
 
@@ -231,15 +246,23 @@ export function physBaseDisagreement(file: KdumpFile): string | undefined {
 
 /** The model of a kdump-compressed dump. */
 export async function openKdumpGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
-  return kdumpGuest(await openKdump(input, options), input, options);
+  const threads = options.unpackers && new UnpackThreads(options.unpackers);
+  try {
+    return await kdumpGuest(await openKdump(input, options), input, options, threads);
+  } catch (error) {
+    await threads?.close();
+    throw error;
+  }
 }
 
 /** The model of a dump whose files are open. */
 export async function kdumpGuest(
-  { files, memory, warnings }: OpenKdump,
+  opened: OpenKdump,
   input: ByteSource,
   options: Pick<OpenOptions, "partial">,
+  threads?: UnpackThreads,
 ): Promise<GuestImage> {
+  const { files, memory: map, pagesOf, codecs, warnings } = opened;
   const [file] = files;
   if (file === undefined)
     throw formatError(KDUMP_RULES.signature, input.name, { offset: 0 }, "not a kdump-compressed dump");
@@ -255,6 +278,10 @@ export async function kdumpGuest(
     ...(file.isSplit ? [`${files.length} of a split set`] : []),
   ].join(", ");
   const { nodename, release, header_version } = file.header;
+  const memory =
+    threads === undefined || codecs.length === 0
+      ? map
+      : new UnpackedMemory(map, pagesOf, () => threads.pool(codecs));
   const guest: GuestImage = {
     arch,
     memory,
@@ -274,6 +301,7 @@ export async function kdumpGuest(
     },
     warnings: disagreement === undefined ? warnings : [...warnings, disagreement],
     close: async () => {
+      await threads?.close();
       for (const other of files.slice(1)) closeSource(other.input);
     },
   };

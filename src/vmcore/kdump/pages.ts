@@ -1,6 +1,7 @@
 import { readU64, viewOf } from "../../binary/layout.js";
 import { type CodecName, loadDecompressor, type PageDecompressor } from "../../io/codecs/codec.js";
-import { type ByteSource, type MaybePromise } from "../../io/byte-source.js";
+import { type ByteSource, type MaybePromise, readFully } from "../../io/byte-source.js";
+import { isZero, wordsOf } from "../../io/zeros.js";
 import { AbsentError, FormatError } from "../../findings/errors.js";
 import { COMPRESSION_FLAGS, pageDescriptor } from "./layout.js";
 import type { KdumpFile } from "./read.js";
@@ -15,6 +16,9 @@ const FLAGS_AT = pageDescriptor.offsetOf("flags");
 const CODEC_OF = new Map<number, CodecName>(
   Object.entries(COMPRESSION_FLAGS).map(([name, flag]) => [flag, name as CodecName]),
 );
+
+/** The codec of a descriptor's flags; undefined: as it is, or unknown. */
+export const codecOf = (flags: number): CodecName | undefined => CODEC_OF.get(flags);
 
 /** What is wrong with a descriptor; undefined: nothing. */
 export type DescriptorFault = "lost" | "size" | "compression" | undefined;
@@ -38,6 +42,11 @@ export class KdumpPages {
   readonly #found: Descriptor = { offset: 0, size: 0, flags: 0 };
   #start = -1;
   #packed = new Uint8Array(0);
+  /** Offset of the page as it is that was noted last; of the first that came twice in a row. */
+  #stored = -1;
+  #repeated = -1;
+  /** Offset of a page of zeros that many pages share; -1: none. */
+  #zeros = -1;
 
   constructor(file: KdumpFile, firstToken: number) {
     this.file = file;
@@ -54,6 +63,26 @@ export class KdumpPages {
       const name = CODEC_OF.get(flag);
       if (name !== undefined) this.#decompressors.set(flag, await loadDecompressor(name));
     }
+  }
+
+  /** Notes a good descriptor: writers have all pages of zeros share one, which `findShared` looks for. */
+  note({ offset, flags }: Descriptor): void {
+    if (flags !== 0 || this.#repeated >= 0) return;
+    if (offset === this.#stored) this.#repeated = offset;
+    this.#stored = offset;
+  }
+
+  /** Looks whether the page that many descriptors share is zeros. */
+  async findShared(): Promise<void> {
+    if (this.#repeated < 0) return;
+    const page = new Uint8Array(this.file.blockSize);
+    const read = await readFully(this.#source, this.#repeated, page);
+    if (read === page.length && isZero(page, wordsOf(page))) this.#zeros = this.#repeated;
+  }
+
+  /** Whether a descriptor is of a page that shares the page of zeros. */
+  isShared({ offset, flags }: Descriptor): boolean {
+    return flags === 0 && offset === this.#zeros;
   }
 
   /** Token of the first descriptor that the file ends before. */
@@ -110,19 +139,29 @@ export class KdumpPages {
   }
 
   #read({ offset, size, flags }: Descriptor, into: Uint8Array): MaybePromise<void> {
-    if (size > this.file.blockSize || !this.file.has(offset, size))
-      throw new AbsentError(KDUMP_RULES.lost, "the page's contents are not in the file", {
-        source: this.file.name,
-        offset,
-      });
+    if (size > this.file.blockSize || !this.file.has(offset, size)) throw this.#lost(offset);
     if (flags === 0) {
+      if (offset === this.#zeros) {
+        into.fill(0);
+        return undefined;
+      }
+      const check = (n: number): void => {
+        if (n < into.length) throw this.#lost(offset);
+      };
       const read = this.#source.read(offset, into);
-      return read instanceof Promise ? read.then(() => undefined) : undefined;
+      return read instanceof Promise ? read.then(check) : check(read);
     }
     const decompress = this.#decompressors.get(flags);
     if (decompress === undefined)
       return this.load([flags]).then(() => this.#unpackFrom(offset, size, flags, into));
     return this.#unpackFrom(offset, size, flags, into);
+  }
+
+  #lost(offset: number): AbsentError {
+    return new AbsentError(KDUMP_RULES.lost, "the page's contents are not in the file", {
+      source: this.file.name,
+      offset,
+    });
   }
 
   #unpackFrom(offset: number, size: number, flags: number, into: Uint8Array): MaybePromise<void> {
