@@ -7,6 +7,7 @@ import { FormatError, GuestscopeError } from "../../../src/findings/errors.js";
 import { type ConversionReport, convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { chunkName } from "../../../src/xen/legacy/layout.js";
 import { LegacyReader } from "../../../src/xen/legacy/read.js";
+import { openLegacyGuest } from "../../../src/xen/legacy/guest.js";
 import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/inspect.js";
 import { scratch } from "../../shared.js";
 import { codePage, hvmContext, LegacyMaker } from "./make-legacy.js";
@@ -269,6 +270,38 @@ describe("damage inside a stream", () => {
     );
     await refuse((m) => m.raw(Buffer.from("LibxlFmt")).raw(new Uint8Array(100)), "legacy/not-legacy");
     await refuse((m) => m.raw(new Uint8Array(200).fill(255)), "legacy/not-legacy");
+  });
+
+  it("bytes left after an unknown block of extended info are an error: they may be the vCPUs' state", async () => {
+    const plain = smallPv(64);
+    const total = plain.readUInt32LE(16);
+    const block = Buffer.from("newsabcdefgh");
+    block.writeUInt32LE(4, 4);
+    const grown = Buffer.from(plain.subarray(0, 20));
+    grown.writeUInt32LE(total + block.length, 16);
+    const announced = Buffer.concat([grown, block, plain.subarray(20)]);
+    const codes = async (input: Uint8Array): Promise<string[]> => {
+      const [file, pipe] = [new Report("file"), new Report("pipe")];
+      await verifyLegacy(bytesSource(input), file);
+      await verifyLegacy(streamOf(bytesSource(input)), pipe);
+      const said = ({ findings }: Report): string[] =>
+        findings.map(({ severity, code }) => `${severity} ${code}`);
+      expect(said(pipe)).toEqual(said(file));
+      return said(file);
+    };
+    const warned = "warning legacy/extended-info/unknown-block";
+    const before = await codes(plain);
+    expect(await codes(announced)).toEqual([warned, ...before]);
+    expect(await outcome(announced, false)).not.toBeInstanceOf(Error);
+    // a receiver that knows the block reads 24 bytes of state for the vCPU, before the shared info
+    const sharedInfo = announced.length - 4096;
+    const state = Buffer.alloc(24, 0x5a);
+    const input = Buffer.concat([announced.subarray(0, sharedInfo), state, announced.subarray(sharedInfo)]);
+    expect(await codes(input)).toEqual([warned, ...before, "error legacy/extended-info/unread-state"]);
+    expect(await outcome(input, false)).toMatchObject({ code: "legacy/extended-info/unread-state" });
+    await expect(openLegacyGuest(bytesSource(input), {})).rejects.toMatchObject({
+      code: "legacy/extended-info/unread-state",
+    });
   });
 
   it("malformed coded pages are refused by rule", async () => {
