@@ -4,7 +4,12 @@ import { afterAll, describe, expect, it } from "vitest";
 import { selectMemory } from "../../../src/guest/selection.js";
 import { bytesSource, streamOf } from "../../../src/io/byte-source.js";
 import { openGuest, verify } from "../../../src/open/open.js";
-import { hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { latin1 } from "../../../src/binary/layout.js";
+import { formatLogRecord } from "../../../src/linux/log/format.js";
+import { logSourceOf } from "../../../src/linux/log/kernel-log.js";
+import { readLog } from "../../../src/linux/log/read.js";
+import { gunzipText, hasProgram, hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { expectX86, printedRegisters } from "./samples.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
@@ -39,6 +44,7 @@ describe.skipIf(skip)("streams of QEMU 11", () => {
     ["live-bgsnap", "a background snapshot, RAM without END"],
     ["pc-dirtybitmaps-none", "dirty-bitmaps without bitmaps"],
     ["pc-fileoff", "a stream at an offset"],
+    ["linux-q35-la57", "Linux 7.2 with five levels of page tables"],
     ["riscv64", "with the mask ROM that RISC-V machines start from"],
   ])("%s (%s) is valid and has the memory of QEMU's own dump", async (name, _, file = "stream.qevm") => {
     const bytes = bytesOf(name, file);
@@ -63,6 +69,32 @@ describe.skipIf(skip)("streams of QEMU 11", () => {
         pages += 1;
       }
     expect(pages).toBeGreaterThan(1000);
+  });
+
+  it("linux-q35-la57: registers, VMCOREINFO, marks in a tmpfs and the log are those of the guest", async () => {
+    const bytes = bytesOf("linux-q35-la57", "stream.qevm");
+    const guest = await openGuest(bytesSource(bytes));
+    const printed = printedRegisters(path.join(data, "linux-q35-la57", "registers.txt"));
+    expect(expectX86(guest.vcpus, printed)).toBeGreaterThanOrEqual(66);
+    expect(guest.facts.vmcoreInfo?.text).toMatch(/^OSRELEASE=7\.2\.13\+deb14-cloud-amd64$/m);
+    expect(guest.facts.vmcoreInfo?.text).toMatch(/^NUMBER\(pgtable_l5_enabled\)=1$/m);
+    // five levels: the direct map begins in the lowest part of the upper half
+    expect(guest.facts.kernelLayout?.directMap ?? 0n).toBeLessThan(0xffff_8000_0000_0000n);
+    const marks = new Set<string>();
+    for await (const { bytes: piece } of guest.memory.pieces())
+      for (const [mark] of latin1(piece ?? new Uint8Array(0)).matchAll(/LABMARK-\d+-0123456789abcdef/g))
+        marks.add(mark);
+    // one mark goes on in the file's next page, which is elsewhere in memory
+    expect(marks.size).toBeGreaterThanOrEqual(199);
+    expect(marks.size).toBeLessThanOrEqual(200);
+    const log = gunzipText(path.join(data, "linux-q35-la57", "dmesg.txt.gz"))
+      .trimEnd()
+      .split("\n");
+    expect(log.join("\n")).toContain("QLAB11 kernel log mark");
+    const lines: string[] = [];
+    for await (const record of readLog(await logSourceOf(guest), (_, message) => expect.fail(message)))
+      lines.push(...(formatLogRecord(record)?.split("\n") ?? []));
+    expect(lines).toEqual(log);
   });
 
   it("dump-s390x: ELF and kdumps, flattened and plain, are the same guest", async () => {

@@ -15,6 +15,7 @@ import {
   gpaMap,
   groundTruth,
   noSamples,
+  expectX86,
   printedRegisters,
   sampleFile,
   unpackSample,
@@ -89,28 +90,7 @@ describe.skipIf(noSamples)("saved QEMU guests", () => {
     const printed = printedRegisters(sampleFile(name, "registers.txt"));
     expect(arch.name).toBe("x86_64");
     expect(vcpus.length).toBe(printed.length);
-    for (const [i, values] of printed.entries()) {
-      const registers = vcpus[i]?.registers;
-      if (registers?.kind !== "x86") throw new Error("no x86 registers");
-      const wide = (value: bigint): string => value.toString(16).padStart(16, "0");
-      const { general, segments, control, debug, msrs, gdt, idt } = registers;
-      for (const [register, value] of Object.entries(general)) {
-        const as = register === "rflags" ? "RFL" : register.toUpperCase();
-        expect(`${as} ${wide(value)}`).toBe(`${as} ${values.get(as)?.padStart(16, "0")}`);
-      }
-      for (const [segment, { selector, base, limit, flags }] of Object.entries(segments)) {
-        const hex = (n: number): string => n.toString(16).padStart(8, "0");
-        const shown = `${selector.toString(16).padStart(4, "0")} ${wide(base)} ${hex(limit)} ${hex(flags)}`;
-        expect(shown).toBe(values.get(segment.toUpperCase()));
-      }
-      expect(`${wide(gdt?.base ?? 0n)} ${gdt?.limit.toString(16).padStart(8, "0")}`).toBe(values.get("GDT"));
-      expect(`${wide(idt?.base ?? 0n)} ${idt?.limit.toString(16).padStart(8, "0")}`).toBe(values.get("IDT"));
-      for (const cr of ["cr0", "cr2", "cr3", "cr4"])
-        expect(control[cr]).toBe(BigInt(`0x${values.get(cr.toUpperCase())}`));
-      for (const dr of ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"])
-        expect(debug[dr]).toBe(BigInt(`0x${values.get(dr.toUpperCase())}`));
-      expect(wide(msrs["efer"] ?? 0n)).toBe(values.get("EFER"));
-    }
+    expectX86(vcpus, printed);
   });
 
   it("tiny-arm: aarch64 registers", async () => {

@@ -1,6 +1,8 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
+import { expect } from "vitest";
+import type { Vcpu } from "../../../src/guest/vcpu.js";
 import { gunzipText, hasProgram, hasShared, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 const samples = path.join(sharedData, "qemu-migration");
@@ -68,4 +70,35 @@ export function printedRegisters(file: string): Map<string, string>[] {
         values.set(name, value);
       return values;
     });
+}
+
+/** Holds x86 vCPUs against what QEMU printed of the stopped guest. Returns how many values were compared. */
+export function expectX86(vcpus: readonly Vcpu[], printed: readonly ReadonlyMap<string, string>[]): number {
+  const wide = (value: bigint): string => value.toString(16).padStart(16, "0");
+  const hex = (n: number): string => n.toString(16).padStart(8, "0");
+  let compared = 0;
+  for (const [i, values] of printed.entries()) {
+    const registers = vcpus[i]?.registers;
+    if (registers?.kind !== "x86") throw new Error("no x86 registers");
+    const { general, segments, control, debug, msrs, gdt, idt } = registers;
+    const shown = new Map<string, string>();
+    for (const [name, value] of Object.entries(general))
+      shown.set(name === "rflags" ? "RFL" : name.toUpperCase(), wide(value));
+    for (const [name, { selector, base, limit, flags }] of Object.entries(segments)) {
+      const text = `${selector.toString(16).padStart(4, "0")} ${wide(base)} ${hex(limit)} ${hex(flags)}`;
+      shown.set(name.toUpperCase(), text);
+    }
+    shown.set("GDT", `${wide(gdt?.base ?? 0n)} ${hex(gdt?.limit ?? 0)}`);
+    shown.set("IDT", `${wide(idt?.base ?? 0n)} ${hex(idt?.limit ?? 0)}`);
+    for (const name of ["cr0", "cr2", "cr3", "cr4"]) shown.set(name.toUpperCase(), wide(control[name] ?? 0n));
+    for (const name of ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"])
+      shown.set(name.toUpperCase(), wide(debug[name] ?? 0n));
+    shown.set("EFER", wide(msrs["efer"] ?? 0n));
+    const told = new Map(
+      Array.from(shown.keys(), (name) => [name, values.get(name)?.padStart(16, "0") ?? ""]),
+    );
+    expect(shown).toEqual(told);
+    compared += shown.size;
+  }
+  return compared;
 }
