@@ -5,6 +5,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
 import { installNodeCodecs } from "../src/io/node/codecs.js";
+import { bundleWorker } from "./bundle.js";
 import { Random } from "./random.js";
 import { TARGETS } from "./targets.js";
 import type { WorkerNews, WorkerOrder } from "./worker.js";
@@ -74,11 +75,13 @@ function cpuMs(pid: number | undefined): number | undefined {
 }
 
 /** Runs one worker to its end. Returns how many inputs it tried; a worker that hangs or dies is a finding. */
-function runWorker(order: WorkerOrder, onFound: (what: string, bytes: Uint8Array) => void): Promise<number> {
+function runWorker(
+  program: string,
+  order: WorkerOrder,
+  onFound: (what: string, bytes: Uint8Array) => void,
+): Promise<number> {
   return new Promise((resolve) => {
-    const child = fork(path.join(import.meta.dirname, "worker.ts"), [], {
-      execArgv: [...process.execArgv, "--max-old-space-size=600"],
-    });
+    const child = fork(program, [], { execArgv: ["--enable-source-maps", "--max-old-space-size=600"] });
     let last = Date.now();
     let lastCpu = 0;
     let count = 0;
@@ -145,6 +148,7 @@ async function run(): Promise<number> {
   const seconds = Number(values.seconds);
   const base = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed);
   const tallies = new Map<string, Tally>();
+  const worker = await bundleWorker();
   for (const target of names) {
     const tally: Tally = { count: 0, findings: 0 };
     tallies.set(target, tally);
@@ -156,6 +160,7 @@ async function run(): Promise<number> {
       const left = Math.max(1, (end - Date.now()) / 1000);
       const most = values.most === undefined ? {} : { most: Number(values.most) };
       tally.count += await runWorker(
+        worker.file,
         { target, seed: base + round * 1_000_003, seconds: left, scratch, ...most },
         (what, bytes) => {
           tally.findings += 1;
@@ -168,6 +173,7 @@ async function run(): Promise<number> {
       `${target}: ${tally.count} mutants, ${tally.findings} findings of ${alike.size} kinds\n`,
     );
   }
+  worker.remove();
   return [...tallies.values()].some(({ findings }) => findings > 0) ? 1 : 0;
 }
 
