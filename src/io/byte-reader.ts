@@ -1,5 +1,6 @@
 import type { ByteSink } from "./byte-sink.js";
 import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } from "./byte-source.js";
+import { readInHalves } from "./halves.js";
 
 /** How a ByteReader reads. */
 export interface ByteReaderOptions {
@@ -108,7 +109,7 @@ export class ByteReader {
   }
 
   #readInto(into: Uint8Array, offset: number): MaybePromise<number> {
-    if (this.#source !== undefined) return this.#source.read(offset, into);
+    if (this.#source !== undefined) return readInHalves(this.#source, offset, into);
     if (this.#stream !== undefined) return this.#stream.read(into);
     return 0;
   }
@@ -119,7 +120,7 @@ export class ByteReader {
     if (this.#tail + room <= this.#buffer.length) return room;
     // an input that gives a few bytes at a time must not have all that came copied for each
     const free = this.#buffer.length - this.#tail;
-    if (free >= MIN_WINDOW) return free;
+    if (kept > 0 && free >= MIN_WINDOW) return free;
     if (kept + room <= this.#buffer.length) {
       this.#buffer.copyWithin(0, this.#head, this.#tail);
     } else {

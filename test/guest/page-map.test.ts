@@ -217,27 +217,47 @@ describe("page map", () => {
     expect([...map.ranges()]).toEqual([{ start: 0, end: 10_000 * 4096, presence: "zero" }]);
   });
 
-  it("parts pieces at long runs of zeros and at 512 KiB, and takes short runs along", async () => {
+  it("parts pieces at long runs of zeros and at 4 MiB, and takes short runs along", async () => {
     const source = bytesSource(new Uint8Array(12 << 20).fill(0x5a));
     const map = new PageMap(source);
-    map.set(0, 300, 11);
+    map.set(0, 2500, 11);
     map.zero(3, 2);
-    map.zero(300, 500);
-    map.set(800, 1, 77);
+    map.zero(2500, 1500);
+    map.set(4000, 1, 77);
     const shapes: [number, number, boolean][] = [];
     for await (const piece of map.pieces())
       shapes.push([piece.gpa / 4096, piece.length / 4096, piece.bytes === undefined]);
     expect(shapes).toEqual([
-      [0, 128, false],
-      [128, 128, false],
-      [256, 44, false],
-      [300, 128, true],
-      [428, 128, true],
-      [556, 128, true],
-      [684, 116, true],
-      [800, 1, false],
+      [0, 1024, false],
+      [1024, 1024, false],
+      [2048, 452, false],
+      [2500, 1024, true],
+      [3524, 476, true],
+      [4000, 1, false],
     ]);
   });
+
+  it.each([0, 1, 3, 4, 6, 8, 13, 4095])(
+    "gives pages with headers between them from byte %i of the source on, in words",
+    async (first) => {
+      const pages = 2100;
+      const spacing = 4096 + 8;
+      const bytes = new Uint8Array(first + pages * spacing).fill(0xee);
+      const page = (i: number): Uint8Array => new Uint8Array(4096).fill(1 + (i % 200));
+      for (let i = 0; i < pages; i += 1) bytes.set(page(i), first + i * spacing);
+      const map = new PageMap(bytesSource(bytes));
+      map.setSpaced(0, 2000, first, spacing);
+      map.set(2000, 1, first + 2000 * spacing);
+      let next = 0;
+      for await (const piece of map.pieces()) {
+        const contents = piece.bytes ?? new Uint8Array(0);
+        expect(contents.byteOffset % 4).toBe(0);
+        for (let at = 0; at < contents.length; at += 4096, next += 1)
+          expect(Buffer.compare(contents.subarray(at, at + 4096), page(next))).toBe(0);
+      }
+      expect(next).toBe(2001);
+    },
+  );
 
   it("refuses frames beyond any machine", () => {
     const map = new PageMap(bytesSource(SOURCE));

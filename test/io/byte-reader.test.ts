@@ -116,6 +116,29 @@ describe("ByteReader", () => {
     expect(reader.view.byteLength).toBeLessThanOrEqual(3 * 4096);
   });
 
+  it("reads ahead over records a page apart, more and more", async () => {
+    const inner = bytesSource(counting(8 << 20));
+    const asked: number[] = [];
+    const reader = new ByteReader(
+      {
+        ...inner,
+        read(offset, into) {
+          asked.push(into.length);
+          return inner.read(offset, into);
+        },
+      },
+      { window: 256 << 10 },
+    );
+    while (await reader.need(8)) {
+      reader.take(8);
+      await reader.skip(4096);
+    }
+    expect(reader.position).toBe(8 << 20);
+    // less than a dozen until the window is full, then one a window
+    expect(asked.length).toBeLessThan(12 + (8 << 20) / (256 << 10) + 2);
+    expect(Math.max(...asked)).toBe(256 << 10);
+  });
+
   it("jumps over what it skips in a source", async () => {
     let read = 0;
     const bytes = counting(1 << 20);

@@ -4,7 +4,7 @@ import { SystemError } from "../../findings/errors.js";
 import { noteInput } from "./open-files.js";
 
 /** Reads up to this size are answered at once (a few microseconds); larger ones go through the thread pool and overlap. */
-const SYNCHRONOUS_LIMIT = 256 << 10;
+const SYNCHRONOUS_LIMIT = 512 << 10;
 
 /** Wraps an error of the operating system with the name of the file it is about. */
 export function systemError(error: unknown, source: string): SystemError {

@@ -11,7 +11,7 @@ import { refuseInput } from "./open-files.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
 /** Up to here a place in a file is written at once: a copy into the page cache, while the next read is under way. */
-const SYNCHRONOUS_PLACE = 1 << 20;
+const SYNCHRONOUS_PLACE = 8 << 20;
 /** Outputs and spool files hold a guest's memory. */
 const PRIVATE = 0o600;
 

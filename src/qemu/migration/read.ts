@@ -51,7 +51,7 @@ export interface ReadOptions {
 }
 
 /** Window of the reader: files answer so much at once, from the CPU's cache. */
-const WINDOW = 256 << 10;
+const WINDOW = 2 << 20;
 /** Commands listed; a hostile stream may consist of them. */
 const MOST_COMMANDS = 1000;
 /** Bytes of a dirty-bitmap section that says that there is none. */
