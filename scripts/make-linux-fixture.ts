@@ -16,6 +16,7 @@ import { structOfModules } from "../src/linux/module-types.js";
 import { useModuleSymbols } from "../src/linux/modules.js";
 import { mountsOf } from "../src/linux/mounts.js";
 import { openFiles } from "../src/linux/open-files.js";
+import { PageOwners } from "../src/linux/pages/page-owner.js";
 import { processMemory } from "../src/linux/process.js";
 import { readUpTo } from "../src/linux/read.js";
 import { openSockets } from "../src/linux/sockets.js";
@@ -31,12 +32,12 @@ import { openGuest } from "../src/open/open.js";
 import { elfWriter } from "../src/vmcore/elf/write.js";
 
 /**
- * tsx scripts/make-linux-fixture.ts INPUT OUT.elf
+ * tsx scripts/make-linux-fixture.ts INPUT OUT.elf [PLACES.json]
  *
  * Makes a small ELF vmcore of a saved Linux guest: only what reading its log, tasks, stacks, state, modules, mounts,
  * network, open files and mappings touches, byte for byte; the rest of those pages is zero, all other pages are
  * absent. Of kallsyms and BTF only the symbols and types that were asked for keep their names; the tables keep their
- * size and form.
+ * size and form. With PLACES.json, of scripts/guests/page-truth.py, only what finding the owners of those places touches.
  */
 
 const PAGE = 4096;
@@ -163,6 +164,14 @@ async function readAll(guest: GuestImage): Promise<Kernel> {
   }
   await readSystem(kernel, tasks);
   await readForSymbolFiles(kernel);
+  return kernel;
+}
+
+/** Finds the owners of places, and reads nothing else. */
+async function readOwners(guest: GuestImage, file: string): Promise<Kernel> {
+  const kernel = await openKernel(guest);
+  const places = JSON.parse(fs.readFileSync(file, "utf8")) as readonly { readonly gpa: number }[];
+  await new PageOwners(kernel).ownersOf(places.map(({ gpa }) => gpa));
   return kernel;
 }
 
@@ -296,14 +305,14 @@ async function pruneBtf(kernel: Kernel, recorder: Recorder): Promise<void> {
   await put(kernel, recorder, start, out);
 }
 
-async function main([input, output]: readonly string[]): Promise<void> {
+async function main([input, output, places]: readonly string[]): Promise<void> {
   if (input === undefined || output === undefined) throw new Error("usage: make-linux-fixture INPUT OUT.elf");
   installNodeCodecs();
   const access = await openRandomAccess(openInput(input), {});
   const guest = await openGuest(access.source, { openFile: async (path) => openFile(path) });
   const recorder = new Recorder();
   watch(recorder);
-  const kernel = await readAll(guest);
+  const kernel = places === undefined ? await readAll(guest) : await readOwners(guest, places);
   const asked = { names: new Set(used.names), types: new Set(used.types), strings: new Set(used.strings) };
   await pruneKallsyms(kernel, recorder);
   Object.assign(used, asked);

@@ -289,4 +289,5 @@ def main():
     print(f"{out}: {len(truth['tasks'])} tasks, {len(truth['modules'] or [])} modules, {len(truth['files'] or [])} files")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import type { LOG_LEVELS } from "../linux/log/record.js";
 import type { ModuleRange } from "../linux/modules.js";
 import type { Mount } from "../linux/mounts.js";
 import type { OpenFile } from "../linux/open-files.js";
-import type { PageOwner } from "../linux/page-owner.js";
+import type { PageOwner } from "../linux/pages/page-owner.js";
 import type { Trouble } from "../linux/rules.js";
 import type { OpenSocket } from "../linux/sockets.js";
 import type { SymbolFileKind } from "../linux/symbols/files.js";
@@ -275,6 +275,8 @@ export interface MemoryDocument extends SourceDocument<"memory"> {
   readonly address: string;
   readonly length: number;
   readonly parts: readonly MemoryPart[];
+  /** Whose page the first byte is in, where that was asked for and is known. */
+  readonly owner?: PageOwner;
 }
 
 /** A match, with whose page it is in where that is known. */

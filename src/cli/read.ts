@@ -1,5 +1,5 @@
 import type { ArgumentParser, Namespace } from "argparse";
-import { UsageError } from "../findings/errors.js";
+import { GuestscopeError, UsageError } from "../findings/errors.js";
 import { dotted, type RowForm, rowsOf } from "../guest/hex-rows.js";
 import type { GuestImage } from "../guest/image.js";
 import {
@@ -10,13 +10,17 @@ import {
   vcpuSpace,
 } from "../guest/memory-space.js";
 import { parseLength, parseWhere, type Where } from "../guest/where.js";
+import { AddressSpace } from "../linux/address-space.js";
 import type { Kernel } from "../linux/kernel.js";
 import { useModuleSymbols } from "../linux/modules.js";
+import { type PageOwner, PageOwners } from "../linux/pages/page-owner.js";
 import { printPlace } from "../linux/symbols.js";
+import type { Task } from "../linux/tasks.js";
 import { addressOfPlace, isUnknownKernel, spaceOf, taskOf } from "../linux/where.js";
 import { type Command, EXIT } from "./command.js";
 import type { MemoryDocument, MemoryPart } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
+import { ownerText } from "./present/context.js";
 import { hex, print, printBytes, printError, printJson, printLines, printText } from "./terminal.js";
 
 const FORMS = ["hex", "u32", "u64", "text", "raw", "code"] as const;
@@ -26,6 +30,7 @@ interface Arguments extends KernelArguments {
   readonly length?: string;
   readonly as: (typeof FORMS)[number];
   readonly pid?: number;
+  readonly owner?: boolean;
 }
 
 const DEFAULT_LENGTH = 256;
@@ -37,6 +42,8 @@ interface Target {
   readonly space: MemorySpace;
   readonly address: bigint;
   readonly kernel?: Kernel;
+  /** The process whose memory it is. */
+  readonly task?: Task;
 }
 
 async function resolve(guest: GuestImage, where: Where, args: Namespace): Promise<Target> {
@@ -47,7 +54,8 @@ async function resolve(guest: GuestImage, where: Where, args: Namespace): Promis
     if (where.kind === "physical")
       throw new UsageError("--pid goes with v:ADDRESS: a physical address is of no process");
     const kernel = await openKernelOf(guest, args);
-    return { kernel, space: await spaceOf(kernel, await taskOf(kernel, pid)), address: where.address };
+    const task = await taskOf(kernel, pid);
+    return { kernel, task, space: await spaceOf(kernel, task), address: where.address };
   }
   if (where.kind === "physical") return { space: physicalSpace(guest.memory), address: where.address };
   try {
@@ -58,6 +66,21 @@ async function resolve(guest: GuestImage, where: Where, args: Namespace): Promis
     const space = where.kind === "virtual" && isUnknownKernel(error) ? vcpuSpace(guest) : undefined;
     if (space === undefined) throw error;
     return { space, address: where.address };
+  }
+}
+
+/** Whose the first byte is; undefined where that isn't known. */
+async function ownerOf(guest: GuestImage, target: Target, args: Namespace): Promise<PageOwner | undefined> {
+  const { space, address, task } = target;
+  try {
+    const kernel = target.kernel ?? (await openKernelOf(guest, args));
+    const owners = new PageOwners(kernel);
+    if (task !== undefined) return (await owners.processOwners(task, [address]))[0];
+    const gpa = space instanceof AddressSpace ? await space.translate(address) : Number(address);
+    return gpa === undefined || !Number.isSafeInteger(gpa) ? undefined : (await owners.ownersOf([gpa]))[0];
+  } catch (error) {
+    if (!(error instanceof GuestscopeError)) throw error;
+    return undefined;
   }
 }
 
@@ -160,6 +183,17 @@ export const command: Command = {
       metavar: "N",
       help: "virtual addresses are of this process",
     });
+    parser.add_argument("--owner", {
+      action: "store_const",
+      const: true,
+      help: "say in a last line whose page the first byte is in (default on a terminal)",
+    });
+    parser.add_argument("--no-owner", {
+      dest: "owner",
+      action: "store_const",
+      const: false,
+      help: "never look for it",
+    });
   },
   async run(args: Namespace): Promise<number> {
     const options = args as Arguments;
@@ -170,6 +204,8 @@ export const command: Command = {
       where.length ?? (options.length === undefined ? DEFAULT_LENGTH : parseLength(options.length));
     if (options.as === "raw" && !options.json && process.stdout.isTTY)
       throw new UsageError("--as raw: bytes don't go to a terminal; redirect them");
+    if (options.as === "raw" && options.owner === true)
+      throw new UsageError("--as raw and --owner exclude each other: the output is the bytes alone");
     if (options.as === "raw" && options.json) throw new UsageError("--as raw and --json exclude each other");
     return withGuestMemory(args, async (guest) => {
       const target = await resolve(guest, where, args);
@@ -179,10 +215,18 @@ export const command: Command = {
         missing.bytes += part.length;
       });
       const { as, json, quiet } = options;
-      if (json) printJson(await documentOf(options, target, length, parts));
-      else if (as === "raw") await writeRaw(parts);
+      const asked = options.owner ?? (process.stdout.isTTY && !quiet && !json && as !== "raw");
+      const find = async (): Promise<PageOwner | undefined> =>
+        asked ? ownerOf(guest, target, args) : undefined;
+      if (json) {
+        const document = await documentOf(options, target, length, parts);
+        const owner = await find();
+        printJson({ ...document, ...(owner === undefined ? {} : { owner }) } satisfies MemoryDocument);
+      } else if (as === "raw") await writeRaw(parts);
       else if (as === "text") await writeText(parts);
       else await showRows(target, as, parts, guest);
+      const owner = json ? undefined : await find();
+      if (owner !== undefined) print(ownerText(owner));
       const { first, bytes } = missing;
       if (first === undefined) return EXIT.good;
       if (!quiet && !json) {

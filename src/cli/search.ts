@@ -4,7 +4,8 @@ import type { GuestImage } from "../guest/image.js";
 import { hexPattern, type Pattern, regexPattern, textPatterns } from "../guest/pattern.js";
 import { type Hit, searchMemory } from "../guest/search.js";
 import type { Kernel } from "../linux/kernel.js";
-import { PageOwners } from "../linux/page-owner.js";
+import { type PageOwner, PageOwners } from "../linux/pages/page-owner.js";
+import type { Task } from "../linux/tasks.js";
 import { type Command, EXIT } from "./command.js";
 import { failureText } from "./failure.js";
 import type { HitRow, SearchDocument } from "./guest-documents.js";
@@ -39,17 +40,24 @@ function patternsOf({ pattern, hex: isHex, regex, ignore_case: ignoreCase }: Arg
   return regex ? [regexPattern(pattern, ignoreCase)] : textPatterns(pattern, ignoreCase);
 }
 
-/** Finds owners; undefined for guests whose kernel can't be read. */
+/** The owners of hits; none for guests whose kernel can't be read. */
 async function ownersOf(
+  hits: readonly Hit[],
+  task: Task | undefined,
   openKernel: () => Promise<Kernel>,
   { verbose }: Arguments,
-): Promise<PageOwners | undefined> {
+): Promise<readonly (PageOwner | undefined)[]> {
   try {
-    return new PageOwners(await openKernel());
+    const owners = new PageOwners(await openKernel());
+    if (task === undefined) return await owners.ownersOf(hits.map(({ address }) => Number(address)));
+    return await owners.processOwners(
+      task,
+      hits.map(({ address }) => address),
+    );
   } catch (error) {
     if (!(error instanceof GuestscopeError)) throw error;
     if (verbose) printError(`guestscope: owners of pages are not known: ${error.message}`);
-    return undefined;
+    return [];
   }
 }
 
@@ -79,13 +87,10 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
   );
   if (isKept) {
     kept.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
-    const owners = kept.length > 0 && owner ? await ownersOf(openKernel, options) : undefined;
+    const owners = kept.length > 0 && owner ? await ownersOf(kept, task, openKernel, options) : [];
     const named: HitRow[] = [];
-    for (const hit of kept) {
-      const found =
-        task === undefined
-          ? await owners?.ownerOf(Number(hit.address))
-          : await owners?.processOwner(task, hit.address);
+    for (const [i, hit] of kept.entries()) {
+      const found = owners[i];
       if (json) named.push({ ...hit, ...(found === undefined ? {} : { owner: found }) });
       else
         print(

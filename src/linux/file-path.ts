@@ -6,9 +6,9 @@ import type { KernelObject } from "./object.js";
 const MOST_NAMES = 256;
 const LONGEST_NAME = 255;
 
-/** Where a process's paths begin: its root folder. */
+/** A place in the tree of files, such as a process's root folder. */
 export interface PathRoot {
-  /** Address of its struct vfsmount. */
+  /** Address of its struct vfsmount; 0: none, paths are those within its file system. */
   readonly mount: bigint;
   readonly dentry: bigint;
 }
@@ -20,23 +20,32 @@ export interface PathRoot {
  * @throws AbsentError when types or memory are missing.
  */
 export async function pathOf(kernel: Kernel, path: KernelObject): Promise<string> {
-  return (await pathBelow(kernel, path, undefined)) ?? "";
+  return pathFrom(kernel, { mount: path.pointer("mnt"), dentry: path.pointer("dentry") });
 }
 
 /**
- * As `pathOf`, from a process's root folder on; undefined for what is not below it.
+ * The path of a dentry, through its mount and those above it.
+ *
+ * @throws AbsentError when types or memory are missing.
+ */
+export async function pathFrom(kernel: Kernel, place: PathRoot): Promise<string> {
+  return (await pathBelow(kernel, place, undefined)) ?? "";
+}
+
+/**
+ * As `pathFrom`, from a process's root folder on; undefined for what is not below it.
  *
  * @throws AbsentError when types or memory are missing.
  */
 export async function pathBelow(
   kernel: Kernel,
-  path: KernelObject,
+  place: PathRoot,
   root: PathRoot | undefined,
 ): Promise<string | undefined> {
   const names: string[] = [];
-  let dentry = path.pointer("dentry");
+  let { dentry } = place;
   const mountOffset = offsetOf(kernel, "mount", "mnt");
-  let mount = path.pointer("mnt") === 0n ? 0n : path.pointer("mnt") - mountOffset;
+  let mount = place.mount === 0n ? 0n : place.mount - mountOffset;
   for (let left = MOST_NAMES; left > 0 && dentry !== 0n; left -= 1) {
     if (root !== undefined && dentry === root.dentry && mount + mountOffset === root.mount)
       return `/${names.join("/")}`;

@@ -2,10 +2,9 @@ import { AbsentError } from "../findings/errors.js";
 import { pathBelow, type PathRoot } from "./file-path.js";
 import type { Kernel } from "./kernel.js";
 import { listEntries } from "./lists.js";
-import { KernelObject } from "./object.js";
+import type { KernelObject } from "./object.js";
 import { treeEntries } from "./rbtree.js";
 import { LINUX_RULES } from "./rules.js";
-import { findMember } from "./types.js";
 
 /** A mounted file system. */
 export interface Mount {
@@ -74,7 +73,8 @@ async function describe(
 ): Promise<Mount | undefined> {
   // cursors of those who read the list are in it too
   if (mount.pointer("mnt.mnt_sb") === 0n) return undefined;
-  const target = await pathBelow(kernel, rootOf(kernel, mount), root);
+  const place = { mount: mount.addressOf("mnt"), dentry: mount.pointer("mnt.mnt_root") };
+  const target = await pathBelow(kernel, place, root);
   if (target === undefined) return undefined;
   const superBlock = await mount.follow("mnt.mnt_sb");
   const type = await superBlock.follow("s_type");
@@ -91,20 +91,4 @@ async function describe(
       (superBlock.pointer("s_flags") & FILE_SYSTEM_READ_ONLY) !== 0n,
     address: mount.address,
   };
-}
-
-/** The path that leads to a mount's own root. */
-function rootOf(kernel: Kernel, mount: KernelObject): KernelObject {
-  const type = kernel.struct("path");
-  const bytes = new Uint8Array(type.size);
-  const view = new DataView(bytes.buffer);
-  const set = (member: string, value: bigint): void => {
-    const place = findMember(type, member);
-    if (place === undefined || (place.bitOffset >>> 3) + 8 > bytes.length)
-      throw kernel.noMember("path", member);
-    view.setBigUint64(place.bitOffset >>> 3, value, true);
-  };
-  set("mnt", mount.addressOf("mnt"));
-  set("dentry", mount.pointer("mnt.mnt_root"));
-  return new KernelObject(kernel, type, 0n, bytes);
 }
