@@ -1,5 +1,6 @@
 import { UsageError } from "../findings/errors.js";
-import { byteText, indexOfBytes } from "../io/byte-search.js";
+import { byteText } from "../io/byte-search.js";
+import { BytesSearch } from "./bytes-search.js";
 
 /** A place where a pattern was found, within some bytes. */
 export interface Match {
@@ -25,12 +26,13 @@ const MOST_PATTERN = 4096;
 export function bytesPattern(kind: string, pattern: Uint8Array): Pattern {
   if (pattern.length === 0) throw new UsageError("the pattern is empty");
   if (pattern.length > MOST_PATTERN) throw new UsageError(`a pattern has ${MOST_PATTERN} bytes at most`);
+  const search = new BytesSearch(pattern);
   return {
     kind,
     reach: pattern.length,
     find: (bytes, from, before) => {
       const end = Math.min(bytes.length, before + pattern.length - 1);
-      const at = indexOfBytes(end === bytes.length ? bytes : bytes.subarray(0, end), pattern, from);
+      const at = search.indexOf(end === bytes.length ? bytes : bytes.subarray(0, end), from);
       return at < 0 ? undefined : { at, length: pattern.length };
     },
   };
@@ -87,13 +89,14 @@ export function hexPattern(text: string): Pattern {
   const anchor = longestFixed(wanted);
   if (anchor.bytes.length === 0) throw new UsageError(`${text}: at least one byte must be given`);
   if (anchor.bytes.length === wanted.length) return bytesPattern("hex", anchor.bytes);
+  const search = new BytesSearch(anchor.bytes);
   return {
     kind: "hex",
     reach: wanted.length,
     find: (bytes, from, before) => {
       const last = Math.min(bytes.length - wanted.length, before - 1);
       for (let at = from; at <= last; at += 1) {
-        const found = indexOfBytes(bytes, anchor.bytes, at + anchor.offset);
+        const found = search.indexOf(bytes, at + anchor.offset);
         if (found < 0) return undefined;
         at = found - anchor.offset;
         if (at > last) return undefined;

@@ -243,7 +243,11 @@ export class PageOwners {
 
   /** The address of a byte in the kernel's map of all memory. */
   async #direct(gpa: number): Promise<{ readonly address?: bigint }> {
-    this.#directMap ??= tolerant(async () => (await kernelLayout(this.#kernel.guest)).directMap);
+    this.#directMap ??= tolerant(async () => {
+      const { info, guest } = this.#kernel;
+      const text = Array.from(info, ([key, value]) => `${key}=${value}`).join("\n");
+      return (await kernelLayout(guest.memory, text, guest.arch))?.directMap;
+    });
     const start = await this.#directMap;
     return start === undefined ? {} : { address: BigInt.asUintN(64, start + BigInt(gpa)) };
   }
