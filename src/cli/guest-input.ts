@@ -359,6 +359,7 @@ export async function openSession(name: string, args: Namespace): Promise<Sessio
   if (pid === undefined) {
     const opened = await access(name, given, {}, openRandomAccess);
     const { source, compression } = opened.access;
+    if (given.format === "raw") return rawSession(source, given, open, () => opened.close());
     return sourceInput(source, { open, compression, close: () => opened.close() });
   }
   const process = { ...open, stop: given.stop };
@@ -367,5 +368,22 @@ export async function openSession(name: string, args: Namespace): Promise<Sessio
     openGuest: (options) => openProcess(pid, { ...process, ...options }),
     inspect: (options) => inspectProcess(pid, { ...process, ...options }),
     close: () => undefined,
+  };
+}
+
+/** Raw memory: nothing in it says that it is, so nothing can be verified. */
+async function rawSession(
+  source: ByteSource,
+  args: Arguments,
+  open: OpenOptions,
+  close: () => void,
+): Promise<SessionInput> {
+  const raw = await reader(args);
+  return {
+    identity: { name: source.name, size: source.size, format: "raw", title: "raw memory" },
+    source,
+    openGuest: (options) => raw.openGuest(source, { ...open, ...options }),
+    inspect: (options) => raw.inspect(source, { ...open, ...options }),
+    close,
   };
 }

@@ -1,67 +1,35 @@
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { gunzipSync } from "node:zlib";
-import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CHROMIUM, startChromium } from "../../scripts/browser.js";
-import { serveFolder } from "../../scripts/static-server.js";
 import { openFile } from "../../src/io/node/files.js";
 import { openGuest } from "../../src/open/open.js";
-import { fixtures, projectRoot, runCli, scratch, skipUnless } from "../../test/shared.js";
+import { fixtures, runCli, scratch } from "../../test/shared.js";
+import { drop, goTo, lacksChromium, pick, shownBytes, Viewer } from "./viewer-page.js";
 
 const { folder, cleanup } = scratch();
 const sample = path.join(folder, "web01.legacy");
 const packed = path.join(fixtures, "demo/web01.legacy.gz");
 const vmcore = path.join(folder, "aarch64.elf");
-const hasBrowser = fs.existsSync(CHROMIUM);
-
-let server: Awaited<ReturnType<typeof serveFolder>>;
-let browser: Browser;
-const requests: string[] = [];
-const faults: string[] = [];
-
-/** A new page of the viewer; what it asks the network for and what goes wrong in it is kept. */
-async function openPage(): Promise<Page> {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
-  page.on("request", (request) => requests.push(request.url()));
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (message) => {
-    if (message.type() === "error") faults.push(message.text());
-  });
-  await page.goto(server.url);
-  return page;
-}
-
-async function pick(page: Page, ...files: readonly string[]): Promise<void> {
-  await page.locator("#picker").setInputFiles([...files]);
-  await page.waitForSelector(".overview-head, main .problem");
-}
-
-const goTo = (page: Page, hash: string): Promise<void> =>
-  page.evaluate((to) => {
-    location.hash = to;
-  }, hash);
+let viewer: Viewer;
 
 beforeAll(async () => {
-  if (!hasBrowser) return;
+  if (lacksChromium) return;
   fs.writeFileSync(sample, gunzipSync(fs.readFileSync(packed)));
   fs.writeFileSync(
     vmcore,
     gunzipSync(fs.readFileSync(path.join(fixtures, "vmcore/machines/aarch64.elf.gz"))),
   );
-  server = await serveFolder(path.join(projectRoot, "dist/viewer"));
-  browser = await startChromium();
+  viewer = await Viewer.start();
 });
 afterAll(async () => {
-  await browser?.close();
-  await server?.close();
+  await viewer?.close();
   cleanup();
 });
 
-describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", () => {
+describe.skipIf(lacksChromium)("the viewer in a browser", () => {
   it("opens a file by the picker and shows what inspect --json tells", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     const inspection = JSON.parse(runCli(["inspect", "--json", sample]).stdout) as {
       guest: { name: string };
@@ -76,21 +44,14 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("opens a file that is dropped, and a packed one", async () => {
-    const page = await openPage();
-    const bytes = fs.readFileSync(packed).toString("base64");
-    await page.evaluate((data) => {
-      const content = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([content], "dropped.gz"));
-      window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
-    }, bytes);
-    await page.waitForSelector(".overview-head");
+    const page = await viewer.open();
+    await drop(page, packed);
     expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
     await page.close();
   });
 
   it("shows the bytes that the library reads", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     const source = openFile(sample);
     const guest = await openGuest(source);
@@ -98,18 +59,14 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
       const known = new Uint8Array(16);
       const n = await guest.memory.read(address, known);
       if (n < 16) continue;
-      await goTo(page, `1/hex?space=physical&at=0x${address.toString(16)}`);
-      const row = page.locator(".hex-row", { hasText: address.toString(16).padStart(8, "0") }).first();
-      await row.locator(".b-pending").first().waitFor({ state: "detached" });
-      const shown = (await row.locator(".hex-bytes").textContent())?.split(/\s+/).join("");
-      expect(shown).toBe(Buffer.from(known).toString("hex"));
+      expect(await shownBytes(page, address)).toBe(Buffer.from(known).toString("hex"));
     }
     source.close();
     await page.close();
   });
 
   it("can be used by the keyboard alone, and every view has an address", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     const views = ["overview", "map", "hex", "processors", "linux", "file", "findings", "compare", "export"];
     for (const [i, view] of views.entries()) {
@@ -134,7 +91,7 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("moves and zooms the map by the keyboard and opens the bytes from there", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     await goTo(page, "1/map");
     const canvas = page.locator(".strip canvas");
@@ -152,7 +109,7 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("searches memory, finds what is there and marks it on the map", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     await goTo(page, "1/hex?space=physical&at=0x0");
     const source = openFile(sample);
@@ -174,7 +131,7 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("compares two files", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample, sample);
     await goTo(page, "1/compare");
     await page.waitForSelector(".compare-numbers");
@@ -184,7 +141,7 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("shows what is wrong with bad input and stays usable", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     const bad = path.join(folder, "<img src=x onerror=alert(1)>.save");
     fs.writeFileSync(bad, "not a saved guest");
     await pick(page, bad);
@@ -201,7 +158,7 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("reports a worker that dies and goes on with a new one", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await pick(page, sample);
     await page.waitForSelector(".health.good, .health.fair");
     const worker = page.workers()[0];
@@ -217,11 +174,11 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
     await goTo(page, "1/processors");
     await page.waitForSelector(".registers");
     await page.close();
-    faults.splice(0, faults.length, ...faults.filter((fault) => !fault.includes("made to die")));
+    viewer.expectFault("made to die");
   });
 
   it("is usable at a width of 360 pixels", async () => {
-    const page = await openPage();
+    const page = await viewer.open();
     await page.setViewportSize({ width: 360, height: 740 });
     await pick(page, sample);
     for (const view of ["overview", "map", "hex", "processors", "file", "findings"]) {
@@ -234,47 +191,6 @@ describe.skipIf(skipUnless(hasBrowser, "chromium"))("the viewer in a browser", (
   });
 
   it("asked nobody but its own server, and nothing went wrong on the way", () => {
-    expect(requests.length).toBeGreaterThan(10);
-    const others = requests.filter((url) => !url.startsWith(server.url) && !/^(data|blob):/.test(url));
-    expect(others).toEqual([]);
-    expect(faults).toEqual([]);
-  });
-});
-
-describe.skipIf(skipUnless(hasBrowser, "chromium"))("guestscope view in a browser", () => {
-  it.each([
-    ["a plain file, by its bytes", () => sample],
-    ["a packed file, by answers of the server", () => packed],
-  ])("shows %s", async (_, input) => {
-    const child = spawn(
-      process.execPath,
-      [path.join(projectRoot, "dist/cli/main.js"), "view", "--no-open", input()],
-      {
-        stdio: ["ignore", "pipe", "inherit"],
-      },
-    );
-    try {
-      const url = await new Promise<string>((resolve, reject) => {
-        child.stdout.once("data", (data: Buffer) => resolve(data.toString().split("\n")[0] ?? ""));
-        child.once("exit", () => reject(new Error("it ended")));
-      });
-      const page = await browser.newPage();
-      const problems: string[] = [];
-      page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-      await page.goto(url);
-      await page.waitForSelector(".overview-head");
-      expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
-      await page.waitForSelector(".health.good, .health.fair");
-      await goTo(page, "1/hex?space=physical&at=0x1000");
-      await page.waitForSelector(".b-zero, .b-text, .b-other");
-      expect(problems).toEqual([]);
-      await page.close();
-    } finally {
-      const ended = new Promise<NodeJS.Signals | null>((resolve) =>
-        child.once("exit", (_code, signal) => resolve(signal)),
-      );
-      child.kill("SIGINT");
-      expect(await ended).toBe("SIGINT");
-    }
+    viewer.expectQuiet();
   });
 });
