@@ -7,6 +7,7 @@ export {
   FileSink,
   FileSource,
   installNodeCodecs,
+  installNodeSpill,
   LiveProcess,
   nodeAsk,
   nodeDebugFiles,

@@ -1,5 +1,6 @@
 import { ArgumentParser, type Namespace, RawDescriptionHelpFormatter } from "argparse";
 import { installNodeCodecs } from "../io/node/codecs.js";
+import { installNodeSpill } from "../io/node/spill-file.js";
 import { UsageError } from "../findings/errors.js";
 import { errorDocument, EXIT, failureText, statusOf } from "./failure.js";
 import { didYouMean } from "./suggest.js";
@@ -108,6 +109,7 @@ export function createParser(command: Command, version: string): ArgumentParser 
 /** Runs a program's body: prints what it throws, as the JSON document that is owed too, and sets the exit status. */
 export async function runProgram(body: () => Promise<number>): Promise<void> {
   installNodeCodecs();
+  installNodeSpill();
   process.stdout.on("error", onStreamError);
   process.stderr.on("error", onStreamError);
   process.exitCode = await body().catch((error: unknown) => {

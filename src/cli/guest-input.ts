@@ -12,6 +12,7 @@ import { peekHead } from "../io/peek-head.js";
 import { nodeDebugFiles } from "../io/node/debug-files.js";
 import { openFile } from "../io/node/files.js";
 import { SpoolFile } from "../io/node/output.js";
+import { installNodeSpill } from "../io/node/spill-file.js";
 import { unpackWorkers } from "../io/node/unpack-workers.js";
 import { parsePid } from "../io/node/process-memory.js";
 import { OPEN_RULES } from "../open/rules.js";
@@ -98,7 +99,7 @@ export function addGuestOptions(parser: ArgumentParser): void {
   });
   parser.add_argument("--spool-dir", {
     metavar: "DIRECTORY",
-    help: "where a compressed or piped input is unpacked (default: the system's directory for temporary files)",
+    help: "where a compressed or piped input is unpacked, and a large index of pages kept (default: the system's directory for temporary files)",
   });
 }
 
@@ -117,6 +118,7 @@ function openOptions(args: Arguments, rest: Common): OpenOptions {
     map: args.map && parseBlockMap(args.map),
     blocks: typeof args.blocks === "string" ? args.blocks.split(",") : args.blocks,
   };
+  if (args.spool_dir !== undefined) installNodeSpill(args.spool_dir);
   const raw = rawOptions(args);
   const memory = raw ?? (args.arch === undefined ? undefined : { arch: args.arch });
   const vmcoreInfo = vmcoreInfoChoice(args.vmcoreinfo);

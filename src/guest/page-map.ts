@@ -12,19 +12,9 @@ import {
   type Presence,
   type SourcePiece,
 } from "./memory.js";
-import {
-  checkFrames,
-  FRAME_LIMIT,
-  isReason,
-  isToken,
-  NOWHERE,
-  PageIndex,
-  reasonCode,
-  reasonOf,
-  type RunWalk,
-  tokenCode,
-  tokenOf,
-} from "./page-index.js";
+import { isReason, isToken, NOWHERE, reasonCode, reasonOf, tokenCode, tokenOf } from "./page-codes.js";
+import type { SpillOptions } from "./page-groups.js";
+import { checkFrames, FRAME_LIMIT, PageIndex, type RunWalk } from "./page-index.js";
 import { readPieces } from "./pieces.js";
 
 /** Fills `into` (one page) with the contents that `token` stands for: compressed pages, chains of differences. */
@@ -43,6 +33,8 @@ export interface PageMapOptions {
   readonly pageSize?: number;
   /** Needed once `decoded` is used. */
   readonly decode?: PageDecoder;
+  /** Where what takes too much memory goes; default: what the platform installed (`installNodeSpill`). */
+  readonly spill?: SpillOptions;
 }
 
 /** What a code of the index stands for. */
@@ -56,7 +48,8 @@ const MOST_REASONS = 2 ** 16;
  * Physical memory as an index of pages: frame → offset in a source, zeros, absent for a reason, or a token
  * of a decoder. Whatever was said last of a page holds. What nothing was said of does not exist.
  *
- * The index takes a few bytes per run of pages, at worst five per page. Fill it first, then read: a walk
+ * The index takes a few bytes per run of pages, at worst five per page; above some 30 MiB it spills to a file where the
+ * platform has one. Fill it first, then read: a walk
  * (`ranges`, `pieces`) does not see pages added while it is under way.
  */
 export class PageMap implements PhysicalMemory {
@@ -75,7 +68,7 @@ export class PageMap implements PhysicalMemory {
     this.pageSize = options.pageSize ?? PAGE_SIZE;
     this.#source = source;
     this.#decode = options.decode;
-    this.#index = new PageIndex(this.pageSize);
+    this.#index = new PageIndex(this.pageSize, options.spill);
   }
 
   /** `count` pages from frame `first` on have their contents one after another at `offset`. */

@@ -3,7 +3,7 @@ import { yieldToEventLoop } from "../io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { TruncatedError } from "../findings/errors.js";
 import type { MemoryPiece } from "./memory.js";
-import { isToken } from "./page-index.js";
+import { isToken } from "./page-codes.js";
 
 /** Bytes of one piece at most: reading one and writing the one before take long enough for two threads to do it at once. */
 const PIECE = 4 << 20;

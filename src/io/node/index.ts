@@ -16,3 +16,4 @@ export { installNodeCodecs } from "./codecs.js";
 export { nodeAsk } from "./http-ask.js";
 export { unpackWorkers } from "./unpack-workers.js";
 export { pageWorkersAhead } from "./page-workers.js";
+export { installNodeSpill } from "./spill-file.js";

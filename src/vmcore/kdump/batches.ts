@@ -1,5 +1,6 @@
 import type { PageMap } from "../../guest/page-map.js";
-import { isToken, type RunWalk, tokenOf } from "../../guest/page-index.js";
+import { isToken, tokenOf } from "../../guest/page-codes.js";
+import type { RunWalk } from "../../guest/page-index.js";
 import {
   PACKED_AS_IS,
   PACKED_ZEROS,
