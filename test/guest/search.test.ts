@@ -1,3 +1,6 @@
+import { createHash, randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import * as path from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/findings/errors.js";
@@ -8,7 +11,10 @@ import {
   regexPattern,
   textPatterns,
 } from "../../src/guest/pattern.js";
-import { searchMemory, type SearchPiece } from "../../src/guest/search.js";
+import { PageMap } from "../../src/guest/page-map.js";
+import { physicalPieces, searchMemory, type SearchPiece } from "../../src/guest/search.js";
+import { openFile } from "../../src/io/node/files.js";
+import { scratch } from "../shared.js";
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 
@@ -132,5 +138,39 @@ describe("search", () => {
       expect(() => hexPattern(text), text).toThrow(UsageError);
     for (const text of ["(", "a*", ""]) expect(() => regexPattern(text), text).toThrow(UsageError);
     expect(() => textPatterns("")).toThrow(UsageError);
+  });
+});
+
+describe("physical memory as pieces to search", () => {
+  it("is the same read from a file in blocks as by the memory's own pieces, zeros and gaps between", async () => {
+    const MIB = 1 << 20;
+    const { folder, cleanup } = scratch();
+    const file = path.join(folder, "memory");
+    fs.writeFileSync(file, randomBytes(11 * MIB));
+    const source = openFile(file);
+    const map = new PageMap(source);
+    // a small piece, a gap, one that is read in blocks, zeros, and one that follows it
+    map.set(0, 16, 4096);
+    map.set(64, (5 * MIB) / 4096 + 1, 100_000);
+    map.zero(64 + (5 * MIB) / 4096 + 1, 300);
+    map.set(64 + (5 * MIB) / 4096 + 301, (4 * MIB) / 4096, 6 * MIB);
+    const collect = async (pieces: AsyncIterable<SearchPiece>): Promise<string> => {
+      const hash = createHash("sha256");
+      for await (const { address, length, bytes } of pieces)
+        for (let done = 0; done < length; done += 4096) {
+          hash.update(`${address + BigInt(done)};`);
+          hash.update(bytes?.subarray(done, done + 4096) ?? new Uint8Array(Math.min(4096, length - done)));
+        }
+      return hash.digest("hex");
+    };
+    async function* own(start?: number, end?: number): AsyncGenerator<SearchPiece> {
+      for await (const { gpa, length, bytes } of map.pieces(start, end))
+        yield { address: BigInt(gpa), length, bytes };
+    }
+    const spans: readonly (readonly [number?, number?])[] = [[], [70 * 4096, 6 * MIB], [3 * 4096, 5 * 4096]];
+    for (const [start, end] of spans)
+      expect(await collect(physicalPieces(map, start, end))).toBe(await collect(own(start, end)));
+    source.close();
+    cleanup();
   });
 });
