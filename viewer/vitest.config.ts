@@ -8,7 +8,8 @@ export default defineConfig({
     include: ["viewer/test/**/*.test.ts"],
     // programs of a loaded machine: a test that fails is tried once more, and CI prints both
     retry: process.env["CI"] === undefined ? 0 : 1,
-    testTimeout: 120_000,
+    // a loaded machine is slow, not wrong
+    testTimeout: 400_000,
     hookTimeout: 120_000,
     fileParallelism: false,
     reporters: ["default", "./scripts/summary-reporter.ts"],

@@ -216,6 +216,7 @@ export const texts = {
     find: "Find",
     stop: "Stop",
     found: (n: number) => (n === 1 ? "1 place" : `${n.toLocaleString("en-US")} places`),
+    hits: "Places that were found",
     searching: (share: string, n: number) => `${share} searched, ${n.toLocaleString("en-US")} found`,
     next: "Next hit (n)",
     previous: "Previous hit (N)",

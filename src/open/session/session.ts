@@ -1,3 +1,4 @@
+// over 350 lines: one answer for each method of the protocol
 import { hexText } from "../../binary/text.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { GuestImage } from "../../guest/image.js";
@@ -6,7 +7,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { memoryTotals } from "../../guest/memory.js";
 import { softwareOf } from "../../guest/kernel/software.js";
 import { describeRecord } from "../../findings/finding.js";
-import { GuestscopeError, UsageError } from "../../findings/errors.js";
+import { GuestscopeError, SystemError, UsageError } from "../../findings/errors.js";
 import { allRules } from "../catalogue.js";
 import type { Fact } from "./fact.js";
 import type { SessionInput } from "./input.js";
@@ -48,6 +49,8 @@ interface OpenedGuest {
   readonly guest?: GuestImage;
   readonly table?: MemoryTable;
   readonly problems: readonly Problem[];
+  /** The input could not be read, whatever it holds. */
+  readonly isUnread: boolean;
 }
 
 /** One input that is looked at: opens the guest when it is first needed and answers the protocol's calls. */
@@ -135,30 +138,46 @@ export class Session {
   };
 
   #opened(): Promise<SessionInput> {
-    return (this.#input ??= this.#load());
+    this.#input ??= forgotten(this.#load(), () => {
+      this.#input = undefined;
+    });
+    return this.#input;
   }
 
   /** The guest whole; where that fails, what is intact of it. */
   #guestOf(context: CallContext): Promise<OpenedGuest> {
-    return (this.#guest ??= this.#open(context));
+    const forget = (): void => {
+      this.#guest = undefined;
+    };
+    this.#guest ??= forgotten(
+      this.#open(context).then((opened) => {
+        // a file that could not be read may be there again
+        if (opened.isUnread) forget();
+        return opened;
+      }),
+      forget,
+    );
+    return this.#guest;
   }
 
   async #open(context: CallContext): Promise<OpenedGuest> {
     const input = await this.#opened();
     const problems: Problem[] = [];
+    let isUnread = false;
     const progress: NonNullable<OpenOptions["progress"]> = (done, total, phase) =>
       context.progress(done, total, phase);
     for (const partial of [false, true]) {
       try {
         const guest = await input.openGuest({ partial, progress, findKernel: false });
-        return { guest, table: memoryTable(guest.memory), problems };
+        return { guest, table: memoryTable(guest.memory), problems, isUnread };
       } catch (error) {
         if (!(error instanceof GuestscopeError)) throw error;
+        isUnread ||= error instanceof SystemError;
         const problem = problemOf(error);
         if (!problems.some(({ message }) => message === problem.message)) problems.push(problem);
       }
     }
-    return { problems };
+    return { problems, isUnread };
   }
 
   async #memory(context: CallContext): Promise<{ guest: GuestImage; table: MemoryTable }> {
@@ -169,8 +188,13 @@ export class Session {
 
   /** Loaded when it is first asked for: most files are looked at without. */
   #linuxOf(context: CallContext): Promise<LinuxSession> {
-    this.#linux ??= Promise.all([import("./linux.js"), this.#withKernel(context, true)]).then(
-      ([linux, guest]) => new linux.LinuxSession(guest),
+    this.#linux ??= forgotten(
+      Promise.all([import("./linux.js"), this.#withKernel(context, true)]).then(
+        ([linux, guest]) => new linux.LinuxSession(guest),
+      ),
+      () => {
+        this.#linux = undefined;
+      },
     );
     return this.#linux;
   }
@@ -180,7 +204,7 @@ export class Session {
     const { guest } = await this.#memory(context);
     let found = this.#kernels.get(thorough);
     if (found === undefined) {
-      found = this.#findKernel(guest, thorough);
+      found = forgotten(this.#findKernel(guest, thorough), () => this.#kernels.delete(thorough));
       this.#kernels.set(thorough, found);
     }
     return found;
@@ -201,7 +225,10 @@ export class Session {
     if (inspection === undefined) {
       const progress: NonNullable<OpenOptions["progress"]> = (done, total, phase) =>
         context.progress(done, total, phase);
-      inspection = this.#opened().then((input) => input.inspect({ progress, findKernel: thorough }));
+      inspection = forgotten(
+        this.#opened().then((input) => input.inspect({ progress, findKernel: thorough })),
+        () => this.#inspections.delete(thorough),
+      );
       this.#inspections.set(thorough, inspection);
     }
     return inspection;
@@ -301,6 +328,12 @@ export class Session {
     });
     return { present, zero, absent, size };
   }
+}
+
+/** The same promise; what is kept of it is forgotten when it fails, so that the next call tries again. */
+function forgotten<T>(promise: Promise<T>, forget: () => void): Promise<T> {
+  promise.catch(forget);
+  return promise;
 }
 
 function guestFacts(guest: GuestImage | undefined): Fact[] {

@@ -3,6 +3,7 @@ import * as path from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
+import { SystemError } from "../../../src/findings/errors.js";
 import { openGuest } from "../../../src/open/open.js";
 import { answer } from "../../../src/open/session/serve.js";
 import { sourceInput } from "../../../src/open/session/input.js";
@@ -39,6 +40,25 @@ describe("Session", () => {
     expect(overview.problems).toEqual([]);
     expect(overview.processors).toHaveLength(1);
     expect(await call(session, "verify", undefined)).toMatchObject({ valid: true, errors: 0 });
+    expect(JSON.parse(await call(session, "document", undefined))).toMatchObject({ kind: "xen-legacy" });
+  });
+
+  it("tries again what failed because the input could not be read", async () => {
+    const plain = bytesSource(demo, "web01");
+    let isGone = true;
+    const read = (offset: number, into: Uint8Array): ReturnType<typeof plain.read> => {
+      if (isGone) throw new SystemError("os/EIO", "gone", { source: "web01" });
+      return plain.read(offset, into);
+    };
+    const session = new Session(() => sourceInput({ ...plain, read }));
+    await expect(call(session, "open", undefined)).rejects.toThrow("os/EIO");
+    isGone = false;
+    await call(session, "open", undefined);
+    isGone = true;
+    await expect(call(session, "memory", undefined)).rejects.toThrow("gone");
+    await expect(call(session, "document", undefined)).rejects.toThrow("gone");
+    isGone = false;
+    expect((await call(session, "memory", undefined)).legend.length).toBeGreaterThan(0);
     expect(JSON.parse(await call(session, "document", undefined))).toMatchObject({ kind: "xen-legacy" });
   });
 

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MemoryTable, Processor, Space } from "../../../src/open/session/protocol.js";
 import { hex, parseAddress } from "../format.js";
 import { Blocks } from "../hex/blocks.js";
+import { Hits } from "../hex/hits.js";
 import { Inspector } from "../hex/inspector.js";
 import { columnAt, Row, type Selection, selectionStart } from "../hex/rows.js";
 import { Search } from "../hex/search.js";
@@ -376,6 +377,15 @@ function Hex({ file, space, known }: HexProps): JSX.Element {
             }
             hasMemory={table !== undefined}
           />
+          {file.hits.value.length > 0 && (
+            <>
+              <h3>{texts.hex.hits}</h3>
+              <Hits
+                hits={file.hits.value}
+                onOpen={(address) => go({ view: "hex", params: { space: "physical", at: hex(address) } })}
+              />
+            </>
+          )}
         </aside>
       </div>
       {blocks.problem.value !== undefined && <p role="alert">{blocks.problem.value}</p>}
