@@ -94,12 +94,17 @@ export class RangeRequests {
    * Asks for bytes up to `end` from where `from` says, and hands the answer to `use`, which may throw a PassingError;
    * asks again while that helps. Every failure is a SystemError `http/…`.
    */
-  async #ask<T>(from: () => number, end: number, use: (answer: Answer) => Promise<T>): Promise<T> {
+  #ask<T>(from: () => number, end: number, use: (answer: Answer) => Promise<T>): Promise<T> {
+    return this.#retried(from, (start) => this.#once(start, end, use));
+  }
+
+  /** Does what asks the server for bytes from an offset on, again while that helps; it may throw a PassingError. */
+  async #retried<T>(from: () => number, once: (start: number) => Promise<T>): Promise<T> {
     const { retries = RETRIES, pause = PAUSE } = this.#options;
     for (let attempt = 0; ; attempt += 1) {
       const start = from();
       try {
-        return await this.#once(start, end, use);
+        return await once(start);
       } catch (error) {
         if (!(error instanceof PassingError)) throw error;
         if (attempt >= retries || this.#closed.signal.aborted)
@@ -211,14 +216,27 @@ export class RangeRequests {
     await this.#ask(() => offset + done, offset + length, use);
   }
 
-  /** The whole file in order, for a server without ranges. A failure is final: it can't go on in the middle. */
-  async stream(): Promise<AnswerBody> {
+  /**
+   * The whole file in order, for a server without ranges: asked again until it answers. A failure after that is final,
+   * for it can't go on in the middle. @throws SystemError `http/…`
+   */
+  stream(): Promise<AnswerBody> {
     const { fetch: ask = fetch } = this.#options;
-    this.statistics.requests += 1;
-    const own = new URL(this.#url).origin === this.#origin ? this.#headers : {};
-    const response = await ask(this.#url, { headers: own, signal: this.#closed.signal, cache: "no-store" });
-    if (response.status !== 200 || response.body === null) throw this.#refused(response);
-    return response.body;
+    return this.#retried(
+      () => 0,
+      async () => {
+        this.statistics.requests += 1;
+        const own = new URL(this.#url).origin === this.#origin ? this.#headers : {};
+        const how = { headers: own, signal: this.#closed.signal, cache: "no-store" } as const;
+        const response = await ask(this.#url, how).catch((error: unknown) => {
+          if (this.#closed.signal.aborted)
+            throw new SystemError("http/closed", "the input was closed", { source: this.name });
+          throw this.#failure(error);
+        });
+        if (response.status === 200 && response.body !== null) return response.body;
+        throw this.#refused(response);
+      },
+    );
   }
 
   #compare(found: Validators, expected: Validators, offset: number): void {

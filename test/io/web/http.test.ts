@@ -302,6 +302,32 @@ describe.each(CLIENTS)("a web server with faults, by %s", (name, how) => {
     expect(statistics.bytes).toBe(SIZE);
   });
 
+  it("without ranges is asked again where it fails, and its failures are errors of ours", async () => {
+    const answers = (statuses: readonly number[]): Fault => {
+      return (n, _, response) => {
+        const status = n === 1 ? 200 : (statuses[n - 2] ?? 200);
+        if (status === 0) response.destroy();
+        else response.writeHead(status).end("the whole file");
+        return true;
+      };
+    };
+    const { input, statistics } = await open(answers([503, 0, 200]));
+    if (input instanceof HttpSource) throw new Error("a source");
+    const into = new Uint8Array(64);
+    expect(Buffer.from(into.subarray(0, await input.read(into))).toString()).toBe("the whole file");
+    expect(statistics.retries).toBe(2);
+    for (const [statuses, code] of [
+      [[500, 500, 500], "http/500"],
+      [[404], "http/404"],
+      [[204], "http/204"],
+      [[0, 0, 0], "http/failed"],
+    ] as const) {
+      const failed = await open(answers(statuses), { retries: 2 }).catch((error: unknown) => error);
+      expect(failed).toBeInstanceOf(SystemError);
+      expect(failed).toMatchObject({ code });
+    }
+  });
+
   it("gets the password of an address as a header, and no message has it", async () => {
     let got = "";
     const { input } = await (async () => {
