@@ -1,4 +1,5 @@
 import { GUEST_RULES } from "./rules.js";
+import { ALIGNMENT, alignmentOf } from "../io/alignment.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
 import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { TruncatedError } from "../findings/errors.js";
@@ -16,11 +17,6 @@ const SMALL_GAP = 16 << 10;
 /** Parts fetched together at most, and what may be between all of them. */
 const MOST_PARTS = 1024;
 const SLACK = 256 << 10;
-/**
- * Bytes go where their address is what their offset in the source is, modulo this: where allocations begin. Processors copy
- * three times as slowly to an address that is a few bytes more than that of the source, modulo a page.
- */
-const ALIGNMENT = 16;
 const WORD = 4;
 
 /** The event loop turns every so many bytes: a source may answer at once, for hours. */
@@ -84,8 +80,6 @@ class PieceReader {
   readonly #size: number;
   readonly #buffers: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
   #turn: 0 | 1 = 0;
-  /** Offset in an open file of the source's first byte. */
-  readonly #origin: number;
   /** What is left of the run at hand. */
   #left = 0;
   #gpa = 0;
@@ -99,8 +93,7 @@ class PieceReader {
     this.#memory = memory;
     this.#source = source;
     this.#size = size;
-    this.#origin = source.file?.offset ?? 0;
-    this.#group = new Group(source, this.#origin);
+    this.#group = new Group(source);
   }
 
   #load(): boolean {
@@ -150,7 +143,7 @@ class PieceReader {
     if (this.#buffers[this.#turn].length === 0)
       this.#buffers[this.#turn] = new Uint8Array(this.#size + SLACK + 2 * ALIGNMENT);
     const isPlain = !this.#zero && !isToken(this.#code);
-    const start = isPlain ? (this.#origin + this.#code + this.#within) % ALIGNMENT : 0;
+    const start = isPlain ? alignmentOf(this.#source, this.#code + this.#within) : 0;
     // whoever looks for zeros does it by words
     return this.#buffers[this.#turn].subarray(start - (start % WORD));
   }
@@ -194,7 +187,6 @@ class PieceReader {
  */
 class Group {
   readonly #source: ByteSource;
-  readonly #origin: number;
   readonly #offsets = new Float64Array(MOST_PARTS);
   readonly #lengths = new Uint32Array(MOST_PARTS);
   #count = 0;
@@ -203,10 +195,8 @@ class Group {
   /** Bytes of all parts. */
   #bytes = 0;
 
-  /** @param origin offset in an open file of the source's first byte */
-  constructor(source: ByteSource, origin: number) {
+  constructor(source: ByteSource) {
     this.#source = source;
-    this.#origin = origin;
   }
 
   /** False when the part is not for this group: fetch it first. Parts come one after another. */
@@ -235,8 +225,8 @@ class Group {
     const first = this.#offsets[0] ?? 0;
     const span = (this.#offsets[count - 1] ?? 0) + (this.#lengths[count - 1] ?? 0) - first;
     if (count === 1) return readExactly(this.#source, first, buffer.subarray(this.#at, this.#at + span));
-    const offset = this.#origin + first - (buffer.byteOffset + this.#at);
-    const from = this.#at + (((offset % ALIGNMENT) + ALIGNMENT) % ALIGNMENT);
+    const ahead = alignmentOf(this.#source, first) - ((buffer.byteOffset + this.#at) % ALIGNMENT);
+    const from = this.#at + ((ahead + ALIGNMENT) % ALIGNMENT);
     const done = readExactly(this.#source, first, buffer.subarray(from, from + span));
     return done instanceof Promise
       ? done.then(() => this.#join(buffer, count, from - first))

@@ -1,6 +1,8 @@
 import { trimNuls } from "../../binary/text.js";
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
+import { ALIGNMENT, alignmentOf } from "../../io/alignment.js";
 import { yieldToEventLoop } from "../../io/event-loop.js";
+import { readInHalves } from "../../io/halves.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import type { Architecture } from "../arch/architecture.js";
 import type { VmcoreInfo } from "../image.js";
@@ -21,8 +23,11 @@ export { isVmcoreInfo, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 
 /** Bytes read at a time: FileSource answers these at once. */
 const SWEEP = 64 << 10;
+/** Bytes read at a time where they are in one piece in a source. */
+const LONG_SWEEP = 4 << 20;
 /** The event loop turns every so many reads: a source may answer at once, again and again. */
 const READS_PER_TURN = 256;
+const BYTES_PER_TURN = 16 << 20;
 const NAME_SIZE = 11;
 const NOTE_TEXT = 24;
 const LONGEST_TEXT = 64 << 10;
@@ -77,28 +82,40 @@ async function* candidates(
 
 /** As `candidates`, by a look at every page. */
 async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerator<number> {
-  const buffer = new Uint8Array(SWEEP);
-  const head = buffer.subarray(0, NOTE_TEXT);
-  const view = viewOf(buffer);
+  let buffer = new Uint8Array(SWEEP + ALIGNMENT);
+  let view = viewOf(buffer);
   const little = arch.order === "little";
+  let bytes = 0;
   let reads = 0;
   for (const range of memory.ranges()) {
     if (range.presence !== "present") continue;
     const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
     for (let at = first, part = SWEEP; at < range.end; at += part) {
       // pages that lie apart are not worth reading whole
-      const together = memory.contiguous === undefined || memory.contiguous(at, SWEEP)?.length === SWEEP;
-      part = together ? SWEEP : PAGE_SIZE;
-      const most = Math.min(range.end - at, part === PAGE_SIZE ? NOTE_TEXT : SWEEP);
-      const result = memory.read(at, most === NOTE_TEXT ? head : buffer.subarray(0, most));
+      const piece = memory.contiguous?.(at, LONG_SWEEP);
+      part = memory.contiguous === undefined ? SWEEP : wholePages(piece?.length ?? 0);
+      if (part < SWEEP) part = PAGE_SIZE;
+      if (part > SWEEP && buffer.length <= SWEEP + ALIGNMENT) {
+        buffer = new Uint8Array(LONG_SWEEP + ALIGNMENT);
+        view = viewOf(buffer);
+      }
+      const start = piece === undefined ? 0 : alignmentOf(piece.source, piece.offset);
+      const most = part === PAGE_SIZE ? NOTE_TEXT : Math.min(range.end - at, part);
+      const result = readInHalves(memory, at, buffer.subarray(start, start + most));
       const n = result instanceof Promise ? await result : result;
       for (let page = 0; page + NOTE_TEXT <= n; page += PAGE_SIZE)
-        if (isHead(view, page, little)) yield at + page;
+        if (isHead(view, start + page, little)) yield at + page;
       reads += 1;
-      if (reads % READS_PER_TURN === 0) await yieldToEventLoop();
+      bytes += part;
+      if (reads % READS_PER_TURN === 0 || bytes >= BYTES_PER_TURN) {
+        bytes = 0;
+        await yieldToEventLoop();
+      }
     }
   }
 }
+
+const wholePages = (bytes: number): number => bytes - (bytes % PAGE_SIZE);
 
 /** Whether a page begins like a note or a text of VMCOREINFO. */
 function isHead(view: DataView, at: number, little: boolean): boolean {

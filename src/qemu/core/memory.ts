@@ -1,4 +1,10 @@
-import { type MemoryPiece, type MemoryRange, PAGE_SIZE, type PhysicalMemory } from "../../guest/memory.js";
+import {
+  type MemoryPiece,
+  type MemoryRange,
+  PAGE_SIZE,
+  type PhysicalMemory,
+  type SourcePiece,
+} from "../../guest/memory.js";
 import { readPieces, type Run } from "../../guest/pieces.js";
 import { findSegment, joinAlike, readSegments } from "../../guest/segmented.js";
 import type { MaybePromise } from "../../io/byte-source.js";
@@ -28,6 +34,13 @@ export class ExtentMemory implements PhysicalMemory {
 
   read(gpa: number, into: Uint8Array): MaybePromise<number> {
     return readSegments((address) => findSegment(this.#extents, address), gpa, into, readExtent);
+  }
+
+  contiguous(gpa: number, most: number): SourcePiece | undefined {
+    const extent = findSegment(this.#extents, gpa);
+    if (extent === undefined || extent.presence === "absent" || extent.source === undefined) return undefined;
+    const { source, offset = 0, start, end } = extent;
+    return { source, offset: offset + gpa - start, length: Math.min(most, end - gpa) };
   }
 
   pieces(start = 0, end = Number.POSITIVE_INFINITY): AsyncIterable<MemoryPiece> {
