@@ -2,7 +2,15 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { hasProgram } from "../test/shared.js";
 import { record } from "./figures.js";
-import { clearOutput, compare, inMemory, medianSeconds, recordPeak, secondsOf } from "./harness.js";
+import {
+  clearOutput,
+  compare,
+  inMemory,
+  medianSeconds,
+  recordPeak,
+  secondsOf,
+  recordStart,
+} from "./harness.js";
 import { makePlainStream, makeRemusStream } from "./make-legacy-stream.js";
 
 const PAGES = 2 ** 31 / 4096;
@@ -43,7 +51,6 @@ export async function run(): Promise<void> {
       `TMPDIR=${folder} ${CONVERT} -i ${from} -o ${to} -w 64 -g ${guest} -f libxl`;
     const prepare = clearOutput(file("out"), 2100);
     const copy = { peerName: "cat A > B", prepare } as const;
-    const pipe = { peerName: "cat | cat | cat" } as const;
 
     for (const [guest, bar] of [
       ["hvm", 0.9],
@@ -56,23 +63,6 @@ export async function run(): Promise<void> {
         peer,
         bar,
         ...copy,
-      });
-    }
-    fs.rmSync(file("out"), { force: true });
-    for (const [guest, bar] of [
-      ["hvm", 0.8],
-      ["pv", 0.4],
-    ] as const) {
-      const ours = `cat ${file(guest)} | ${call(guest, "0", "1")} | cat > /dev/null`;
-      const peer = `cat ${file(guest)} | cat | cat > /dev/null`;
-      const spooled = guest === "pv";
-      compare({
-        name: `convert: ${guest}, pipe to pipe${spooled ? " (spooled)" : ""}`,
-        ours,
-        peer,
-        bar,
-        ...pipe,
-        ...(spooled ? { prepare: clearOutput(file("spool"), 2100) } : {}),
       });
     }
     if (hasProgram("python3")) {
@@ -110,6 +100,31 @@ export async function run(): Promise<void> {
     recordPeak(
       { name: "convert: compressed checkpoints, memory", most: 150 },
       `${CONVERT} -i ${file("remus")} -o ${file("out")} -w 64 -g hvm -f libxl`,
+    );
+  });
+  await inMemory(async (folder) => {
+    const file = (name: string): string => path.join(folder, name);
+    for (const [guest, bar] of [
+      ["hvm", 0.8],
+      ["pv", 0.4],
+    ] as const) {
+      makePlainStream(file("stream"), guest, 2 * PAGES, true);
+      const spooled = guest === "pv";
+      const convert = `TMPDIR=${folder} ${CONVERT} -i 0 -o 1 -w 64 -g ${guest} -f libxl`;
+      compare({
+        name: `convert: ${guest}, 4 GiB, pipe to pipe${spooled ? " (spooled)" : ""}`,
+        ours: `cat ${file("stream")} | ${convert} | cat > /dev/null`,
+        peer: `cat ${file("stream")} | cat | cat > /dev/null`,
+        peerName: "cat | cat | cat",
+        bar,
+        ...(spooled ? { prepare: clearOutput(file("spool"), 4200) } : {}),
+      });
+    }
+    const small = file("small");
+    makePlainStream(small, "hvm", 1024);
+    recordStart(
+      { name: "start of convert-legacy-stream, 4 MiB, over node's own" },
+      `${CONVERT} -i ${small} -o ${file("out")} -w 64 -g hvm -f libxl`,
     );
   });
 }

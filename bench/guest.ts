@@ -2,7 +2,7 @@ import * as path from "node:path";
 import { openFile } from "../src/io/node/files.js";
 import { openGuest } from "../src/open/open.js";
 import { record } from "./figures.js";
-import { clearOutput, compare, GUESTSCOPE, inMemory, recordPeak } from "./harness.js";
+import { clearOutput, compare, GUESTSCOPE, inMemory, recordPeak, onDisk, timeShell } from "./harness.js";
 import { writeXenSave } from "./make-xen-save.js";
 
 const GIB = 2 ** 30;
@@ -63,6 +63,33 @@ export async function run(): Promise<void> {
       values: await randomReads(save),
       unit: "/s",
       least: 200_000,
+    });
+    const elf = path.join(folder, "guest.elf");
+    writeXenSave(save, { pages: (2 * GIB) / PAGE, order: "ascending", full: true });
+    timeShell(`rm -f ${out} && ${GUESTSCOPE} extract --quiet ${save} ${elf} && rm ${save}`);
+    compare({
+      name: "ELF, 2 GiB, no zeros → ELF",
+      ours: `${GUESTSCOPE} extract --quiet --force ${elf} ${out}`,
+      peer: `dd if=${elf} of=${out} bs=4M`,
+      peerName: "dd bs=4M",
+      prepare: clearOutput(out, 2100),
+      bar: 0.9,
+    });
+  });
+  await onDisk(async (folder) => {
+    const save = path.join(folder, "guest.save");
+    const out = path.join(folder, "out");
+    writeXenSave(save, { pages: GIB / PAGE, order: "ascending", full: true });
+    // what is cached is no disk's speed
+    const forget = `sync -d ${save} && dd if=${save} iflag=nocache count=0`;
+    compare({
+      name: "Xen save, 1 GiB, no zeros, from a disk to the disk → ELF",
+      ours: `${GUESTSCOPE} extract --quiet --force ${save} ${out} && sync -d ${out}`,
+      peer: `dd if=${save} of=${out} bs=4M && sync -d ${out}`,
+      peerName: "dd bs=4M",
+      prepare: `rm -f ${out}; ${forget}`,
+      bar: 0.8,
+      rounds: 3,
     });
   });
   for (const order of ["ascending", "shuffled"] as const) {

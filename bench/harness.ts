@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
+import module from "node:module";
 import * as os from "node:os";
 import * as path from "node:path";
 import { type Figure, median, missing, record } from "./figures.js";
@@ -91,10 +92,37 @@ export function medianSeconds(command: string, rounds = ROUNDS): number {
   return median(secondsOf(command, rounds));
 }
 
+/** Seconds over node's own start that a small command may take: Node 22 and newer keep what they compiled. */
+const START_BAR = "enableCompileCache" in module ? 0.05 : 0.08;
+const START_ROUNDS = 15;
+
+/** Records how much longer than nothing at all node takes for a command on a small input. */
+export function recordStart(figure: Pick<Figure, "name" | "before" | "limit">, command: string): void {
+  const node = `${process.execPath} -e 0`;
+  timeShell(command);
+  record({
+    ...figure,
+    values: Array.from({ length: START_ROUNDS }, () => timeShell(command) - timeShell(node)),
+    unit: "s",
+    most: START_BAR,
+    peer: "node's own start",
+  });
+}
+
 /** A folder on the memory file system, removed at the end of `body`. */
 export async function inMemory<T>(body: (folder: string) => Promise<T>): Promise<T> {
   const base = fs.existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
   const folder = fs.mkdtempSync(path.join(base, "guestscope-bench-"));
+  try {
+    return await body(folder);
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A folder on the disk that this checkout is on, removed at the end of `body`. */
+export async function onDisk<T>(body: (folder: string) => Promise<T>): Promise<T> {
+  const folder = fs.mkdtempSync(path.resolve(import.meta.dirname, "../.bench-"));
   try {
     return await body(folder);
   } finally {

@@ -1,12 +1,21 @@
 import * as fs from "node:fs";
 import { codePage, LegacyMaker, largeStream } from "../test/xen/legacy/make-legacy.js";
 
-/** Writes a plain legacy stream of a guest of `pages` pages. */
-export function makePlainStream(file: string, guest: "hvm" | "pv", pages: number): void {
+/** From here on what is written at once is contents of pages. */
+const CONTENTS = 1 << 20;
+
+/**
+ * Writes a plain legacy stream of a guest of `pages` pages.
+ * @param holes leave contents as holes of the file: what comes through a pipe is as much, and takes no memory
+ */
+export function makePlainStream(file: string, guest: "hvm" | "pv", pages: number, holes = false): void {
   const fd = fs.openSync(file, "w", 0o600);
+  let at = 0;
   largeStream(guest, pages, (bytes) => {
-    fs.writeSync(fd, bytes);
+    if (!holes || bytes.length < CONTENTS) fs.writeSync(fd, bytes, 0, bytes.length, at);
+    at += bytes.length;
   });
+  fs.ftruncateSync(fd, at);
   fs.closeSync(fd);
 }
 

@@ -16,11 +16,8 @@ function freshPage(page: Uint8Array, number: number): Uint8Array {
   return page;
 }
 
-/**
- * Writes a stream of a pc machine with `size` bytes of RAM, all of them plain pages; with `rounds`, every page
- * is sent again that often as a difference of a few dozen bytes.
- */
-export function makeQevm(file: string, size: number, rounds = 0): void {
+/** Opens a file for a stream; `end` writes what is left and closes it. */
+function openStream(file: string): { readonly writer: QevmWriter; readonly end: () => void } {
   const fd = fs.openSync(file, "w");
   const chunk = Buffer.alloc(4 * MIB);
   let filled = 0;
@@ -30,10 +27,49 @@ export function makeQevm(file: string, size: number, rounds = 0): void {
   };
   const writer = new QevmWriter((bytes) => {
     if (filled + bytes.length > chunk.length) flush();
-    chunk.set(bytes, filled);
-    filled += bytes.length;
+    if (bytes.length > chunk.length) fs.writeSync(fd, bytes);
+    else {
+      chunk.set(bytes, filled);
+      filled += bytes.length;
+    }
   });
+  return {
+    writer,
+    end: () => {
+      flush();
+      fs.closeSync(fd);
+    },
+  };
+}
+
+/** Devices of a pc machine with `size` bytes of RAM, and the end of the stream. */
+function endMachine(writer: QevmWriter, size: number): void {
   const below = Math.min(size, 3 * GIB);
+  pcDevices(writer, below, size - below);
+  writer.end();
+}
+
+/** Writes a mapped-ram file of a pc machine with `size` bytes of RAM, all of them present. */
+export function makeMappedRam(file: string, size: number): void {
+  const { writer, end } = openStream(file);
+  const page = new Uint8Array(PAGE);
+  writer
+    .header()
+    .configuration("pc-i440fx-10.0", ["mapped-ram"])
+    .startMappedRam({ name: "pc.ram", length: size }, () => {
+      for (let at = 0; at < size; at += PAGE) writer.put(freshPage(page, at / PAGE));
+    })
+    .ram(true, () => undefined);
+  endMachine(writer, size);
+  end();
+}
+
+/**
+ * Writes a stream of a pc machine with `size` bytes of RAM, all of them plain pages; with `rounds`, every page
+ * is sent again that often as a difference of a few dozen bytes.
+ */
+export function makeQevm(file: string, size: number, rounds = 0): void {
+  const { writer, end } = openStream(file);
   writer
     .header()
     .configuration("pc-i440fx-10.0")
@@ -51,8 +87,6 @@ export function makeQevm(file: string, size: number, rounds = 0): void {
       for (let at = 0; at < size; at += PAGE) writer.delta("pc.ram", at, difference);
     });
   }
-  pcDevices(writer, below, size - below);
-  writer.end();
-  flush();
-  fs.closeSync(fd);
+  endMachine(writer, size);
+  end();
 }

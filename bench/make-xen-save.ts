@@ -17,8 +17,10 @@ export interface XenSaveShape {
   readonly pages: number;
   /** Pages in ascending order as Xen sends them, or in no order at all: the worst case for an index. */
   readonly order: "ascending" | "shuffled";
-  /** Contents are holes: an index doesn't look at them. Otherwise every other 256 KiB are zeros. */
+  /** Contents are holes: an index doesn't look at them. Otherwise every other 256 KiB are zeros … */
   readonly sparse?: boolean;
+  /** … unless no page is of zeros. */
+  readonly full?: boolean;
 }
 
 /** Writes a libxc stream of version 3 of a made-up HVM guest. */
@@ -46,7 +48,7 @@ export function writeXenSave(file: string, shape: XenSaveShape): void {
   const words = new Uint32Array(contents.buffer);
   for (let i = 0; i < words.length; i += 1) {
     noise = (Math.imul(noise, 1664525) + 1013904223) >>> 0;
-    words[i] = (i >> 16) % 2 === 0 ? noise : 0;
+    words[i] = shape.full === true || (i >> 16) % 2 === 0 ? noise : 0;
   }
   // an odd multiplier walks through all frames of a power of two once
   const frame = (i: number): number =>

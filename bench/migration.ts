@@ -4,7 +4,7 @@ import { openFile } from "../src/io/node/files.js";
 import { qemuMigration } from "../src/qemu/migration/format.js";
 import { record } from "./figures.js";
 import { clearOutput, compare, GUESTSCOPE, inMemory, recordPeak, secondsOf } from "./harness.js";
-import { makeQevm } from "./make-qevm.js";
+import { makeMappedRam, makeQevm } from "./make-qevm.js";
 
 const MIB = 1 << 20;
 const MEMORY_BAR = 150;
@@ -46,6 +46,18 @@ export async function run(): Promise<void> {
     recordPeak({ name: "extract: memory", most: MEMORY_BAR }, `${ours} --force`);
     fs.rmSync(out, { force: true });
     fs.rmSync(stream);
+
+    const mapped = path.join(folder, "mapped.qevm");
+    makeMappedRam(mapped, 2048 * MIB);
+    compare({
+      name: "extract: 2 GiB mapped-ram file, to ELF",
+      ours: `${GUESTSCOPE} extract -q ${mapped} ${out}`,
+      peer: `dd if=${mapped} of=${out} bs=4M status=none`,
+      peerName: "dd bs=4M",
+      prepare: clearOutput(out, 2100),
+      bar: 0.9,
+    });
+    for (const file of [mapped, out]) fs.rmSync(file, { force: true });
 
     const deltas = path.join(folder, "xbzrle.qevm");
     const size = 512 * MIB;

@@ -10,6 +10,8 @@ import { systemError } from "./files.js";
 import { refuseInput } from "./open-files.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
+/** Up to here a spool file is read and written at once: less than what is written while the next bytes are made. */
+const SYNCHRONOUS_SPOOL = 1 << 20;
 /** Up to here a place in a file is written at once: a copy into the page cache, while the next read is under way. */
 const SYNCHRONOUS_PLACE = 8 << 20;
 /** Outputs and spool files hold a guest's memory. */
@@ -222,12 +224,12 @@ export class SpoolFile implements Spool {
   write(bytes: Uint8Array): Promise<void> {
     const at = this.#size;
     this.#size += bytes.length;
-    return writeAll(this.#fd, bytes, at, this.name);
+    return writeAll(this.#fd, bytes, at, this.name, SYNCHRONOUS_SPOOL);
   }
 
   writeAt(offset: number, bytes: Uint8Array): Promise<void> {
     this.#size = Math.max(this.#size, offset + bytes.length);
-    return writeAll(this.#fd, bytes, offset, this.name);
+    return writeAll(this.#fd, bytes, offset, this.name, SYNCHRONOUS_SPOOL);
   }
 
   truncate(size: number): void {
@@ -236,7 +238,7 @@ export class SpoolFile implements Spool {
   }
 
   read(offset: number, into: Uint8Array): number | Promise<number> {
-    if (into.length <= SYNCHRONOUS_LIMIT) return fs.readSync(this.#fd, into, 0, into.length, offset);
+    if (into.length <= SYNCHRONOUS_SPOOL) return fs.readSync(this.#fd, into, 0, into.length, offset);
     return new Promise((resolve, reject) => {
       fs.read(this.#fd, into, 0, into.length, offset, (error, n) =>
         error === null ? resolve(n) : reject(systemError(error, this.name)),

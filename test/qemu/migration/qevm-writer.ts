@@ -1,5 +1,11 @@
 import * as zlib from "node:zlib";
-import { FLAG, QEVM_MAGIC, QEVM_VERSION, SECTION } from "../../../src/qemu/migration/layout.js";
+import {
+  FLAG,
+  mappedRamHeader,
+  QEVM_MAGIC,
+  QEVM_VERSION,
+  SECTION,
+} from "../../../src/qemu/migration/layout.js";
 
 /** Numbers of 1, 2, 4 or 8 bytes, big endian. */
 const be = (size: 1 | 2 | 4 | 8, value: number): Buffer => {
@@ -36,6 +42,9 @@ export const buffer = (name: string, bytes: Uint8Array, type = "buffer"): Writte
 });
 
 const RAM_ID = 2;
+const PAGE = 4096;
+/** Pages of a block in a mapped-ram file begin at a multiple of this. */
+const MAPPED_ALIGNMENT = 1 << 20;
 
 /**
  * Writes QEVM streams piece by piece, as QEMU does. `emit` takes what is written, so that large streams need no
@@ -97,6 +106,27 @@ export class QevmWriter {
       FLAG.memSize,
       ...blocks.flatMap(({ name, length }) => [named(name), be(8, length)]),
     );
+    this.record(0, FLAG.eos);
+    this.#footer(RAM_ID);
+    return this;
+  }
+
+  /** The list of a mapped-ram file with one block, and its pages, all present; `pages` writes them, `length` bytes in all. */
+  startMappedRam({ name, length }: Block, pages: () => void): this {
+    this.put(be(1, SECTION.start), be(4, RAM_ID), named("ram"), be(4, 0), be(4, 4));
+    this.record(length, FLAG.memSize, named(name), be(8, length));
+    const bitmapAt = this.position + mappedRamHeader.size;
+    const bitmap = Buffer.alloc(length / PAGE / 8, 0xff);
+    const pagesAt = Math.ceil((bitmapAt + bitmap.length) / MAPPED_ALIGNMENT) * MAPPED_ALIGNMENT;
+    this.put(
+      mappedRamHeader.encode(
+        { version: 1, pageSize: PAGE, bitmapOffset: bitmapAt, pagesOffset: pagesAt },
+        "big",
+      ),
+      bitmap,
+      Buffer.alloc(pagesAt - bitmapAt - bitmap.length),
+    );
+    pages();
     this.record(0, FLAG.eos);
     this.#footer(RAM_ID);
     return this;
