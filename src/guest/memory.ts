@@ -42,6 +42,11 @@ export interface PhysicalMemory {
   read(gpa: number, into: Uint8Array): MaybePromise<number>;
   /** The bytes from `gpa` on, `most` at most, that are in a source as they are; undefined: none, or not known. */
   contiguous?(gpa: number, most: number): SourcePiece | undefined;
+  /**
+   * How often the page at `gpa` was sent, of memory that a stream sends while the guest changes it: 255 is 255 or more,
+   * and what no range covers or is absent means nothing.
+   */
+  sends?(gpa: number): number;
   /** All present and zero memory within [start, end), ascending, in pieces of up to a few MiB. */
   pieces(start?: number, end?: number): AsyncIterable<MemoryPiece>;
 }

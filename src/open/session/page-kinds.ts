@@ -2,6 +2,7 @@ import type { GuestImage } from "../../guest/image.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { PAGE_TYPE, PAGE_TYPE_NAMES } from "../../xen/libxc/layout.js";
+import type { PageTally } from "../../xen/stream/tally.js";
 import { tallyPages } from "../../xen/stream/tally-pages.js";
 import { TableBuilder } from "./memory-table.js";
 import type { MemoryTable } from "./protocol.js";
@@ -19,8 +20,7 @@ const MOST_SENDS = 7;
 type Progress = (done: number, total: number) => void;
 
 /** Pages of a Xen stream by the type of their last entry, or by how often they were sent. */
-async function streamKinds(source: ByteSource, by: PageAspect, progress: Progress): Promise<MemoryTable> {
-  const tally = await tallyPages(source, progress);
+function streamKinds(tally: PageTally, by: PageAspect): MemoryTable {
   const table = new TableBuilder(true);
   for (const { start, end, type, sends } of tally.entriesByRun()) {
     const range = { start: start * PAGE_SIZE, end: end * PAGE_SIZE };
@@ -28,9 +28,31 @@ async function streamKinds(source: ByteSource, by: PageAspect, progress: Progres
     const isUnpopulated = type === PAGE_TYPE.XTAB || (by === "sends" && sends === 0);
     if (isUnpopulated) table.add({ ...range, kind: { presence: "absent", reason, unpopulated: true } });
     else if (by === "kind") table.add({ ...range, kind: { presence: "present", reason, tone: type } });
-    else {
-      const heat = (sends - 1) / (MOST_SENDS - 1);
-      table.add({ ...range, kind: { presence: "present", reason: `sent ${sends}`, heat } });
+    else table.add({ ...range, kind: { presence: "present", ...heatOf(sends) } });
+  }
+  return table.finish();
+}
+
+function heatOf(sends: number): { readonly reason: string; readonly heat: number } {
+  const counted = Math.min(MOST_SENDS, sends);
+  return { reason: `sent ${counted}`, heat: (counted - 1) / (MOST_SENDS - 1) };
+}
+
+/** Memory that a stream sent by how often it did, page by page. */
+function changes({ memory }: GuestImage): MemoryTable | undefined {
+  if (memory.sends === undefined) return undefined;
+  const table = new TableBuilder(true);
+  let looks = 0;
+  for (const { start, end, presence, reason } of memory.ranges()) {
+    if (presence === "absent") {
+      table.add({ start, end, kind: { presence, ...(reason === undefined ? {} : { reason: reason.text }) } });
+      continue;
+    }
+    for (let at = start; at < end; looks += 1) {
+      if (looks === MOST_LOOKS) return table.finish(at);
+      const next = Math.min(end, at - (at % PAGE_SIZE) + PAGE_SIZE);
+      table.add({ start: at, end: next, kind: { presence: "present", ...heatOf(memory.sends(at)) } });
+      at = next;
     }
   }
   return table.finish();
@@ -61,7 +83,7 @@ function forms({ memory }: GuestImage): MemoryTable | undefined {
 
 /**
  * Pages of a guest by an aspect, as a table of the same form as memory's. Undefined where the input doesn't tell: only
- * Xen's streams count how often a page was sent.
+ * streams send pages more than once.
  */
 export async function pageKinds(
   guest: GuestImage,
@@ -70,6 +92,11 @@ export async function pageKinds(
   by: PageAspect,
   progress: Progress,
 ): Promise<MemoryTable | undefined> {
-  if (format === "xen-stream" && source !== undefined) return streamKinds(source, by, progress);
-  return by === "kind" ? forms(guest) : undefined;
+  if (format === "xen-stream" && source !== undefined)
+    return streamKinds(await tallyPages(source, progress), by);
+  if (format === "xen-legacy" && source !== undefined) {
+    const { tallyLegacyPages } = await import("../../xen/legacy/tally-pages.js");
+    return streamKinds(await tallyLegacyPages(source, progress), by);
+  }
+  return by === "kind" ? forms(guest) : changes(guest);
 }

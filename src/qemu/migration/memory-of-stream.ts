@@ -47,6 +47,7 @@ export async function guestOf(
     ram.index.map,
     map.mappings,
     isShared ? ABSENT.leftShared : stream.lost.length > 0 ? ABSENT.lost : ABSENT.neverSent,
+    (at) => ram.again.of(Math.floor(at / stream.pageSize)),
   );
   const arch = known ?? map.machine?.arch ?? X86_64;
   const guest = { arch, isArchKnown: known !== undefined, vcpus, map, memory };

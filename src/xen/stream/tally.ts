@@ -32,7 +32,7 @@ export class PageTally {
    * @param whole contents that are there, in pages, from those of the batch's first entry on
    * @returns contents that the batch announces, in pages
    */
-  add(batch: PageEntries, whole: number): number {
+  add(batch: Pick<PageEntries, "pfns" | "types" | "length" | "hasData">, whole: number): number {
     const { pfns, types, length } = batch;
     let announced = 0;
     for (let i = 0; i < length; i += 1) {

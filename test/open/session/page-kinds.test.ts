@@ -4,6 +4,9 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
+import { elfVmcores, qemuStreams } from "../../../fuzz/seeds.js";
+import { hasData } from "../../../src/xen/legacy/layout.js";
+import { LegacyReader } from "../../../src/xen/legacy/read.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { inspect } from "../../../src/open/open.js";
 import { sourceInput } from "../../../src/open/session/input.js";
@@ -30,7 +33,43 @@ describe("pageKinds", () => {
     const source = bytesSource(new Uint8Array(gunzipSync(fs.readFileSync(file))), "tiny");
     const pages = pagesOf(await kinds(source, "kind"));
     expect(pages.packed).toBeGreaterThan(0);
-    expect(await kinds(source, "sends")).toBeUndefined();
+  });
+
+  it("counts how often the pages of a QEMU stream were sent", async () => {
+    const { rounds = new Uint8Array(0) } = qemuStreams();
+    const sent = await kinds(bytesSource(rounds, "rounds"), "sends");
+    // a difference of page 1, and page 2 compressed, came in the second round
+    const again = sent?.legend.findIndex(({ reason }) => reason === "sent 2") ?? -1;
+    const runs = Array.from(sent?.kinds ?? [], (kind, i) => [kind, sent?.starts[i], sent?.ends[i]]);
+    expect(runs.filter(([kind]) => kind === again)).toEqual([[again, PAGE, 3 * PAGE]]);
+    expect(pagesOf(sent)["sent 1"]).toBeGreaterThan(200);
+    // formats that hold each page once don't count
+    const [vmcore = new Uint8Array(0)] = Object.values(await elfVmcores());
+    expect(await kinds(bytesSource(vmcore, "vmcore"), "sends")).toBeUndefined();
+  });
+
+  it("counts how often the pages of a legacy stream were sent", async () => {
+    const { folder, cleanup } = scratch();
+    const file = path.join(folder, "live.legacy");
+    fs.writeFileSync(
+      file,
+      gunzipSync(fs.readFileSync(path.join(fixtures, "xen-legacy/hvm64-live.legacy.gz"))),
+    );
+    const source = openFile(file);
+    const batches = new Map<number, number>();
+    for await (const chunk of new LegacyReader(source).chunks()) {
+      if (chunk.kind !== "pages" || chunk.verify) continue;
+      for (const entry of chunk.entries)
+        if (hasData(entry >>> 28))
+          batches.set(entry & 0xfff_ffff, (batches.get(entry & 0xfff_ffff) ?? 0) + 1);
+    }
+    const counted = new Map<number, number>();
+    for (const times of batches.values()) counted.set(times, (counted.get(times) ?? 0) + 1);
+    const sent = pagesOf(await kinds(source, "sends"));
+    expect(counted.size).toBeGreaterThan(1);
+    for (const [times, pages] of counted) expect([times, sent[`sent ${times}`]]).toEqual([times, pages]);
+    source.close();
+    cleanup();
   });
 
   it.skipIf(skipUnless(hasShared && hasProgram("zstd"), "shared data, or zstd"))(

@@ -18,15 +18,23 @@ export class MappedMemory implements PhysicalMemory {
   readonly #below: PhysicalMemory;
   readonly #mappings: readonly Mapping[];
   readonly #lack: AbsentReason;
+  readonly #again: (at: number) => number;
 
   /**
    * @param mappings sorted, disjoint.
    * @param lack why the memory below holds nothing where nothing was said of it.
+   * @param again how often the page at an address of the memory below came again.
    */
-  constructor(below: PhysicalMemory, mappings: readonly Mapping[], lack: AbsentReason) {
+  constructor(
+    below: PhysicalMemory,
+    mappings: readonly Mapping[],
+    lack: AbsentReason,
+    again: (at: number) => number = () => 0,
+  ) {
     this.#below = below;
     this.#mappings = mappings;
     this.#lack = lack;
+    this.#again = again;
   }
 
   ranges(): Iterable<MemoryRange> {
@@ -64,6 +72,11 @@ export class MappedMemory implements PhysicalMemory {
     if (mapping?.at === undefined) return undefined;
     const { start, end, at } = mapping;
     return this.#below.contiguous?.(at + gpa - start, Math.min(most, end - gpa));
+  }
+
+  sends(gpa: number): number {
+    const mapping = this.#find(gpa);
+    return mapping?.at === undefined ? 0 : Math.min(255, 1 + this.#again(mapping.at + gpa - mapping.start));
   }
 
   readonly #find = (gpa: number): Mapping | undefined => findSegment(this.#mappings, gpa);

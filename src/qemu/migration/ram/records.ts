@@ -3,6 +3,7 @@ import type { ByteSource } from "../../../io/byte-source.js";
 import { FormatError } from "../../../findings/errors.js";
 import { Frame } from "../frame.js";
 import { compressedLimit, FLAG, flagNames, ramRecord, xbzrleHeader } from "../layout.js";
+import { TimesAgain } from "./again.js";
 import { BlockListReader } from "./block-list.js";
 import { LOST, type PageCounts, type RamBlock, type RamOptions, type Round } from "./blocks.js";
 import { RamIndex } from "./index.js";
@@ -30,6 +31,8 @@ const MOST_NOTES = 4096;
 export class RamReader {
   readonly rounds: Round[] = [];
   readonly index: RamIndex;
+  /** How often pages came again. */
+  readonly again = new TimesAgain();
   /** Frames of plain pages that begin as VMCOREINFO does; a later copy may have replaced them. */
   readonly noteFrames: number[] = [];
   /** Sections that held records. */
@@ -246,7 +249,7 @@ export class RamReader {
     }
     if (count === 0) return;
     if (this.rounds.length > 1) {
-      for (let i = 1; i <= count; i += 1) if (this.index.has(page + i)) this.#again(block);
+      for (let i = 1; i <= count; i += 1) if (this.index.has(page + i)) this.#countAgain(block, page + i);
     }
     block.counts.plain += count;
     if (this.#round !== undefined) this.#round.plain += count;
@@ -324,14 +327,15 @@ export class RamReader {
     const back = sort === "compressed" ? DISORDER : 0;
     if (page + back <= this.#lastFrame || this.#round === undefined) this.#startRound();
     // in the first round addresses only ascend
-    if ((this.rounds.length > 1 || back > 0) && this.index.has(page)) this.#again(block);
+    if ((this.rounds.length > 1 || back > 0) && this.index.has(page)) this.#countAgain(block, page);
     this.#order.came(page);
     this.#lastFrame = back === 0 ? page : Math.max(page, this.#lastFrame);
     if (this.#round !== undefined) this.#round[sort] += 1;
   }
 
-  #again(block: RamBlock): void {
+  #countAgain(block: RamBlock, page: number): void {
     block.counts.again += 1;
+    if (this.#options.forReading) this.again.add(page);
     // what was taken back comes again in any round
     if (!this.#isUndone) this.#isFirst = false;
   }
