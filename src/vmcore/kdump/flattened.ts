@@ -170,6 +170,8 @@ export class FlattenedSource implements ByteSource {
   readonly trailing: number;
   /** Records whose bytes another one writes as well. */
   readonly overlaps: number;
+  /** Whether some of its records were lost to damage. */
+  readonly isSalvaged: boolean = false;
   readonly #source: ByteSource;
   readonly #records: Records;
   #gathered: { readonly offset: number; readonly bytes: Uint8Array } | undefined;

@@ -3,7 +3,9 @@ import type { GuestInspection } from "../../guest/inspection.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { COMPRESSION_BY_FLAG, kdumpGuest, type KdumpCounts, openKdump } from "./guest.js";
+import { kdumpGuest } from "./guest.js";
+import { COMPRESSION_BY_FLAG, type KdumpCounts } from "./memory.js";
+import { openKdump } from "./open.js";
 import { KDUMP_RULES } from "./rules.js";
 
 /** The facts of a kdump-compressed dump beside the guest's. Addresses and 64-bit values are decimal or 0x texts. */

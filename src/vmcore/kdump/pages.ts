@@ -30,6 +30,13 @@ export interface Descriptor {
   flags: number;
 }
 
+/** Whether a descriptor can be one at all, wherever the file ends. */
+export function isPossible(file: KdumpFile, { offset, size, flags }: Descriptor): boolean {
+  if (offset < file.descriptorOffset + SIZE || offset > Number.MAX_SAFE_INTEGER - size) return false;
+  if (flags === 0) return size === file.blockSize;
+  return CODEC_OF.has(flags) && size > 0 && size <= file.blockSize;
+}
+
 /** The descriptors and page contents of one kdump file (or split part). */
 export class KdumpPages {
   readonly file: KdumpFile;

@@ -22,6 +22,7 @@ import {
 import { KDUMP_RULES } from "./rules.js";
 import { erasedLines, erasedOf } from "../notes.js";
 
+/** Bytes of a block: a power of two up to this. */
 const MAX_BLOCK = 1 << 20;
 /** Notes are a few KiB a processor. */
 const MAX_NOTES = 64 << 20;
@@ -131,7 +132,17 @@ export class KdumpFile {
     const start = new Uint8Array(16);
     const got = await readFully(input, 0, start);
     const flattened = isFlattened(start.subarray(0, got)) ? await FlattenedSource.open(input) : undefined;
-    const source = flattened ?? input;
+    return KdumpFile.read({ input, flattened, source: flattened ?? input }, onProblem);
+  }
+
+  /**
+   * Reads headers and notes of the plain file that `source` is; what of it a salvage made is believed as well.
+   * @throws FormatError, see open()
+   */
+  static async read(
+    { input, flattened, source }: Pick<KdumpFile, "input" | "flattened" | "source">,
+    onProblem?: (error: FormatError) => void,
+  ): Promise<KdumpFile> {
     const head = new Uint8Array(header64.size);
     const size = await readFully(source, 0, head);
     const signature = latin1(head.subarray(0, 8));
@@ -144,9 +155,9 @@ export class KdumpFile {
     const blockSize = header.block_size;
     const subBytes = await readAt(source, blockSize, subHeaderSize(form.bits), "sub-header");
     const subHeader = placed(source, blockSize, "sub-header", () => readSubHeader(subBytes, form, header));
-    const frames = subHeader.max_mapnr_64 > 0 ? subHeader.max_mapnr_64 : header.max_mapnr;
     const bitmapOffset = (1 + header.sub_hdr_size) * blockSize;
     const bitmapSize = Math.floor(header.bitmap_blocks / 2) * blockSize;
+    const frames = framesOf(header, subHeader, bitmapSize);
     const geometry = (message: string): FormatError =>
       formatError(
         KDUMP_RULES.header,
@@ -154,13 +165,23 @@ export class KdumpFile {
         { offset: layoutOfHeader.offsetOf("block_size") },
         message,
       );
+    const { split, start_pfn_64, end_pfn_64 } = subHeader;
+    if (split !== 1 && start_pfn_64 < end_pfn_64)
+      throw geometry(
+        `frames ${start_pfn_64} to ${end_pfn_64} are a part's, and the dump is said to be whole`,
+      );
+    // both pairs hold the same numbers, one of them cut to a word
+    const word = (frame: number): bigint => BigInt.asUintN(form.bits, BigInt(frame));
+    const isAlike = word(start_pfn_64) === subHeader.start_pfn && word(end_pfn_64) === subHeader.end_pfn;
+    if (split === 1 && header.header_version >= 6 && !isAlike)
+      throw geometry("the first and last frame of the part are given twice, and differ");
     if (frames > bitmapSize * 8)
       throw geometry(`${frames} page frames don't fit bitmaps of ${bitmapSize} bytes`);
     if (frames * blockSize >= 2 ** 53) throw geometry(`${frames} page frames are beyond any address`);
     const descriptorOffset = bitmapOffset + header.bitmap_blocks * blockSize;
     if (descriptorOffset > source.size) throw truncated(source, descriptorOffset, "bitmaps");
     // what no record of a flattened dump covers reads as zeros, terabytes of them
-    if (flattened?.covers(bitmapOffset, 2 * bitmapSize) === false)
+    if (flattened?.isSalvaged === false && !flattened.covers(bitmapOffset, 2 * bitmapSize))
       throw truncated(source, descriptorOffset, "bitmaps");
 
     const tolerate = async <T>(what: () => Promise<T>, otherwise: T): Promise<T> => {
@@ -227,6 +248,12 @@ export class KdumpFile {
   }
 }
 
+/** Page frames: of the two numbers that say it the larger one that bitmaps have room for; beyond the last no bit is set. */
+function framesOf({ max_mapnr }: Header, { max_mapnr_64 }: SubHeader, bitmapSize: number): number {
+  const stated = max_mapnr_64 > 0 ? max_mapnr_64 : max_mapnr;
+  return max_mapnr > stated && max_mapnr <= bitmapSize * 8 ? max_mapnr : stated;
+}
+
 /** By bit 0: in bitmap 1, bit 1: in bitmap 2. */
 const KINDS: readonly (FrameKind | undefined)[] = [undefined, "excluded", "undeclared", "dumped"];
 
@@ -256,6 +283,10 @@ function placed<T>(source: ByteSource, offset: number, record: string, decode: (
   }
 }
 
+/** Whether a block can have so many bytes. */
+export const isBlockSize = (size: number): boolean =>
+  size >= 512 && size <= MAX_BLOCK && (size & (size - 1)) === 0;
+
 /** Byte order by where the version is small, width by where the numbers after it make sense. */
 function detectForm(head: Uint8Array, source: ByteSource): KdumpForm {
   const view = viewOf(head);
@@ -271,7 +302,7 @@ function detectForm(head: Uint8Array, source: ByteSource): KdumpForm {
   const order: ByteOrder = small(true) ? "little" : "big";
   for (const bits of [64, 32] as const) {
     const { block_size, sub_hdr_size, bitmap_blocks } = headerLayout(bits).decode(head, order);
-    const isPower = block_size >= 512 && block_size <= MAX_BLOCK && (block_size & (block_size - 1)) === 0;
+    const isPower = isBlockSize(block_size);
     const fits = (1 + sub_hdr_size + bitmap_blocks) * block_size < 2 ** 53;
     if (isPower && sub_hdr_size >= 1 && bitmap_blocks >= 2 && fits) return { bits, order };
   }

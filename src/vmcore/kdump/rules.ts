@@ -71,6 +71,20 @@ export const KDUMP_RULES = rules({
     explanation:
       "Bitmap 2 says that a page is in the dump, bitmap 1 that the guest has no such page, or frames beyond the last are set. The page is read all the same.",
   },
+  count: {
+    code: "kdump/bitmap/count",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "Bitmap 2 has more or fewer pages than there are descriptors before the contents. A descriptor belongs to a page by its number among the bits: every page after the first wrong bit would have another one's contents.",
+  },
+  order: {
+    code: "kdump/descriptor/order",
+    severity: "error",
+    spec: "makedumpfile and QEMU: contents of pages are one after another, in the order of the pages",
+    explanation:
+      "A descriptor doesn't begin where the one before it ends, as every other does: it is damaged, or another page's. The page is absent.",
+  },
   erased: {
     code: "kdump/erased",
     severity: "note",

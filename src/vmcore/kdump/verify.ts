@@ -4,11 +4,14 @@ import type { VerifyOptions } from "../../guest/options.js";
 import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import { KdumpFile } from "./read.js";
-import { kdumpArchitecture, openKdump, physBaseDisagreement } from "./guest.js";
+import { kdumpArchitecture, physBaseDisagreement } from "./guest.js";
+import type { PartSurvey } from "./memory.js";
+import { isInOrder, openKdump } from "./open.js";
 import { headerLayout, pageDescriptor } from "./layout.js";
 import { decodeVcpus } from "../notes.js";
-import { type Descriptor, KdumpPages } from "./pages.js";
+import { type Descriptor, isPossible, KdumpPages } from "./pages.js";
 import { KDUMP_RULES } from "./rules.js";
+import { surveyTable, TableWatch } from "./table.js";
 
 /** Checks headers, bitmaps and descriptors of one file, and unpacks every page in it. */
 export async function verifyKdump(
@@ -92,13 +95,19 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
   const block = new Uint8Array(file.blockSize);
   let token = 0;
   let undeclared = 0;
+  let promised = 0;
+  const watch = new TableWatch(file.blockSize);
   for await (const { first, count, kind } of file.runs()) {
     if (kind === "excluded") continue;
     if (kind === "undeclared") undeclared += count;
     const start = Math.max(first, file.firstFrame);
     const end = Math.min(first + count, file.endFrame);
     const there = Math.max(start, Math.min(end, start + pages.endToken - token));
+    promised += Math.max(0, end - start);
     for (let frame = start; frame < there; frame += 1) {
+      const found = pages.descriptor(token);
+      const descriptor = found instanceof Promise ? await found : found;
+      if (isPossible(file, descriptor)) watch.see(descriptor);
       const checked = checkPage(pages, token, frame, block, diagnostics);
       if (checked instanceof Promise) await checked;
       token += 1;
@@ -113,11 +122,31 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
     }
     options.progress?.(first, file.frames);
   }
+  await checkOrder({ file, pages, watch, promised, undeclared }, diagnostics);
   if (undeclared > 0)
     diagnostics.report(
       KDUMP_RULES.bitmap,
       { offset: file.bitmapOffset },
       `${undeclared} pages are in bitmap 2 and not in bitmap 1`,
+    );
+}
+
+/** Whether descriptors follow one another, and are as many as the bitmaps promise. */
+async function checkOrder(part: PartSurvey, diagnostics: Diagnostics): Promise<void> {
+  if (await isInOrder(part)) return;
+  const { file, pages, promised } = part;
+  const { count, bad } = await surveyTable(file, pages);
+  if (count !== undefined && count !== promised && !(file.isSplit && count < promised))
+    diagnostics.report(
+      KDUMP_RULES.count,
+      { offset: file.bitmapOffset + file.bitmapSize },
+      `the bitmaps have ${promised} pages, and there are ${count} descriptors`,
+    );
+  for (const { start, end } of bad)
+    diagnostics.report(
+      KDUMP_RULES.order,
+      { offset: file.descriptorOffset + start * pageDescriptor.size },
+      `${end - start === 1 ? "a descriptor is" : `${end - start} descriptors are`} not in the order of the others`,
     );
 }
 

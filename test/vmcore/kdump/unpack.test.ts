@@ -12,7 +12,8 @@ import { loadUnpack, unpackPages, type UnpackPool } from "../../../src/io/codecs
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { unpackWorkers } from "../../../src/io/node/unpack-workers.js";
-import { openKdump, openKdumpGuest } from "../../../src/vmcore/kdump/guest.js";
+import { openKdumpGuest } from "../../../src/vmcore/kdump/guest.js";
+import { openKdump } from "../../../src/vmcore/kdump/open.js";
 import { UnpackedMemory } from "../../../src/vmcore/kdump/unpacked-memory.js";
 import { createKdumpWriter } from "../../../src/vmcore/kdump/write.js";
 import { hasProgram, hasShared, projectRoot, scratch, skipUnless } from "../../shared.js";

@@ -1,0 +1,134 @@
+import * as fs from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { bytesSource } from "../../../src/io/byte-source.js";
+import { openGuest } from "../../../src/open/open.js";
+import { pageDescriptor } from "../../../src/vmcore/kdump/layout.js";
+import { kdump } from "../../../src/vmcore/kdump/format.js";
+import { openKdump } from "../../../src/vmcore/kdump/open.js";
+import { KdumpFile } from "../../../src/vmcore/kdump/read.js";
+import { KdumpPages } from "../../../src/vmcore/kdump/pages.js";
+import {
+  DAMAGE_KINDS,
+  damageSize,
+  expectRescue,
+  type KnownFile,
+  type PagePlace,
+  randoms,
+} from "../../guest/damage-oracle.js";
+import { hasShared, scratch, skipUnless } from "../../shared.js";
+import { verifyAs } from "../../verify-as.js";
+import { unpackKdump } from "./data.js";
+
+const place = scratch();
+afterAll(place.cleanup);
+
+/** A plain dump with the places of every page's contents, descriptor and bits. */
+async function known(bytes: Buffer): Promise<KnownFile & { readonly file: KdumpFile }> {
+  const source = bytesSource(bytes);
+  const file = await KdumpFile.open(source);
+  const guest = await openGuest(source);
+  const pages: PagePlace[] = [];
+  const contents = new Map<number, Uint8Array>();
+  const table = new KdumpPages(file, 0);
+  let token = 0;
+  for await (const { first, count, kind } of file.runs()) {
+    if (kind === "excluded") continue;
+    for (let frame = first; frame < first + count; frame += 1) {
+      const { offset, size } = await table.descriptor(token);
+      const gpa = frame * file.blockSize;
+      const page = new Uint8Array(file.blockSize);
+      expect(await guest.memory.read(gpa, page)).toBe(page.length);
+      token += 1;
+      // contents follow a pattern of eight pages: every fifth page has all of it
+      if (token % 5 !== 0) continue;
+      contents.set(gpa, page);
+      pages.push({
+        gpa,
+        size: file.blockSize,
+        contents: [[offset, size]],
+        index: [
+          [file.descriptorOffset + (token - 1) * pageDescriptor.size, pageDescriptor.size],
+          [file.bitmapOffset + file.bitmapSize + Math.floor(frame / 8), 1],
+        ],
+      });
+    }
+  }
+  return {
+    bytes,
+    file,
+    pages,
+    page: ({ gpa }) => contents.get(gpa) ?? new Uint8Array(0),
+    open: (damaged) => openGuest(bytesSource(damaged, "damaged"), { partial: true }),
+  };
+}
+
+describe.skipIf(skipUnless(hasShared, "shared data"))("a kdump that is damaged in one place", () => {
+  it.each([
+    ["tiny-split.zlib.kdump", 1],
+    ["tiny-split.lzo.kdump", 1],
+    ["tiny-split.snappy.kdump", 2],
+  ])("%s gives what lies outside of the damage", { timeout: 120_000 }, async (name, rounds) => {
+    const file = await known(fs.readFileSync(unpackKdump(name, place.folder)));
+    const { bitmapOffset, bitmapSize, descriptorOffset } = file.file;
+    const tables = descriptorOffset + file.pages.length * 5 * pageDescriptor.size;
+    // the bits of memory are few among the bitmaps' bytes
+    const targets = [
+      [0, bitmapOffset],
+      [bitmapOffset, 64],
+      [bitmapOffset + bitmapSize, 64],
+      [bitmapOffset + (1 << 17), 350],
+      [bitmapOffset + bitmapSize + (1 << 17), 350],
+      [bitmapOffset, 2 * bitmapSize],
+      [descriptorOffset, tables - descriptorOffset],
+      [tables, file.bytes.length - tables],
+    ] as const;
+    for (const kind of DAMAGE_KINDS) {
+      const next = randoms(kind.length * 104_729 + rounds);
+      for (const [start, length] of targets)
+        for (let round = 0; round < rounds; round += 1) {
+          const at = start + Math.floor(next() * length);
+          // headers and both bitmaps at once leave nothing to find the bitmaps by
+          const most = at < bitmapOffset ? bitmapSize : 1 << 20;
+          await expectRescue(file, kind, at, Math.min(damageSize(kind, next), most), next);
+        }
+    }
+  });
+
+  it.each(["tiny-split.snappy.kdump", "linux.zlib-d31.split2.kdump"])(
+    "%s is whole again when one bit of its headers is another",
+    { timeout: 120_000 },
+    async (name) => {
+      const bytes = fs.readFileSync(unpackKdump(name, place.folder));
+      const whole = await openKdump(bytesSource(bytes), { partial: true });
+      const ranges = Array.from(whole.memory.ranges(), ({ start, presence }) => `${start} ${presence}`);
+      const next = randoms(71);
+      // signature and version; status to processors; the sub-header
+      for (const [from, to] of [
+        [0, 12],
+        [424, 464],
+        [4096, 4200],
+      ] as const)
+        for (let at = from; at < to; at += 1) {
+          const damaged = Buffer.from(bytes);
+          damaged.writeUInt8((bytes[at] ?? 0) ^ (1 << Math.floor(next() * 8)), at);
+          const { memory, counts } = await openKdump(bytesSource(damaged), { partial: true });
+          expect({ ...counts, excluded: 0 }, `byte ${at}`).toEqual({ ...whole.counts, excluded: 0 });
+          const got = Array.from(memory.ranges(), ({ start, presence }) => `${start} ${presence}`);
+          expect(got, `byte ${at}`).toEqual(ranges);
+        }
+    },
+  );
+
+  it("a bitmap that contradicts the descriptors is refused, and found", async () => {
+    const bytes = fs.readFileSync(unpackKdump("tiny-split.snappy.kdump", place.folder));
+    const { bitmapOffset, bitmapSize } = await KdumpFile.open(bytesSource(bytes));
+    bytes[bitmapOffset + bitmapSize + 3] = 0xf7;
+    await expect(openGuest(bytesSource(bytes))).rejects.toMatchObject({ code: "kdump/bitmap/count" });
+    const report = await verifyAs(kdump, bytesSource(bytes));
+    expect(report.findings.map(({ code }) => code)).toContain("kdump/bitmap/count");
+    const guest = await openGuest(bytesSource(bytes), { partial: true });
+    expect(guest.rescue?.lost.map(({ what }) => what)).toEqual([
+      "bitmap 2 is damaged and mended from bitmap 1",
+    ]);
+  });
+});
