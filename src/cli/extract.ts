@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import type { ArgumentParser, Namespace } from "argparse";
 import { UsageError } from "../findings/errors.js";
 import { extractGuest, type Extraction } from "../guest/extract.js";
+import type { Rescue } from "../guest/salvage.js";
 import type { GuestImage, UnplacedBlock } from "../guest/image.js";
 import { isExcluded, memoryTotals, type MemoryRange } from "../guest/memory.js";
 import type { OutputFormat, PageCompression, WriteOptions, WriteReport } from "../guest/output-format.js";
@@ -59,6 +60,8 @@ export interface ExtractDocument extends WriteReport {
   /** Bytes that the output takes on its disk, where that is known. */
   readonly diskUse?: number | undefined;
   readonly warnings: readonly string[];
+  /** What damage in the input took, where it was read across such damage. */
+  readonly rescue?: Rescue | undefined;
 }
 
 /** `guestscope extract`. */
@@ -230,6 +233,7 @@ function documentOf(
     vmcoreInfo: format.holds.vmcoreInfo && guest.facts.vmcoreInfo !== undefined,
     diskUse: report.written ? diskUse(options.output) : undefined,
     warnings: guest.warnings,
+    ...(guest.rescue === undefined ? {} : { rescue: guest.rescue }),
     ...report,
   };
 }

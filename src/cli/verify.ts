@@ -2,8 +2,10 @@ import type { Finding } from "../findings/finding.js";
 import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/options.js";
-import { FormatError, GuestscopeError } from "../findings/errors.js";
-import { verify, type Verification } from "../open/open.js";
+import { mapPicture, rescueMap, type RescueMap } from "../guest/rescue-map.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
+import { openGuest, verify, type Verification } from "../open/open.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { type ErrorData, errorData, failureText } from "./failure.js";
 import { addSnapshotOption } from "./snapshot-option.js";
@@ -13,7 +15,7 @@ import { counted } from "./present/presenter.js";
 import { Progress } from "./progress.js";
 import { readableInput } from "./readable-input.js";
 import { openNamed } from "./web-input.js";
-import { hex, paint, print, printError, printJson } from "./terminal.js";
+import { hex, paint, print, printError, printJson, tableLines } from "./terminal.js";
 
 interface Arguments extends CommonArguments {
   readonly inputs: readonly string[];
@@ -21,6 +23,7 @@ interface Arguments extends CommonArguments {
   readonly snapshot?: string;
   readonly channel?: readonly string[];
   readonly offset?: number;
+  readonly map: boolean;
 }
 
 const COLOURS = { error: "red", warning: "yellow", note: "cyan" } as const;
@@ -48,18 +51,75 @@ function verdictOf({ report }: Verification): string {
   return paint(report.valid ? ["green", "bold"] : ["red", "bold"], report.verdict);
 }
 
+/** An input that was checked, with the map of it that was asked for. */
+interface Checked extends Verification {
+  readonly map?: RescueMap;
+}
+
+/** Opens the guest of an input as far as it can be read, for the map of what is left. @throws UsageError for a pipe */
+async function drawMap(input: ByteSource | ByteStream, options: VerifyOptions): Promise<RescueMap> {
+  if (!isByteSource(input))
+    throw new UsageError("--map: must be a file that can be read at any offset", { source: input.name });
+  try {
+    const guest = await openGuest(input, {
+      ...options,
+      partial: true,
+      findKernel: false,
+      progress: () => undefined,
+    });
+    await guest.close?.();
+    return rescueMap(input.size, guest.rescue);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const lost = [{ start: 0, end: input.size, proof: 0, what: `nothing can be read: ${error.message}` }];
+    return rescueMap(input.size, { lost, doubtful: [] });
+  }
+}
+
+/** The map in lines: a picture where there is a terminal, then each part. */
+function mapLines(map: RescueMap): string[] {
+  const { columns, isTTY } = process.stdout;
+  const width = Math.min(Math.max(10, (columns || 80) - 4), 160);
+  const picture = isTTY ? [`  [${mapPicture(map, width - 2)}]`] : [];
+  const rows = map.parts.map(({ offset, length, state, what, proof }) => [
+    hex(offset),
+    String(length),
+    state,
+    [
+      ...(what === undefined ? [] : [what]),
+      ...(proof === undefined || proof === 0
+        ? []
+        : [`${counted(proof, "record")} in a row prove where reading goes on`]),
+    ].join("; "),
+  ]);
+  const table = tableLines(
+    [
+      { title: "OFFSET", align: "right" },
+      { title: "BYTES", align: "right" },
+      { title: "STATE" },
+      { title: "WHAT" },
+    ],
+    rows,
+  );
+  const memory = map.memory.map(
+    ({ start, end, why }) => `doubtful memory ${hex(start)} to ${hex(end)}: ${why}`,
+  );
+  return [...picture, ...[...table, ...memory].map((line) => `  ${line}`)];
+}
+
 async function verifyInput(
   name: string,
-  options: VerifyOptions & { strict: boolean },
+  options: VerifyOptions & { strict: boolean; map: boolean },
   say: boolean,
-): Promise<Verification> {
+): Promise<Checked> {
   const opened = await openNamed(name, say);
   try {
     const readable = await readableInput(opened.input, {
       progress: (bytes) => options.progress?.(bytes, undefined),
     });
     try {
-      return await verify(readable.input, options);
+      const checked = await verify(readable.input, options);
+      return options.map ? { ...checked, map: await drawMap(readable.input, options) } : checked;
     } finally {
       readable.close();
     }
@@ -97,6 +157,8 @@ export interface VerifiedInput {
   readonly findings: readonly Finding[];
   /** Findings left out of `findings`, by code. */
   readonly omitted: Readonly<Record<string, number>>;
+  /** With `--map`: what is left of the input. */
+  readonly map?: RescueMap;
 }
 
 /** An input that could not be checked, for programs. */
@@ -118,7 +180,7 @@ function packedData({ compression, tear, size }: NonNullable<Verification["packe
   return { compression, state, unpacked: size, ...(tear && { offset: tear.packedOffset }) };
 }
 
-function toDocument({ report, format, packed }: Verification): VerifiedInput {
+function toDocument({ report, format, packed, map }: Checked): VerifiedInput {
   return {
     source: report.source,
     format: format ?? null,
@@ -131,6 +193,7 @@ function toDocument({ report, format, packed }: Verification): VerifiedInput {
     notes: report.count("note"),
     findings: report.findings,
     omitted: Object.fromEntries(report.omitted),
+    ...(map === undefined ? {} : { map }),
   };
 }
 
@@ -145,6 +208,7 @@ export const command: Command = {
     "ssh host 'xl save web01 /dev/stdout' | guestscope verify -",
     "guestscope verify --strict *.save",
     "guestscope verify --json web01.save | jq '.inputs[0].findings'",
+    "guestscope verify --map damaged.save",
   ],
   configure(parser) {
     parser.add_argument("inputs", {
@@ -153,12 +217,16 @@ export const command: Command = {
       help: "files, or - for standard input",
     });
     parser.add_argument("--strict", { action: "store_true", help: "count warnings as errors" });
+    parser.add_argument("--map", {
+      action: "store_true",
+      help: "what of the input is whole, lost and doubtful, part by part",
+    });
     addSnapshotOption(parser);
     addStreamOptions(parser);
   },
   async run(args) {
-    const { inputs, strict, snapshot, channel, offset, json, quiet, verbose } = args as Arguments;
-    const done: Verification[] = [];
+    const { inputs, strict, snapshot, channel, offset, map, json, quiet, verbose } = args as Arguments;
+    const done: Checked[] = [];
     const documents: (VerifiedInput | FailedInput)[] = [];
     let failed = false;
     let damaged = false;
@@ -167,6 +235,7 @@ export const command: Command = {
       try {
         const how = {
           strict,
+          map,
           qcow2: { snapshot },
           qemu: { channels: channel, offset },
           openFile: async (path: string) => openFile(path),
@@ -179,6 +248,7 @@ export const command: Command = {
         const { title } = result;
         print(`${paint("bold", result.report.source)}${title === undefined ? "" : `: ${title}`}`);
         for (const line of reportLines(result.report, verbose)) print(line);
+        if (result.map !== undefined) for (const line of mapLines(result.map)) print(line);
         if (inputs.length === 1 && result.report.valid) print(paint("dim", `  ${CHECKED}`));
         print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);
       } catch (error) {

@@ -85,7 +85,8 @@ function run(line: string): { status: number | null; stdout: string; stderr: str
 describe.each(["looking-inside.md", "rescue.md"])("the examples of %s", (page) => {
   it.each(examples(page))("%s", { timeout: 60_000 }, (line) => {
     const { status, stdout, stderr } = run(line);
-    expect(status, stderr).toBe(line.includes(" diff ") ? 1 : 0);
+    // files that differ, and one that is damaged
+    expect(status, stderr).toBe(/ diff | verify /.test(line) ? 1 : 0);
     expect(stdout).not.toBe("");
   });
 });
@@ -101,6 +102,26 @@ describe("what the pages promise", () => {
     expect([lost.status, lost.stdout]).toEqual([
       1,
       "00002000: 4 bytes absent: no record names it, and part of the stream is damaged\n",
+    ]);
+  });
+
+  it("the map of a damaged stream, and what extract says of it, are the same lost part", () => {
+    const { status, stdout } = run("guestscope verify --map --json damaged.save");
+    expect(status).toBe(1);
+    const { inputs } = JSON.parse(stdout) as {
+      inputs: {
+        map: { size: number; parts: { offset: number; length: number; state: string; proof?: number }[] };
+      }[];
+    };
+    const { size, parts } = inputs[0]?.map ?? { size: 0, parts: [] };
+    expect(size).toBe(fs.statSync(path.join(place.folder, "damaged.save")).size);
+    expect(parts.map(({ state }) => state)).toEqual(["whole", "lost", "whole"]);
+    expect(parts[1]).toMatchObject({ length: 4120, proof: 3 });
+    const { rescue } = JSON.parse(
+      run("guestscope extract --partial --force --json damaged.save map.elf").stdout,
+    ) as { rescue: { lost: { start: number; end: number }[] } };
+    expect(rescue.lost.map(({ start, end }) => [start, end - start])).toEqual([
+      [parts[1]?.offset, parts[1]?.length],
     ]);
   });
 
