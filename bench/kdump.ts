@@ -4,8 +4,9 @@ import * as os from "node:os";
 import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { compressUsingDict, createCCtx, init } from "@bokuweb/zstd-wasm";
-import { record } from "./figures.js";
-import { clearOutput, GUESTSCOPE, inMemory, recordPeak, secondsOf, timeShell } from "./harness.js";
+import { hasProgram, sharedData, unzstd } from "../test/shared.js";
+import { missing, record } from "./figures.js";
+import { clearOutput, compare, GUESTSCOPE, inMemory, recordPeak, timeShell } from "./harness.js";
 import { makeMixedGuest } from "./make-mixed-guest.js";
 
 const PAGE = 4096;
@@ -49,7 +50,8 @@ function librarySeconds(file: string, compress: Library, size: number): number {
 }
 
 /** What the report says of this bench, and programs that it compares with. */
-export const title = "kdump-compressed dumps written by worker threads, against the compression libraries.";
+export const title =
+  "kdump-compressed dumps written by worker threads, against the compression libraries and makedumpfile.";
 export const peers = ["makedumpfile"];
 
 /** kdump writing against what the compression library does alone in one thread. */
@@ -84,11 +86,29 @@ export async function run(): Promise<void> {
       const verified = spawnSync("bash", ["-c", `${GUESTSCOPE} verify -q ${out}`]);
       if (verified.status !== 0) throw new Error(`bench: ${out} does not verify`);
     }
-    const back = `${GUESTSCOPE} extract -q --force ${path.join(folder, "guest.zlib")} ${path.join(folder, "back.elf")}`;
-    record({
-      name: "kdump zlib → ELF",
-      values: secondsOf(back, 3).map((seconds) => SIZE / 1e6 / seconds),
-      unit: "MB/s",
-    });
+    fs.rmSync(elf);
+    againstMakedumpfile(folder);
   });
+}
+
+/** A Linux guest's dump packed by both, from the same ELF vmcore, every page of it. */
+function againstMakedumpfile(folder: string): void {
+  const packed = path.join(sharedData, "xen-v3/hvmlinux.save.zst");
+  if (!hasProgram("makedumpfile") || !fs.existsSync(packed)) {
+    missing("makedumpfile", "makedumpfile, and the guest hvmlinux of the shared data");
+    return;
+  }
+  const [elf, out] = [path.join(folder, "linux.elf"), path.join(folder, "linux.kdump")];
+  timeShell(`${GUESTSCOPE} extract -q ${unzstd(packed, folder)} ${elf}`);
+  for (const [option, codec] of [
+    ["-c", "zlib"],
+    ["-l", "lzo"],
+  ] as const)
+    compare({
+      name: `kdump (${codec}) of a Linux guest of ${Math.round(fs.statSync(elf).size / MIB)} MiB`,
+      ours: `${GUESTSCOPE} extract -q --compress ${codec} ${elf} ${out}`,
+      peer: `makedumpfile ${option} -d 0 ${elf} ${out}`,
+      peerName: `makedumpfile ${option}`,
+      prepare: `rm -f ${out}`,
+    });
 }

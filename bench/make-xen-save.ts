@@ -13,7 +13,7 @@ const PAGE = 4096;
 const BATCH = 1024;
 
 export interface XenSaveShape {
-  /** Pages of the guest; a multiple of 1024. */
+  /** Pages of the guest; a multiple of 1024, at most 2^32. */
   readonly pages: number;
   /** Pages in ascending order as Xen sends them, or in no order at all: the worst case for an index. */
   readonly order: "ascending" | "shuffled";
@@ -59,8 +59,7 @@ export function writeXenSave(file: string, shape: XenSaveShape): void {
     const bodyLength = 8 + BATCH * 8 + BATCH * PAGE;
     recordHeader.write(view, 0, { type: LIBXC_RECORD.PAGE_DATA, bodyLength }, "little");
     view.setUint32(recordHeader.size, BATCH, true);
-    for (let i = 0; i < BATCH; i += 1)
-      view.setBigUint64(recordHeader.size + 8 + i * 8, BigInt(frame(first + i)), true);
+    for (let i = 0; i < BATCH; i += 1) view.setUint32(recordHeader.size + 8 + i * 8, frame(first + i), true);
     put(head);
     if (shape.sparse === true) at += contents.length;
     else put(contents);

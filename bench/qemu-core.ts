@@ -88,6 +88,22 @@ export async function run(): Promise<void> {
           bar: 4,
           rounds: 3,
         });
+        const qemuScript = process.env.GUESTSCOPE_QEMU_GDB_SCRIPT;
+        if (qemuScript === undefined)
+          missing(
+            "QEMU's own gdb script",
+            "scripts/dump-guest-memory.py of QEMU's sources in GUESTSCOPE_QEMU_GDB_SCRIPT",
+          );
+        else
+          compare({
+            name: "extract: the same against QEMU's own script",
+            ours,
+            peer: `gdb -nx -q -batch -ex 'source ${qemuScript}' -ex 'dump-guest-memory ${out} X86_64' ${exe} ${core} && [ -s ${out} ]`,
+            peerName: "gdb with dump-guest-memory.py",
+            prepare: clearOutput(out, 2100),
+            bar: 5,
+            rounds: 3,
+          });
       }
       fs.rmSync(core);
       fs.rmSync(out, { force: true });
