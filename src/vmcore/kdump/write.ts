@@ -4,6 +4,7 @@ import type { AbsentReason } from "../../guest/absent.js";
 import { viewOf, writeU64 } from "../../binary/layout.js";
 import type { GuestImage } from "../../guest/image.js";
 import { kernelBanner } from "../../guest/kernel/vmcoreinfo.js";
+import { numberValue, parseVmcoreInfo } from "../../guest/kernel/vmcoreinfo-text.js";
 import type { MemoryRange, PhysicalMemory, SourcePiece } from "../../guest/memory.js";
 import { yieldToEventLoop } from "../../io/event-loop.js";
 import { isRandomSink, type RandomSink } from "../../io/byte-sink.js";
@@ -128,8 +129,13 @@ async function bannerOf({ memory, arch, facts }: GuestImage): Promise<string | u
   }
 }
 
-function pageSizeOf(guest: GuestImage): number {
-  const { pageSize = DEFAULT_PAGE } = guest.facts;
+/**
+ * Bytes of a block: the kernel's own page, for readers walk its page tables by the block size; else the source's. QEMU
+ * dumps aarch64 in blocks of 64 KiB whatever the kernel has.
+ */
+function pageSizeOf({ facts }: GuestImage): number {
+  const ofKernel = numberValue(parseVmcoreInfo(facts.vmcoreInfo?.text ?? "").get("PAGESIZE"));
+  const pageSize = ofKernel === undefined ? (facts.pageSize ?? DEFAULT_PAGE) : Number(ofKernel);
   const fits = pageSize >= DEFAULT_PAGE && pageSize <= LARGEST_PAGE && (pageSize & (pageSize - 1)) === 0;
   return fits ? pageSize : DEFAULT_PAGE;
 }

@@ -93,15 +93,29 @@ describe("kdump writer", () => {
       [AARCH64_BE, 65536],
       [X86_64, 65536],
     ] as const) {
-      const { guest, frames } = modelGuest({ arch, pageSize, vmcoreInfo: { text: INFO_TEXT } });
+      const text = INFO_TEXT.replace("PAGESIZE=4096", `PAGESIZE=${pageSize}`);
+      const { guest, frames } = modelGuest({ arch, pageSize, vmcoreInfo: { text } });
       const again = await open(await write(guest, { compress: "lzo" }));
       const { pages } = await pagesOf(again);
       const known = new Map([...pages].filter(([, crc]) => crc !== "-"));
       expect(differences(known, expected(frames, pageSize))).toEqual([]);
       expect(again.arch).toEqual(arch);
       expect(again.facts.pageSize).toBe(pageSize);
-      expect(again.facts.vmcoreInfo?.text).toBe(INFO_TEXT);
+      expect(again.facts.vmcoreInfo?.text).toBe(text);
     }
+  });
+
+  it("takes the kernel's page for a block, whatever its source has: readers walk its tables by it", async () => {
+    const { guest } = modelGuest({ arch: AARCH64_BE, pageSize: 65536, vmcoreInfo: { text: INFO_TEXT } });
+    const again = await open(await write(guest, {}));
+    expect(again.facts.pageSize).toBe(4096);
+    const [ours, theirs] = [new Uint8Array(4096), new Uint8Array(4096)];
+    for (const { start, end, presence } of guest.memory.ranges())
+      for (let gpa = start; gpa < end; gpa += 4096) {
+        const n = await guest.memory.read(gpa, ours);
+        expect(await again.memory.read(gpa, theirs)).toBe(presence === "absent" ? 0 : n);
+        if (n > 0) expect(Buffer.compare(ours, theirs)).toBe(0);
+      }
   });
 
   it("refuses memory so high that its bitmaps would take gigabytes, whatever there is below", async () => {
