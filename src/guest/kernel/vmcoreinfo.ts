@@ -24,7 +24,7 @@ export { isVmcoreInfo, parseVmcoreInfo } from "./vmcoreinfo-text.js";
 /** Bytes read at a time: FileSource answers these at once. */
 const SWEEP = 64 << 10;
 /** Bytes read at a time where they are in one piece in a source. */
-const LONG_SWEEP = 4 << 20;
+const LONG_SWEEP = 8 << 20;
 /** The event loop turns every so many reads: a source may answer at once, again and again. */
 const READS_PER_TURN = 256;
 const BYTES_PER_TURN = 16 << 20;

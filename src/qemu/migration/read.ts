@@ -50,8 +50,8 @@ export interface ReadOptions {
   readonly progress?: ((done: number, total: number | undefined) => void) | undefined;
 }
 
-/** Window of the reader: files answer so much at once, from the CPU's cache. */
-const WINDOW = 2 << 20;
+/** Window of the reader: so much that two threads read it sooner than one. */
+const WINDOW = 4 << 20;
 /** Commands listed; a hostile stream may consist of them. */
 const MOST_COMMANDS = 1000;
 /** Bytes of a dirty-bitmap section that says that there is none. */
