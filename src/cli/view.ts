@@ -19,13 +19,21 @@ function parsePort(text: string | undefined): number {
   return port;
 }
 
+/** The program, with its first arguments, that opens an address in the user's browser; none where there is no screen for one. */
+export function browserCommand({
+  platform,
+  env,
+}: Pick<NodeJS.Process, "platform" | "env">): readonly string[] {
+  if (platform === "darwin") return ["open"];
+  if (platform === "win32") return ["cmd", "/c", "start", '""'];
+  // the two may be set to nothing
+  const screens = [env.DISPLAY, env.WAYLAND_DISPLAY];
+  return screens.some((screen) => screen !== undefined && screen !== "") ? ["xdg-open"] : [];
+}
+
 /** Opens the page in the user's browser, if there is a place to show one. What goes wrong is no matter: the address is printed. */
 function openBrowser(url: string): void {
-  const { platform, env } = process;
-  const hasScreen = platform !== "linux" || (env.DISPLAY ?? env.WAYLAND_DISPLAY ?? "") !== "";
-  if (!hasScreen) return;
-  const [program, ...args] =
-    platform === "darwin" ? ["open"] : platform === "win32" ? ["cmd", "/c", "start", '""'] : ["xdg-open"];
+  const [program, ...args] = browserCommand(process);
   if (program === undefined) return;
   const child = spawn(program, [...args, url], { stdio: "ignore", detached: true });
   child.on("error", () => undefined);

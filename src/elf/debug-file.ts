@@ -1,3 +1,4 @@
+import { directoryOf } from "../io/path-parts.js";
 import { ELF_RULES } from "./rules.js";
 import type { ByteSource } from "../io/byte-source.js";
 import { crc32 } from "../io/codecs/checksums.js";
@@ -262,9 +263,4 @@ async function fileCrc(source: ByteSource): Promise<number> {
     at += got;
   }
   return crc;
-}
-
-function directoryOf(path: string): string {
-  const slash = path.lastIndexOf("/");
-  return slash < 0 ? "." : path.slice(0, slash);
 }

@@ -69,6 +69,7 @@ function openLegacy(spec: string, waiting: "block" | "yield"): Input {
   const stat = fs.fstatSync(fd);
   if (!stat.isFile()) return { input: opened };
   const start = descriptorPosition(fd);
+  if (start === undefined) return { input: new DescriptorStream(fd, `fd ${fd}`) };
   return {
     input: new DescriptorStream(fd, `fd ${fd}`),
     reread: sliceSource(new FileSource(fd, `fd ${fd}`), start, stat.size - start),

@@ -181,7 +181,7 @@ export function openInput(spec: string, options: OpenInputOptions = {}): FileSou
     : new DescriptorStream(fd, spec, options.waiting);
 }
 
-/** An inherited descriptor: a regular file at its start is a source, anything else a stream. */
+/** An inherited descriptor: a regular file that is known to be at its start is a source, anything else a stream. */
 function openDescriptor(
   fd: number,
   name: string,
@@ -198,13 +198,18 @@ function openDescriptor(
   return new DescriptorStream(fd, name, waiting);
 }
 
-/** Position of a descriptor, from the kernel's own record of it; 0 where that can't be had. */
-export function descriptorPosition(fd: number): number {
+/**
+ * Position of a descriptor, from the kernel's own record of it; undefined where there is none: on systems without /proc.
+ *
+ * @param proc where /proc is
+ */
+export function descriptorPosition(fd: number, proc = "/proc"): number | undefined {
   try {
-    const info = fs.readFileSync(`/proc/self/fdinfo/${fd}`, "utf8");
-    return Number(/^pos:\s*(\d+)/m.exec(info)?.[1] ?? 0);
+    const info = fs.readFileSync(`${proc}/self/fdinfo/${fd}`, "utf8");
+    const position = /^pos:\s*(\d+)/m.exec(info)?.[1];
+    return position === undefined ? undefined : Number(position);
   } catch {
-    return 0;
+    return undefined;
   }
 }
 

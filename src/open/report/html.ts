@@ -1,3 +1,4 @@
+import { fileNameOf } from "../../io/path-parts.js";
 import { escapeHtml, html, type Markup, raw } from "./markup.js";
 import { memoryPicture } from "./picture.js";
 import { STYLE } from "./style.js";
@@ -183,7 +184,7 @@ function logSection({ lines }: LogLines): Markup {
 export function htmlReport(contents: ReportContents): string {
   const { overview, memory, processors = [], parts, linux, log } = contents;
   const { identity, name, software, warnings } = overview;
-  const title = name ?? identity.name.slice(identity.name.lastIndexOf("/") + 1);
+  const title = name ?? fileNameOf(identity.name);
   const known = overview.memory;
   const summary = [
     { key: "file", value: identity.name },

@@ -1,3 +1,4 @@
+import { lastSeparator } from "../../io/path-parts.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { GuestscopeError } from "../../findings/errors.js";
@@ -11,7 +12,7 @@ const MOST_PARTS = 256;
  * with as many digits where it has leading zeros.
  */
 export function siblingNames(name: string): string[] {
-  const slash = Math.max(name.lastIndexOf("/"), name.lastIndexOf("\\")) + 1;
+  const slash = lastSeparator(name) + 1;
   const numbers = Array.from(name.slice(slash).matchAll(/\d+/g));
   return numbers.toReversed().flatMap((found) => {
     const [digits] = found;
