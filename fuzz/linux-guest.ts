@@ -11,7 +11,9 @@ import { openGuest } from "../src/open/open.js";
  * the tables of symbols and types, which have targets of their own.
  */
 
-const FIXTURE = path.join(import.meta.dirname, "../test/fixtures/linux/hvmlinux-6.1.elf.xz");
+const FIXTURES = path.join(import.meta.dirname, "../test/fixtures/linux");
+/** Tasks, stacks, files, sockets. */
+const DEFAULT_GUEST = "hvmlinux-6.1";
 const LINE = 64;
 const INFO = 4096;
 
@@ -25,10 +27,19 @@ interface Base {
   readonly seed: Uint8Array;
 }
 
-let base: Base | undefined;
+const bases = new Map<string, Promise<Base>>();
 
-async function loadBase(): Promise<Base> {
-  const access = await openRandomAccess(openFile(FIXTURE));
+function baseOf(name: string): Promise<Base> {
+  let base = bases.get(name);
+  if (base === undefined) {
+    base = loadBase(name);
+    bases.set(name, base);
+  }
+  return base;
+}
+
+async function loadBase(name: string): Promise<Base> {
+  const access = await openRandomAccess(openFile(path.join(FIXTURES, `${name}.elf.xz`)));
   const guest = await openGuest(access.source);
   const tables = await tablesOf(await openKernel(guest));
   // the kernel's image is in the file twice, at the same physical addresses
@@ -70,15 +81,14 @@ async function tablesOf(kernel: Kernel): Promise<{ readonly start: number; reado
   return found;
 }
 
-/** The guest's bytes to start from. */
-export async function linuxSeed(): Promise<Uint8Array> {
-  base ??= await loadBase();
-  return base.seed;
+/** The guest's bytes to start from. @param name a fixture of test/fixtures/linux */
+export async function linuxSeed(name = DEFAULT_GUEST): Promise<Uint8Array> {
+  return (await baseOf(name)).seed;
 }
 
 /** The guest that such bytes, changed, describe: what is missing at their end is zeros. */
-export async function linuxGuest(bytes: Uint8Array): Promise<GuestImage> {
-  base ??= await loadBase();
+export async function linuxGuest(bytes: Uint8Array, name = DEFAULT_GUEST): Promise<GuestImage> {
+  const base = await baseOf(name);
   const { guest, ranges, lines } = base;
   const contents = base.contents.map((content) => content.slice());
   let range = 0;

@@ -22,6 +22,7 @@ import { openFiles } from "../src/linux/open-files.js";
 import { processMemory } from "../src/linux/process.js";
 import { openSockets } from "../src/linux/sockets.js";
 import { systemOf } from "../src/linux/system.js";
+import { PageOwners } from "../src/linux/pages/page-owner.js";
 import { listTasks } from "../src/linux/tasks.js";
 import { Unwinder } from "../src/linux/unwind/backtrace.js";
 import { stackStart } from "../src/linux/unwind/task-stack.js";
@@ -361,6 +362,26 @@ const tasks: Target = {
   },
 };
 
+/** A guest with all that finding the owners of its pages reads. */
+const OWNERS_GUEST = "panic-6.1.places";
+const OWNED_PAGES = 64;
+
+const owners: Target = {
+  name: "owners",
+  seeds: async () => ({ guest: await linuxSeed(OWNERS_GUEST) }),
+  async run(bytes) {
+    const guest = await linuxGuest(bytes, OWNERS_GUEST);
+    const result = await attempt("owners", async () => {
+      const kernel = await openKernel(guest);
+      const gpas: number[] = [];
+      for (const { start, end } of guest.memory.ranges())
+        for (let i = 0; i < OWNED_PAGES && start + i * 4099 < end; i += 1) gpas.push(start + i * 4099);
+      await new PageOwners(kernel).ownersOf(gpas.slice(0, 16 * OWNED_PAGES));
+    });
+    return codeOf(result);
+  },
+};
+
 const codecs: Target = {
   name: "codecs",
   async seeds() {
@@ -524,6 +545,7 @@ export const TARGETS: readonly Target[] = [
   orc,
   log,
   tasks,
+  owners,
   codecs,
   packed,
   search,
