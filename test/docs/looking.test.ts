@@ -11,7 +11,7 @@ import {
   LIBXC_RECORD,
   recordHeader,
 } from "../../src/xen/libxc/layout.js";
-import { fixtures, projectRoot, scratch } from "../shared.js";
+import { fixtures, gunzipText, projectRoot, scratch } from "../shared.js";
 
 const place = scratch();
 afterAll(place.cleanup);
@@ -131,6 +131,28 @@ describe("what the pages promise", () => {
     expect((JSON.parse(stdout) as { memory: { changedPages: number } }).memory.changedPages).toBe(1);
     expect(run("guestscope diff web01.save web01.save").status).toBe(0);
     expect(run("guestscope diff web01.save nothing.save").status).toBe(2);
+  });
+
+  it("read --owner says in a last line whose byte it is, and --json as a member", { timeout: 60_000 }, () => {
+    const places = JSON.parse(gunzipText(path.join(fixtures, "linux/panic-6.1.places.json.gz"))) as Record<
+      string,
+      string | number
+    >[];
+    const guest = path.join(fixtures, "linux/panic-6.1.places.elf.xz");
+    const hex = (value: string | number | undefined): string => `0x${Number(value).toString(16)}`;
+    const lines: Readonly<Record<string, (place: Record<string, string | number>) => string>> = {
+      slab: ({ cache, index, offset }) => `slab ${cache}, object ${index}+${hex(offset)}`,
+      stack: ({ pid, comm, offset }) => `kernel stack of pid ${pid} ${comm}+${hex(offset)}`,
+      "page-table": () => "page table",
+    };
+    for (const [kind, line] of Object.entries(lines)) {
+      const place = places.find((one) => one.kind === kind) ?? {};
+      const { stdout } = run(`guestscope read ${guest} ${hex(place.gpa)} --length 4 --owner`);
+      expect(stdout.trimEnd().split("\n").at(-1)).toBe(line(place));
+    }
+    const free = places.find(({ kind }) => kind === "free") ?? {};
+    const { stdout } = run(`guestscope read ${guest} ${hex(free.gpa)} --length 4 --owner --json`);
+    expect(JSON.parse(stdout)).toMatchObject({ owner: { kind: "free" } });
   });
 
   it("search ends as grep does, and raw gives the bytes up to what is missing", () => {
