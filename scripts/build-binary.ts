@@ -9,14 +9,20 @@ import { viewerFiles } from "../src/cli/view/files.js";
 import { commitLine, homeOf, INPUT, joinLicenses, licenseOf, manifestOf, MINIFY, root } from "./bundling.js";
 
 /**
- * `npm run build:binary [-- --node FILE] [--out FILE]`: one program without need of Node, a Node single-executable
- * application. It holds the node binary given (default: the one that runs this), all programs as one script, the threads'
- * program, the viewer and the licences. `npm run build` comes first.
+ * `npm run build:binary [-- --node FILE | --arch ARCH] [--out FILE]`: one program without need of Node, a Node
+ * single-executable application. It holds the node binary given (default: the one that runs this), all programs as one script,
+ * the threads' program, the viewer and the licences. With `--arch` (`x64`, `arm64`) the node binary for Linux on such machines is
+ * that of npm's package, in the version of the one that runs this. `npm run build` comes first.
  */
 const { values } = parseArgs({
-  options: { node: { type: "string" }, out: { type: "string" } },
+  options: { node: { type: "string" }, arch: { type: "string" }, out: { type: "string" } },
 });
-const node = path.resolve(values.node ?? process.execPath);
+if (values.node !== undefined && values.arch !== undefined)
+  throw new Error("--node and --arch exclude each other: each names a node binary");
+const work = fs.mkdtempSync(path.join(os.tmpdir(), "guestscope-binary-"));
+process.once("exit", () => fs.rmSync(work, { recursive: true, force: true }));
+const node =
+  values.arch === undefined ? path.resolve(values.node ?? process.execPath) : packaged(values.arch);
 /** Marks, in a node binary, the byte that says that a script was put in (doc/api/single-executable-applications.md). */
 const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 
@@ -24,6 +30,19 @@ interface NodeFacts {
   readonly version: string;
   readonly platform: string;
   readonly arch: string;
+}
+
+/** Fetches npm's package of the node binary for Linux on an architecture; the binary's path. */
+function packaged(architecture: string): string {
+  const name = `node-linux-${architecture}@${process.versions.node}`;
+  const folder = path.join(work, "node");
+  fs.mkdirSync(folder);
+  execFileSync("npm", ["pack", "--silent", "--pack-destination", folder, name], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const [archive = ""] = fs.readdirSync(folder);
+  execFileSync("tar", ["-xzf", archive, "package/bin/node", "package/LICENSE"], { cwd: folder });
+  return path.join(folder, "package/bin/node");
 }
 
 /** What the node binary says of itself; one for another machine is asked through whatever runs such programs here. */
@@ -83,53 +102,54 @@ async function scriptOf(entry: string, file: string): Promise<void> {
 }
 
 const packages = Object.keys(manifestOf(root).dependencies);
-const { version, platform, arch } = factsOf(node);
+const { version, platform, arch } =
+  values.arch === undefined
+    ? factsOf(node)
+    : { version: process.version, platform: "linux", arch: values.arch };
 checkNode(node);
+/** One for another machine may not run here; what is made for it is no code of any machine then. */
+const isForeign = values.arch !== undefined && values.arch !== process.arch;
 const out = path.resolve(values.out ?? path.join(root, `dist-binary/guestscope-${platform}-${arch}`));
-const work = fs.mkdtempSync(path.join(os.tmpdir(), "guestscope-binary-"));
-try {
-  const main = path.join(work, "main.cjs");
-  const worker = path.join(work, "page-worker.cjs");
-  await scriptOf("src/cli/single-executable.ts", main);
-  await scriptOf("src/io/node/page-worker.ts", worker);
-  const viewer = path.join(root, "dist/viewer");
-  if (!fs.existsSync(path.join(viewer, "index.html")))
-    throw new Error("the viewer isn't built: npm run build");
-  const names = viewerFiles(viewer);
-  const list = path.join(work, "viewer.json");
-  fs.writeFileSync(list, JSON.stringify(names));
-  const commit = path.join(work, "COMMIT");
-  fs.writeFileSync(commit, commitLine() ?? "");
-  const blob = path.join(work, "blob");
-  const config = path.join(work, "sea.json");
-  fs.writeFileSync(
-    config,
-    JSON.stringify({
-      main,
-      output: blob,
-      disableExperimentalSEAWarning: true,
-      useCodeCache: true,
-      assets: {
-        "page-worker.js": worker,
-        COMMIT: commit,
-        "viewer.json": list,
-        ...Object.fromEntries(names.map((name) => [`viewer/${name}`, path.join(viewer, name)])),
-      },
-    }),
-  );
-  execFileSync(node, ["--experimental-sea-config", config], { stdio: ["ignore", "ignore", "inherit"] });
-  fs.mkdirSync(path.dirname(out), { recursive: true });
-  fs.rmSync(out, { force: true });
-  fs.copyFileSync(node, out);
-  fs.chmodSync(out, 0o755);
-  fs.writeFileSync(`${out}.LICENSES.txt`, licenses());
-  const injector = fileURLToPath(import.meta.resolve("postject/dist/cli.js"));
-  execFileSync(process.execPath, [injector, out, "NODE_SEA_BLOB", blob, "--sentinel-fuse", FUSE], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-} finally {
-  fs.rmSync(work, { recursive: true, force: true });
-}
+const main = path.join(work, "main.cjs");
+const worker = path.join(work, "page-worker.cjs");
+await scriptOf("src/cli/single-executable.ts", main);
+await scriptOf("src/io/node/page-worker.ts", worker);
+const viewer = path.join(root, "dist/viewer");
+if (!fs.existsSync(path.join(viewer, "index.html"))) throw new Error("the viewer isn't built: npm run build");
+const names = viewerFiles(viewer);
+const list = path.join(work, "viewer.json");
+fs.writeFileSync(list, JSON.stringify(names));
+const commit = path.join(work, "COMMIT");
+fs.writeFileSync(commit, commitLine() ?? "");
+const blob = path.join(work, "blob");
+const config = path.join(work, "sea.json");
+fs.writeFileSync(
+  config,
+  JSON.stringify({
+    main,
+    output: blob,
+    disableExperimentalSEAWarning: true,
+    useCodeCache: !isForeign,
+    assets: {
+      "page-worker.js": worker,
+      COMMIT: commit,
+      "viewer.json": list,
+      ...Object.fromEntries(names.map((name) => [`viewer/${name}`, path.join(viewer, name)])),
+    },
+  }),
+);
+execFileSync(isForeign ? process.execPath : node, ["--experimental-sea-config", config], {
+  stdio: ["ignore", "ignore", "inherit"],
+});
+fs.mkdirSync(path.dirname(out), { recursive: true });
+fs.rmSync(out, { force: true });
+fs.copyFileSync(node, out);
+fs.chmodSync(out, 0o755);
+fs.writeFileSync(`${out}.LICENSES.txt`, licenses());
+const injector = fileURLToPath(import.meta.resolve("postject/dist/cli.js"));
+execFileSync(process.execPath, [injector, out, "NODE_SEA_BLOB", blob, "--sentinel-fuse", FUSE], {
+  stdio: ["ignore", "ignore", "inherit"],
+});
 process.stdout.write(
   `${path.relative(process.cwd(), out)}: ${(fs.statSync(out).size / 2 ** 20).toFixed(1)} MiB, Node ${version}\n`,
 );

@@ -102,6 +102,20 @@ describe.skipIf(skipUnless(canRun, "a root user of Debian on x86-64 (dpkg-deb, a
       });
     });
 
+    it("reads standard input from where it is, although nothing says where that is", () => {
+      const file = path.join(folder, "later");
+      fs.writeFileSync(
+        file,
+        Buffer.concat([Buffer.alloc(16, 1), fs.readFileSync(path.join(root, "work/web01.save"))]),
+      );
+      const fd = fs.openSync(file, "r");
+      fs.readSync(fd, new Uint8Array(16));
+      const words = [root, "/usr/bin/guestscope", "verify", "-"];
+      const run = spawnSync("chroot", words, { stdio: [fd, "pipe", "pipe"], encoding: "utf8" });
+      expect(run.status, run.stderr).toBe(0);
+      fs.closeSync(fd);
+    });
+
     it("is the drop-in that it is called as", () => {
       expect(inRoot("/usr/bin/verify-stream-v2", "--help").output).toMatch(/^usage: .*verify-stream-v2/i);
       expect(inRoot("/usr/bin/convert-legacy-stream", "--help").output).toMatch(
@@ -174,6 +188,98 @@ describe.skipIf(skipUnless(canRun, "a root user of Debian on x86-64 (dpkg-deb, a
         "usr/share/fish/vendor_completions.d/guestscope.fish",
       ];
       for (const file of placed) expect(fs.existsSync(path.join(root, file)), file).toBe(true);
+    });
+  },
+);
+
+const EMULATOR = "/usr/bin/qemu-aarch64-static";
+const canEmulate = canRun && fs.existsSync(EMULATOR);
+
+describe.skipIf(skipUnless(canEmulate, `${EMULATOR}, or a root user of Debian on x86-64`))(
+  "the single executable for arm64",
+  { timeout: TEN_MINUTES },
+  () => {
+    const root = path.join(folder, "arm64");
+    const emulated = (program: string, ...words: readonly string[]): { status: number; output: string } => {
+      const run = spawnSync("chroot", [root, EMULATOR, "-0", program, `/usr/bin/${program}`, ...words], {
+        encoding: "utf8",
+        env: { PATH: process.env.PATH ?? "" },
+        timeout: TEN_MINUTES,
+      });
+      return { status: run.status ?? -1, output: `${run.stdout}${run.stderr}` };
+    };
+
+    /** Debian's libraries for arm64, by a state of apt's of their own: this machine need not know the architecture. */
+    function unpackLibraries(): void {
+      const state = path.join(folder, "apt");
+      for (const name of ["lists/partial", "cache/archives/partial"])
+        fs.mkdirSync(path.join(state, name), { recursive: true });
+      fs.writeFileSync(path.join(state, "status"), "");
+      const [, suite] = /^VERSION_CODENAME=(\w+)$/m.exec(fs.readFileSync("/etc/os-release", "utf8")) ?? [];
+      const keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+      fs.writeFileSync(
+        path.join(state, "sources.list"),
+        `deb [signed-by=${keys}] http://deb.debian.org/debian ${suite} main\n`,
+      );
+      const settings = {
+        "Dir::Etc::sourcelist": path.join(state, "sources.list"),
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State": state,
+        "Dir::State::status": path.join(state, "status"),
+        "Dir::Cache": path.join(state, "cache"),
+        "APT::Architecture": "arm64",
+        "APT::Architectures": "arm64",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+      };
+      const options = Object.entries(settings).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
+      execFileSync("apt-get", [...options, "-qq", "update"], { cwd: state });
+      execFileSync("apt-get", [...options, "-qq", "download", ...LIBRARIES], { cwd: state });
+      for (const name of fs.readdirSync(state))
+        if (name.endsWith(".deb")) execFileSync("dpkg-deb", ["-x", path.join(state, name), root]);
+    }
+
+    beforeAll(() => {
+      unpackLibraries();
+      for (const directory of ["usr/bin", "tmp", "work"])
+        fs.mkdirSync(path.join(root, directory), { recursive: true });
+      tsx("scripts/build-binary.ts", "--arch", "arm64", "--out", path.join(root, "usr/bin/guestscope"));
+      fs.copyFileSync(EMULATOR, path.join(root, EMULATOR));
+      fs.symlinkSync("guestscope", path.join(root, "usr/bin/convert-legacy-stream"));
+      const legacy = zlib.gunzipSync(fs.readFileSync(path.join(fixtures, "demo/web01.legacy.gz")));
+      fs.writeFileSync(path.join(root, "work/web01.legacy"), legacy);
+      fs.copyFileSync(path.join(fixtures, "linux/panic-6.1.elf.xz"), path.join(root, "work/panic.elf.xz"));
+    }, TEN_MINUTES);
+
+    it("is one for arm64, and the drop-in that it is called as", () => {
+      expect(emulated("guestscope", "--version", "--verbose").output).toMatch(/\nnode .*\(linux arm64\)/);
+      expect(emulated("convert-legacy-stream", "--help").output).toMatch(/^usage: convert-legacy-stream/i);
+    });
+
+    it("converts, verifies and extracts in threads to what the program on Node makes", () => {
+      const made = [
+        ["convert", "-q", "web01.legacy", "web01.save"],
+        ["extract", "-q", "--compress", "zstd", "--threads", "3", "web01.save", "web01.kdump"],
+      ];
+      const main = path.join(projectRoot, "dist/cli/main.js");
+      for (const words of made) {
+        const [input = "", output = ""] = words.slice(-2);
+        const options = words.slice(0, -2);
+        expect(emulated("guestscope", ...options, `/work/${input}`, `/work/${output}`)).toMatchObject({
+          status: 0,
+        });
+        const there = path.join(root, "work", output);
+        const here = path.join(root, "work", `here-${output}`);
+        execFileSync(process.execPath, [main, ...options, path.join(root, "work", input), here]);
+        // byte for byte but for the input's name, which a kdump has in it
+        expect(fs.statSync(there).size).toBe(fs.statSync(here).size);
+        execFileSync(process.execPath, [main, "diff", "-q", there, here]);
+        expect(emulated("guestscope", "verify", `/work/${output}`).status).toBe(0);
+      }
+    });
+
+    it("runs ps on a compressed vmcore", () => {
+      expect(emulated("guestscope", "ps", "/work/panic.elf.xz").output).toMatch(/sleep 1000001/);
     });
   },
 );
