@@ -15,8 +15,8 @@ export interface UnpackAnswer {
   readonly good: boolean;
 }
 
-/** Batches a thread has at most: one in work, one at hand, one whose pages are being used. */
-const DEPTH = 3;
+/** Batches a thread has at most: one in work, some at hand, as batches take from nothing (zeros) to a millisecond. */
+const DEPTH = 6;
 
 /**
  * Worker threads that unpack pages.

@@ -78,6 +78,8 @@ export class MemoryBuilder {
   readonly #parts: PartSurvey[] = [];
   readonly #doubts: KdumpDoubts;
   readonly #flags = new Set<number>();
+  /** Pages by their descriptors' flags: numbers, as there is one a page. */
+  readonly #byFlags = new Float64Array(1 + Math.max(...COMPRESSION_BY_FLAG.keys()));
   readonly #excluded: AbsentReason;
   #token = 0;
   /** Places in the lists of doubts. */
@@ -209,11 +211,10 @@ export class MemoryBuilder {
       else this.counts.damaged += 1;
       return;
     }
-    const name = COMPRESSION_BY_FLAG.get(descriptor.flags) ?? "none";
     this.counts.dumped += 1;
-    this.counts.byCompression[name] = (this.counts.byCompression[name] ?? 0) + 1;
+    // a descriptor without fault has one of these flags
+    this.#byFlags[descriptor.flags] = (this.#byFlags[descriptor.flags] ?? 0) + 1;
     pages.note(descriptor);
-    this.#flags.add(descriptor.flags);
   }
 
   /** Whether a descriptor is among those that can't be believed; asked in ascending order. */
@@ -225,6 +226,12 @@ export class MemoryBuilder {
 
   /** Makes pages ready to be read. */
   async finish(): Promise<void> {
+    for (const [flags, name] of COMPRESSION_BY_FLAG) {
+      const count = this.#byFlags[flags] ?? 0;
+      if (count === 0) continue;
+      this.#flags.add(flags);
+      this.counts.byCompression[name] = count;
+    }
     for (const { pages } of this.parts) {
       await pages.load(this.#flags);
       await pages.findShared();
