@@ -18,6 +18,7 @@ import {
   PT_LOAD,
   PT_NOTE,
 } from "../../elf/layout.js";
+import { firstIndex } from "../../binary/search.js";
 import { encodeNote } from "../../elf/notes.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import type { GuestImage } from "../../guest/image.js";
@@ -208,14 +209,19 @@ function loadSegments(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
 
 /** The segments of virtual mappings, cut to contents that are in the file. */
 function placeAliases(plan: ElfPlan, runs: readonly PlacedRun[]): Phdr[] {
-  return plan.aliases.flatMap((alias) =>
-    runs.flatMap((run) => {
+  const segments: Phdr[] = [];
+  for (const alias of plan.aliases) {
+    const aliasEnd = alias.gpa + alias.length;
+    // a guest made to be slow has as many of both as it has pages
+    let index = firstIndex(runs.length, (i) => (runs[i]?.end ?? 0) > alias.gpa);
+    for (let run = runs[index]; run !== undefined && run.start < aliasEnd; run = runs[index]) {
       const start = Math.max(run.start, alias.gpa);
-      const end = Math.min(run.end, alias.gpa + alias.length);
-      if (start >= end) return [];
-      return [loadSegment(plan, partOf(run, start, end), alias.va + BigInt(start - alias.gpa))];
-    }),
-  );
+      const part = partOf(run, start, Math.min(run.end, aliasEnd));
+      segments.push(loadSegment(plan, part, alias.va + BigInt(start - alias.gpa)));
+      index += 1;
+    }
+  }
+  return segments;
 }
 
 const partOf = (run: PlacedRun, start: number, end: number): PlacedRun => ({
