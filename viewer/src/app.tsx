@@ -11,6 +11,7 @@ import { texts } from "./texts.js";
 import { Help } from "./ui/help.js";
 import { Icon, Mark } from "./ui/icons.js";
 import { ProblemBox } from "./ui/loaded.js";
+import { useShown } from "./ui/shown.js";
 import { CompareView } from "./views/compare.js";
 import { ExportView } from "./views/export.js";
 import { FileView } from "./views/file.js";
@@ -266,8 +267,10 @@ function Navigation({ file, view }: { readonly file: OpenFile; readonly view: Vi
   const opening = overview.value.state === "ready" ? overview.value.value.problems.length : 0;
   const errors = Math.max(findings?.errors ?? 0, opening);
   const warnings = findings?.warnings ?? 0;
+  const bar = useRef<HTMLElement>(null);
+  useShown(bar, view);
   return (
-    <nav class="side" aria-label={texts.shell.navigation}>
+    <nav ref={bar} class="side" aria-label={texts.shell.navigation}>
       {VIEWS.map((name, i) => (
         <a
           key={name}

@@ -84,6 +84,7 @@ export const texts = {
     processors: "Processors",
     kernel: "Kernel",
     unknownKernel: "not recognised",
+    notLookedFor: "not looked for yet",
     file: "File",
     guest: "Guest",
     registers: "At the moment it was saved",
@@ -299,6 +300,7 @@ export const texts = {
     value: "Value",
   },
   linux: {
+    parts: "Parts of what Linux says",
     tabs: {
       log: "Log",
       tasks: "Tasks",

@@ -1,8 +1,10 @@
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import type { OpenFile } from "../state/files.js";
 import { note, route } from "../state/route.js";
 import { texts } from "../texts.js";
 import { Loaded } from "../ui/loaded.js";
+import { useShown } from "../ui/shown.js";
 import { ModulesView, MountsView, NetworkView } from "./linux-lists.js";
 import { LogView } from "./linux-log.js";
 import { StructuresView } from "./linux-structures.js";
@@ -50,11 +52,13 @@ const NAMES = Object.keys(TABS) as readonly Tab[];
 /** What a Linux guest's own memory tells: each tab asks for its part when it is shown. */
 export function LinuxView({ file }: { readonly file: OpenFile }): JSX.Element {
   const tab = NAMES.find((one) => one === route.value.params.tab) ?? "log";
+  const bar = useRef<HTMLDivElement>(null);
+  useShown(bar, tab);
   return (
     <section class="view linux-view" aria-label={texts.views.linux}>
       <div class="toolbar">
         <h2>{texts.views.linux}</h2>
-        <div class="segmented tabs-of" role="group">
+        <div ref={bar} class="segmented tabs-of" role="group" aria-label={texts.linux.parts}>
           {NAMES.map((one) => (
             <button
               key={one}

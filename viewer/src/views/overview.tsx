@@ -292,7 +292,7 @@ function Tiles({ overview }: { readonly overview: Overview }): JSX.Element {
       <Tile
         label={t.kernel}
         value={version ?? "–"}
-        note={version === undefined ? t.unknownKernel : system}
+        note={version !== undefined ? system : overview.searched ? t.unknownKernel : t.notLookedFor}
         view="linux"
       />
       <Tile
