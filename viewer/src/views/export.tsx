@@ -70,7 +70,13 @@ function Item({ title, text, run }: ItemProps): JSX.Element {
           {visible(message)}
         </p>
       </div>
-      <button type="button" class="button" disabled={busy} onClick={() => void start()}>
+      <button
+        type="button"
+        class="button"
+        disabled={busy}
+        aria-label={`${t.save} ${title}`}
+        onClick={() => void start()}
+      >
         <Icon name="export" size={16} /> {t.save}
       </button>
     </section>
