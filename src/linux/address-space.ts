@@ -120,10 +120,20 @@ export class AddressSpace implements MemorySpace {
     return { end, why };
   }
 
-  /** What is mapped of [start, end), ascending. Where a table is absent nothing is. */
-  async *mapped(start: bigint, end: bigint): AsyncGenerator<MappedRun, void, undefined> {
+  /**
+   * What is mapped of [start, end), ascending. Where a table is absent nothing is.
+   *
+   * @param steps looks into page tables that are left for this walk and others: without any it ends. Tables that are damaged may
+   *   map, or leave empty, the same memory without end.
+   */
+  async *mapped(
+    start: bigint,
+    end: bigint,
+    steps = { left: Number.POSITIVE_INFINITY },
+  ): AsyncGenerator<MappedRun, void, undefined> {
     let run: { va: bigint; gpa: number; length: number } | undefined;
-    for (let va = (start >> 12n) << 12n; va < end; ) {
+    for (let va = (start >> 12n) << 12n; va < end && steps.left > 0; ) {
+      steps.left -= 1;
       const looked = this.#tables.lookUp(this.#tables.canonical(va & MASK_64));
       const found = looked instanceof Promise ? await looked : looked;
       if (found !== undefined && "gpa" in found) {

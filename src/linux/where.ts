@@ -43,13 +43,21 @@ const USER_END = 1n << 56n;
 const MOST_MAPPED = 1n << 44n;
 const BLOCK = 256 << 10;
 
-/** What a process has mapped, in runs that are contiguous in physical memory, ascending by virtual address. */
-export async function* mappedRuns(kernel: Kernel, task: Task): AsyncGenerator<MappedRun, void, undefined> {
+/**
+ * What a process has mapped, in runs that are contiguous in physical memory, ascending by virtual address.
+ *
+ * @param steps as for `AddressSpace.mapped`
+ */
+export async function* mappedRuns(
+  kernel: Kernel,
+  task: Task,
+  steps?: { left: number },
+): AsyncGenerator<MappedRun, void, undefined> {
   const space = await spaceOf(kernel, task);
   let last = 0n;
   for await (const { start, end } of mappedRanges(kernel, task.mm)) {
     if (start < last || end <= start || end > USER_END || end - start > MOST_MAPPED) continue;
-    yield* space.mapped(start, end);
+    yield* space.mapped(start, end, steps);
     last = end;
   }
 }

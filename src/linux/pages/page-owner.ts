@@ -1,6 +1,6 @@
 import { AbsentError, FormatError } from "../../findings/errors.js";
 import { kernelLayout } from "../../guest/kernel/kernel-layout.js";
-import { PAGE_SIZE } from "../../guest/memory.js";
+import { memoryTotals, PAGE_SIZE } from "../../guest/memory.js";
 import type { Kernel } from "../kernel.js";
 import { printPlace } from "../symbols.js";
 import { listTasks, type Task } from "../tasks.js";
@@ -75,6 +75,10 @@ interface Claims {
   readonly processes: Map<number, ProcessClaim>;
 }
 
+const FEWEST_STEPS = 1 << 21;
+/** Processes share pages: of libraries, after fork(). */
+const STEPS_A_PAGE = 8;
+
 /** Says whose pages are: by the areas of the kernel, its table of page frames, and the page tables of processes. */
 export class PageOwners {
   readonly #kernel: Kernel;
@@ -133,10 +137,11 @@ export class PageOwners {
 
   async #collect(wanted: WantedFrames): Promise<Claims> {
     const claims: Claims = { kernel: new Map(), frames: new Map(), processes: new Map() };
+    const steps = this.#steps();
     await tolerant(async () => this.#collectFrames(wanted, claims));
     for await (const area of kernelAreas(this.#kernel)) {
       if (claims.kernel.size === wanted.numbers.length) break;
-      for await (const run of this.#kernel.space.mapped(area.start, area.end))
+      for await (const run of this.#kernel.space.mapped(area.start, area.end, steps))
         for (const { index, va } of wanted.in(run)) {
           const use = claims.frames.get(index)?.use ?? "reserved";
           if (!claims.kernel.has(index) && !(area.fromBoot && use !== "reserved"))
@@ -145,6 +150,12 @@ export class PageOwners {
     }
     await tolerant(async () => this.#collectProcesses(wanted, claims));
     return claims;
+  }
+
+  /** Looks into page tables for one walk over all of them: no real guest's take as many. */
+  #steps(): { left: number } {
+    const { present, zero } = memoryTotals(this.#kernel.guest.memory);
+    return { left: FEWEST_STEPS + (STEPS_A_PAGE * (present + zero)) / PAGE_SIZE };
   }
 
   async #collectFrames(wanted: WantedFrames, claims: Claims): Promise<void> {
@@ -162,10 +173,11 @@ export class PageOwners {
       return !claims.kernel.has(index) && (use === undefined || !KERNEL_USES.has(use));
     };
     if (!wanted.numbers.some((_, index) => isOpen(index))) return;
+    const steps = this.#steps();
     for await (const task of listTasks(this.#kernel)) {
       if (task.mm === 0n || task.kthread) continue;
       await tolerant(async () => {
-        for await (const run of mappedRuns(this.#kernel, task))
+        for await (const run of mappedRuns(this.#kernel, task, steps))
           for (const { index, va } of wanted.in(run))
             if (!claims.processes.has(index) && isOpen(index)) claims.processes.set(index, { va, task });
       });

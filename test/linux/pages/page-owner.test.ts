@@ -1,7 +1,9 @@
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AbsentError, FormatError } from "../../../src/findings/errors.js";
+import { CachedMemory } from "../../../src/guest/cached-memory.js";
 import type { GuestImage } from "../../../src/guest/image.js";
+import { AddressSpace } from "../../../src/linux/address-space.js";
 import { type Kernel, openKernel } from "../../../src/linux/kernel.js";
 import { type PageOwner, PageOwners } from "../../../src/linux/pages/page-owner.js";
 import { taskOf } from "../../../src/linux/where.js";
@@ -123,4 +125,21 @@ describe("owners of pages of a damaged guest", () => {
     );
     await guest.close?.();
   }, 120_000);
+});
+
+describe("a walk over page tables that never end", () => {
+  it("ends with its steps", async () => {
+    const nothing = { ranges: () => [], read: () => 0, async *pieces() {} };
+    const space = new AddressSpace(new CachedMemory(nothing), {
+      lookUp: (va) => ((va >> 12n) % 3n === 0n ? { gpa: 4096 } : { unmapped: 12 }),
+      canonical: (va) => va,
+    });
+    const steps = { left: 3000 };
+    let runs = 0;
+    for await (const { gpa, length } of space.mapped(0n, 1n << 44n, steps)) {
+      expect([gpa, length]).toEqual([4096, 4096]);
+      runs += 1;
+    }
+    expect([runs, steps.left]).toEqual([1000, 0]);
+  });
 });
