@@ -42,8 +42,8 @@ export async function run(): Promise<void> {
       record({ name: `${name}: pages a second`, values: [(gib * GIB) / PAGE / seconds], unit: "/s" });
     });
   for (const [name, pack] of [
-    ["zstd", "zstd -q -T0 -1"],
-    ["xz", "xz -T0 -0 --block-size=64MiB"],
+    ["zstd", "zstd -q -T0 -1 --long=27"],
+    ["xz", "xz -T0 --lzma2=preset=0,dict=8MiB --block-size=64MiB"],
   ] as const)
     if (hasProgram(name)) await inMemory(async (folder) => packed(folder, name, pack));
     else missing(`10 GiB packed by ${name}`, name);
@@ -70,7 +70,8 @@ function packed(folder: string, name: string, pack: string): void {
     `set +o pipefail; { head -c ${head} ${part}; ${again}; tail -c +${head + body + 1} ${part}; } | ${pack} > ${file}`,
   );
   fs.rmSync(part);
-  const command = `${GUESTSCOPE} verify -q ${file}`;
+  // the made-up guest has no processor, which verify finds
+  const command = `sh -c '${GUESTSCOPE} verify -q ${file} || [ $? = 1 ]'`;
   const what = `10 GiB packed by ${name}, verified while it is unpacked`;
   const seconds = onceWithPeak(`${what}: memory`, command);
   record({ name: what, values: [(10 * GIB) / 1e6 / seconds], unit: "MB/s" });
