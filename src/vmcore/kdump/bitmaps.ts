@@ -69,6 +69,22 @@ export async function repairBitmaps(file: KdumpFile, count: number): Promise<Rep
   };
   // level 1 leaves zero pages out, which are kept as one: nothing is missing in bitmap 2
   const isSame = file.subHeader.dump_level <= 1;
+  const pieces = file.flattened?.isSalvaged === true ? fromRecords(file, one, two, isSame) : undefined;
+  if (pieces !== undefined) {
+    const { bitmap, unknown } = pieces;
+    const known = bits(bitmap);
+    if (unknown === undefined && known === count)
+      return finish(
+        { one: union(one, bitmap), two: bitmap },
+        [],
+        "bitmaps mended from the records that are left",
+      );
+    if (unknown !== undefined && known <= count) {
+      clear(bitmap, unknown.start, unknown.end);
+      const frames = { ...unknown, descriptors: count - bits(bitmap) };
+      return finish({ one: union(one, bitmap), two: bitmap }, [frames], "records of both bitmaps are lost");
+    }
+  }
   const differing = differences(one, two, firstFrame, endFrame);
   if (differing.length === 0) {
     const unknown = { start: firstFrame, end: endFrame, descriptors: count };
@@ -130,6 +146,28 @@ function believableEnd(
     if (gap >= APART) return isDenied ? (at + gap) * 8 : undefined;
   }
   return undefined;
+}
+
+/** Bytes that are looked at together where records of a flattened file may be lost: the smallest block. */
+const PIECE = 512;
+
+/** Bitmap 2 as the records of a flattened file have it, or bitmap 1 where that is the same; frames of neither are unknown. */
+function fromRecords(
+  { flattened, bitmapOffset, bitmapSize, firstFrame, endFrame }: KdumpFile,
+  one: Uint8Array,
+  two: Uint8Array,
+  isSame: boolean,
+): { bitmap: Uint8Array; unknown: Frames | undefined } {
+  const bitmap = two.slice();
+  let unknown: Frames | undefined;
+  for (let at = 0; at < bitmapSize; at += PIECE) {
+    const [start, end] = [Math.max(firstFrame, at * 8), Math.min(endFrame, (at + PIECE) * 8)];
+    if (start >= end || flattened?.covers(bitmapOffset + bitmapSize + at, PIECE) === true) continue;
+    if (isSame && flattened?.covers(bitmapOffset + at, PIECE) === true)
+      bitmap.set(one.subarray(at, at + PIECE), at);
+    else unknown = { start: unknown?.start ?? start, end };
+  }
+  return { bitmap, unknown };
 }
 
 interface Frames {

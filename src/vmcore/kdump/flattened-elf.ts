@@ -1,18 +1,22 @@
 import { viewOf } from "../../binary/layout.js";
 import { ELF_MAGIC } from "../../elf/layout.js";
 import type { Diagnostics } from "../../findings/diagnostics.js";
-import { TruncatedError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { openElfGuest } from "../elf/guest.js";
 import { verifyElf } from "../elf/verify.js";
 import { FlattenedSource, isFlattened } from "./flattened.js";
+import { salvageRecords } from "./flattened-salvage.js";
 import { FLATTENED_HEADER_SIZE, flattenedRecord } from "./layout.js";
 import { KDUMP_RULES } from "./rules.js";
 
-/** The ELF vmcore in a flattened file, as `makedumpfile -E -F` writes it; undefined: something else is in it. */
-export async function flattenedElf(input: ByteSource): Promise<FlattenedSource | undefined> {
+/**
+ * The ELF vmcore in a flattened file, as `makedumpfile -E -F` writes it; undefined: something else is in it.
+ * @param partial go on after damaged records
+ */
+export async function flattenedElf(input: ByteSource, partial = false): Promise<FlattenedSource | undefined> {
   const head = new Uint8Array(FLATTENED_HEADER_SIZE + flattenedRecord.size + ELF_MAGIC.length);
   const got = await readFully(input, 0, head);
   if (!isFlattened(head.subarray(0, got))) return undefined;
@@ -20,10 +24,19 @@ export async function flattenedElf(input: ByteSource): Promise<FlattenedSource |
   // as a rule the first record is the start of the file: the rest need not be read to know
   const isStart = viewOf(head).getBigUint64(FLATTENED_HEADER_SIZE, false) === 0n;
   if (isStart && !isElf(head.subarray(FLATTENED_HEADER_SIZE + flattenedRecord.size))) return undefined;
-  const source = await FlattenedSource.open(input);
+  const source = await openRecords(input, partial);
   const start = new Uint8Array(ELF_MAGIC.length);
   await readFully(source, 0, start);
   return isElf(start) ? source : undefined;
+}
+
+async function openRecords(input: ByteSource, partial: boolean): Promise<FlattenedSource> {
+  try {
+    return await FlattenedSource.open(input);
+  } catch (error) {
+    if (!partial || !(error instanceof FormatError)) throw error;
+    return FlattenedSource.from(input, await salvageRecords(input));
+  }
 }
 
 /** Checks a flattened ELF vmcore: offsets are those of the ELF file in it. */

@@ -11,6 +11,7 @@ import {
   flattenedHeader,
   flattenedRecord,
 } from "./layout.js";
+import type { SalvagedRecords } from "./flattened-salvage.js";
 import { KDUMP_RULES } from "./rules.js";
 
 const GROWTH = 1024;
@@ -171,12 +172,17 @@ export class FlattenedSource implements ByteSource {
   /** Records whose bytes another one writes as well. */
   readonly overlaps: number;
   /** Whether some of its records were lost to damage. */
-  readonly isSalvaged: boolean = false;
+  readonly isSalvaged: boolean;
   readonly #source: ByteSource;
   readonly #records: Records;
   #gathered: { readonly offset: number; readonly bytes: Uint8Array } | undefined;
 
-  private constructor(source: ByteSource, records: Records, complete: boolean, end: number) {
+  private constructor(
+    source: ByteSource,
+    records: Records,
+    { complete, end, isSalvaged }: { complete: boolean; end: number; isSalvaged: boolean },
+  ) {
+    this.isSalvaged = isSalvaged;
     this.overlaps = records.settle();
     this.name = source.name;
     this.#source = source;
@@ -221,7 +227,21 @@ export class FlattenedSource implements ByteSource {
       if (there > 0) records.add(Number(offset), there, from);
       if (there < Number(size)) break;
     }
-    return new FlattenedSource(source, records, complete, reader.position);
+    return new FlattenedSource(source, records, { complete, end: reader.position, isSalvaged: false });
+  }
+
+  /** Makes the plain file of what is left of a damaged flattened one. */
+  static from(source: ByteSource, { records, complete, end }: SalvagedRecords): FlattenedSource {
+    const columns = new Records();
+    for (const { to, size, from } of records) columns.add(to, size, from);
+    return new FlattenedSource(source, columns, { complete, end, isSalvaged: true });
+  }
+
+  /** Where in the flattened file a byte of the plain one is; its end for one that no record has. */
+  inputOffset(offset: number): number {
+    const { first, stop } = this.#within(offset, offset + 1);
+    const { to, from } = this.#records;
+    return first < stop ? (from[first] ?? 0) + offset - (to[first] ?? 0) : this.#source.size;
   }
 
   /** Index of the last record that starts before `end`; -1 when there is none. */

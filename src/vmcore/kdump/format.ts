@@ -29,7 +29,7 @@ export const kdump: InputFormat = {
     },
     async openGuest(input, options) {
       const { flattenedElf, openFlattenedElf } = await import("./flattened-elf.js");
-      const elf = await flattenedElf(input);
+      const elf = await flattenedElf(input, options.partial);
       if (elf !== undefined) return openFlattenedElf(elf, options);
       return (await import("./guest.js")).openKdumpGuest(input, options);
     },

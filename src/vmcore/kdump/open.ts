@@ -5,7 +5,9 @@ import type { OpenOptions } from "../../guest/options.js";
 import type { PageMap } from "../../guest/page-map.js";
 import type { LostPart } from "../../guest/salvage.js";
 import type { CodecName } from "../../io/codecs/codec.js";
-import type { ByteSource } from "../../io/byte-source.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { FlattenedSource, isFlattened } from "./flattened.js";
+import { salvageRecords } from "./flattened-salvage.js";
 import { erasedWarning } from "../notes.js";
 import { repairBitmaps } from "./bitmaps.js";
 import { pageDescriptor } from "./layout.js";
@@ -94,21 +96,60 @@ class Opening {
   /** Headers as they are, or made anew. */
   async #openFile(): Promise<KdumpFile> {
     const problems: FormatError[] = [];
+    const onProblem = (error: FormatError): void => void problems.push(error);
+    const { partial = false } = this.#options;
+    let failure: FormatError | undefined;
     try {
-      const file = await KdumpFile.open(this.#input, (error) => problems.push(error));
+      const file = await KdumpFile.open(this.#input, onProblem);
+      const { complete = true, overlaps = 0, trailing = 0 } = file.flattened ?? {};
+      const isSuspect = !complete || overlaps + trailing > 0;
+      if (!partial || !isSuspect) {
+        appendTo(
+          this.#warnings,
+          problems.map((error) => error.message),
+        );
+        return file;
+      }
+    } catch (error) {
+      if (!partial || !(error instanceof FormatError)) throw error;
+      failure = error;
+      this.#warnings.push(error.message);
+    }
+    return this.#salvageFile(failure, onProblem).finally(() =>
       appendTo(
         this.#warnings,
         problems.map((error) => error.message),
-      );
-      return file;
-    } catch (error) {
-      if (this.#options.partial !== true || !(error instanceof FormatError)) throw error;
-      const rebuilt = await rebuildHeaders(this.#input, undefined);
-      if (rebuilt === undefined) throw error;
-      this.#warnings.push(error.message);
-      this.#noteHeaders(rebuilt.file, rebuilt.changed, rebuilt.isProven);
-      return rebuilt.file;
+      ),
+    );
+  }
+
+  /** A flattened file by the records that are left, and headers made anew where they can't be read. */
+  async #salvageFile(
+    failure: FormatError | undefined,
+    onProblem: (error: FormatError) => void,
+  ): Promise<KdumpFile> {
+    const input = this.#input;
+    const head = new Uint8Array(16);
+    const isFlat = isFlattened(head.subarray(0, await readFully(input, 0, head)));
+    let flattened: FlattenedSource | undefined;
+    if (isFlat) {
+      const salvaged = await salvageRecords(input);
+      appendTo(this.#lost, salvaged.lost);
+      flattened = FlattenedSource.from(input, salvaged);
+      try {
+        return await KdumpFile.read({ input, flattened, source: flattened }, onProblem);
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        failure ??= error;
+      }
     }
+    const rebuilt = await rebuildHeaders(input, flattened);
+    if (rebuilt === undefined)
+      throw (
+        failure ?? formatError(KDUMP_RULES.header, input.name, { offset: 0 }, "no table of pages is found")
+      );
+    this.#noteHeaders(rebuilt.file, rebuilt.changed, rebuilt.isProven);
+    return rebuilt.file;
   }
 
   /** A dump without any page by its headers: what they are when they can be made anew. */
@@ -172,8 +213,9 @@ class Opening {
     return { file: repaired.file, frames: repaired.unknown };
   }
 
-  #noteBitmaps({ bitmapOffset, bitmapSize }: KdumpFile, what: string): void {
-    this.#lost.push({ start: bitmapOffset, end: bitmapOffset + 2 * bitmapSize, proof: 0, what });
+  #noteBitmaps(file: KdumpFile, what: string): void {
+    const { bitmapOffset, bitmapSize } = file;
+    this.#note(file, bitmapOffset, bitmapOffset + 2 * bitmapSize, what);
   }
 
   #noteHeaders(file: KdumpFile, changed: readonly string[], isProven: boolean): void {
@@ -181,14 +223,28 @@ class Opening {
       ? "as many pages in the bitmaps as descriptors prove them"
       : "nothing proves them but the descriptors they lead to";
     const what = `headers made anew (${changed.join(", ")}): ${sure}`;
-    this.#lost.push({ start: 0, end: file.bitmapOffset, proof: 0, what });
+    this.#note(file, 0, file.bitmapOffset, what);
   }
 
   #noteDescriptors({ file, pages }: PartSurvey, spans: readonly DescriptorSpan[]): void {
     for (const { start, end } of spans) {
       const offset = (token: number): number =>
         file.descriptorOffset + (token - pages.firstToken) * pageDescriptor.size;
-      this.#lost.push({ start: offset(start), end: offset(end), proof: 0, what: "descriptors of pages" });
+      this.#note(file, offset(start), offset(end), "descriptors of pages");
+    }
+  }
+
+  /** Notes that bytes of the plain file are lost. */
+  #note({ flattened }: KdumpFile, start: number, end: number, what: string): void {
+    if (flattened === undefined) this.#lost.push({ start, end, proof: 0, what });
+    else {
+      const from = flattened.inputOffset(start);
+      this.#lost.push({
+        start: from,
+        end: Math.max(from, flattened.inputOffset(end - 1) + 1),
+        proof: 0,
+        what,
+      });
     }
   }
 

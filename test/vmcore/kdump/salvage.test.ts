@@ -3,6 +3,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { openGuest } from "../../../src/open/open.js";
 import { pageDescriptor } from "../../../src/vmcore/kdump/layout.js";
+import { isFlattened } from "../../../src/vmcore/kdump/flattened.js";
+import { salvageRecords } from "../../../src/vmcore/kdump/flattened-salvage.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
 import { openKdump } from "../../../src/vmcore/kdump/open.js";
 import { KdumpFile } from "../../../src/vmcore/kdump/read.js";
@@ -13,6 +15,7 @@ import {
   expectRescue,
   type KnownFile,
   type PagePlace,
+  type Place,
   randoms,
 } from "../../guest/damage-oracle.js";
 import { hasShared, scratch, skipUnless } from "../../shared.js";
@@ -25,6 +28,20 @@ afterAll(place.cleanup);
 /** A plain dump with the places of every page's contents, descriptor and bits. */
 async function known(bytes: Buffer): Promise<KnownFile & { readonly file: KdumpFile }> {
   const source = bytesSource(bytes);
+  const flat = isFlattened(bytes.subarray(0, 16)) ? await salvageRecords(source) : undefined;
+  expect(flat?.lost ?? []).toEqual([]);
+  /** Where bytes of the plain file are, and the heads of the records that have them. */
+  const places = (offset: number, length: number): { bytes: Place[]; heads: Place[] } => {
+    if (flat === undefined) return { bytes: [[offset, length]], heads: [] };
+    const having = flat.records.filter(({ to, size }) => to < offset + length && to + size > offset);
+    return {
+      bytes: having.map(({ to, size, from }) => {
+        const start = Math.max(to, offset);
+        return [from + start - to, Math.min(to + size, offset + length) - start];
+      }),
+      heads: having.map(({ from }) => [from - 16, 16]),
+    };
+  };
   const file = await KdumpFile.open(source);
   const guest = await openGuest(source);
   const pages: PagePlace[] = [];
@@ -45,10 +62,16 @@ async function known(bytes: Buffer): Promise<KnownFile & { readonly file: KdumpF
       pages.push({
         gpa,
         size: file.blockSize,
-        contents: [[offset, size]],
+        contents: places(offset, size).bytes,
         index: [
-          [file.descriptorOffset + (token - 1) * pageDescriptor.size, pageDescriptor.size],
-          [file.bitmapOffset + file.bitmapSize + Math.floor(frame / 8), 1],
+          ...places(offset, size).heads,
+          ...[
+            [file.descriptorOffset + (token - 1) * pageDescriptor.size, pageDescriptor.size],
+            [file.bitmapOffset + file.bitmapSize + Math.floor(frame / 8), 1],
+          ].flatMap(([at = 0, length = 0]) => {
+            const { bytes: found, heads } = places(at, length);
+            return [...found, ...heads];
+          }),
         ],
       });
     }
@@ -93,6 +116,27 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a kdump that is damaged i
         }
     }
   });
+
+  it.each(["tiny-split.lzo.flat"])(
+    "%s gives what lies outside of the damage, whichever records it is in",
+    { timeout: 120_000 },
+    async (name) => {
+      const file = await known(fs.readFileSync(unpackKdump(name, place.folder)));
+      const { records } = await salvageRecords(bytesSource(file.bytes));
+      for (const kind of DAMAGE_KINDS) {
+        const next = randoms(kind.length * 15_485_863);
+        for (let round = 0; round < 10; round += 1) {
+          const { from } = records[Math.floor(next() * records.length)] ?? { from: 0 };
+          // heads of records, and anywhere
+          const at =
+            round % 2 === 0
+              ? from - 16 + Math.floor(next() * 16)
+              : 4096 + Math.floor(next() * (file.bytes.length - 4096));
+          await expectRescue(file, kind, at, Math.min(damageSize(kind, next), 1 << 17), next);
+        }
+      }
+    },
+  );
 
   it.each(["tiny-split.snappy.kdump", "linux.zlib-d31.split2.kdump"])(
     "%s is whole again when one bit of its headers is another",
