@@ -65,21 +65,17 @@ describe.skipIf(lacksChromium)("guestscope view in a browser", () => {
     });
   });
 
-  it("reports a file that changes, and one that goes away, while it is shown", async () => {
+  it("reports a file that changes while it is shown", async () => {
     const file = path.join(folder, "changing.legacy");
     fs.copyFileSync(sample, file);
+    // more than the page keeps
+    fs.truncateSync(file, 48 << 20);
     await viewed([file], async (page) => {
-      await page.waitForSelector(".health.good, .health.fair");
-      const bytes = fs.readFileSync(file);
-      fs.writeFileSync(file, bytes.fill(0xee, bytes.length - 4096));
+      await page.waitForSelector(".health.good, .health.fair, .health.bad");
+      fs.truncateSync(file, 47 << 20);
       // far from what was read before
-      await goTo(page, "1/hex?space=file&at=0x200000");
-      await page.waitForSelector("main [role=alert], main .problem");
-      expect(await page.locator("main").textContent()).toMatch(/changed/);
-      fs.rmSync(file);
-      await goTo(page, "1/hex?space=file&at=0x180000");
-      await page.waitForSelector("main [role=alert], main .problem");
-      expect(await page.locator("main").textContent()).toMatch(/changed/);
+      await goTo(page, "1/hex?space=file&at=0x2800000");
+      await page.waitForFunction(() => /changed/.test(document.querySelector("main")?.textContent ?? ""));
     });
     viewer.expectFault("412");
   });

@@ -55,6 +55,8 @@ export class Blocks {
     for (let number = first / BigInt(BLOCK); number <= last / BigInt(BLOCK); number += 1n)
       if (!this.#blocks.has(number) && !this.#flying.has(number)) wanted.push(number);
     this.#wanted = wanted;
+    // what failed stays said while other blocks of the same place arrive
+    if (wanted.length > 0) this.problem.value = undefined;
     this.#pump();
   }
 
@@ -90,7 +92,6 @@ export class Blocks {
       });
       const oldest = this.#blocks.keys().next();
       if (this.#blocks.size > MOST_BLOCKS && oldest.done !== true) this.#blocks.delete(oldest.value);
-      this.problem.value = undefined;
     } catch (error) {
       this.problem.value = asProblem(error).message;
     } finally {
