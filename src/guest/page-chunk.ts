@@ -79,7 +79,7 @@ export function kindEnd({ low, high }: Table, page: number, end: number): number
 }
 
 /** Puts one run over pages [from, to), joined with its neighbours where it continues them. */
-export function setRun(runs: Runs, from: number, to: number, code: number, pageSize: number): void {
+function setRun(runs: Runs, from: number, to: number, code: number, pageSize: number): void {
   const { starts, codes } = runs;
   let first = runAt(starts, from);
   const last = to < CHUNK ? runAt(starts, to) : starts.length - 1;
