@@ -13,6 +13,7 @@ import {
 } from "./layout.js";
 import type { SalvagedRecords } from "./flattened-salvage.js";
 import { KDUMP_RULES } from "./rules.js";
+import type { Span } from "./spans.js";
 
 const GROWTH = 1024;
 /** A read of more records than this is kept, if it is no longer than this in bytes. */
@@ -237,11 +238,15 @@ export class FlattenedSource implements ByteSource {
     return new FlattenedSource(source, columns, { complete, end, isSalvaged: true });
   }
 
-  /** Where in the flattened file a byte of the plain one is; its end for one that no record has. */
-  inputOffset(offset: number): number {
-    const { first, stop } = this.#within(offset, offset + 1);
-    const { to, from } = this.#records;
-    return first < stop ? (from[first] ?? 0) + offset - (to[first] ?? 0) : this.#source.size;
+  /** Where in the flattened file bytes [start, end) of the plain one are, record by record; not those that no record has. */
+  *inputSpans(start: number, end: number): Iterable<Span> {
+    const { first, stop } = this.#within(start, end);
+    const { to, from, size } = this.#records;
+    for (let i = first; i < stop; i += 1) {
+      const [at, shift] = [to[i] ?? 0, (from[i] ?? 0) - (to[i] ?? 0)];
+      const [here, last] = [Math.max(start, at), Math.min(end, at + (size[i] ?? 0))];
+      if (here < last) yield { start: here + shift, end: last + shift };
+    }
   }
 
   /** Index of the last record that starts before `end`; -1 when there is none. */

@@ -7,7 +7,8 @@ import { COMPRESSION_FLAGS } from "./layout.js";
 import { codecOf, type Descriptor, isPossible, KdumpPages } from "./pages.js";
 import type { FrameRun, KdumpFile } from "./read.js";
 import { KDUMP_RULES } from "./rules.js";
-import { type DescriptorSpan, TableWatch } from "./table.js";
+import { type Span, SpanList } from "./spans.js";
+import { TableWatch } from "./table.js";
 
 /** Pages of a dump by what became of them, and the bytes their contents take in the file. */
 export interface KdumpCounts {
@@ -34,6 +35,9 @@ const ABSENT = absentReasons({
   otherPart: { kind: "elsewhere", text: "not in this part of a split dump" },
 });
 
+/** Spans of damaged descriptors of one file that are told apart. */
+const MOST_DAMAGED = 256;
+
 /** Frames that no bitmap can be believed of, and how many descriptors are theirs; `end` exclusive. */
 export interface UnknownFrames {
   readonly start: number;
@@ -44,7 +48,7 @@ export interface UnknownFrames {
 /** What a salvage found out of a dump that is damaged. */
 export interface KdumpDoubts {
   /** By number in the whole dump; ascending, disjoint. */
-  readonly descriptors: readonly DescriptorSpan[];
+  readonly descriptors: readonly Span[];
   /** Ascending, disjoint. */
   readonly frames: readonly UnknownFrames[];
 }
@@ -60,6 +64,8 @@ export interface PartSurvey {
   promised: number;
   /** Of those, pages that bitmap 1 denies. */
   undeclared: number;
+  /** Descriptors that are damaged, by number in the whole dump. */
+  readonly damaged: SpanList;
 }
 
 /** Turns runs of the bitmaps into a map of pages; a page's token is the number of its descriptor in the whole dump. */
@@ -144,6 +150,7 @@ export class MemoryBuilder {
       watch: new TableWatch(file.blockSize),
       promised: 0,
       undeclared: 0,
+      damaged: new SpanList(MOST_DAMAGED),
     });
   }
 
@@ -202,11 +209,15 @@ export class MemoryBuilder {
     }
   }
 
-  #classify({ file, pages, watch }: PartSurvey, frame: number, token: number, descriptor: Descriptor): void {
+  #classify(part: PartSurvey, frame: number, token: number, descriptor: Descriptor): void {
+    const { file, pages, watch } = part;
     if (isPossible(file, descriptor)) watch.see(descriptor);
     const fault = this.#isBad(token) ? "order" : pages.fault(descriptor);
     if (fault !== undefined) {
       this.memory.absent(frame, 1, ABSENT[fault]);
+      // zeros are what a writer without space left behind; elsewhere something took the descriptor
+      const isZeros = descriptor.offset === 0 && descriptor.size === 0;
+      if (fault === "lost" ? isZeros && !file.isIncomplete : true) part.damaged.add(token, token + 1);
       if (fault === "lost") this.counts.lost += 1;
       else this.counts.damaged += 1;
       return;

@@ -10,7 +10,7 @@ import { FlattenedSource, isFlattened } from "./flattened.js";
 import { salvageRecords } from "./flattened-salvage.js";
 import { erasedWarning } from "../notes.js";
 import { repairBitmaps } from "./bitmaps.js";
-import { pageDescriptor } from "./layout.js";
+import { flattenedRecord, pageDescriptor } from "./layout.js";
 import {
   type KdumpCounts,
   type KdumpDoubts,
@@ -22,8 +22,9 @@ import { isPossible, type KdumpPages } from "./pages.js";
 import { KdumpFile } from "./read.js";
 import { GEOMETRY, rebuildHeaders } from "./rebuild.js";
 import { KDUMP_RULES } from "./rules.js";
+import { type Span, SpanList } from "./spans.js";
 import { splitSiblings } from "./split.js";
-import { type DescriptorSpan, surveyTable } from "./table.js";
+import { surveyTable } from "./table.js";
 
 /** A kdump opened with all parts at hand: headers, counts and memory. */
 export interface OpenKdump {
@@ -42,6 +43,8 @@ export interface OpenKdump {
 
 /** Times that a dump is read anew with what was mended. */
 const MOST_ROUNDS = 2;
+/** Places in the file at which one kind of its parts is lost. */
+const MOST_PLACES = 256;
 const PARTIAL = { option: "partial", effect: "takes what is intact" };
 
 /**
@@ -72,7 +75,7 @@ class Opening {
     // headers are made anew once, bitmaps once
     for (let round = 0; ; round += 1) {
       const built = await this.#build(file, { descriptors: [], frames });
-      const descriptors: DescriptorSpan[] = [];
+      const descriptors: Span[] = [];
       let mended = round === 0 && built.parts.length === 0 ? await this.#rebuilt(file) : undefined;
       for (const part of built.parts) {
         if (await isInOrder(part)) {
@@ -85,7 +88,6 @@ class Opening {
         const known = isShort ? undefined : count;
         if (known !== part.promised && round < MOST_ROUNDS) mended ??= await this.#mend(part, known);
         appendTo(descriptors, bad);
-        if (mended === undefined) this.#noteDescriptors(part, bad);
       }
       if (mended === undefined && descriptors.length === 0) return this.#finish(built);
       if (mended === undefined) return this.#finish(await this.#build(file, { descriptors, frames }));
@@ -215,7 +217,7 @@ class Opening {
 
   #noteBitmaps(file: KdumpFile, what: string): void {
     const { bitmapOffset, bitmapSize } = file;
-    this.#note(file, bitmapOffset, bitmapOffset + 2 * bitmapSize, what);
+    this.#note(file, [{ start: bitmapOffset, end: bitmapOffset + 2 * bitmapSize }], what);
   }
 
   #noteHeaders(file: KdumpFile, changed: readonly string[], isProven: boolean): void {
@@ -223,33 +225,32 @@ class Opening {
       ? "as many pages in the bitmaps as descriptors prove them"
       : "nothing proves them but the descriptors they lead to";
     const what = `headers made anew (${changed.join(", ")}): ${sure}`;
-    this.#note(file, 0, file.bitmapOffset, what);
+    this.#note(file, [{ start: 0, end: file.bitmapOffset }], what);
   }
 
-  #noteDescriptors({ file, pages }: PartSurvey, spans: readonly DescriptorSpan[]): void {
-    for (const { start, end } of spans) {
-      const offset = (token: number): number =>
-        file.descriptorOffset + (token - pages.firstToken) * pageDescriptor.size;
-      this.#note(file, offset(start), offset(end), "descriptors of pages");
-    }
+  /** Notes where the damaged descriptors of the file that was named are. */
+  #noteDescriptors({ file, pages, damaged }: PartSurvey): void {
+    if (file.input !== this.#input) return;
+    const offset = (token: number): number =>
+      file.descriptorOffset + (token - pages.firstToken) * pageDescriptor.size;
+    const spans = damaged.spans().map(({ start, end }) => ({ start: offset(start), end: offset(end) }));
+    if (spans.length > 0) this.#note(file, spans, "descriptors of pages");
   }
 
   /** Notes that bytes of the plain file are lost. */
-  #note({ flattened }: KdumpFile, start: number, end: number, what: string): void {
-    if (flattened === undefined) this.#lost.push({ start, end, proof: 0, what });
-    else {
-      const from = flattened.inputOffset(start);
-      this.#lost.push({
-        start: from,
-        end: Math.max(from, flattened.inputOffset(end - 1) + 1),
-        proof: 0,
-        what,
-      });
-    }
+  #note({ flattened }: KdumpFile, parts: readonly Span[], what: string): void {
+    const places = new SpanList(MOST_PLACES, flattened === undefined ? 0 : flattenedRecord.size);
+    for (const { start, end } of parts)
+      for (const place of flattened?.inputSpans(start, end) ?? [{ start, end }])
+        places.add(place.start, place.end);
+    const nowhere = { start: this.#input.size, end: this.#input.size };
+    const spans = places.spans();
+    for (const place of spans.length === 0 ? [nowhere] : spans) this.#lost.push({ ...place, proof: 0, what });
   }
 
-  #finish({ file, files, builder }: Built): OpenKdump {
+  #finish({ file, files, builder, parts }: Built): OpenKdump {
     const { counts, memory } = builder;
+    for (const part of parts) this.#noteDescriptors(part);
     const warnings = this.#warnings;
     for (const line of file.erased) warnings.push(erasedWarning(line));
     if (counts.lost > 0) warnings.push(`${counts.lost} pages that the dump should hold are lost`);
@@ -277,7 +278,12 @@ interface Built {
 }
 
 /** Whether descriptors follow one another and are as many as the bitmaps promise. */
-export async function isInOrder({ file, pages, watch, promised }: PartSurvey): Promise<boolean> {
+export async function isInOrder({
+  file,
+  pages,
+  watch,
+  promised,
+}: Omit<PartSurvey, "damaged">): Promise<boolean> {
   const { low, breaks } = watch;
   if (breaks > 0) return false;
   const end = file.descriptorOffset + promised * pageDescriptor.size;

@@ -320,7 +320,7 @@ class GeometrySearch {
     const text = insideOf(sub.offset_vmcoreinfo, sub.size_vmcoreinfo, geometry);
     const erased = insideOf(sub.offset_eraseinfo, sub.size_eraseinfo, undefined, this.#source.size);
     const made: SubHeader = {
-      phys_base: BigInt(sub.phys_base ?? 0),
+      phys_base: BigInt.asUintN(form.bits, BigInt(sub.phys_base ?? 0)),
       dump_level: sub.dump_level ?? 0,
       split: part === undefined ? 0 : 1,
       start_pfn: BigInt((part?.start ?? 0) % 2 ** 32),
@@ -337,7 +337,9 @@ class GeometrySearch {
     };
     const changed = [
       ...Object.keys(wanted).filter((key) => isOther(header, wanted, key)),
-      ...Object.keys(made).filter((key) => isOther(sub, made, key)),
+      ...Object.keys(made).filter((key) =>
+        key === "phys_base" ? sub.phys_base === undefined : isOther(sub, made, key),
+      ),
     ];
     return { geometry, header: wanted, sub: made, frames, changed, ...proof };
   }
@@ -399,8 +401,10 @@ function numbersOf(
   const numbers: Numbers = {};
   for (const { name, offset, size } of known.fields) {
     if (name.startsWith("padding") || offset + size > bytes.length) continue;
-    const value = size === 4 ? BigInt(view.getUint32(offset, little)) : view.getBigUint64(offset, little);
-    if (value <= BigInt(Number.MAX_SAFE_INTEGER)) numbers[name as keyof SubHeader] = Number(value);
+    const word = size === 4 ? BigInt(view.getUint32(offset, little)) : view.getBigUint64(offset, little);
+    // the kernel may be moved down
+    const value = Number(name === "phys_base" ? BigInt.asIntN(size * 8, word) : word);
+    if (Number.isSafeInteger(value)) numbers[name as keyof SubHeader] = value;
   }
   return numbers;
 }

@@ -1,6 +1,7 @@
 import type { KdumpFile } from "./read.js";
 import { pageDescriptor } from "./layout.js";
 import { type Descriptor, isPossible, type KdumpPages } from "./pages.js";
+import type { Span } from "./spans.js";
 
 /*
  * Every writer puts the contents of pages one after another, in the order of the pages, and zero pages share one block at
@@ -13,12 +14,6 @@ const MOST_RUNS = 1024;
 /** Offsets of stored blocks that are counted to find the shared one. */
 const MOST_COUNTED = 1 << 16;
 
-/** Descriptors by number, `end` exclusive. */
-export interface DescriptorSpan {
-  readonly start: number;
-  readonly end: number;
-}
-
 /** What the order of contents says of a table of descriptors. */
 export interface TableSurvey {
   /** Descriptors of the table, by where contents begin; undefined where that isn't sure. */
@@ -26,7 +21,7 @@ export interface TableSurvey {
   /** Where contents begin; undefined where no two descriptors follow one another. */
   readonly dataStart: number | undefined;
   /** Descriptors that can't be believed: ascending, disjoint. */
-  readonly bad: readonly DescriptorSpan[];
+  readonly bad: readonly Span[];
 }
 
 /** Descriptors in a row that follow one another; zero pages between them aside. */
@@ -199,8 +194,8 @@ async function badWithin(
   pages: KdumpPages,
   kept: readonly Run[],
   bounds: Bounds,
-): Promise<DescriptorSpan[]> {
-  const bad: DescriptorSpan[] = [];
+): Promise<Span[]> {
+  const bad: Span[] = [];
   const add = (start: number, end: number): void => {
     if (start < end) bad.push({ start: bounds.first + start, end: bounds.first + end });
   };
@@ -241,9 +236,9 @@ async function classify(
   { first, shared }: Bounds,
   from: number,
   to: number,
-): Promise<{ others: readonly number[]; faults: DescriptorSpan | undefined }> {
+): Promise<{ others: readonly number[]; faults: Span | undefined }> {
   const others: number[] = [];
-  let faults: DescriptorSpan | undefined;
+  let faults: Span | undefined;
   for (let i = from; i < to; i += 1) {
     const found = pages.descriptor(first + i);
     const descriptor = found instanceof Promise ? await found : found;

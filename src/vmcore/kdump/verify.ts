@@ -132,7 +132,7 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
 }
 
 /** Whether descriptors follow one another, and are as many as the bitmaps promise. */
-async function checkOrder(part: PartSurvey, diagnostics: Diagnostics): Promise<void> {
+async function checkOrder(part: Omit<PartSurvey, "damaged">, diagnostics: Diagnostics): Promise<void> {
   if (await isInOrder(part)) return;
   const { file, pages, promised } = part;
   const { count, bad } = await surveyTable(file, pages);
