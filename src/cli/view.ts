@@ -87,8 +87,7 @@ export const command: Command = {
     const signal = await ended();
     await server.close();
     for (const one of offers) {
-      if (one.kind === "bytes") one.source.close();
-      else await one.close();
+      if (one.kind === "calls") await one.close();
     }
     // dies of the signal, as whoever sent it expects
     process.kill(process.pid, signal);

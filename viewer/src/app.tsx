@@ -164,8 +164,9 @@ export function App(): JSX.Element {
           )
         ) : (
           <>
+            <Changed file={file} />
             <Death file={file} />
-            <Guard key={`${file.id} ${view}`}>
+            <Guard key={`${file.id} ${file.edition} ${view}`}>
               <View file={file} view={view} />
             </Guard>
           </>
@@ -200,6 +201,24 @@ class Guard extends Component<{ readonly children: ComponentChildren }, { readon
     const message = error instanceof Error ? error.message : "not an Error";
     return <ProblemBox problem={{ severity: "error", code: "viewer/internal", message }} />;
   }
+}
+
+/** Stays until the file is opened anew: what is on the page may be of another than is there now. */
+function Changed({ file }: { readonly file: OpenFile }): JSX.Element | null {
+  const problem = file.changed.value;
+  if (problem === undefined) return null;
+  return (
+    <div class="problem" role="alert">
+      <Icon name="warning" size={20} />
+      <div>
+        <strong>{texts.shell.changed}</strong>
+        <p>{visible(problem.message)}</p>
+        <button type="button" class="button" onClick={() => retry(file)}>
+          {texts.shell.retry}
+        </button>
+      </div>
+    </div>
+  );
 }
 
 function Death({ file }: { readonly file: OpenFile }): JSX.Element | null {

@@ -27,6 +27,7 @@ export const texts = {
     dropHere: "Drop to open",
     died: (message: string) => `The part that reads this file ended: ${message}`,
     restarted: "It is started again with the next question.",
+    changed: "The file changed or went away while it was open: what is shown may no longer be in it.",
     retry: "Try again",
     loading: "Reading…",
     loadingShare: (percent: string) => `Reading… ${percent}`,

@@ -65,19 +65,57 @@ describe.skipIf(lacksChromium)("guestscope view in a browser", () => {
     });
   });
 
-  it("reports a file that changes while it is shown", async () => {
+  it.each([
+    ["is removed", (file: string) => fs.rmSync(file), /404/],
+    ["becomes shorter", (file: string) => fs.truncateSync(file, fs.statSync(file).size - 4096), /changed/],
+    [
+      "is replaced by one of its size and time",
+      (file: string) => {
+        const { atime, mtime } = fs.statSync(file);
+        fs.writeFileSync(`${file}.new`, fs.readFileSync(file).fill(0xee, 0x3000, 0x4000));
+        fs.utimesSync(`${file}.new`, atime, mtime);
+        fs.renameSync(`${file}.new`, file);
+      },
+      /changed/,
+    ],
+  ])("reports a file that %s, whatever the page keeps of it, and opens it again", async (_, change, said) => {
     const file = path.join(folder, "changing.legacy");
     fs.copyFileSync(sample, file);
-    // more than the page keeps
-    fs.truncateSync(file, 48 << 20);
+    const before = fs.readFileSync(file);
     await viewed([file], async (page) => {
-      await page.waitForSelector(".health.good, .health.fair, .health.bad");
-      fs.truncateSync(file, 47 << 20);
-      // far from what was read before
-      await goTo(page, "1/hex?space=file&at=0x2800000");
-      await page.waitForFunction(() => /changed/.test(document.querySelector("main")?.textContent ?? ""));
+      await page.waitForSelector(".health.good, .health.fair");
+      await goTo(page, "1/hex?space=file&at=0x3000");
+      await page.waitForSelector(".hex-row .hex-bytes");
+      change(file);
+      // what was looked at counts as the same for a second
+      await page.waitForTimeout(1200);
+      await goTo(page, "1/hex?space=file&at=0x100000");
+      const alert = page.locator("main [role=alert]", { hasText: "changed or went away" });
+      await alert.waitFor();
+      expect(await alert.textContent()).toMatch(said);
+      // another view says so too, and every view stays usable
+      await goTo(page, "1/overview");
+      await page.waitForSelector(".overview-head");
+      expect(await alert.count()).toBe(1);
+      if (!fs.existsSync(file)) {
+        await alert.locator("button").click();
+        await page.waitForFunction(() =>
+          /404/.test(document.querySelector("main .problem")?.textContent ?? ""),
+        );
+        expect(await page.locator(".overview-head").count()).toBe(0);
+        fs.writeFileSync(file, before.fill(0xdd, 0x3000, 0x4000));
+      }
+      await page.locator("main [role=alert] button", { hasText: "Try again" }).first().click();
+      await page.waitForSelector(".overview-head");
+      await page.waitForSelector("main [role=alert]", { state: "detached" });
+      await goTo(page, "1/hex?space=file&at=0x3000");
+      const row = page.locator(".hex-row", { hasText: /^0*3000/ }).first();
+      await row.waitFor();
+      await page.locator(".hex-row .b-pending").first().waitFor({ state: "detached" });
+      const there = fs.readFileSync(file).subarray(0x3000, 0x3010).toString("hex");
+      expect((await row.locator(".hex-bytes").textContent())?.replaceAll(/\s/g, "")).toBe(there);
     });
-    viewer.expectFault("412");
+    viewer.expectFault("404");
   });
 
   it("says that its server ended", async () => {

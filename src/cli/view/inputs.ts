@@ -12,7 +12,7 @@ import { openSession } from "../guest-input.js";
 
 /** An input as the server offers it: its bytes for the page to read, or answers about it. */
 export type Offer =
-  | { readonly kind: "bytes"; readonly name: string; readonly source: FileSource; readonly file: string }
+  | { readonly kind: "bytes"; readonly name: string; readonly file: string }
   | { readonly kind: "calls"; readonly name: string; readonly session: Session; close(): Promise<void> };
 
 /** Formats that need nothing but the file itself. All others are read here, where debug files, parts and spools are. */
@@ -25,17 +25,19 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
   "qemu-migration",
 ]);
 
-/** The file itself if the page can read it alone. */
-async function plainFile(name: string): Promise<FileSource | undefined> {
-  if (name === "-" || (parsePid(name) !== undefined && !fs.existsSync(name))) return undefined;
+/** Whether the page can read it alone. */
+async function isPlainFile(name: string): Promise<boolean> {
+  if (name === "-" || (parsePid(name) !== undefined && !fs.existsSync(name))) return false;
   const source = openInput(name);
-  if (!(source instanceof FileSource)) return undefined;
-  const head = new Uint8Array(HEAD_SIZE);
-  const start = head.subarray(0, await readFully(source, 0, head));
-  const format = detectCompression(start) === undefined ? await findFormat(start) : undefined;
-  if (format !== undefined && SELF_CONTAINED.has(format.id)) return source;
-  source.close();
-  return undefined;
+  if (!(source instanceof FileSource)) return false;
+  try {
+    const head = new Uint8Array(HEAD_SIZE);
+    const start = head.subarray(0, await readFully(source, 0, head));
+    const format = detectCompression(start) === undefined ? await findFormat(start) : undefined;
+    return format !== undefined && SELF_CONTAINED.has(format.id);
+  } finally {
+    source.close();
+  }
 }
 
 /**
@@ -43,8 +45,7 @@ async function plainFile(name: string): Promise<FileSource | undefined> {
  * @throws SystemError when it can't be opened
  */
 export async function offer(name: string, args: Namespace, inProcess: boolean): Promise<Offer> {
-  const source = inProcess ? undefined : await plainFile(name);
-  if (source !== undefined) return { kind: "bytes", name, source, file: name };
+  if (!inProcess && (await isPlainFile(name))) return { kind: "bytes", name, file: name };
   let opened: Promise<SessionInput> | undefined;
   const session = new Session(() => (opened ??= openSession(name, args)));
   const nothing = { progress: () => undefined, piece: async () => undefined };

@@ -2,7 +2,9 @@ import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
-import { systemError } from "../../io/node/files.js";
+import { pipeline } from "node:stream/promises";
+import { SystemError } from "../../findings/errors.js";
+import { FileSource, openInput, systemError } from "../../io/node/files.js";
 import type { Call, Reply } from "../../open/session/protocol.js";
 import { answer } from "../../open/session/serve.js";
 import { decodeWire, encodeWire } from "../../open/session/wire.js";
@@ -35,6 +37,8 @@ const HEADERS = {
 /** A call's argument is a pattern or some thousand addresses. */
 const LARGEST_CALL = 4 << 20;
 const TOKEN_BYTES = 24;
+/** Bytes read and sent at a time. */
+const PIECE = 256 << 10;
 
 export interface ViewServer {
   /** With the token. */
@@ -117,45 +121,75 @@ function withInputs(page: string, offers: readonly Offer[]): string {
   return page.replace("</head>", () => `${meta}</head>`);
 }
 
-/** Bytes of a named file, by ranges; its ETag changes when the file does. */
-function sendBytes(
-  { file, source }: Extract<Offer, { kind: "bytes" }>,
+/** The file that is at a path now, which may be another than a moment ago; undefined when there is none to read. */
+function presentFile(file: string): FileSource | undefined {
+  try {
+    const source = openInput(file);
+    return source instanceof FileSource ? source : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What distinguishes a file from what was at its path before: another file, size or time of change. */
+function tagOf({ file: { fd }, size }: FileSource): string {
+  const { dev, ino, mtimeMs } = fs.fstatSync(fd);
+  return `"${[dev, ino, size, mtimeMs].map((value) => value.toString(16)).join("-")}"`;
+}
+
+/** The bytes [start, end). @throws SystemError when the file ends before */
+async function* piecesOf(source: FileSource, start: number, end: number): AsyncGenerator<Uint8Array> {
+  for (let at = start; at < end; ) {
+    const piece = new Uint8Array(Math.min(PIECE, end - at));
+    const n = await source.read(at, piece);
+    if (n === 0)
+      throw new SystemError("os/cut", "the file became shorter", { source: source.name, offset: at });
+    yield piece.subarray(0, n);
+    at += n;
+  }
+}
+
+/** Bytes of a named file, by ranges; its ETag changes when the file does. It is opened anew each time: only its path is held. */
+async function sendBytes(
+  { file }: Extract<Offer, { kind: "bytes" }>,
   request: http.IncomingMessage,
   response: http.ServerResponse,
-): void {
-  const stat = fs.statSync(file, { throwIfNoEntry: false });
-  const tag = stat === undefined ? '"gone"' : `"${stat.size.toString(16)}-${stat.mtimeMs.toString(16)}"`;
-  const headers = {
-    ...HEADERS,
-    "content-type": "application/octet-stream",
-    "accept-ranges": "bytes",
-    etag: tag,
-  };
-  const condition = request.headers["if-match"];
-  if (stat === undefined || (condition !== undefined && condition !== tag)) {
-    response.writeHead(412, headers).end();
+): Promise<void> {
+  const source = presentFile(file);
+  if (source === undefined) {
+    response.writeHead(404, HEADERS).end();
     return;
   }
-  const range = parseRange(request.headers.range, source.size);
-  if (range === "unsatisfiable") {
-    response.writeHead(416, { ...headers, "content-range": `bytes */${source.size}` }).end();
-    return;
+  try {
+    const { size } = source;
+    const headers = {
+      ...HEADERS,
+      "content-type": "application/octet-stream",
+      "accept-ranges": "bytes",
+      etag: tagOf(source),
+    };
+    const condition = request.headers["if-match"];
+    if (condition !== undefined && condition !== headers.etag) {
+      response.writeHead(412, headers).end();
+      return;
+    }
+    const range = parseRange(request.headers.range, size);
+    if (range === "unsatisfiable") {
+      response.writeHead(416, { ...headers, "content-range": `bytes */${size}` }).end();
+      return;
+    }
+    const { start, end } = range === "whole" ? { start: 0, end: size } : range;
+    const length = { "content-length": String(end - start) };
+    if (range === "whole") response.writeHead(200, { ...headers, ...length });
+    else {
+      const place = `bytes ${start}-${end - 1}/${size}`;
+      response.writeHead(206, { ...headers, ...length, "content-range": place });
+    }
+    if (request.method === "HEAD" || start === end) response.end();
+    else await pipeline(piecesOf(source, start, end), response);
+  } finally {
+    source.close();
   }
-  const { start, end } = range === "whole" ? { start: 0, end: source.size } : range;
-  const length = { "content-length": String(end - start) };
-  if (range === "whole") response.writeHead(200, { ...headers, ...length });
-  else {
-    const place = `bytes ${start}-${end - 1}/${source.size}`;
-    response.writeHead(206, { ...headers, ...length, "content-range": place });
-  }
-  if (request.method === "HEAD" || start === end) {
-    response.end();
-    return;
-  }
-  const { fd } = source.file;
-  fs.createReadStream("", { fd, start, end: end - 1, autoClose: false })
-    .on("error", () => response.destroy())
-    .pipe(response);
 }
 
 async function readBody(request: http.IncomingMessage): Promise<string | undefined> {

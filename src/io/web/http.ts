@@ -97,6 +97,14 @@ export class HttpSource implements ByteSource {
     for (let at = 0; at < head.length; at += PART) this.#parts.set(at / PART, head.slice(at, at + PART));
   }
 
+  /**
+   * Asks whether the file is still the one that was opened; a server that doesn't answer says nothing about it.
+   * @throws SystemError `http/changed`, or what the server answers in the file's place, such as `http/404`
+   */
+  check(): Promise<void> {
+    return this.#requests.check(this.#validators);
+  }
+
   read(offset: number, into: Uint8Array): MaybePromise<number> {
     const length = Math.max(0, Math.min(into.length, this.size - offset));
     if (length === 0) return 0;

@@ -216,6 +216,23 @@ export class RangeRequests {
     await this.#ask(() => offset + done, offset + length, use);
   }
 
+  /** Asks once for a byte of the file, to compare it. @throws SystemError when it changed or is refused */
+  async check(validators: Validators): Promise<void> {
+    if (validators.size === 0) return;
+    const use = async ({ response }: Answer): Promise<void> => {
+      const { status, headers } = response;
+      // shorter now, to nothing
+      const size = status === 416 ? 0 : rangeOf(headers)?.size;
+      if (size === undefined) throw this.#refused(response);
+      this.#compare(validatorsOf(headers, size), validators, 0);
+    };
+    try {
+      await this.#once(0, 1, use);
+    } catch (error) {
+      if (!(error instanceof PassingError)) throw error;
+    }
+  }
+
   /**
    * The whole file in order, for a server without ranges: asked again until it answers. A failure after that is final,
    * for it can't go on in the middle. @throws SystemError `http/…`

@@ -55,8 +55,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await server.close();
   for (const one of offers) {
-    if (one.kind === "bytes") one.source.close();
-    else await one.close();
+    if (one.kind === "calls") await one.close();
   }
   cleanup();
 });
@@ -127,6 +126,45 @@ describe("the server of guestscope view", () => {
     fs.utimesSync(sample, atimeMs / 1000, mtimeMs / 1000 + 10);
     const far = source.size - 10;
     await expect(source.read(far, new Uint8Array(10))).rejects.toMatchObject({ code: "http/changed" });
+  });
+
+  it("serves the file that is at the path now, and none when there is none", async () => {
+    const source = await openSource();
+    await expect(source.check()).resolves.toBeUndefined();
+    const whole = fs.readFileSync(sample);
+    fs.rmSync(sample);
+    await expect(source.check()).rejects.toMatchObject({ code: "http/404" });
+    await expect(source.read(source.size - 10, new Uint8Array(10))).rejects.toMatchObject({
+      code: "http/404",
+    });
+    fs.writeFileSync(sample, whole.subarray(0, whole.length - 5));
+    await expect(source.check()).rejects.toMatchObject({ code: "http/changed" });
+    const again = await openSource();
+    expect(again.size).toBe(whole.length - 5);
+    const into = new Uint8Array(20);
+    expect(await again.read(again.size - 10, into)).toBe(10);
+    expect(Buffer.compare(into.subarray(0, 10), whole.subarray(-15, -5))).toBe(0);
+    fs.truncateSync(sample, 0);
+    await expect(again.check()).rejects.toMatchObject({ code: "http/changed" });
+    fs.writeFileSync(sample, whole);
+  });
+
+  it("ends an answer where the file became shorter meanwhile, for the reader to ask again", async () => {
+    const large = path.join(folder, "large.legacy");
+    fs.copyFileSync(sample, large);
+    fs.truncateSync(large, 256 << 20);
+    const own = await startServer({ assets: new Map(), offers: [await offer(large, args, false)] }, 0);
+    try {
+      const { input } = await openHttp(`${own.url}input/0`);
+      if (!(input instanceof HttpSource)) throw new Error("the server gives no ranges");
+      const reading = input.read(0, new Uint8Array(200 << 20));
+      setTimeout(() => fs.truncateSync(large, 1 << 20), 1);
+      await expect(reading).rejects.toMatchObject({
+        code: expect.stringMatching(/^http\/(changed|range|416)$/),
+      });
+    } finally {
+      await own.close();
+    }
   });
 
   it("answers calls with lines, and refuses what is none", async () => {

@@ -1,10 +1,12 @@
 import { sourceInput } from "../../../src/open/session/input.js";
 import type { Call } from "../../../src/open/session/protocol.js";
+import { problemOf } from "../../../src/open/session/problem.js";
 import { answer } from "../../../src/open/session/serve.js";
 import { Session } from "../../../src/open/session/session.js";
 import type { ByteSource } from "../../../src/io/byte-source.js";
 import { syncBlobSource } from "./blob-source.js";
 import { cachedSource } from "./cached-source.js";
+import { Freshness } from "./freshness.js";
 import { gathered } from "./gather.js";
 import { pacedSource } from "./paced-source.js";
 import { unpacked } from "./unpack.js";
@@ -19,6 +21,7 @@ const TURN_MS = 40;
 type Message = { readonly start: WorkerInput } | Call;
 
 let session: Session | undefined;
+const freshness = new Freshness();
 
 const blobInput = (blob: Blob, name: string): ByteSource =>
   pacedSource(cachedSource(syncBlobSource(blob, name), CACHE), TURN_MS);
@@ -27,14 +30,37 @@ const blobInput = (blob: Blob, name: string): ByteSource =>
 async function webInput(url: string, name: string): Promise<ByteSource> {
   const { HttpSource, openHttp } = await import("../../../src/io/web/http.js");
   const { input } = await openHttp(url);
-  return input instanceof HttpSource ? input : blobInput(await gathered(input), name);
+  if (!(input instanceof HttpSource)) return blobInput(await gathered(input), name);
+  freshness.check = () => input.check();
+  return input;
+}
+
+/** A file of this computer. */
+function chosenInput(blob: Blob, name: string): ByteSource {
+  const start = syncBlobSource(blob, name);
+  const byte = new Uint8Array(1);
+  freshness.check = async () => void start.read(0, byte);
+  return blobInput(blob, name);
 }
 
 async function open(input: WorkerInput): ReturnType<typeof sourceInput> {
   const plain =
-    input.kind === "blob" ? blobInput(input.blob, input.name) : await webInput(input.url, input.name);
+    input.kind === "blob" ? chosenInput(input.blob, input.name) : await webInput(input.url, input.name);
   const { blob, compression } = await unpacked(plain);
   return sourceInput(blob === undefined ? plain : blobInput(blob, input.name), { compression });
+}
+
+/** Answers a call, unless the file is no longer the one that was opened: what is kept of it would be shown without a word. */
+async function answerFresh(current: Session, call: Call): Promise<void> {
+  try {
+    await freshness.ensure();
+  } catch (error) {
+    self.postMessage({ id: call.id, kind: "error", problem: problemOf(error) });
+    return;
+  }
+  await answer(current, call, (reply) => {
+    self.postMessage(reply);
+  });
 }
 
 self.addEventListener("message", ({ data }: MessageEvent<Message>) => {
@@ -42,8 +68,5 @@ self.addEventListener("message", ({ data }: MessageEvent<Message>) => {
     session = new Session(() => open(data.start));
     return;
   }
-  if (session === undefined) return;
-  void answer(session, data, (reply) => {
-    self.postMessage(reply);
-  });
+  if (session !== undefined) void answerFresh(session, data);
 });

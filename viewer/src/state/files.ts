@@ -17,7 +17,7 @@ import type {
   TaskRows,
 } from "../../../src/open/session/linux-protocol.js";
 import { PageSamples } from "../map/samples.js";
-import { asProblem, type Client } from "../session/client.js";
+import { asProblem, type CallOptions, type Client } from "../session/client.js";
 import { HttpClient } from "../session/http-client.js";
 import { WorkerClient, type WorkerInput } from "../session/worker-client.js";
 
@@ -51,6 +51,12 @@ export interface OpenFile {
   readonly name: string;
   readonly client: Client;
   readonly known: { readonly [K in keyof Known]: Signal<Load<Known[K]>> };
+  /** How often it was opened anew. */
+  readonly edition: number;
+  /** The same input with nothing known of it. */
+  readonly anew: () => OpenFile;
+  /** Why what is known of the file is no longer true: it changed or went away. */
+  readonly changed: Signal<Problem | undefined>;
   /** Times that the worker died; the last reason. */
   readonly deaths: Signal<{ readonly count: number; readonly message: string } | undefined>;
   /** What pages hold, as far as it was looked at; made with the memory's table. */
@@ -66,14 +72,48 @@ let nextId = 1;
 
 const idle = (): Signal<Load<never>> => signal<Load<never>>({ state: "idle" });
 
-function add(name: string, makeClient: (onDeath: (message: string) => void) => Client): OpenFile {
+/** Errors of a file that is not the one that was opened. */
+const CHANGED = /^(http\/(changed|404|410|412)|blob\/Not(Found|Readable)Error)$/;
+
+type MakeClient = (onDeath: (message: string) => void) => Client;
+
+/** A client that notes when an answer is that the file changed. */
+function watched(client: Client, changed: Signal<Problem | undefined>): Client {
+  return {
+    async call(method, argument, options?: CallOptions) {
+      try {
+        return await client.call(method, argument, options);
+      } catch (error) {
+        const problem = asProblem(error);
+        if (method !== "open" && CHANGED.test(problem.code)) changed.value = problem;
+        throw error;
+      }
+    },
+    close: () => client.close(),
+  };
+}
+
+function add(name: string, makeClient: MakeClient): OpenFile {
+  const file = makeFile(nextId, name, makeClient);
+  nextId += 1;
+  files.value = [...files.value, file];
+  void begin(file);
+  return file;
+}
+
+function makeFile(id: number, name: string, makeClient: MakeClient, edition = 0): OpenFile {
   const deaths: OpenFile["deaths"] = signal<{ count: number; message: string } | undefined>(undefined);
-  const file: OpenFile = {
-    id: nextId,
+  const changed: OpenFile["changed"] = signal<Problem | undefined>(undefined);
+  const client = makeClient((message) => {
+    deaths.value = { count: (deaths.peek()?.count ?? 0) + 1, message };
+  });
+  return {
+    id,
     name,
-    client: makeClient((message) => {
-      deaths.value = { count: (deaths.peek()?.count ?? 0) + 1, message };
-    }),
+    client: watched(client, changed),
+    edition,
+    anew: () => makeFile(id, name, makeClient, edition + 1),
+    changed,
     known: {
       open: idle(),
       overview: idle(),
@@ -94,10 +134,6 @@ function add(name: string, makeClient: (onDeath: (message: string) => void) => C
     searching: signal(false),
     hits: signal(new Float64Array(0)),
   };
-  nextId += 1;
-  files.value = [...files.value, file];
-  void begin(file);
-  return file;
 }
 
 /** Bytes of memory that are searched for a kernel without being asked: some seconds. */
@@ -157,8 +193,15 @@ export async function load(file: OpenFile, what: keyof Known): Promise<void> {
   }
 }
 
-/** Asks again for all that failed. */
+/** Asks again for all that failed; for everything, of a file that is no longer the same. */
 export function retry(file: OpenFile): void {
+  if (file.changed.peek() !== undefined) {
+    file.client.close();
+    const fresh = file.anew();
+    files.value = files.value.map((one) => (one === file ? fresh : one));
+    void begin(fresh);
+    return;
+  }
   file.deaths.value = undefined;
   for (const target of Object.values(file.known)) {
     if (target.peek().state === "failed") target.value = { state: "idle" };
