@@ -1,9 +1,9 @@
-import { type ByteOrder, latin1, viewOf } from "../../binary/layout.js";
-import { patchedSource, Resynchronizer } from "../../guest/salvage.js";
+import { latin1 } from "../../binary/layout.js";
+import { patchedSource } from "../../guest/salvage.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { countBits } from "./bitmaps.js";
+import type { FlattenedSource } from "./flattened.js";
 import {
-  COMPRESSION_FLAGS,
   DISKDUMP_SIGNATURE,
   type Header,
   header64,
@@ -13,12 +13,22 @@ import {
   type KdumpForm,
   pageDescriptor,
   type SubHeader,
-  subHeader32,
-  subHeader32Aligned,
   subHeader64,
 } from "./layout.js";
-import type { FlattenedSource } from "./flattened.js";
 import { isBlockSize, KdumpFile } from "./read.js";
+import {
+  blocksOfNotes,
+  descriptorsOf,
+  type Geometry,
+  insideOf,
+  type Numbers,
+  numbersOf,
+  type Part,
+  partsOf,
+  placeOfNotes,
+  SUB_LAYOUTS,
+} from "./rebuild-numbers.js";
+import { TableFinder } from "./rebuild-table.js";
 
 /*
  * What the headers say can be known from the rest: descriptors are found by what they look like and by following one
@@ -27,9 +37,6 @@ import { isBlockSize, KdumpFile } from "./read.js";
  */
 
 const SIZE = pageDescriptor.size;
-const FLAGS: ReadonlySet<number> = new Set([0, ...Object.values(COMPRESSION_FLAGS)]);
-/** Descriptors looked at where a table may begin. */
-const SAMPLE = 64;
 /** Blocks that headers and notes may take where no number says it. */
 const MOST_HEADER_BLOCKS = 64;
 /** Bytes of bitmaps and places of tables that are looked at: bounds the time a hostile input takes. */
@@ -37,7 +44,6 @@ const MOST_LOOKED_AT = 2 ** 30;
 const BLOCK_SIZES = [
   4096, 65_536, 16_384, 8192, 32_768, 2048, 1024, 512, 131_072, 262_144, 524_288, 1_048_576,
 ];
-const SUB_LAYOUTS = { 64: [subHeader64], 32: [subHeader32, subHeader32Aligned] } as const;
 
 /** Numbers that say where bitmaps and descriptors are; without the number of bits as a proof only the header is believed. */
 export const GEOMETRY: ReadonlySet<string> = new Set(["block_size", "sub_hdr_size", "bitmap_blocks"]);
@@ -50,17 +56,6 @@ export interface RebuiltDump {
   /** Whether the number of bits proves it. */
   readonly isProven: boolean;
 }
-
-/** Where a dump's parts may be. */
-interface Geometry {
-  readonly form: KdumpForm;
-  readonly blockSize: number;
-  readonly subBlocks: number;
-  readonly bitmapBlocks: number;
-}
-
-/** Numbers of a sub-header, as far as they can be any. */
-type Numbers = Partial<Record<keyof SubHeader, number>>;
 
 /** Finds out where the parts of a dump are whose headers are damaged; undefined: its table of descriptors isn't found. */
 export async function rebuildHeaders(
@@ -116,10 +111,12 @@ async function finish(
 class GeometrySearch {
   readonly #source: ByteSource;
   readonly #head = new Uint8Array(header64.size);
-  #left = MOST_LOOKED_AT;
+  readonly #finder: TableFinder;
+  #bitmaps = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
+    this.#finder = new TableFinder(source);
   }
 
   /** Geometries whose table begins where descriptors are, the most likely first. */
@@ -136,7 +133,7 @@ class GeometrySearch {
         if (fresh(geometry) && (await this.#isTable(descriptorsOf(geometry), geometry))) yield geometry;
     // no number leads to a table: look for one
     for (const order of new Set(forms.map((form) => form.order))) {
-      const at = await this.#findTable(order);
+      const at = await this.#finder.findTable(order);
       if (at === undefined) continue;
       for (const form of forms.filter((other) => other.order === order))
         for (const geometry of this.#dividing(form, at))
@@ -222,53 +219,19 @@ class GeometrySearch {
 
   /** Whether descriptors that follow one another begin at an offset, and not before. */
   async #isTable(at: number, { form, blockSize }: Pick<Geometry, "form" | "blockSize">): Promise<boolean> {
-    const sample = await this.#sample(at, form.order);
+    const sample = await this.#finder.sample(at, form.order);
     return sample.low !== undefined && (sample.block === undefined || sample.block === blockSize);
-  }
-
-  /** The first descriptors at an offset: the lowest offset of contents, and the size of stored ones. */
-  async #sample(at: number, order: ByteOrder): Promise<Sample> {
-    const bytes = new Uint8Array(SAMPLE * SIZE);
-    const n = await readFully(this.#source, at, bytes);
-    this.#left -= bytes.length;
-    return sampleOf(viewOf(bytes), 0, n, at, this.#source.size, order);
-  }
-
-  /** The first place, in blocks of 512 bytes, at which a table begins. */
-  async #findTable(order: ByteOrder): Promise<number | undefined> {
-    const { size } = this.#source;
-    const head = 4 * SIZE;
-    const resynchronizer = new Resynchronizer(this.#source, {
-      step: 512,
-      head,
-      isLikely: (view, at) => {
-        const little = order === "little";
-        if (!FLAGS.has(view.getUint32(at + 12, little)) || view.getBigUint64(at + 16, little) !== 0n)
-          return false;
-        const stored = view.getUint32(at + 8, little);
-        return stored > 0 && stored <= 1 << 20 && view.getBigUint64(at, little) < BigInt(size);
-      },
-      proof: async (offset) => ((await this.#sample(offset, order)).low === undefined ? 0 : 1),
-    });
-    return (await resynchronizer.resume(512))?.at;
-  }
-
-  /** Whether a table has so many descriptors: a part of a split dump has room for more. */
-  async #endsAt(at: number, count: number, order: ByteOrder): Promise<boolean> {
-    const last = await this.#sample(at + (count - 1) * SIZE, order);
-    const next = await this.#sample(at + count * SIZE, order);
-    return last.seen > 0 && next.seen === 0;
   }
 
   /** What a geometry makes of the dump; undefined where its bitmaps aren't there. */
   async weigh(geometry: Geometry): Promise<Answer | undefined> {
     const { form, blockSize, bitmapBlocks } = geometry;
     const at = descriptorsOf(geometry);
-    const { low } = await this.#sample(at, form.order);
+    const { low } = await this.#finder.sample(at, form.order);
     if (low === undefined) return undefined;
     const size = (bitmapBlocks / 2) * blockSize;
-    this.#left -= 2 * size;
-    if (this.#left < 0) return undefined;
+    this.#bitmaps += 2 * size;
+    if (this.#bitmaps + this.#finder.looked > MOST_LOOKED_AT) return undefined;
     const both = new Uint8Array(2 * size);
     if ((await readFully(this.#source, at - both.length, both)) < both.length) return undefined;
     const bitmap = both.subarray(size);
@@ -285,7 +248,7 @@ class GeometrySearch {
           const bits = countBits(bitmap, part?.start ?? 0, Math.min(frames, part?.end ?? frames));
           if (
             bits > 0 &&
-            (part === undefined ? counts.includes(bits) : await this.#endsAt(at, bits, form.order))
+            (part === undefined ? counts.includes(bits) : await this.#finder.endsAt(at, bits, form.order))
           )
             return this.#answer(geometry, header, sub, { frames, part, isProven: true, isDenied });
         }
@@ -347,114 +310,3 @@ class GeometrySearch {
 
 const isOther = (a: object, b: object, key: string): boolean =>
   String((a as Record<string, unknown>)[key]) !== String((b as Record<string, unknown>)[key]);
-
-const descriptorsOf = ({ blockSize, subBlocks, bitmapBlocks }: Geometry): number =>
-  (1 + subBlocks + bitmapBlocks) * blockSize;
-
-/** Frames of a part of a split dump. */
-interface Part {
-  readonly start: number;
-  readonly end: number;
-}
-
-/** What a sub-header may say of the part of a dump that is here: all of it, or frames by one pair of numbers or the other. */
-function partsOf(sub: Numbers, frames: number): readonly (Part | undefined)[] {
-  const pairs = [
-    [sub.start_pfn_64, sub.end_pfn_64],
-    [sub.start_pfn, sub.end_pfn],
-    [sub.start_pfn_64, sub.end_pfn],
-    [sub.start_pfn, sub.end_pfn_64],
-  ] as const;
-  const parts = pairs.flatMap(([start = 0, end = 0]) =>
-    start < end && end <= frames ? [{ start, end }] : [],
-  );
-  return [...parts, undefined];
-}
-
-/** Blocks that the sub-header and its notes take. */
-function blocksOfNotes({ offset_note: at = 0, size_note: size = 0 }: Numbers, blockSize: number): number {
-  return Math.ceil(Math.max(0, at + size - blockSize) / blockSize);
-}
-
-/** Where the notes are: where the sub-header says, else from its end to the end of its blocks. */
-function placeOfNotes(sub: Numbers, geometry: Geometry, size: number): { at: number; size: number } {
-  const stated = insideOf(sub.offset_note, sub.size_note, geometry);
-  if (stated.size > 0) return stated;
-  const at = geometry.blockSize + size;
-  return { at, size: (1 + geometry.subBlocks) * geometry.blockSize - at };
-}
-
-function insideOf(at = 0, size = 0, geometry?: Geometry, fileEnd = 0): { at: number; size: number } {
-  const start = geometry?.blockSize ?? 0;
-  const end = geometry === undefined ? fileEnd : (1 + geometry.subBlocks) * geometry.blockSize;
-  return size > 0 && at > start && at + size <= end ? { at, size } : { at: 0, size: 0 };
-}
-
-/** The members of a structure one by one: what can't be a number is left out. */
-function numbersOf(
-  known: (typeof SUB_LAYOUTS)[32 | 64][number],
-  bytes: Uint8Array,
-  order: ByteOrder,
-): Numbers {
-  const view = viewOf(bytes);
-  const little = order === "little";
-  const numbers: Numbers = {};
-  for (const { name, offset, size } of known.fields) {
-    if (name.startsWith("padding") || offset + size > bytes.length) continue;
-    const word = size === 4 ? BigInt(view.getUint32(offset, little)) : view.getBigUint64(offset, little);
-    // the kernel may be moved down
-    const value = Number(name === "phys_base" ? BigInt.asIntN(size * 8, word) : word);
-    if (Number.isSafeInteger(value)) numbers[name as keyof SubHeader] = value;
-  }
-  return numbers;
-}
-
-/** What the first descriptors of a table show. */
-interface Sample {
-  /** The lowest offset of contents; undefined: they don't follow one another. */
-  readonly low: number | undefined;
-  /** Size of a page stored as it is. */
-  readonly block: number | undefined;
-  /** Possible descriptors, from the first on. */
-  readonly seen: number;
-}
-
-/** Looks at the descriptors from `at` of a view on, which is `offset` in the file. */
-function sampleOf(
-  view: DataView,
-  from: number,
-  to: number,
-  offset: number,
-  fileSize: number,
-  order: ByteOrder,
-): Sample {
-  const none = { low: undefined, block: undefined, seen: 0 };
-  const little = order === "little";
-  let low = Number.POSITIVE_INFINITY;
-  let block: number | undefined;
-  let [seen, linked] = [0, 0];
-  let end = -1;
-  for (let at = from; at + SIZE <= to && offset + at - from < low; at += SIZE) {
-    const start = view.getBigUint64(at, little);
-    const size = view.getUint32(at + 8, little);
-    const flags = view.getUint32(at + 12, little);
-    const isPossible =
-      FLAGS.has(flags) &&
-      size > 0 &&
-      size <= 1 << 20 &&
-      view.getBigUint64(at + 16, little) === 0n &&
-      start > BigInt(offset);
-    if (!isPossible || start + BigInt(size) > BigInt(fileSize)) {
-      // the first must be one; of the others damage may have taken some
-      if (seen === 0) return none;
-      continue;
-    }
-    seen += 1;
-    const place = Number(start);
-    if (place === end || place === low || place + size === low || (flags === 0 && seen === 1)) linked += 1;
-    if (flags === 0 && block === undefined) block = size;
-    low = Math.min(low, place);
-    end = place + size;
-  }
-  return linked > 0 && linked * 2 >= seen ? { low, block, seen } : { ...none, seen };
-}
