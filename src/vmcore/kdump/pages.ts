@@ -142,10 +142,11 @@ export class KdumpPages {
   /** Fills `into` (one block) with the contents of a token's page. @throws FormatError `kdump/page/damaged` */
   read(token: number, into: Uint8Array): MaybePromise<void> {
     const found = this.descriptor(token);
-    return found instanceof Promise ? found.then((d) => this.#read(d, into)) : this.#read(found, into);
+    return found instanceof Promise ? found.then((d) => this.readAt(d, into)) : this.readAt(found, into);
   }
 
-  #read({ offset, size, flags }: Descriptor, into: Uint8Array): MaybePromise<void> {
+  /** Fills `into` (one block) with the contents that a descriptor leads to. @throws FormatError `kdump/page/damaged` */
+  readAt({ offset, size, flags }: Descriptor, into: Uint8Array): MaybePromise<void> {
     if (size > this.file.blockSize || !this.file.has(offset, size)) throw this.#lost(offset);
     if (flags === 0) {
       if (offset === this.#zeros) {

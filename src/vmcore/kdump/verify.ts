@@ -9,7 +9,7 @@ import type { PartSurvey } from "./memory.js";
 import { isInOrder, openKdump } from "./open.js";
 import { headerLayout, pageDescriptor } from "./layout.js";
 import { decodeVcpus } from "../notes.js";
-import { type Descriptor, isPossible, KdumpPages } from "./pages.js";
+import { type Descriptor, type DescriptorFault, isPossible, KdumpPages } from "./pages.js";
 import { KDUMP_RULES } from "./rules.js";
 import { surveyTable, TableWatch } from "./table.js";
 
@@ -92,7 +92,7 @@ function checkHeaders(file: KdumpFile, diagnostics: Diagnostics): void {
 
 async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: VerifyOptions): Promise<void> {
   const pages = new KdumpPages(file, 0);
-  const block = new Uint8Array(file.blockSize);
+  const check = new PageCheck(pages, diagnostics);
   let token = 0;
   let undeclared = 0;
   let promised = 0;
@@ -108,7 +108,7 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
       const found = pages.descriptor(token);
       const descriptor = found instanceof Promise ? await found : found;
       if (isPossible(file, descriptor)) watch.see(descriptor);
-      const checked = checkPage(pages, token, frame, block, diagnostics);
+      const checked = check.check(token, frame, descriptor);
       if (checked instanceof Promise) await checked;
       token += 1;
     }
@@ -150,34 +150,56 @@ async function checkOrder(part: Omit<PartSurvey, "damaged">, diagnostics: Diagno
     );
 }
 
-function checkPage(
-  pages: KdumpPages,
-  token: number,
-  frame: number,
-  block: Uint8Array,
-  diagnostics: Diagnostics,
-): MaybePromise<void> {
-  const check = (descriptor: Descriptor): MaybePromise<void> => {
-    const { offset, size, flags } = descriptor;
-    const of = `page 0x${frame.toString(16)}`;
-    const place = { offset: pages.file.descriptorOffset + token * pageDescriptor.size };
-    const fault = pages.fault(descriptor);
-    if (fault === "lost") return diagnostics.report(KDUMP_RULES.lost, place, `${of} is not in the file`);
-    if (fault !== undefined) {
-      const what = fault === "size" ? `${size} bytes` : `compression 0x${flags.toString(16)}`;
-      return diagnostics.report(KDUMP_RULES.descriptor, place, `${of}: the descriptor names ${what}`);
-    }
+/** Unpacks pages, and reports those that can't be. */
+class PageCheck {
+  readonly #pages: KdumpPages;
+  readonly #diagnostics: Diagnostics;
+  readonly #block: Uint8Array;
+  /** Offset of the page stored as it is that was read last: many share one of zeros, which is read once. */
+  #stored = -1;
+
+  constructor(pages: KdumpPages, diagnostics: Diagnostics) {
+    this.#pages = pages;
+    this.#diagnostics = diagnostics;
+    this.#block = new Uint8Array(pages.file.blockSize);
+  }
+
+  /** Checks the page that a descriptor is of. */
+  check(token: number, frame: number, descriptor: Descriptor): MaybePromise<void> {
+    const { offset, flags } = descriptor;
+    const fault = this.#pages.fault(descriptor);
+    if (fault !== undefined) return this.#reportFault(fault, token, frame, descriptor);
+    if (flags === 0 && offset === this.#stored) return undefined;
+    const read = (): void => {
+      if (flags === 0) this.#stored = offset;
+    };
     const damaged = (error: unknown): void => {
       if (!(error instanceof FormatError)) throw error;
-      diagnostics.report(KDUMP_RULES.page, { offset }, `${of}: ${error.message}`);
+      this.#diagnostics.report(
+        KDUMP_RULES.page,
+        { offset },
+        `page 0x${frame.toString(16)}: ${error.message}`,
+      );
     };
     try {
-      const read = pages.read(token, block);
-      return read instanceof Promise ? read.catch(damaged) : read;
+      const reading = this.#pages.readAt(descriptor, this.#block);
+      return reading instanceof Promise ? reading.then(read, damaged) : read();
     } catch (error) {
       return damaged(error);
     }
-  };
-  const found = pages.descriptor(token);
-  return found instanceof Promise ? found.then(check) : check(found);
+  }
+
+  #reportFault(
+    fault: Exclude<DescriptorFault, undefined>,
+    token: number,
+    frame: number,
+    { size, flags }: Descriptor,
+  ): void {
+    const of = `page 0x${frame.toString(16)}`;
+    const place = { offset: this.#pages.file.descriptorOffset + token * pageDescriptor.size };
+    if (fault === "lost")
+      return this.#diagnostics.report(KDUMP_RULES.lost, place, `${of} is not in the file`);
+    const what = fault === "size" ? `${size} bytes` : `compression 0x${flags.toString(16)}`;
+    return this.#diagnostics.report(KDUMP_RULES.descriptor, place, `${of}: the descriptor names ${what}`);
+  }
 }
