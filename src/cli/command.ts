@@ -1,7 +1,7 @@
 import { ArgumentParser, type Namespace, RawDescriptionHelpFormatter } from "argparse";
 import { installNodeCodecs } from "../io/node/codecs.js";
 import { installNodeSpill } from "../io/node/spill-file.js";
-import { UsageError } from "../findings/errors.js";
+import { GuestscopeError, UsageError } from "../findings/errors.js";
 import { errorDocument, EXIT, failureText, statusOf } from "./failure.js";
 import { didYouMean } from "./suggest.js";
 import { finishPaging, lacksDocument, printError, printJson } from "./terminal.js";
@@ -122,6 +122,21 @@ export async function runProgram(body: () => Promise<number>): Promise<void> {
     return status;
   });
   finishPaging();
+}
+
+/**
+ * Runs a command whose status 1 is an answer, as grep's "not found" and diff's "different" are: what fails is
+ * EXIT.failure, of whatever kind it is.
+ */
+export async function runAnswering(body: () => Promise<number>): Promise<number> {
+  try {
+    return await body();
+  } catch (error) {
+    if (!(error instanceof GuestscopeError) || statusOf(error) === EXIT.readerGone) throw error;
+    if (lacksDocument()) printJson(errorDocument(error, EXIT.failure));
+    printError(failureText(error));
+    return EXIT.failure;
+  }
 }
 
 /** The reader of our output went away (`| head`): stop quietly. */

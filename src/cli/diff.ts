@@ -15,8 +15,7 @@ import type { GuestImage } from "../guest/image.js";
 import type { GuestInspection } from "../guest/inspection.js";
 import { compareLinux } from "../linux/compare.js";
 import type { Kernel } from "../linux/kernel.js";
-import { type Command, EXIT } from "./command.js";
-import { failureText } from "./failure.js";
+import { type Command, runAnswering } from "./command.js";
 import type { DiffDocument, Differences } from "./guest-documents.js";
 import { addGuestOptions, inspectInput, withGuest } from "./guest-input.js";
 import { type KernelArguments, openKernelOf, printable } from "./kernel-input.js";
@@ -191,8 +190,8 @@ export const command: Command = {
     const { first, second, json, quiet } = options;
     // who needs the kernel looks for it: to open need not read all memory
     const rest = { partial: true, findKernel: false };
-    try {
-      return await withGuest(first, args, rest, async (one) =>
+    return runAnswering(async () =>
+      withGuest(first, args, rest, async (one) =>
         withGuest(second, args, rest, async (other) => {
           for (const guest of [one, other])
             if (!quiet && !json)
@@ -215,11 +214,7 @@ export const command: Command = {
           }
           return status;
         }),
-      );
-    } catch (error) {
-      if (!(error instanceof GuestscopeError)) throw error;
-      printError(failureText(error));
-      return EXIT.failure;
-    }
+      ),
+    );
   },
 };

@@ -62,8 +62,8 @@ function remedyData(remedy: Remedy | undefined): RemedyData | undefined {
   return { flag, value, effect, ...(or === undefined ? {} : { or: remedyData(or) }) };
 }
 
-/** An error as data. */
-export function errorData(error: unknown): ErrorData {
+/** An error as data. @param status the exit status that stands for it in a command with statuses of its own */
+export function errorData(error: unknown, status: number = statusOf(error)): ErrorData {
   if (error instanceof GuestscopeError) {
     const { code, message, place, hints } = error;
     return {
@@ -72,15 +72,15 @@ export function errorData(error: unknown): ErrorData {
       place,
       remedy: remedyData(error.remedy),
       ...(hints.length === 0 ? {} : { hints }),
-      status: statusOf(error),
+      status,
     };
   }
-  return { code: "internal", message: String(error), place: {}, status: EXIT.failure };
+  return { code: "internal", message: String(error), place: {}, status };
 }
 
-/** The document that a failed command prints with `--json`. */
-export function errorDocument(error: unknown): ErrorDocument {
-  return { schemaVersion: 1, kind: "error", error: errorData(error) };
+/** The document that a failed command prints with `--json`. @param status as for `errorData` */
+export function errorDocument(error: unknown, status?: number): ErrorDocument {
+  return { schemaVersion: 1, kind: "error", error: errorData(error, status) };
 }
 
 /** A remedy and its alternatives, a clause each. */

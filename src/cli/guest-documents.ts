@@ -2,6 +2,7 @@ import type { Task } from "../linux/tasks.js";
 import type { MemoryDifference, ValueDifference } from "../guest/compare.js";
 import type { Hit } from "../guest/search.js";
 import type { Severity } from "../findings/rule.js";
+import type { ErrorData } from "./failure.js";
 import type { LinuxDifference } from "../linux/compare.js";
 import type { NetworkNamespace } from "../linux/interfaces.js";
 import type { LOG_LEVELS } from "../linux/log/record.js";
@@ -284,11 +285,13 @@ export interface HitRow extends Hit {
   readonly owner?: PageOwner;
 }
 
-/** What `search --json` prints; with `--count` there are no hits. */
+/** What `search --json` prints; with `--count` there are no hits. Hits are written as they are found. */
 export interface SearchDocument extends SourceDocument<"search"> {
   readonly addresses?: "physical" | "virtual";
-  readonly count: number;
   readonly hits?: readonly HitRow[];
+  readonly count: number;
+  /** What ended the search after the first hits: those before it are listed and counted. */
+  readonly error?: ErrorData;
 }
 
 /** What differs between two guests. */

@@ -6,13 +6,14 @@ import { type Hit, searchMemory } from "../guest/search.js";
 import type { Kernel } from "../linux/kernel.js";
 import { type PageOwner, PageOwners } from "../linux/pages/page-owner.js";
 import type { Task } from "../linux/tasks.js";
-import { type Command, EXIT } from "./command.js";
-import { failureText } from "./failure.js";
+import { type Command, EXIT, runAnswering } from "./command.js";
+import { errorData, statusOf } from "./failure.js";
 import type { HitRow, SearchDocument } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
+import { HitBatch } from "./hit-batch.js";
 import { searchedMemory } from "./memory-input.js";
 import { contextText, ownerText } from "./present/context.js";
-import { hex, print, printError, printJson } from "./terminal.js";
+import { hex, ListDocument, print, printError, printJson, printLines } from "./terminal.js";
 
 interface Arguments extends KernelArguments {
   readonly pattern: string;
@@ -30,8 +31,15 @@ const FOUND = 0;
 const NOT_FOUND = 1;
 
 const CONTEXT = 24;
-/** Hits that are kept to name their owners once the search is through, and listed in one document. */
-const MOST_HITS = 100_000;
+/** Hits whose owners are looked for together: each time all page tables are gone through. */
+const TOGETHER = 1 << 14;
+/** Hits that are written together. */
+const ROWS = 1 << 8;
+/** Bytes of memory between two looks at how many hits there are. */
+const STEP = 64 << 10;
+
+/** What follows the hits in the document. */
+type ListedSearch = Pick<SearchDocument, "count" | "error">;
 
 function patternsOf({ pattern, hex: isHex, regex, ignore_case: ignoreCase }: Arguments): Pattern[] {
   if (isHex && regex) throw new UsageError("--hex and --regex exclude each other");
@@ -40,82 +48,93 @@ function patternsOf({ pattern, hex: isHex, regex, ignore_case: ignoreCase }: Arg
   return regex ? [regexPattern(pattern, ignoreCase)] : textPatterns(pattern, ignoreCase);
 }
 
-/** The owners of hits; none for guests whose kernel can't be read. */
-async function ownersOf(
-  hits: readonly Hit[],
-  task: Task | undefined,
-  openKernel: () => Promise<Kernel>,
-  { verbose }: Arguments,
-): Promise<readonly (PageOwner | undefined)[]> {
-  try {
-    const owners = new PageOwners(await openKernel());
-    if (task === undefined) return await owners.ownersOf(hits.map(({ address }) => Number(address)));
-    return await owners.processOwners(
-      task,
-      hits.map(({ address }) => address),
-    );
-  } catch (error) {
-    if (!(error instanceof GuestscopeError)) throw error;
-    if (verbose) printError(`guestscope: owners of pages are not known: ${error.message}`);
-    return [];
+/** Says whose pages hits are in; of guests whose kernel can't be read nothing. */
+class Owners {
+  readonly #task: Task | undefined;
+  readonly #openKernel: () => Promise<Kernel>;
+  readonly #verbose: boolean;
+  #owners: PageOwners | undefined;
+  #areUnknown = false;
+
+  constructor(task: Task | undefined, openKernel: () => Promise<Kernel>, verbose: boolean) {
+    this.#task = task;
+    this.#openKernel = openKernel;
+    this.#verbose = verbose;
+  }
+
+  async of(hits: readonly Hit[]): Promise<readonly (PageOwner | undefined)[]> {
+    if (this.#areUnknown) return [];
+    try {
+      this.#owners ??= new PageOwners(await this.#openKernel());
+      if (this.#task === undefined)
+        return await this.#owners.ownersOf(hits.map(({ address }) => Number(address)));
+      return await this.#owners.processOwners(
+        this.#task,
+        hits.map(({ address }) => address),
+      );
+    } catch (error) {
+      if (!(error instanceof GuestscopeError)) throw error;
+      this.#areUnknown = true;
+      if (this.#verbose) printError(`guestscope: owners of pages are not known: ${error.message}`);
+      return [];
+    }
   }
 }
 
+const rowOf = (
+  { address, length, kind, context, contextStart }: Hit,
+  owner: PageOwner | undefined,
+): HitRow => ({ address, length, kind, context, contextStart, ...(owner === undefined ? {} : { owner }) });
+
+const lineOf = (hit: Hit, owner?: PageOwner): string =>
+  `${hex(hit.address)}: ${contextText(hit)}${owner === undefined ? "" : `  ${ownerText(owner)}`}`;
+
 async function search(guest: GuestImage, args: Namespace): Promise<number> {
   const options = args as Arguments;
-  const { input, json, quiet, count, owner, pid, max = Infinity } = options;
+  const { input, json, quiet, count, owner, pid, verbose, max = Infinity } = options;
   const patterns = patternsOf(options);
   let kernel: Promise<Kernel> | undefined;
   // to look for it may take a look at all of the memory: only when it is needed, and once
   const openKernel = (): Promise<Kernel> => (kernel ??= openKernelOf(guest, args));
   const { pieces, task } = await searchedMemory(guest, pid, openKernel);
+  const addresses = task === undefined ? "physical" : "virtual";
+  const list = new ListDocument({ schemaVersion: 1, kind: "search", source: input, addresses }, "hits");
+  const owners = owner ? new Owners(task, openKernel, verbose) : undefined;
   let hits = 0;
-  const kept: Hit[] = [];
-  // hits are printed as they come, unless their owners are to be named
-  const isKept = !count && !quiet && (json || owner);
-  await searchMemory(
-    pieces,
-    patterns,
-    (hit) => {
-      hits += 1;
-      if (isKept) {
-        if (kept.length < MOST_HITS) kept.push(hit);
-      } else if (!count && !quiet) print(`${hex(hit.address)}: ${contextText(hit)}`);
-      return hits < max && !(quiet && !count);
-    },
-    { context: count ? 0 : CONTEXT },
-  );
-  if (isKept) {
-    kept.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
-    const owners = kept.length > 0 && owner ? await ownersOf(kept, task, openKernel, options) : [];
-    const named: HitRow[] = [];
-    for (const [i, hit] of kept.entries()) {
-      const found = owners[i];
-      if (json) named.push({ ...hit, ...(found === undefined ? {} : { owner: found }) });
-      else
-        print(
-          `${hex(hit.address)}: ${contextText(hit)}${found === undefined ? "" : `  ${ownerText(found)}`}`,
-        );
+  const isListed = !count && !quiet;
+  // of text each is printed as it is found, unless its owner is to be named
+  const isBatched = isListed && (json || owner);
+  const batch = new HitBatch(owner ? TOGETHER : ROWS, async (some) => {
+    const whose = (await owners?.of(some)) ?? [];
+    for (let at = 0; at < some.length; at += ROWS) {
+      const rows = some.slice(at, at + ROWS);
+      if (json) await list.add(rows.map((hit, i) => rowOf(hit, whose[at + i])));
+      else await printLines(rows.map((hit, i) => lineOf(hit, whose[at + i])));
     }
-    if (hits > kept.length && !json)
-      printError(`guestscope: and ${hits - kept.length} more; --count counts them, --no-owner lists them`);
-    if (json)
-      printJson({
-        schemaVersion: 1,
-        kind: "search",
-        source: input,
-        addresses: task === undefined ? "physical" : "virtual",
-        count: hits,
-        hits: named.map(({ address, length, kind, context, contextStart, owner: whose }) => ({
-          address,
-          length,
-          kind,
-          context,
-          contextStart,
-          ...(whose === undefined ? {} : { owner: whose }),
-        })),
-      } satisfies SearchDocument);
-  } else if (json)
+  });
+  try {
+    await searchMemory(
+      pieces,
+      patterns,
+      (hit) => {
+        hits += 1;
+        if (isBatched) batch.add(hit);
+        else if (isListed) print(lineOf(hit));
+        return hits < max && !(quiet && !count);
+      },
+      {
+        context: count ? 0 : CONTEXT,
+        ...(isBatched ? { step: STEP, reached: async (address) => batch.reached(address) } : {}),
+      },
+    );
+    await batch.end();
+  } catch (error) {
+    if (list.isBegun && statusOf(error) !== EXIT.readerGone)
+      await list.end({ count: hits, error: errorData(error, EXIT.failure) } satisfies ListedSearch);
+    throw error;
+  }
+  if (json && isListed) await list.end({ count: hits } satisfies ListedSearch);
+  else if (json)
     printJson({ schemaVersion: 1, kind: "search", source: input, count: hits } satisfies SearchDocument);
   else if (count && !quiet) print(String(hits));
   return hits > 0 ? FOUND : NOT_FOUND;
@@ -161,13 +180,6 @@ export const command: Command = {
     });
   },
   async run(args: Namespace): Promise<number> {
-    try {
-      return await withGuestMemory(args, async (guest) => search(guest, args));
-    } catch (error) {
-      // one is grep's word for nothing found: trouble is two, whatever kind it is
-      if (!(error instanceof GuestscopeError)) throw error;
-      printError(failureText(error));
-      return EXIT.failure;
-    }
+    return runAnswering(async () => withGuestMemory(args, async (guest) => search(guest, args)));
   },
 };

@@ -12,7 +12,9 @@ interface Arguments extends KernelArguments {
   readonly pid?: number;
 }
 
-const LINES = 4096;
+/** Lines, and characters, that are printed at once. */
+const MOST_LINES = 4096;
+const MOST_CHARACTERS = 1 << 20;
 
 /** `guestscope strings`. */
 export const command: Command = {
@@ -49,12 +51,15 @@ export const command: Command = {
     return withGuestMemory(args, async (guest) => {
       const { pieces } = await searchedMemory(guest, pid, async () => openKernelOf(guest, args));
       let lines: string[] = [];
+      let characters = 0;
       for await (const { address, text } of findStrings(pieces, bytes, encoding)) {
         const at = address.toString(16);
         lines.push(json ? JSON.stringify({ address: `0x${at}`, text }) : `${at.padStart(9)} ${text}`);
-        if (lines.length < LINES) continue;
+        characters += text.length;
+        if (lines.length < MOST_LINES && characters < MOST_CHARACTERS) continue;
         await printLines(lines);
         lines = [];
+        characters = 0;
       }
       await printLines(lines);
       return EXIT.good;

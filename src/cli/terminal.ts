@@ -1,8 +1,8 @@
-import { hexText } from "../binary/text.js";
 import { once } from "node:events";
 import { styleText } from "node:util";
 import { escapeControls, escapeJsonControls } from "./escape.js";
 import { foldLine } from "./fold.js";
+import { itemText, jsonPieces, listBegin, listEnd } from "./json-text.js";
 
 /**
  * Everything that the programs print goes through this module: control characters of an input are written out, lines
@@ -12,6 +12,8 @@ import { foldLine } from "./fold.js";
 export type Style = Parameters<typeof styleText>[0];
 
 const SLOT = "\u0000";
+/** Characters of a document that are written at once. */
+const PIECE = 64 << 10;
 
 /** What is put for ESC in our own colours, once there are any. */
 interface Mark {
@@ -135,24 +137,64 @@ interface Described {
   readonly kind: string;
 }
 
+/** The document with the schema that it names. */
+const named = (document: object): object => {
+  const { kind, schemaVersion } = document as Described;
+  return { $schema: `urn:guestscope:schema:${kind}:${schemaVersion}`, ...document };
+};
+
 /**
  * One JSON document, quiet or not, which names its schema; bigints as hexadecimal strings, bytes as hexadecimal text.
+ * Its text is written in pieces: a long one is never in memory as a whole.
  */
 export function printJson(document: object): void {
   documentPrinted = true;
-  const { kind, schemaVersion } = document as Described;
-  const named = {
-    $schema: `urn:guestscope:schema:${kind}:${schemaVersion}`,
-    ...document,
-  };
-  process.stdout.write(`${escapeJsonControls(JSON.stringify(named, jsonReplacer, 2))}\n`);
+  for (const piece of jsonPieces(named(document))) process.stdout.write(escapeJsonControls(piece));
+  process.stdout.write("\n");
 }
 
-function jsonReplacer(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") return `0x${value.toString(16)}`;
-  if (value instanceof Uint8Array) return hexText(value);
-  if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>);
-  return value;
+/** A JSON document with a list that is written as it comes: what `printJson` would print of it, in this order of members. */
+export class ListDocument {
+  readonly #head: object;
+  readonly #list: string;
+  #items = 0;
+  #isBegun = false;
+
+  /** @param head what is before the list */
+  constructor(head: object, list: string) {
+    this.#head = head;
+    this.#list = list;
+  }
+
+  /** Whether a part of it was written: then it must be ended, whatever happens. */
+  get isBegun(): boolean {
+    return this.#isBegun;
+  }
+
+  /** Writes items of the list, and waits where the reader is slower than we are. */
+  async add(items: readonly object[]): Promise<void> {
+    let text = this.#begin();
+    for (const item of items) {
+      text += itemText(item, this.#items);
+      this.#items += 1;
+      if (text.length < PIECE) continue;
+      await writeAll(escapeJsonControls(text));
+      text = "";
+    }
+    if (text !== "") await writeAll(escapeJsonControls(text));
+  }
+
+  /** Writes what is after the list. */
+  end(rest: object): Promise<void> {
+    return writeAll(escapeJsonControls(`${this.#begin()}${listEnd(rest, this.#items)}\n`));
+  }
+
+  #begin(): string {
+    if (this.#isBegun) return "";
+    this.#isBegun = true;
+    documentPrinted = true;
+    return listBegin(named(this.#head), this.#list);
+  }
 }
 
 /** Holds back what is printed from here on, for the pager, where standard output is a capable terminal. */

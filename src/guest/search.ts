@@ -32,7 +32,10 @@ export type OnHit = (hit: Hit) => boolean | undefined;
 export interface SearchOptions {
   /** Bytes before and after a match that come with it; default none. */
   readonly context?: number;
-  readonly progress?: (address: bigint) => void;
+  /** Bytes that are gone through before `reached` is called again; default: as pieces come. */
+  readonly step?: number;
+  /** Called as the search goes on, and waited for: all hits that begin before `address` were told. */
+  readonly reached?: (address: bigint) => Promise<void>;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -106,19 +109,27 @@ export async function searchMemory(
   onHit: OnHit,
   options: SearchOptions = {},
 ): Promise<void> {
-  const { context = 0, progress } = options;
+  const { context = 0, step = Infinity, reached } = options;
   const scans = patterns.map((pattern) => new Scan(pattern, context, onHit));
   let next: bigint | undefined;
-  for await (const { address, length, bytes } of pieces) {
-    for (const scan of scans) {
-      if (address !== next && scan.finish()) return;
-      const ended = bytes === undefined ? scan.zeros(address, length) : scan.feed(address, bytes);
-      if (ended) return;
+  for await (const piece of pieces)
+    for (const { address, length, bytes } of piece.length > step ? partsOf(piece, step) : [piece]) {
+      for (const scan of scans) {
+        if (address !== next && scan.finish()) return;
+        const ended = bytes === undefined ? scan.zeros(address, length) : scan.feed(address, bytes);
+        if (ended) return;
+      }
+      next = address + BigInt(length);
+      await reached?.(scans.reduce((least, { decided }) => (decided < least ? decided : least), next));
     }
-    next = address + BigInt(length);
-    progress?.(next);
-  }
   for (const scan of scans) if (scan.finish()) return;
+}
+
+function* partsOf({ address, length, bytes }: SearchPiece, most: number): Generator<SearchPiece> {
+  for (let at = 0; at < length; at += most) {
+    const end = Math.min(at + most, length);
+    yield { address: address + BigInt(at), length: end - at, bytes: bytes?.subarray(at, end) };
+  }
 }
 
 /** The search for one pattern. Methods return true when no more hits are wanted. */
@@ -146,6 +157,11 @@ class Scan {
     this.#hold = pattern.reach - 1 + context;
     const zeros = new Uint8Array(pattern.reach);
     this.#matchesZeros = pattern.find(zeros, 0, zeros.length) !== undefined;
+  }
+
+  /** The address before which every match was told. */
+  get decided(): bigint {
+    return this.#end - BigInt(this.#open);
   }
 
   feed(address: bigint, bytes: Uint8Array): boolean {
