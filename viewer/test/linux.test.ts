@@ -1,5 +1,5 @@
 import * as path from "node:path";
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fixtures, hasProgram, runCli, scratch, skipUnless } from "../../test/shared.js";
 import { exported, goTo, lacksChromium, pick, Viewer } from "./viewer-page.js";
@@ -66,6 +66,52 @@ describe.skipIf(lacksChromium || lacksXz)("a Linux guest in a browser", () => {
       document.querySelector(".readings")?.textContent?.includes("linux_banner"),
     );
     expect(await page.locator(".text-value").textContent()).toMatch(/^Linux version 6/);
+  });
+
+  it("follows pointers from structure to structure, by links and by the keyboard, and comes back", async () => {
+    const pointer = (name: string, at: string): string =>
+      (JSON.parse(runCli(["struct", "--json", guest, name, at]).stdout) as { value: string }).value;
+    const { tasks } = JSON.parse(runCli(["ps", "--json", guest]).stdout) as {
+      tasks: readonly { pid: number; task: string }[];
+    };
+    const first = tasks.find(({ pid }) => pid === 1)?.task ?? "";
+    const mm = pointer("task_struct.mm", first);
+    const nsproxy = pointer("task_struct.nsproxy", pointer("task_struct.real_parent", first));
+
+    /** The row of a pointer of a structure that is shown. */
+    const rowOf = (name: string, to: string): Locator =>
+      page.locator(".virtual-row .grid-row", { hasText: new RegExp(`[0-9a-f]${name}${to}`) });
+    const arrives = (type: string, at: string): Promise<unknown> =>
+      page.waitForFunction(
+        ([one, two]) =>
+          location.hash.includes(`type=${one}&at=${two}`) &&
+          document.querySelector("[role=listbox]")?.getAttribute("aria-label")?.endsWith(one) === true,
+        [type, at] as const,
+      );
+    // its 300 rows
+    await page.setViewportSize({ width: 1280, height: 9000 });
+    await show(`linux?tab=structures&type=task_struct&at=${first}`);
+    await arrives("task_struct", first);
+    await rowOf("real_parent", "0x").locator("a").click();
+    await arrives("task_struct", pointer("task_struct.real_parent", first));
+    // the kernel's name of what is there
+    expect(await rowOf("nsproxy", nsproxy).locator(".symbol").textContent()).toMatch(/init_nsproxy/);
+    await rowOf("nsproxy", nsproxy).locator("a").click();
+    await arrives("nsproxy", nsproxy);
+    await page.goBack();
+    await page.goBack();
+    await arrives("task_struct", first);
+    await rowOf("mm", mm).locator("code").first().click();
+    await page.locator("[role=listbox]").focus();
+    await page.keyboard.press("Enter");
+    await arrives("mm_struct", mm);
+    await page.locator("button[aria-label^='Back']").click();
+    await arrives("task_struct", first);
+    // what has no type leads to its bytes
+    const stack = pointer("task_struct.stack", first);
+    await rowOf("stack", stack).locator("a").click();
+    await page.waitForFunction((at) => location.hash.includes(`hex?space=kernel&at=${at}`), stack);
+    await page.setViewportSize({ width: 1280, height: 3000 });
   });
 
   it("names everything that takes the focus, in every view, for screen readers", async () => {
