@@ -129,8 +129,13 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
     );
     await batch.end();
   } catch (error) {
-    if (list.isBegun && statusOf(error) !== EXIT.readerGone)
-      await list.end({ count: hits, error: errorData(error, EXIT.failure) } satisfies ListedSearch);
+    if (isBatched && hits > 0 && statusOf(error) !== EXIT.readerGone)
+      try {
+        await batch.end();
+      } finally {
+        if (json)
+          await list.end({ count: hits, error: errorData(error, EXIT.failure) } satisfies ListedSearch);
+      }
     throw error;
   }
   if (json && isListed) await list.end({ count: hits } satisfies ListedSearch);

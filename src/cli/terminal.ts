@@ -166,11 +166,6 @@ export class ListDocument {
     this.#list = list;
   }
 
-  /** Whether a part of it was written: then it must be ended, whatever happens. */
-  get isBegun(): boolean {
-    return this.#isBegun;
-  }
-
   /** Writes items of the list, and waits where the reader is slower than we are. */
   async add(items: readonly object[]): Promise<void> {
     let text = this.#begin();

@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { gunzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Hit } from "../../src/guest/search.js";
 import { HitBatch } from "../../src/cli/hit-batch.js";
 import { validDocument } from "../document-schema.js";
-import { projectRoot, runCli, scratch } from "../shared.js";
+import { fixtures, projectRoot, runCli, scratch } from "../shared.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
@@ -18,6 +19,7 @@ interface Row {
 interface Found {
   readonly count: number;
   readonly hits?: readonly Row[];
+  readonly error?: { readonly code: string; readonly status: number };
 }
 
 const EVERY = 64;
@@ -86,6 +88,25 @@ describe("search --json", () => {
       expect(status).toBe(2);
       expect(document).toMatchObject({ kind: "error", error: { code: "os/ENOENT", status: 2 } });
     }
+  });
+
+  it("has the hits before damage, their count and the error, and status 2", () => {
+    const legacy = path.join(folder, "web01.legacy");
+    fs.writeFileSync(legacy, gunzipSync(fs.readFileSync(path.join(fixtures, "demo/web01.legacy.gz"))));
+    const [save, kdump] = [path.join(folder, "web01.save"), path.join(folder, "web01.kdump")];
+    expect(runCli(["convert", legacy, save]).status).toBe(0);
+    expect(runCli(["extract", save, kdump, "--to", "kdump"]).status).toBe(0);
+    const words = [kdump, "--regex", "[a-z]{6}", "--no-owner"];
+    const whole = search(...words).found;
+    const bytes = fs.readFileSync(kdump);
+    bytes.fill(0xff, bytes.length - 2000);
+    fs.writeFileSync(kdump, bytes);
+    const { status, found } = search(...words);
+    expect(status).toBe(2);
+    expect(found.error).toMatchObject({ code: "kdump/page/damaged", status: 2 });
+    expect(found.count).toBeGreaterThan(0);
+    expect(found.hits).toHaveLength(found.count);
+    expect(found.hits).toEqual(whole.hits?.slice(0, found.count));
   });
 
   it("prints lines with the same addresses", () => {
