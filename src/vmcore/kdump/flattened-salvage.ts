@@ -72,14 +72,17 @@ class Walk {
 
   /** Records in a row from an offset on; the end of the file or its marker counts as many. */
   async proof(offset: number): Promise<number> {
-    let count = 0;
-    for (let at = offset; count < PROOF; count += 1) {
+    const seen: FlattenedRun[] = [];
+    for (let at = offset; seen.length < PROOF; ) {
       const head = await this.at(at);
-      if (head === "end") return at + SIZE === this.#source.size ? count + PROOF : 0;
+      if (head === "end") return at + SIZE === this.#source.size ? seen.length + PROOF : 0;
       if (head === undefined) return 0;
+      // descriptors of zlib pages look like heads that all lead to 4 GiB
+      if (seen.some(({ to, size }) => head.to < to + size && to < head.to + head.size)) return 0;
+      seen.push(head);
       at = head.from + head.size;
     }
-    return count;
+    return seen.length;
   }
 }
 

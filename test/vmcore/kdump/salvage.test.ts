@@ -117,4 +117,15 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a kdump whose tables are 
     bytes.fill(0xff, from, from + 10 * SIZE);
     expect(await lostDescriptors(bytes)).toEqual({ spans: [[from, from + 10 * SIZE]], pages: 10 });
   });
+
+  it("descriptors are not taken for records when the head of the last record is damaged", async () => {
+    const bytes = fs.readFileSync(unpackKdump("tiny-split10.zlib.flat", place.folder));
+    const { records } = await salvageRecords(bytesSource(bytes));
+    const last = records.at(-1);
+    if (last === undefined) throw new Error("no records");
+    bytes.fill(0xff, last.from - 15, last.from + 300);
+    const damaged = await salvageRecords(bytesSource(bytes));
+    expect(damaged.records).toEqual(records.slice(0, -1));
+    expect(damaged.lost.map(({ start, end }) => [start, end])).toEqual([[last.from - 16, bytes.length]]);
+  });
 });
