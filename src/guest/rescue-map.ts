@@ -25,6 +25,8 @@ export interface RescueMap {
 
 /** Records in a row that leave no doubt where reading goes on. */
 const SURE = 2;
+/** In the place of a number of records: the record before a lost part may have got bytes that aren't its own. */
+const SHIFTED = 0;
 
 /** Draws the map of an input of `size` bytes from what its rescue found; without one all of it is whole. */
 export function rescueMap(size: number, rescue: Rescue | undefined): RescueMap {
@@ -43,6 +45,10 @@ export function rescueMap(size: number, rescue: Rescue | undefined): RescueMap {
   };
   const lost = (rescue?.lost ?? []).toSorted((a, b) => a.start - b.start);
   for (const part of lost) {
+    if (part.doubtfulFrom !== undefined && part.doubtfulFrom >= at) {
+      readable(Math.min(part.doubtfulFrom, size));
+      proof = SHIFTED;
+    }
     readable(Math.min(part.start, size));
     const end = Math.min(part.end, size);
     const what = part.what ?? "damaged records";
@@ -57,7 +63,10 @@ export function rescueMap(size: number, rescue: Rescue | undefined): RescueMap {
   return { size, parts, memory: rescue?.doubtful ?? [] };
 }
 
-const DOUBT: readonly string[] = ["", "only one record proves that records begin here"];
+const DOUBT: readonly string[] = [
+  "a record whose memory is shifted if bytes were inserted into it",
+  "only one record proves that records begin here",
+];
 
 /** Of a part of the input that has several states, the one that is drawn. */
 const WEIGHT: Readonly<Record<PartState, number>> = { whole: 0, doubtful: 1, lost: 2 };

@@ -12,6 +12,11 @@ export interface LostPart {
   readonly proof: number;
   /** What was there, or why it is lost, in a few words; default: damaged records. */
   readonly what?: string;
+  /**
+   * Offset of the record right before, where its length alone says what it holds: if bytes were inserted into it, what
+   * follows them in it is shifted, and the lost part is its end.
+   */
+  readonly doubtfulFrom?: number;
 }
 
 /** Memory that is given although something speaks against it: guest-physical bytes, `end` exclusive. */
@@ -159,13 +164,17 @@ export class Resynchronizer {
 }
 
 /** A lost part in a sentence: where it is, and how sure it is that records go on after it. */
-function describeLost({ start, end, proof, what }: LostPart): string {
+function describeLost({ start, end, proof, what, doubtfulFrom }: LostPart): string {
   const sure =
     proof === 0
       ? ""
       : `; ${proof === 1 ? "one record proves" : `${proof} records in a row prove`} that reading goes on after them`;
   const lost = `damaged: the bytes 0x${start.toString(16)} to 0x${end.toString(16)} (${end - start}) are lost${sure}`;
-  return what === undefined ? lost : `${lost} (${what})`;
+  const doubt =
+    doubtfulFrom === undefined
+      ? ""
+      : `; memory in the record before, at 0x${doubtfulFrom.toString(16)}, is doubtful: it would be shifted if bytes were inserted there`;
+  return `${lost}${what === undefined ? "" : ` (${what})`}${doubt}`;
 }
 
 /** Lost parts that are described one by one. */

@@ -1,5 +1,8 @@
 import { expect } from "vitest";
+import { GuestscopeError } from "../../src/findings/errors.js";
 import type { GuestImage } from "../../src/guest/image.js";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { openGuest } from "../../src/open/open.js";
 
 /** Bytes of a file. */
 export type Place = readonly [offset: number, length: number];
@@ -108,4 +111,56 @@ export async function expectRescue(
   } finally {
     await guest.close?.();
   }
+}
+
+/**
+ * Takes bytes out of a page's contents, or puts some in before it, and holds what is required of the rescue: the record
+ * that is hit is lost or doubtful, and the memory of all others is as it was. What happens to be a stream without a fault
+ * (bytes missing that are as many as the records after it, zeros where its end may be) is none to be rescued: false then.
+ */
+export async function expectShiftRescue(
+  file: KnownFile,
+  kind: "missing" | "inserted",
+  hit: PagePlace,
+  size: number,
+  next: () => number,
+): Promise<boolean> {
+  const recordOf = ({ index: [record] }: PagePlace): number => record?.[0] ?? 0;
+  const at = hit.contents[0]?.[0] ?? 0;
+  const end = kind === "missing" ? at + size : at;
+  const noise = Buffer.from(Array.from({ length: size }, () => Math.floor(next() * 256)));
+  const between = kind === "missing" ? Buffer.alloc(0) : noise;
+  const shifted = Buffer.concat([file.bytes.subarray(0, at), between, file.bytes.subarray(end)]);
+  if (await isFaultless(shifted)) return false;
+  const guest = await file.open(shifted);
+  const where = `${size} bytes ${kind} at 0x${at.toString(16)}`;
+  const record = recordOf(hit);
+  const isDoubted = guest.rescue?.lost.some(
+    (part) => (part.doubtfulFrom ?? part.start) <= record && record < part.end,
+  );
+  expect(isDoubted, where).toBe(true);
+  const others = file.pages.filter(
+    (place) => recordOf(place) < record || (recordOf(place) > record && recordOf(place) >= end),
+  );
+  const into = Buffer.alloc(1 << 16);
+  let recovered = 0;
+  for (const place of others) {
+    const page = into.subarray(0, place.size);
+    if ((await guest.memory.read(place.gpa, page)) < place.size) continue;
+    recovered += 1;
+    expect(page.equals(file.page(place)), `${where}: 0x${place.gpa.toString(16)}`).toBe(true);
+  }
+  if (others.length > 0) expect(recovered / others.length, where).toBeGreaterThanOrEqual(0.95);
+  return true;
+}
+
+async function isFaultless(bytes: Uint8Array): Promise<boolean> {
+  const opened = openGuest(bytesSource(bytes, "shifted"));
+  return opened.then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof GuestscopeError) return false;
+      throw error;
+    },
+  );
 }

@@ -33,7 +33,7 @@ const MOST_MISCOUNTED = 4;
  * for then that one is the state to take.
  * @throws FormatError in the headers
  */
-async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined> {
+async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyForm | undefined> {
   let form: LegacyForm | undefined;
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
@@ -41,7 +41,8 @@ async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined>
   try {
     for await (const chunk of reader.chunks()) {
       if (checkpoints > 0 && chunk.kind === "pages") return undefined;
-      if (chunk.kind === "checkpoint" && !chunk.last) checkpoints += 1;
+      // zeros look like a body's end: a tail that breaks rules ends no checkpoint
+      if (chunk.kind === "checkpoint" && !chunk.last && isWithoutErrors(report)) checkpoints += 1;
       if (chunk.kind === "header")
         form = {
           first: 0,
@@ -67,6 +68,9 @@ async function legacyForm(reader: LegacyReader): Promise<LegacyForm | undefined>
   }
   return whole && { ...whole, isReadable };
 }
+
+const isWithoutErrors = ({ findings }: Report): boolean =>
+  findings.every(({ severity }) => severity !== "error");
 
 /** pfns of which a lost part may have held newer copies than those before `at`: from `from` to `to`, exclusive. */
 export interface StalePages {
@@ -151,9 +155,11 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     const damaged = await walk.chunk(at, true);
     const after = damaged?.kind === "batch" && damaged.contents <= input.size ? damaged.contents : at + 4;
     const found = await resume(open === undefined ? after : open.chunk.contents);
-    // entries in the right order prove their batch, and the one before: the input ends within it
+    // entries in the right order prove their batch, and the one before: the input ends within it, unless an HVM guest's
+    // tail is found there, which proves itself
     const isCut = chunk?.kind === "batch" && outOfOrder(pfnsOf(chunk.entries)).length === 0;
-    if (isCut && (found === undefined || chunk.next - found.at > MOST_MISCOUNTED * PAGE)) break;
+    if (isCut && (found === undefined || (!form.isHvm && chunk.next - found.at > MOST_MISCOUNTED * PAGE)))
+      break;
     if (found === undefined) {
       // nothing proves where the last batch ends, unless the input ends within it
       if (open !== undefined && at + 4 < input.size)
@@ -181,7 +187,8 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
         damaged?.kind === "batch" && damaged.contents <= found.at
           ? repair(at, found.at, damaged, form.ulongSize, found.proof)
           : await recount(walk, at, found.at, form.ulongSize);
-      if (better === undefined) await lose({ start: at, end: found.at, proof: found.proof });
+      const before = open === undefined ? {} : { doubtfulFrom: open.at };
+      if (better === undefined) await lose({ start: at, end: found.at, proof: found.proof, ...before });
       else use(better);
     }
     open = undefined;
@@ -212,10 +219,10 @@ export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise
       ...(widthIsGuess === undefined ? {} : { widthIsGuess }),
       diagnostics: report,
     });
-    const form = await legacyForm(reader);
+    const form = await legacyForm(reader, report);
     if (form === undefined) return undefined;
-    const isRight = report.findings.every(({ severity }) => severity !== "error");
-    return await salvageLegacy(input, { ...form, isReadable: form.isReadable && isRight });
+    const isReadable = form.isReadable && isWithoutErrors(report);
+    return await salvageLegacy(input, { ...form, isReadable });
   } catch (error) {
     // what is wrong with the headers is said by who reads them
     if (error instanceof FormatError) return undefined;

@@ -1,10 +1,13 @@
+import { appendTo } from "../../binary/arrays.js";
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
 import {
   type LostPart,
   type Patch,
   patchedSource,
+  type Resumption,
   Resynchronizer,
   type Salvage,
+  withoutParts,
 } from "../../guest/salvage.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
@@ -21,12 +24,17 @@ import { LIBXL_RECORD } from "../libxl/layout.js";
 
 /*
  * Damage inside the libxc layer is bridged by one optional record over it, which every reader skips. Records begin at
- * multiples of eight bytes from the first, so only such places are looked at. A PAGE_DATA record proves itself: its length
- * follows from its entries. Where none is left, records up to END must have their exact forms.
+ * multiples of eight bytes from the first, so such places are looked at first; others where bytes are missing or were
+ * inserted. A PAGE_DATA record proves itself: its length follows from its entries. Where none is left, records up to END
+ * must have their exact forms.
  */
 
+/** Records begin at multiples of so many bytes; it is a record header's size, too. */
+const ALIGNMENT = 8;
 /** Records in a row that are checked after a lost part. */
 const PROOF = 3;
+/** Records of state that follow the last batch: no real guest has more, with some for each vCPU. */
+const MOST_STATE_RECORDS = 4096;
 /** Lost parts of one input. */
 const MOST_PARTS = 10_000;
 const KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXC_RECORD));
@@ -97,17 +105,18 @@ class Walk {
   async proof(offset: number): Promise<number> {
     let isProven = false;
     let count = 0;
-    for (let at = offset; count < PROOF; ) {
+    // state alone proves nothing until the end is reached
+    for (let at = offset; count < (isProven ? PROOF : MOST_STATE_RECORDS); ) {
       const header = await this.header(at);
       const trust = header === undefined ? "none" : await this.trust(at, header);
       if (header === undefined || trust === "none") return isProven && count > 1 ? count : 0;
       isProven ||= trust === "proven";
       count += 1;
       // zeros look like END: it counts only after others
-      if (header.type === LIBXC_RECORD.END) return count > 1 ? count : 0;
+      if (header.type === LIBXC_RECORD.END) return count > 1 && (await this.isEnd(header.next)) ? count : 0;
       at = header.next;
     }
-    return count;
+    return isProven ? count : 0;
   }
 
   /** Whether what follows END is the input's end or records of the layer around: zeros look like END too. */
@@ -119,11 +128,11 @@ class Walk {
     return LIBXL_KNOWN.has(header.type) && header.next <= this.#input.size;
   }
 
-  /** Finds places at which records in a row begin. */
-  finder(): Resynchronizer {
+  /** Finds places at which records in a row begin: every `step` bytes of those that are looked at. */
+  finder(step: 1 | 8): Resynchronizer {
     const little = this.#order === "little";
     return new Resynchronizer(this.#input, {
-      step: 8,
+      step,
       head: recordHeader.size,
       isLikely: (view, at) => {
         const type = view.getUint32(at, little);
@@ -157,9 +166,13 @@ export async function salvageStream(
   order: ByteOrder,
 ): Promise<Salvage | undefined> {
   const walk = new Walk(input, order);
-  const finder = walk.finder();
+  const [aligned, anywhere] = [walk.finder(ALIGNMENT), walk.finder(1)];
   const lost: LostPart[] = [];
   const patches: Patch[] = [];
+  /** Bytes after the last optional record, less than another: they are left out. */
+  const cuts: LostPart[] = [];
+  /** The batch right before: it may have more or fewer bytes than its own. */
+  let batch: { readonly at: number; readonly entries: number } | undefined;
   /** The last record that only its form speaks for: its length may be what is damaged. */
   let doubtful: number | undefined;
   for (let at = first; lost.length < MOST_PARTS; ) {
@@ -169,6 +182,8 @@ export async function salvageStream(
       if (header.type === LIBXC_RECORD.END && (await walk.isEnd(header.next))) break;
       if (header.type !== LIBXC_RECORD.END) {
         doubtful = trust === "proven" ? undefined : at;
+        batch =
+          trust === "proven" ? { at, entries: at + recordHeader.size + pageDataHeader.size } : undefined;
         at = header.next;
         continue;
       }
@@ -177,23 +192,46 @@ export async function salvageStream(
     const isBatch = header?.type === LIBXC_RECORD.PAGE_DATA;
     if (isBatch && header.length <= MAX_BODY_LENGTH && (await walk.proof(header.next)) > 0) {
       doubtful = undefined;
+      batch = undefined;
       at = header.next;
       continue;
     }
-    const start = doubtful ?? at;
-    const found = await finder.resume(start + 8);
+    const from = doubtful ?? at;
+    const found =
+      (await aligned.resume(batch?.entries ?? from + ALIGNMENT)) ??
+      (await anywhere.resume(batch?.entries ?? from + 1));
     if (found === undefined) break;
-    lost.push({ start, end: found.at, proof: found.proof });
-    for (let from = start; from < found.at; ) {
-      const length = Math.min(found.at - from, MAX_BODY_LENGTH - (MAX_BODY_LENGTH % 8)) - 8;
-      patches.push({
-        offset: from,
-        bytes: recordHeader.encode({ type: OPTIONAL_TYPE, bodyLength: length }, order),
-      });
-      from += length + 8;
-    }
+    const part = partBefore(found, from, batch?.at);
+    lost.push(part);
+    const covered = part.end - ((part.end - part.start) % ALIGNMENT);
+    appendTo(patches, skipRecords(part.start, covered, order));
+    if (covered < part.end) cuts.push({ start: covered, end: part.end, proof: part.proof });
     doubtful = undefined;
+    batch = undefined;
     at = found.at;
   }
-  return lost.length === 0 ? undefined : { source: patchedSource(input, patches), lost };
+  const patched = patchedSource(input, patches);
+  const source = cuts.length === 0 ? patched : withoutParts(patched, cuts);
+  return lost.length === 0 ? undefined : { source, lost };
+}
+
+/** What is lost before records go on. @param from where it begins at the latest @param batch offset of the batch before */
+function partBefore({ at, proof }: Resumption, from: number, batch: number | undefined): LostPart {
+  if (batch === undefined) return { start: from, end: at, proof };
+  return at < from
+    ? { start: batch, end: at, proof, what: "a batch whose contents are not all there" }
+    : { start: from, end: at, proof, doubtfulFrom: batch };
+}
+
+/** Optional records over [start, end), which is a multiple of ALIGNMENT. */
+function skipRecords(start: number, end: number, order: ByteOrder): Patch[] {
+  const patches: Patch[] = [];
+  const most = MAX_BODY_LENGTH - (MAX_BODY_LENGTH % ALIGNMENT);
+  for (let offset = start; offset < end; ) {
+    const size = Math.min(end - offset, most);
+    const header = { type: OPTIONAL_TYPE, bodyLength: size - recordHeader.size };
+    patches.push({ offset, bytes: recordHeader.encode(header, order) });
+    offset += size;
+  }
+  return patches;
 }

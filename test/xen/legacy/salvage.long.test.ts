@@ -10,6 +10,7 @@ import {
   DAMAGE_KINDS,
   damageSize,
   expectRescue,
+  expectShiftRescue,
   type KnownFile,
   type PagePlace,
   randoms,
@@ -81,6 +82,40 @@ describe("a legacy stream that is damaged in its memory", () => {
             : start + Math.floor(next() * (end - start - size));
         await expectRescue(file, kind, target, Math.min(size, end - target), next);
       }
+    }
+  });
+});
+
+describe("a legacy stream whose memory has bytes too few or too many", () => {
+  it.each(plain)(
+    "gives other batches' memory, and doubts that one's: %s",
+    { timeout: 120_000 },
+    async (name) => {
+      const file = await knownStream(name, sample(name, place.folder).stream);
+      const next = randoms(name.length * 104729);
+      for (const kind of ["missing", "inserted"] as const)
+        for (let round = 0; round < 6; round += 1) {
+          const hit = file.pages[Math.floor(next() * file.pages.length)];
+          if (hit !== undefined)
+            await expectShiftRescue(file, kind, hit, Math.ceil(2 ** (next() * 15)), next);
+        }
+    },
+  );
+
+  it("converts without what is lost, and says what is doubtful", { timeout: 60_000 }, async () => {
+    const name = "hvm64-params";
+    const { stream } = sample(name, place.folder);
+    const { pages } = await knownStream(name, stream);
+    const at = pages[Math.floor(pages.length / 2)]?.contents[0]?.[0] ?? 0;
+    for (const [bytes, said] of [
+      [Buffer.concat([stream.subarray(0, at), stream.subarray(at + 77)]), "contents are not all there"],
+      [Buffer.concat([stream.subarray(0, at), Buffer.alloc(77, 0xa5), stream.subarray(at)]), "is doubtful"],
+    ] as const) {
+      const sink = new MemorySink();
+      const report = await convertLegacy(bytesSource(bytes, name), sink, { partial: true, skipQemu: true });
+      expect(report.losses.join("\n")).toContain(said);
+      const converted = await openGuest(bytesSource(sink.bytes(), "converted"));
+      expect(converted.vcpus.length).toBeGreaterThan(0);
     }
   });
 });
