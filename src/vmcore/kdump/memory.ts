@@ -25,6 +25,7 @@ export const COMPRESSION_BY_FLAG: ReadonlyMap<number, string> = new Map([
   [0, "none"],
   ...Object.entries(COMPRESSION_FLAGS).map(([name, flag]): [number, string] => [flag, name]),
 ]);
+const HIGHEST_FLAG = Array.from(COMPRESSION_BY_FLAG.keys()).reduce((most, flag) => Math.max(most, flag), 0);
 
 const ABSENT = absentReasons({
   lost: { kind: "truncated", text: "lost: the dump is incomplete" },
@@ -85,7 +86,7 @@ export class MemoryBuilder {
   readonly #doubts: KdumpDoubts;
   readonly #flags = new Set<number>();
   /** Pages by their descriptors' flags: numbers, as there is one a page. */
-  readonly #byFlags = new Float64Array(1 + Math.max(...COMPRESSION_BY_FLAG.keys()));
+  readonly #byFlags = new Float64Array(1 + HIGHEST_FLAG);
   readonly #excluded: AbsentReason;
   #token = 0;
   /** Places in the lists of doubts. */

@@ -58,8 +58,18 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
     await walk.run();
     // zeros in the middle look like END
     const salvaged =
-      options.partial === true && walk.trailing ? await salvagedGuest(input, options, walk) : undefined;
+      options.partial === true && walk.trailing !== undefined
+        ? await salvagedGuest(input, options, walk)
+        : undefined;
     if (salvaged !== undefined) return salvaged;
+    const guest = await walk.guest();
+    if (options.partial === true || walk.trailing === undefined || guest.vcpus.length > 0) return guest;
+    throw formatError(
+      STREAM_RULES.trailing,
+      input.name,
+      walk.trailing,
+      "bytes follow END, and no record before it has vCPUs: what is read as END is none",
+    );
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     if (walk.checkpoint > 0) {
@@ -136,7 +146,7 @@ class GuestCollector {
   firstRecord = 0;
   order: ByteOrder = "little";
   /** Whether bytes follow the stream's end that aren't of the protocol around it. */
-  trailing = false;
+  trailing: StreamItem | undefined;
 
   /** @param stopAt take nothing after the checkpoint that ends here */
   constructor(input: ByteSource, options: OpenOptions, stopAt: number) {
@@ -180,7 +190,7 @@ class GuestCollector {
   }
 
   #takeHeader(item: StreamItem): void {
-    if (item.kind === "trailing") this.trailing = !item.handshake;
+    if (item.kind === "trailing" && !item.handshake) this.trailing = item;
     if (item.kind === "xl-header") {
       this.#config = item.config;
       this.#layers += "xl save file, ";

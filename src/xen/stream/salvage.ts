@@ -113,10 +113,25 @@ class Walk {
       isProven ||= trust === "proven";
       count += 1;
       // zeros look like END: it counts only after others
-      if (header.type === LIBXC_RECORD.END) return count > 1 && (await this.isEnd(header.next)) ? count : 0;
+      if (header.type === LIBXC_RECORD.END) {
+        if (count <= 1 || !(await this.isEnd(header.next))) return 0;
+        return isProven || (await this.#endsInput(header.next)) ? count : 0;
+      }
       at = header.next;
     }
     return isProven ? count : 0;
+  }
+
+  /** Whether the input ends after END, or records of the layer around go up to its end. */
+  async #endsInput(after: number): Promise<boolean> {
+    for (let at = after, count = 0; at < this.#input.size && count < MOST_STATE_RECORDS; count += 1) {
+      const header = await this.header(at);
+      if (header === undefined || !LIBXL_KNOWN.has(header.type) || header.next > this.#input.size)
+        return false;
+      if (header.type === LIBXL_RECORD.END) return header.length === 0 && header.next === this.#input.size;
+      at = header.next;
+    }
+    return after === this.#input.size;
   }
 
   /** Whether what follows END is the input's end or records of the layer around: zeros look like END too. */

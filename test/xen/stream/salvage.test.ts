@@ -15,6 +15,7 @@ import {
   type PagePlace,
   randoms,
 } from "../../guest/damage-oracle.js";
+import { makeStream } from "./stream-maker.js";
 import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 installNodeCodecs();
@@ -80,4 +81,17 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is dama
       }
     },
   );
+});
+
+it("zeros that are read as END, with bytes after them and no vCPU before, are no end", async () => {
+  const bytes = makeStream({ guest: "hvm", version: 3, layer: "xl", order: "little", pages: 9 });
+  const [first] = (await knownStream(Buffer.from(bytes))).pages;
+  const at = first?.index[0]?.[0] ?? 0;
+  const shifted = Buffer.concat([bytes.subarray(0, at), Buffer.alloc(64), bytes.subarray(at)]);
+  await expect(openGuest(bytesSource(shifted, "shifted"))).rejects.toThrow(/what is read as END is none/);
+  const guest = await openGuest(bytesSource(shifted, "shifted"), { partial: true });
+  const whole = await openGuest(bytesSource(Buffer.from(bytes), "whole"));
+  expect(guest.vcpus.length).toBe(whole.vcpus.length);
+  const page = Buffer.alloc(PAGE);
+  expect(await guest.memory.read(first?.gpa ?? 0, page)).toBe(PAGE);
 });
