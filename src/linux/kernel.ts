@@ -318,8 +318,9 @@ interface FoundSymbols {
  *
  * @throws AbsentError when the memory holds no VMCOREINFO; FormatError when VMCOREINFO and page tables disagree.
  */
-export async function openKernel(guest: GuestImage, options: KernelOptions = {}): Promise<Kernel> {
-  const { vmcoreInfo, source } = { ...(await withVmcoreInfo(guest)).facts };
+export async function openKernel(given: GuestImage, options: KernelOptions = {}): Promise<Kernel> {
+  const guest = await withVmcoreInfo(given);
+  const { vmcoreInfo, source } = guest.facts;
   if (vmcoreInfo === undefined)
     throw absent(LINUX_RULES.noVmcoreInfo, "the guest's memory holds no VMCOREINFO: no kernel is known", {
       source,

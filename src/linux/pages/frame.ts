@@ -14,6 +14,8 @@ export interface Frame {
   readonly head: KernelObject;
   /** Number of the first of these pages. */
   readonly first: number;
+  /** Bytes of a page. */
+  readonly pageSize: number;
 }
 
 /** Low bits of a page's `mapping`: anonymous memory, or none of a file at all. */
@@ -51,7 +53,8 @@ export class Frames {
     const before = this.#framesBefore(page);
     const head = before === 0 ? page : await this.#load(frame - before);
     if (head === undefined) return undefined;
-    return { use: await this.#useOf(frame, page, head), head, first: frame - before };
+    const use = await this.#useOf(frame, page, head);
+    return { use, head, first: frame - before, pageSize: this.table.pageSize };
   }
 
   async #load(frame: number): Promise<KernelObject | undefined> {

@@ -1,5 +1,4 @@
 import { AbsentError, FormatError } from "../../findings/errors.js";
-import { kernelLayout } from "../../guest/kernel/kernel-layout.js";
 import { memoryTotals, PAGE_SIZE } from "../../guest/memory.js";
 import type { Kernel } from "../kernel.js";
 import { printPlace } from "../symbols.js";
@@ -84,7 +83,6 @@ export class PageOwners {
   readonly #kernel: Kernel;
   readonly #slabs: Slabs;
   readonly #files: CachedFiles;
-  #directMap: Promise<bigint | undefined> | undefined;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -233,14 +231,13 @@ export class PageOwners {
     }
   }
 
-  async #frameOwner({ use, head, first }: Frame, gpa: number): Promise<PageOwner | undefined> {
-    const pageSize = Number(this.#kernel.info.get("PAGESIZE") ?? PAGE_SIZE);
+  async #frameOwner({ use, head, first, pageSize }: Frame, gpa: number): Promise<PageOwner | undefined> {
     const within = gpa - first * pageSize;
     switch (use) {
       case "slab":
-        return { kind: "slab", ...(await this.#direct(gpa)), slab: await this.#slabs.place(head, within) };
+        return { kind: "slab", ...this.#direct(gpa), slab: await this.#slabs.place(head, within) };
       case "table":
-        return { kind: "page-table", ...(await this.#direct(gpa)) };
+        return { kind: "page-table", ...this.#direct(gpa) };
       case "file": {
         const file = await this.#files.fileOf(head.pointer("mapping"));
         if (file === undefined) return undefined;
@@ -254,13 +251,8 @@ export class PageOwners {
   }
 
   /** The address of a byte in the kernel's map of all memory. */
-  async #direct(gpa: number): Promise<{ readonly address?: bigint }> {
-    this.#directMap ??= tolerant(async () => {
-      const { info, guest } = this.#kernel;
-      const text = Array.from(info, ([key, value]) => `${key}=${value}`).join("\n");
-      return (await kernelLayout(guest.memory, text, guest.arch))?.directMap;
-    });
-    const start = await this.#directMap;
+  #direct(gpa: number): { readonly address?: bigint } {
+    const start = this.#kernel.guest.facts.kernelLayout?.directMap;
     return start === undefined ? {} : { address: BigInt.asUintN(64, start + BigInt(gpa)) };
   }
 }
