@@ -11,6 +11,7 @@ import {
   TablePool,
   withRun,
 } from "./page-chunk.js";
+import { codeAt, decodeChunks, encodeChunks, putCode, wordsOfChunks } from "./chunk-words.js";
 import { NOWHERE } from "./page-codes.js";
 import { GUEST_RULES } from "./rules.js";
 import { NO_SEGMENT, SpillLog } from "./spill-log.js";
@@ -32,13 +33,6 @@ const CHANGES = 0;
 const SNAPSHOT = 1;
 /** Words of a change: page and count, the code's two halves. */
 const CHANGE = 3;
-/** Added to a code, so that none is negative. */
-const BIAS = 2 ** 33;
-const TWO_32 = 2 ** 32;
-/** What a chunk of a snapshot is. */
-const RUNS = 0;
-const BYTES = 1;
-const WORDS = 2;
 
 /** How an index spills. */
 export interface SpillOptions {
@@ -172,10 +166,8 @@ export class PageGroups {
     if (code === NOWHERE && (group.existing & (1 << (key % GROUP))) === 0) return true;
     this.#note(group, key);
     const pending = (group.pending ??= new Uint32Array(this.#pendingWords()));
-    const biased = code + BIAS;
     pending[group.filled] = (key % GROUP) * CHUNK + from + (to - from - 1) * (GROUP * CHUNK);
-    pending[group.filled + 1] = biased % TWO_32;
-    pending[group.filled + 2] = Math.floor(biased / TWO_32);
+    putCode(pending, group.filled + 1, code);
     group.filled += CHANGE;
     if (group.filled === pending.length) {
       group.chain = this.#log.add(group.chain, CHANGES, pending);
@@ -243,10 +235,10 @@ export class PageGroups {
 
   /** Chunks as words, in memory that is used again. */
   #encode(chunks: readonly (Chunk | undefined)[]): Uint32Array {
-    const size = sizeOf(chunks);
+    const size = wordsOfChunks(chunks);
     if (this.#scratch.length < size) this.#scratch = new Uint32Array(size);
     const words = this.#scratch.subarray(0, size);
-    encode(chunks, words);
+    encodeChunks(chunks, words);
     return words;
   }
 
@@ -259,7 +251,7 @@ export class PageGroups {
     for (let i = places.length - 1; i >= 0; i -= 1) {
       const segment = this.#log?.read(places[i] ?? 0);
       if (segment === undefined) continue;
-      if (segment.kind === SNAPSHOT) decode(segment.words, chunks, this.#tables);
+      if (segment.kind === SNAPSHOT) decodeChunks(segment.words, chunks, this.#tables);
       else this.#apply(segment.words, segment.words.length, chunks);
     }
     group.isDirty = places.length > 1 || group.filled > 0;
@@ -277,7 +269,7 @@ export class PageGroups {
       const page = where % (GROUP * CHUNK);
       const from = page % CHUNK;
       const to = from + Math.floor(where / (GROUP * CHUNK)) + 1;
-      const code = (words[i + 2] ?? 0) * TWO_32 + (words[i + 1] ?? 0) - BIAS;
+      const code = codeAt(words, i + 1);
       const index = Math.floor(page / CHUNK);
       chunks[index] = withRun(chunks[index], from, to, code, this.#pageSize, SPILLED_RUNS, this.#tables);
     }
@@ -291,64 +283,3 @@ export class PageGroups {
 
 /** Runs of a chunk that comes back before it is a table. */
 const SPILLED_RUNS = 8;
-
-/** Chunks as words: index and kind of each, then runs by their number, or a table's two arrays. */
-function encode(chunks: readonly (Chunk | undefined)[], words: Uint32Array): void {
-  let at = 0;
-  for (const [index, chunk] of chunks.entries()) {
-    if (chunk === undefined) continue;
-    words[at] = index;
-    if (isTable(chunk)) {
-      const { low, high } = chunk;
-      words[at + 1] = high instanceof Uint8Array ? BYTES : WORDS;
-      words.set(low, at + 3);
-      words.set(new Uint32Array(high.buffer, high.byteOffset, high.byteLength / 4), at + 3 + CHUNK);
-    } else {
-      words[at + 1] = RUNS;
-      words[at + 2] = chunk.starts.length;
-      for (let i = 0; i < chunk.starts.length; i += 1) {
-        const biased = (chunk.codes[i] ?? 0) + BIAS;
-        words[at + 3 + i * 3] = chunk.starts[i] ?? 0;
-        words[at + 4 + i * 3] = biased % TWO_32;
-        words[at + 5 + i * 3] = Math.floor(biased / TWO_32);
-      }
-    }
-    at += 3 + wordsOf(chunk);
-  }
-}
-
-function sizeOf(chunks: readonly (Chunk | undefined)[]): number {
-  let size = 0;
-  for (const chunk of chunks) if (chunk !== undefined) size += 3 + wordsOf(chunk);
-  return size;
-}
-
-const wordsOf = (chunk: Chunk): number =>
-  isTable(chunk) ? CHUNK + chunk.high.byteLength / 4 : chunk.starts.length * 3;
-
-function decode(words: Uint32Array, chunks: (Chunk | undefined)[], tables: TablePool): void {
-  for (let at = 0; at < words.length; ) {
-    const [index = 0, kind = RUNS, count = 0] = [words[at], words[at + 1], words[at + 2]];
-    const chunk = kind === RUNS ? decodeRuns(words, at + 3, count) : decodeTable(words, at + 3, kind, tables);
-    chunks[index] = chunk;
-    at += 3 + wordsOf(chunk);
-  }
-}
-
-function decodeRuns(words: Uint32Array, from: number, count: number): Runs {
-  const runs: Runs = { starts: [], codes: [] };
-  for (let i = 0; i < count; i += 1) {
-    runs.starts.push(words[from + i * 3] ?? 0);
-    runs.codes.push((words[from + i * 3 + 2] ?? 0) * TWO_32 + (words[from + i * 3 + 1] ?? 0) - BIAS);
-  }
-  return runs;
-}
-
-function decodeTable(words: Uint32Array, from: number, kind: number, tables: TablePool): Table {
-  const table = tables.take();
-  table.low.set(words.subarray(from, from + CHUNK));
-  const start = words.byteOffset + (from + CHUNK) * 4;
-  if (kind === BYTES) table.high.set(new Uint8Array(words.buffer, start, CHUNK));
-  else table.high = words.slice(from + CHUNK, from + 2 * CHUNK);
-  return table;
-}
