@@ -8,6 +8,7 @@ import { UsageError } from "../../findings/errors.js";
 import type { Spool } from "../spool.js";
 import { systemError } from "./files.js";
 import { refuseInput } from "./open-files.js";
+import { openScratchFile } from "./scratch-file.js";
 
 const SYNCHRONOUS_LIMIT = 64 << 10;
 /** Up to here a spool file is read and written at once: less than what is written while the next bytes are made. */
@@ -204,17 +205,8 @@ export class SpoolFile implements Spool {
   #open = true;
 
   constructor(directory: string = os.tmpdir()) {
-    const file = path.join(
-      directory,
-      `guestscope-spool-${process.pid}-${Math.random().toString(36).slice(2, 10)}`,
-    );
     this.name = `spool file in ${directory}`;
-    try {
-      this.#fd = fs.openSync(file, "wx+", PRIVATE);
-      fs.unlinkSync(file);
-    } catch (error) {
-      throw systemError(error, directory);
-    }
+    this.#fd = openScratchFile("spool", directory);
   }
 
   get size(): number {

@@ -1,10 +1,8 @@
 import * as fs from "node:fs";
 import * as os from "node:os";
-import * as path from "node:path";
 import { installSpill, type SpillFile } from "../spill.js";
 import { systemError } from "./files.js";
-
-const PRIVATE = 0o600;
+import { openScratchFile } from "./scratch-file.js";
 
 /** Closes a file when the index that it was for is gone. */
 const forgotten = new FinalizationRegistry<number>((fd) => fs.closeSync(fd));
@@ -22,13 +20,7 @@ export function openSpillFile(directory: string = os.tmpdir()): SpillFile {
       throw systemError(error, name);
     }
   };
-  const fd = attempt(() => {
-    const random = Math.random().toString(36).slice(2, 10);
-    const file = path.join(directory, `guestscope-index-${process.pid}-${random}`);
-    const opened = fs.openSync(file, "wx+", PRIVATE);
-    fs.unlinkSync(file);
-    return opened;
-  });
+  const fd = openScratchFile("index", directory, name);
   const spill: SpillFile = {
     write: (offset, bytes) =>
       attempt(() => {
