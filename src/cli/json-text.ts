@@ -5,8 +5,8 @@ import { hexText } from "../binary/text.js";
  * `JSON.stringify` with an indent of two makes. Bigints are hexadecimal strings, bytes are hexadecimal text.
  */
 
-/** Characters of a piece, about. */
-const PIECE = 64 << 10;
+/** Characters of a piece, about: what is written at once. */
+export const PIECE = 64 << 10;
 /** Objects and lists within each other that are taken apart: what is deeper is small. */
 const DEPTH = 5;
 

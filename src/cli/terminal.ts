@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { styleText } from "node:util";
 import { escapeControls, escapeJsonControls } from "./escape.js";
 import { foldLine } from "./fold.js";
-import { itemText, jsonPieces, listBegin, listEnd } from "./json-text.js";
+import { itemText, jsonPieces, listBegin, listEnd, PIECE } from "./json-text.js";
 
 /**
  * Everything that the programs print goes through this module: control characters of an input are written out, lines
@@ -12,8 +12,6 @@ import { itemText, jsonPieces, listBegin, listEnd } from "./json-text.js";
 export type Style = Parameters<typeof styleText>[0];
 
 const SLOT = "\u0000";
-/** Characters of a document that are written at once. */
-const PIECE = 64 << 10;
 
 /** What is put for ESC in our own colours, once there are any. */
 interface Mark {

@@ -245,7 +245,8 @@ class Group {
   }
 }
 
-function readExactly(source: ByteSource, offset: number, into: Uint8Array): MaybePromise<void> {
+/** Fills `into` from an offset of a source. @throws TruncatedError when the source has become shorter */
+export function readExactly(source: ByteSource, offset: number, into: Uint8Array): MaybePromise<void> {
   const check = (n: number): MaybePromise<void> => {
     if (n === into.length) return undefined;
     // a source may give less than asked for at once; only nothing at all is its end

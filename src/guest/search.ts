@@ -1,7 +1,6 @@
 import type { Match, Pattern } from "./pattern.js";
 import type { PhysicalMemory, SourcePiece } from "./memory.js";
-import { GUEST_RULES } from "./rules.js";
-import { TruncatedError } from "../findings/errors.js";
+import { readExactly } from "./pieces.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
 
 /** Memory in which something was found. */
@@ -79,20 +78,10 @@ async function* blocksOf(
 ): AsyncGenerator<SearchPiece, void, undefined> {
   for (let done = 0, sinceTurn = 0; done < length; ) {
     const part = block.subarray(0, Math.min(BLOCK, length - done));
-    const n = await source.read(offset + done, part);
-    if (n === 0)
-      throw new TruncatedError(
-        GUEST_RULES.sourceShrank,
-        "the input ends before memory that it held",
-        part.length,
-        {
-          source: source.name,
-          offset: offset + done,
-        },
-      );
-    yield { address: BigInt(gpa + done), length: n, bytes: part.subarray(0, n) };
-    done += n;
-    sinceTurn += n;
+    await readExactly(source, offset + done, part);
+    yield { address: BigInt(gpa + done), length: part.length, bytes: part };
+    done += part.length;
+    sinceTurn += part.length;
     if (sinceTurn < LONG_PIECE) continue;
     sinceTurn = 0;
     await yieldToEventLoop();
