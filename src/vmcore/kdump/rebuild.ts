@@ -69,10 +69,8 @@ export async function rebuildHeaders(
   for await (const geometry of search.candidates()) {
     const answer = await search.weigh(geometry);
     if (answer === undefined) continue;
-    const isStated = !answer.changed.some((name) => GEOMETRY.has(name));
     if (answer.isProven && !answer.isDenied) return finish(input, flattened, answer);
     if (answer.isProven) proven ??= answer;
-    if (isStated) unproven ??= answer;
     unproven ??= answer;
   }
   const best = proven ?? unproven;

@@ -114,8 +114,9 @@ class Walk {
       count += 1;
       // zeros look like END: it counts only after others
       if (header.type === LIBXC_RECORD.END) {
-        if (count <= 1 || !(await this.isEnd(header.next))) return 0;
-        return isProven || (await this.#endsInput(header.next)) ? count : 0;
+        if (count === 1) return 0;
+        const isLast = isProven ? await this.isEnd(header.next) : await this.#endsInput(header.next);
+        return isLast ? count : 0;
       }
       at = header.next;
     }
