@@ -14,29 +14,32 @@ import { KDUMP_RULES } from "./rules.js";
 
 /**
  * The ELF vmcore in a flattened file, as `makedumpfile -E -F` writes it; undefined: something else is in it.
- * @param partial go on after damaged records
+ * @param partial a dump with damaged records may be a kdump, which is read on after them
+ * @throws FormatError for damaged records of an ELF vmcore: what they held would be read as zeros
  */
 export async function flattenedElf(input: ByteSource, partial = false): Promise<FlattenedSource | undefined> {
   const head = new Uint8Array(FLATTENED_HEADER_SIZE + flattenedRecord.size + ELF_MAGIC.length);
   const got = await readFully(input, 0, head);
   if (!isFlattened(head.subarray(0, got))) return undefined;
-  const isElf = (bytes: Uint8Array): boolean => ELF_MAGIC.every((byte, i) => bytes[i] === byte);
   // as a rule the first record is the start of the file: the rest need not be read to know
   const isStart = viewOf(head).getBigUint64(FLATTENED_HEADER_SIZE, false) === 0n;
   if (isStart && !isElf(head.subarray(FLATTENED_HEADER_SIZE + flattenedRecord.size))) return undefined;
-  const source = await openRecords(input, partial);
-  const start = new Uint8Array(ELF_MAGIC.length);
-  await readFully(source, 0, start);
-  return isElf(start) ? source : undefined;
-}
-
-async function openRecords(input: ByteSource, partial: boolean): Promise<FlattenedSource> {
   try {
-    return await FlattenedSource.open(input);
+    const source = await FlattenedSource.open(input);
+    return (await holdsElf(source)) ? source : undefined;
   } catch (error) {
     if (!partial || !(error instanceof FormatError)) throw error;
-    return FlattenedSource.from(input, await salvageRecords(input));
+    if (await holdsElf(FlattenedSource.from(input, await salvageRecords(input)))) throw error;
+    return undefined;
   }
+}
+
+const isElf = (bytes: Uint8Array): boolean => ELF_MAGIC.every((byte, i) => bytes[i] === byte);
+
+async function holdsElf(source: FlattenedSource): Promise<boolean> {
+  const start = new Uint8Array(ELF_MAGIC.length);
+  await readFully(source, 0, start);
+  return isElf(start);
 }
 
 /** Checks a flattened ELF vmcore: offsets are those of the ELF file in it. */

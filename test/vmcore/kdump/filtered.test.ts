@@ -1,5 +1,7 @@
+import * as fs from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { FormatError } from "../../../src/findings/errors.js";
 import { extractGuest } from "../../../src/guest/extract.js";
 import type { MemoryRange } from "../../../src/guest/memory.js";
 import type { AtomicSink } from "../../../src/io/byte-sink.js";
@@ -8,6 +10,7 @@ import { openFile } from "../../../src/io/node/files.js";
 import { openGuest } from "../../../src/open/open.js";
 import { elfWriter } from "../../../src/vmcore/elf/write.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
+import { FLATTENED_HEADER_SIZE } from "../../../src/vmcore/kdump/layout.js";
 import { verifyAs } from "../../verify-as.js";
 import { hasShared, runCli, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 import { MemoryFile } from "../model.js";
@@ -86,5 +89,17 @@ describe.skipIf(skipUnless(hasShared, "shared/data"))("dumps that lack pages", (
     expect(guest.facts.origin).toMatch(/^ELF vmcore.*\(flattened\)$/);
     const [first] = guest.memory.ranges();
     expect(await guest.memory.read(first?.start ?? 0, new Uint8Array(4096))).toBe(4096);
+  });
+
+  it("a flattened ELF vmcore with a damaged record is refused: what the record held would be read as zeros", async () => {
+    const whole = fs.readFileSync(unzstd(path.join(sharedData, "field/elf-flattened.flat.zst"), folder));
+    // the head of the third record
+    let at = FLATTENED_HEADER_SIZE;
+    for (let i = 0; i < 2; i += 1) at += 16 + Number(whole.readBigUInt64BE(at + 8));
+    const damaged = Buffer.from(whole).fill(0xff, at, at + 15);
+    for (const partial of [false, true])
+      await expect(openGuest(bytesSource(damaged, "damaged"), { partial })).rejects.toBeInstanceOf(
+        FormatError,
+      );
   });
 });
