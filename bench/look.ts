@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { ehdr64, phdr64, PT_LOAD } from "../src/elf/layout.js";
+import { coreHeader } from "./make-core-header.js";
 import { compare, GUESTSCOPE, inMemory, recordPeak } from "./harness.js";
 
 const PAGE = 4096;
@@ -22,27 +23,7 @@ const program = (): Uint8Array => fs.readFileSync(process.execPath).subarray(0, 
 function makeGuest(file: string, block: Uint8Array): void {
   const out = fs.openSync(file, "w");
   const head = Buffer.alloc(PAGE);
-  head.set(
-    ehdr64.encode(
-      {
-        e_ident: Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        e_type: 4,
-        e_machine: 62,
-        e_version: 1,
-        e_entry: 0n,
-        e_phoff: ehdr64.size,
-        e_shoff: 0,
-        e_flags: 0,
-        e_ehsize: ehdr64.size,
-        e_phentsize: phdr64.size,
-        e_phnum: 1,
-        e_shentsize: 0,
-        e_shnum: 0,
-        e_shstrndx: 0,
-      },
-      "little",
-    ),
-  );
+  head.set(coreHeader(1));
   head.set(
     phdr64.encode(
       {

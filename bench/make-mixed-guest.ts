@@ -1,20 +1,11 @@
 import * as fs from "node:fs";
-import {
-  ehdr64,
-  ELF_MAGIC,
-  ELFCLASS64,
-  ELFDATA2LSB,
-  ET_CORE,
-  NT_PRSTATUS,
-  phdr64,
-  PT_LOAD,
-  PT_NOTE,
-} from "../src/elf/layout.js";
+import { ehdr64, NT_PRSTATUS, phdr64, PT_LOAD, PT_NOTE } from "../src/elf/layout.js";
 import { encodeNote } from "../src/elf/notes.js";
 import { X86_64 } from "../src/guest/arch/x86.js";
 import { completeGeneral, type X86Registers } from "../src/guest/vcpu.js";
 import { encodeQemu } from "../src/vmcore/notes.js";
 import { encodePrstatus } from "../src/vmcore/prstatus.js";
+import { coreHeader } from "./make-core-header.js";
 
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -26,27 +17,11 @@ const MIB = 1 << 20;
 export function makeMixedGuest(file: string, size: number): void {
   const header = Buffer.alloc(PAGE);
   const notes = processorNotes();
-  const ehdr = {
-    e_ident: Uint8Array.of(...ELF_MAGIC, ELFCLASS64, ELFDATA2LSB, 1),
-    e_type: ET_CORE,
-    e_machine: X86_64.machine,
-    e_version: 1,
-    e_entry: 0n,
-    e_phoff: ehdr64.size,
-    e_shoff: 0,
-    e_flags: 0,
-    e_ehsize: ehdr64.size,
-    e_phentsize: phdr64.size,
-    e_phnum: 2,
-    e_shentsize: 0,
-    e_shnum: 0,
-    e_shstrndx: 0,
-  };
   const notesAt = ehdr64.size + 2 * phdr64.size;
   const at = { p_flags: 0, p_vaddr: 0n, p_paddr: 0n, p_align: 0n };
   const note = { ...at, p_type: PT_NOTE, p_offset: notesAt, p_filesz: notes.length, p_memsz: notes.length };
   const load = { ...at, p_type: PT_LOAD, p_offset: PAGE, p_filesz: size, p_memsz: size };
-  header.set(ehdr64.encode(ehdr, "little"));
+  header.set(coreHeader(2));
   header.set(phdr64.encode(note, "little"), ehdr64.size);
   header.set(phdr64.encode(load, "little"), ehdr64.size + phdr64.size);
   header.set(notes, notesAt);
