@@ -16,6 +16,15 @@ export function hasProgram(name: string): boolean {
   return (process.env.PATH ?? "").split(":").some((folder) => fs.existsSync(path.join(folder, name)));
 }
 
+/** Whether all is tested, as in CI (`npm run test:all`). */
+export const isEverything = process.env["GUESTSCOPE_TESTS"] === "all";
+
+/** How often a random test or a sweep is tried: `all` times in CI, a quarter as often in `npm test`. */
+export const rounds = (all: number): number => (isEverything ? all : Math.ceil(all / 4));
+
+/** The step of a sweep over all places of an input: each in CI, one of five in `npm test`. */
+export const STRIDE = isEverything ? 1 : 5;
+
 /** Says, loudly, which tests a machine leaves out and why; returns the condition for `it.skipIf(...)`. */
 export function skipUnless(present: boolean, what: string): boolean {
   if (!present) process.stderr.write(`\n*** SKIPPED: ${what} is not on this machine ***\n`);

@@ -4,7 +4,7 @@ import * as zlib from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { schemas } from "../../scripts/generate-schema.js";
 import { validDocument } from "../document-schema.js";
-import { fixtures, projectRoot, runCli, scratch, sharedData } from "../shared.js";
+import { fixtures, projectRoot, runCli, scratch } from "../shared.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
@@ -103,37 +103,5 @@ describe("a document", () => {
         "xen-stream",
       ]),
     );
-  });
-
-  it.each(["panic-6.1"])("of each command on Linux %s fits too", (name) => {
-    const guest = path.join(fixtures, `linux/${name}.elf.xz`);
-    for (const command of [
-      ...["log", "ps", "bt", "sys", "mod", "mount", "net"].map((one) => [one, guest]),
-      ["bt", "--cpus", guest],
-      ...["files", "maps"].map((one) => [one, guest, "1"]),
-      ["sym", guest, "init_task"],
-      ["struct", guest, "task_struct"],
-      ["struct", guest, "list_head", "init_task"],
-      ["symbols", guest, path.join(folder, `${name}.btf`)],
-      ["symbols", guest, path.join(folder, `${name}.vmlinux`), "--to", "vmlinux"],
-      ["read", guest, "linux_banner"],
-      ["search", guest, "Linux version"],
-      ["search", "--count", guest, "Linux version"],
-      ["diff", guest, guest],
-    ])
-      check(...command);
-  });
-
-  it("of any shared input that can be inspected fits too", () => {
-    const samples = fs.existsSync(sharedData)
-      ? fs
-          .readdirSync(sharedData, { recursive: true, encoding: "utf8", withFileTypes: true })
-          .filter((entry) => entry.isFile() && !/\.(md|json|txt|py|sh|tsv)$/.test(entry.name))
-          .map((entry) => path.join(entry.parentPath, entry.name))
-          .filter((file) => fs.statSync(file).size < 1 << 20)
-          .filter((_, i) => i % 40 === 0)
-          .slice(0, 40)
-      : [];
-    for (const file of samples) check("inspect", file);
   });
 });

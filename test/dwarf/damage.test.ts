@@ -5,6 +5,7 @@ import { FormatError, GuestscopeError } from "../../src/findings/errors.js";
 import { buildElf } from "../elf/elf-writer.js";
 import { type AttributeDescription, buildDwarf, type DieDescription } from "./describe.js";
 import { address, elfWith, name, open, program, unitOf } from "./synthetic.js";
+import { rounds } from "../shared.js";
 
 /** A value for an attribute of any form. */
 function valueOf(form: string): AttributeDescription[2] {
@@ -200,7 +201,7 @@ describe("damaged DWARF", () => {
           await useAll(buildElf({ sections }));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 

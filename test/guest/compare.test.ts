@@ -6,6 +6,7 @@ import { compareFacts, compareMemory, compareValues, flatten } from "../../src/g
 import { PageMap } from "../../src/guest/page-map.js";
 import { bytesSource } from "../../src/io/byte-source.js";
 import { because } from "./absent-reason.js";
+import { rounds } from "../shared.js";
 
 const PAGE = 4096;
 type Kind = "nowhere" | "absent" | "zero" | 0 | 1 | 2 | 3;
@@ -54,7 +55,7 @@ describe("comparison of memory", () => {
         expect(pages(found.onlySecond)).toEqual(expected.second);
         expect(found.compared).toBe(both * PAGE);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 });

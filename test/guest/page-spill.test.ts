@@ -8,6 +8,7 @@ import { PageIndex } from "../../src/guest/page-index.js";
 import { MemorySpool } from "../../src/io/spool.js";
 import type { SpillFile } from "../../src/io/spill.js";
 import { openSpillFile } from "../../src/io/node/spill-file.js";
+import { rounds } from "../shared.js";
 
 const PAGE = 4096;
 
@@ -108,7 +109,7 @@ describe("a page index that spills", () => {
               expect(spilling.get(frame)).toBe(plain.get(frame));
         },
       ),
-      { numRuns: 150 },
+      { numRuns: rounds(150) },
     );
   });
 

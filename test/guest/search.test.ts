@@ -14,7 +14,7 @@ import {
 import { PageMap } from "../../src/guest/page-map.js";
 import { physicalPieces, searchMemory, type SearchPiece } from "../../src/guest/search.js";
 import { openFile } from "../../src/io/node/files.js";
-import { scratch } from "../shared.js";
+import { rounds, scratch } from "../shared.js";
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 
@@ -87,7 +87,7 @@ describe("search", () => {
             expect((expected[i]?.context ?? "").includes(hit.context)).toBe(true);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 
@@ -99,7 +99,7 @@ describe("search", () => {
         const hits = await found(cut(bytes, borders, 0n), [regexPattern("a[bc]+\\0?a")]);
         expect(hits.map(({ address, text }) => [address, text])).toEqual(expected);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 
@@ -110,7 +110,7 @@ describe("search", () => {
         const hits = await found(cut(bytes, borders, 0n), [hexPattern("61 ?? 62 ???? 63")]);
         expect(hits.map(({ address }) => address)).toEqual(expected);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 

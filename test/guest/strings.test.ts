@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SearchPiece } from "../../src/guest/search.js";
 import { findStrings, type StringEncoding } from "../../src/guest/strings.js";
+import { rounds } from "../shared.js";
 
 async function* cut(bytes: Uint8Array, at: readonly number[]): AsyncGenerator<SearchPiece> {
   const borders = [0, ...at.filter((place) => place < bytes.length), bytes.length].sort((a, b) => a - b);
@@ -38,7 +39,7 @@ describe("strings", () => {
         );
         expect(await strings(cut(all, at), least)).toEqual(expected);
       }),
-      { numRuns: 500 },
+      { numRuns: rounds(500) },
     );
   });
 

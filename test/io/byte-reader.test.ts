@@ -9,6 +9,7 @@ import {
   sliceSource,
   streamOf,
 } from "../../src/io/byte-source.js";
+import { rounds } from "../shared.js";
 
 const counting = (length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
@@ -93,7 +94,7 @@ describe("ByteReader", () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isZero, wordsOf } from "../../src/io/zeros.js";
+import { rounds } from "../shared.js";
 
 describe("zeros", () => {
   it("are found wherever bytes start, and one that is not", () => {
@@ -21,7 +22,7 @@ describe("zeros", () => {
           expect(isZero(bytes, wordsOf(bytes), from, to)).toBe(zero);
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: rounds(2000) },
     );
   });
 });

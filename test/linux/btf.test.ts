@@ -7,6 +7,7 @@ import { readUpTo } from "../../src/linux/read.js";
 import { openKernel } from "../../src/linux/kernel.js";
 import { findMember, type KernelType } from "../../src/linux/types.js";
 import { openFixture } from "./fixture.js";
+import { rounds } from "../shared.js";
 
 /** A block of BTF made of types: [name, kind, flag, count, size or type, words that follow]. */
 type Made = readonly [string, number, boolean, number, number, readonly number[]];
@@ -157,7 +158,7 @@ describe("BTF", () => {
           }
         },
       ),
-      { numRuns: 500 },
+      { numRuns: rounds(500) },
     );
   });
 });

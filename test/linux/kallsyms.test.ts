@@ -6,6 +6,7 @@ import { AddressSpace } from "../../src/linux/address-space.js";
 import { CachedMemory } from "../../src/guest/cached-memory.js";
 import { readKallsyms } from "../../src/linux/kallsyms-find.js";
 import { addressOf, decodeAddresses, expandNames } from "../../src/linux/kallsyms.js";
+import { rounds } from "../shared.js";
 
 /** Where the synthetic image begins, virtual; guest-physical zero. */
 const IMAGE = 0xffff_ffff_8100_0000n;
@@ -185,7 +186,7 @@ describe("kallsyms that are damaged", () => {
           }
         },
       ),
-      { numRuns: 100 },
+      { numRuns: rounds(100) },
     );
   }, 60_000);
 
@@ -195,7 +196,7 @@ describe("kallsyms that are damaged", () => {
         const reading = readKallsyms(spaceOf(made.bytes.subarray(0, end)), info);
         await expect(reading).rejects.toSatisfy((e) => e instanceof FormatError || e instanceof AbsentError);
       }),
-      { numRuns: 50 },
+      { numRuns: rounds(50) },
     );
   }, 60_000);
 

@@ -6,6 +6,7 @@ import { symbolEntry } from "../../src/linux/kernel-tables.js";
 import { listTasks } from "../../src/linux/tasks.js";
 import { systemOf } from "../../src/linux/system.js";
 import { changed, described, GUESTS, openFixture } from "./fixture.js";
+import { rounds } from "../shared.js";
 
 describe.each(GUESTS)("kernel of %s", (name) => {
   it("has the symbols that VMCOREINFO names, at its addresses", async () => {
@@ -105,7 +106,7 @@ describe("VMCOREINFO that lies", () => {
         }
         expect(performance.now() - began).toBeLessThan(5000);
       }),
-      { numRuns: 12 },
+      { numRuns: rounds(12) },
     );
     await guest.close?.();
   }, 120_000);
@@ -140,7 +141,7 @@ describe("damaged memory", () => {
           expect(performance.now() - began).toBeLessThan(10_000);
         },
       ),
-      { numRuns: 8 },
+      { numRuns: rounds(8) },
     );
     await guest.close?.();
   }, 240_000);

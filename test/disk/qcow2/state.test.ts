@@ -10,6 +10,7 @@ import { type ByteSource, bytesSource, readFully } from "../../../src/io/byte-so
 import { GuestscopeError } from "../../../src/findings/errors.js";
 import { inspect, verify } from "../../../src/open/open.js";
 import { type ClusterForm, makeImage, type MadeImage, sampleBytes } from "./qcow2-maker.js";
+import { rounds } from "../../shared.js";
 
 beforeAll(async () => init());
 
@@ -100,7 +101,7 @@ describe("a VM state in a qcow2 image", () => {
           expect(codes.filter((code) => code !== "disk/qcow2/unallocated-state")).toEqual([]);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: rounds(150) },
     );
   });
 
@@ -284,7 +285,7 @@ describe("a damaged qcow2 image", () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 });

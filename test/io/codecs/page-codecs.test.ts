@@ -7,7 +7,7 @@ import { CODEC_NAMES, loadCompressor, loadDecompressor } from "../../../src/io/c
 import { lzoCompress, lzoDecompress } from "../../../src/io/codecs/lzo.js";
 import { FormatError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
-import { hasProgram, skipUnless } from "../../shared.js";
+import { hasProgram, rounds, skipUnless } from "../../shared.js";
 
 /** Pages as guests have them: runs, repeated texts, noise, zeros. */
 const page = fc
@@ -40,7 +40,7 @@ for (const implementation of ["for browsers", "Node's own"]) {
             const packed = compress(bytes, 1);
             expect(Buffer.compare(decompress(packed, bytes.length), bytes)).toBe(0);
           }),
-          { numRuns: 150 },
+          { numRuns: rounds(150) },
         );
       });
 
@@ -60,7 +60,7 @@ for (const implementation of ["for browsers", "Node's own"]) {
             fc.pre(length !== bytes.length);
             expect(() => decompress(packed, length)).toThrow(FormatError);
           }),
-          { numRuns: 60 },
+          { numRuns: rounds(60) },
         );
       });
 
@@ -85,7 +85,7 @@ for (const implementation of ["for browsers", "Node's own"]) {
               }
             },
           ),
-          { numRuns: 200 },
+          { numRuns: rounds(200) },
         );
       });
 
@@ -99,7 +99,7 @@ for (const implementation of ["for browsers", "Node's own"]) {
               expect(error).toBeInstanceOf(FormatError);
             }
           }),
-          { numRuns: 300 },
+          { numRuns: rounds(300) },
         );
       });
     }

@@ -10,7 +10,7 @@ import {
 import { decompressStream } from "../../../src/io/codecs/streams.js";
 import { FormatError, TruncatedError } from "../../../src/findings/errors.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
-import { hasProgram, skipUnless } from "../../shared.js";
+import { hasProgram, rounds, skipUnless } from "../../shared.js";
 
 /** A program that packs its input as zlib. */
 const zlibCommand = (options: string): readonly string[] => [
@@ -192,7 +192,7 @@ function suite(implementation: string): void {
               expect(error).toBeInstanceOf(FormatError);
             }
           }),
-          { numRuns: 60 },
+          { numRuns: rounds(60) },
         );
       });
 

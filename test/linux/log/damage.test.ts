@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { GuestscopeError } from "../../../src/findings/errors.js";
 import { all, machine, message, ringOptions } from "./arbitraries.js";
 import { makeIndexed, makeRing } from "./synthetic.js";
+import { rounds } from "../../shared.js";
 
 describe("damaged logs", () => {
   it("any damage ends in records, remarks and at most a GuestscopeError", async () => {
@@ -32,7 +33,7 @@ describe("damaged logs", () => {
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 
@@ -54,7 +55,7 @@ describe("damaged logs", () => {
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 

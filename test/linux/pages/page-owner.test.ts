@@ -7,7 +7,7 @@ import { AddressSpace } from "../../../src/linux/address-space.js";
 import { type Kernel, openKernel } from "../../../src/linux/kernel.js";
 import { type PageOwner, PageOwners } from "../../../src/linux/pages/page-owner.js";
 import { taskOf } from "../../../src/linux/where.js";
-import { gunzipText } from "../../shared.js";
+import { gunzipText, rounds } from "../../shared.js";
 import { changed, fixturePath, openFixture } from "../fixture.js";
 
 /** What drgn said of a place: the members that its kind has. */
@@ -121,7 +121,7 @@ describe("owners of pages of a damaged guest", () => {
           expect(user / 1000).toBeLessThan(10_000);
         },
       ),
-      { numRuns: 8 },
+      { numRuns: rounds(8) },
     );
     await guest.close?.();
   }, 120_000);

@@ -5,6 +5,7 @@ import type { OrcEntry } from "../../../src/linux/unwind/orc.js";
 import { StackWalk } from "../../../src/linux/unwind/stack-walk.js";
 import type { StackSpan } from "../../../src/linux/unwind/stacks.js";
 import { isUser, type OrcLookUp, stepX86, type X86State } from "../../../src/linux/unwind/x86.js";
+import { rounds } from "../../shared.js";
 
 const TEXT = 0xffff_ffff_8100_0000n;
 const STACK = 0xffff_c900_0000_0000n;
@@ -211,7 +212,7 @@ describe("steps of the ORC unwinder", () => {
           expect(steps).toBeLessThan(5000);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 });

@@ -13,7 +13,7 @@ import { MemorySink } from "../../../src/io/byte-sink.js";
 import { qemuCore } from "../../../src/qemu/core/format.js";
 import { guestOfQemu, openCore, openQemuProcess } from "../../../src/qemu/core/guest.js";
 import { limeWriter } from "../../../src/vmcore/lime/write.js";
-import { hasProgram, projectRoot, runCli, scratch, skipUnless } from "../../shared.js";
+import { hasProgram, projectRoot, rounds, runCli, scratch, skipUnless } from "../../shared.js";
 import { compileMimic, runMimic } from "./mimic.js";
 
 const { folder, cleanup } = scratch();
@@ -113,7 +113,7 @@ describe.skipIf(skip)("damaged cores", () => {
         await attempt(bytesSource(core));
         for (const [i, { at }] of [...flips.entries()].toReversed()) core[at] = saved[i] ?? 0;
       }),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   }, 60_000);
 

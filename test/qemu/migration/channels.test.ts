@@ -12,6 +12,7 @@ import {
   fixtures,
   hasProgram,
   hasShared,
+  rounds,
   runCli,
   scratch,
   sharedData,
@@ -156,7 +157,7 @@ describe.skipIf(noXz)("multifd migrations of a guest that ran on", () => {
           await verify(main, opening({ one: bytes }));
         },
       ),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 });

@@ -13,7 +13,7 @@ import { openFile } from "../../../src/io/node/files.js";
 import { inspect, openGuest, verify } from "../../../src/open/open.js";
 import type { AvmlInspection } from "../../../src/vmcore/avml/inspect.js";
 import { avmlHeader } from "../../../src/vmcore/avml/layout.js";
-import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { hasShared, rounds, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
@@ -101,7 +101,7 @@ describe("compressed AVML dumps", () => {
         for await (const piece of guest.memory.pieces()) found += piece.length;
         expect(found).toBe(total);
       }),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 
@@ -169,7 +169,7 @@ describe("compressed AVML dumps", () => {
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 

@@ -12,7 +12,7 @@ import { FlattenedSource } from "../../../src/vmcore/kdump/flattened.js";
 import { kdump } from "../../../src/vmcore/kdump/format.js";
 import { type KdumpInspection } from "../../../src/vmcore/kdump/inspect.js";
 import { siblingNames } from "../../../src/vmcore/kdump/split.js";
-import { hasProgram, hasShared, scratch, skipUnless } from "../../shared.js";
+import { hasProgram, hasShared, rounds, scratch, skipUnless } from "../../shared.js";
 import { differences, KDUMP_FILES, kdumpFolder, pagesOf, truthOf, unpackKdump } from "./data.js";
 
 installNodeCodecs();
@@ -228,7 +228,7 @@ describe("flattened dumps", () => {
           expect([...into.subarray(0, n)]).toEqual([...plain.subarray(at, at + size)]);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 

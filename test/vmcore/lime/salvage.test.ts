@@ -13,7 +13,7 @@ import {
   type KnownFile,
   randoms,
 } from "../../guest/damage-oracle.js";
-import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { hasShared, STRIDE, rounds, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 const PAGE = 4096;
 const place = scratch();
@@ -50,7 +50,7 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a LiME dump that is damag
     expect(headers.length).toBeGreaterThan(1);
     for (const kind of DAMAGE_KINDS) {
       const next = randoms(kind.length * 7919);
-      for (let round = 0; round < 12; round += 1) {
+      for (let round = 0; round < rounds(12); round += 1) {
         const size = damageSize(kind, next);
         const header = headers[Math.floor(next() * headers.length)] ?? 0;
         const target =
@@ -67,7 +67,7 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a LiME dump that is damag
     const headers = [...new Set(file.pages.map(({ index }) => index[0]?.[0] ?? 0))];
     const next = randoms(3);
     for (const header of headers)
-      for (let byte = header === 0 ? 8 : 0; byte < 24; byte += 1)
+      for (let byte = header === 0 ? 8 : 0; byte < 24; byte += STRIDE)
         await expectRescue(file, "flip", header + byte, 1, next);
   });
 });

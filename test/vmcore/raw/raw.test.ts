@@ -10,7 +10,7 @@ import { openFile } from "../../../src/io/node/files.js";
 import { openGuest } from "../../../src/open/open.js";
 import { openRawGuest } from "../../../src/vmcore/raw/guest.js";
 import type { RawOptions, RawPiece } from "../../../src/guest/options.js";
-import { hasShared, runCli, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { hasShared, rounds, runCli, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
@@ -67,7 +67,7 @@ describe("raw memory", () => {
         for await (const found of guest.memory.pieces()) walked += found.length;
         expect(walked).toBe(total);
       }),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 

@@ -18,7 +18,7 @@ import {
   tscInfo,
 } from "../../../src/xen/libxc/layout.js";
 import { saveCpu, saveDescriptor } from "../../../src/xen/hvm-context/layout.js";
-import { fixtures } from "../../shared.js";
+import { fixtures, rounds } from "../../shared.js";
 import { absentPages, pageSums } from "./model.js";
 
 const record = (type: number, body: Uint8Array): Buffer =>
@@ -211,7 +211,7 @@ describe("damaged streams", () => {
           }
         },
       ),
-      { numRuns: 400 },
+      { numRuns: rounds(400) },
     );
   });
 });

@@ -9,7 +9,7 @@ import { chunkName } from "../../../src/xen/legacy/layout.js";
 import { LegacyReader } from "../../../src/xen/legacy/read.js";
 import { openLegacyGuest } from "../../../src/xen/legacy/guest.js";
 import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/inspect.js";
-import { scratch } from "../../shared.js";
+import { STRIDE, rounds, scratch } from "../../shared.js";
 import { codePage, hvmContext, LegacyMaker } from "./make-legacy.js";
 import { readConverted } from "./read-converted.js";
 import { NAMES, sample } from "./streams.js";
@@ -100,9 +100,9 @@ describe("a stream that ends early", () => {
     ["HVM, 32-bit", smallHvm(32)],
     ["PV, 64-bit", smallPv(64)],
     ["PV, 32-bit", smallPv(32)],
-  ])("is refused at every byte: %s", async (_, stream) => {
+  ])("is refused wherever it ends: %s", async (_, stream) => {
     const data = await dataRanges(stream);
-    for (let length = 0; length < stream.length; length += 1) {
+    for (let length = 0; length < stream.length; length += STRIDE) {
       // one place inside a page's contents is like another
       if (length % 64 !== 0 && data.some(([from, to]) => length > from + 8 && length < to - 8)) continue;
       expect(await outcome(stream.subarray(0, length), length % 2 === 0)).toBeInstanceOf(FormatError);
@@ -120,6 +120,7 @@ describe("a stream that ends early", () => {
     const [first = 0, second = 0] = ends;
     expect(second).toBe(stream.length);
     for (let length = 0; length <= stream.length; length += 1) {
+      if (length % STRIDE !== 0 && length !== first && length !== second) continue;
       if (length % 16 !== 0 && Math.abs(length - first) > 200 && second - length > 200) continue;
       const result = await outcome(stream.subarray(0, length), length % 2 === 0);
       if (length < first) expect(result).toBeInstanceOf(FormatError);
@@ -192,7 +193,8 @@ async function markers(stream: Buffer): Promise<number[]> {
 }
 
 describe("damage inside a stream", () => {
-  const ids = [...Array.from({ length: 24 }, (_, i) => -i), 1, 2, 3, 1024, 1025, 0x7fffffff, -0x80000000];
+  const all = [...Array.from({ length: 24 }, (_, i) => -i), 1, 2, 3, 1024, 1025, 0x7fffffff, -0x80000000];
+  const ids = all.filter((_, i) => i % STRIDE === 0);
 
   it.each([
     ["HVM", smallHvm(64)],
@@ -231,7 +233,7 @@ describe("damage inside a stream", () => {
           );
         },
       ),
-      { numRuns: 800 },
+      { numRuns: rounds(800) },
     );
   });
 

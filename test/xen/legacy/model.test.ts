@@ -6,6 +6,7 @@ import { convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { applyCoded, codedLength } from "../../../src/xen/legacy/compression.js";
 import { codePage, hvmContext, LegacyMaker } from "./make-legacy.js";
 import { crc32, type Pages, readConverted } from "./read-converted.js";
+import { rounds } from "../../shared.js";
 
 /** One batch of an invented guest: which pfns, of which type, with which contents. */
 const write = fc.record({
@@ -140,7 +141,7 @@ describe("invented guests", () => {
         expect(second?.equals(first)).toBe(true);
         expect(readConverted(first).pages).toEqual(states[complete - 1]);
       }),
-      { numRuns: 250 },
+      { numRuns: rounds(250) },
     );
   });
 });

@@ -16,7 +16,7 @@ import {
   randoms,
 } from "../../guest/damage-oracle.js";
 import { makeStream } from "./stream-maker.js";
-import { hasShared, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { hasShared, rounds, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 installNodeCodecs();
 const PAGE = 4096;
@@ -57,7 +57,7 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is dama
   it.each(DAMAGE_KINDS)("gives what lies outside of the damage: %s", { timeout: 120_000 }, async (kind) => {
     const file = await known();
     const next = randoms(kind.length * 7919);
-    for (let round = 0; round < 12; round += 1) {
+    for (let round = 0; round < rounds(12); round += 1) {
       const size = damageSize(kind, next);
       // also right at a record's header
       const some = file.pages[Math.floor(next() * file.pages.length)];
@@ -73,7 +73,7 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is dama
     async (kind) => {
       const file = await known();
       const next = randoms(kind.length * 104729);
-      for (let round = 0; round < 10; round += 1) {
+      for (let round = 0; round < rounds(10); round += 1) {
         // a few bytes, many, and such a number that records stay where they may begin
         const size = Math.ceil(2 ** (next() * 14)) * (round % 3 === 0 ? 8 : 1);
         const hit = file.pages[Math.floor(next() * file.pages.length)];

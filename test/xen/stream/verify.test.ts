@@ -18,6 +18,7 @@ import {
   type Shape,
   wrap,
 } from "./stream-maker.js";
+import { rounds, STRIDE } from "../../shared.js";
 
 async function findings(bytes: Uint8Array, input?: ByteStream): Promise<readonly Finding[]> {
   const report = new Report("made");
@@ -95,7 +96,7 @@ describe("valid streams", () => {
         expect(worse(await findings(bytes))).toEqual([]);
         expect(worse(await findings(bytes, streamOf(bytesSource(bytes))))).toEqual([]);
       }),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 
@@ -272,7 +273,7 @@ describe("damage", () => {
 
   it("flipping any single bit gives findings and no crash, from a file or in order", async () => {
     const headers = 320;
-    for (let bit = 0; bit < headers * 8; bit += 1) {
+    for (let bit = 0; bit < headers * 8; bit += STRIDE) {
       const bytes = small.slice();
       bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7));
       await findings(bytes);
@@ -292,7 +293,7 @@ describe("damage", () => {
         await findings(bytes);
         await inspectXenStream(bytesSource(bytes));
       }),
-      { numRuns: 150 },
+      { numRuns: rounds(150) },
     );
   });
 
