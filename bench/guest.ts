@@ -74,7 +74,6 @@ export async function run(): Promise<void> {
       peer: `dd if=${elf} of=${out} bs=4M`,
       peerName: "dd bs=4M",
       prepare: clearOutput(out, 2100),
-      limit: "no vCPU maps a kernel, so all of memory is read once more for VMCOREINFO: 0.2 to 0.26 s of 1.3",
       bar: 0.9,
     });
   });

@@ -122,7 +122,12 @@ export const command: Command = {
     const format = outputFormatOf(options);
     const settings = writeOptions(options, format);
     const writer = await format.load(settings);
-    const open = { partial: options.partial, progress: progress.update, unpackers: unpackersOf(options) };
+    const open = {
+      partial: options.partial,
+      progress: progress.update,
+      unpackers: unpackersOf(options),
+      findKernel: "later",
+    } as const;
     return withGuest(options.input, args, open, async (guest) => {
       progress.done();
       refuseIdleThreads(options, format, guest);

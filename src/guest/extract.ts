@@ -1,14 +1,16 @@
 import { UsageError } from "../findings/errors.js";
-import type { AtomicSink } from "../io/byte-sink.js";
+import { type AtomicSink, isRandomSink } from "../io/byte-sink.js";
 import { isDamage, withoutDamage } from "./damage.js";
 import type { GuestImage, UnplacedBlock } from "./image.js";
+import { withVmcoreInfo } from "./kernel/brought-vmcoreinfo.js";
+import { searchedWhileRead, type SearchedGuest } from "./kernel/searched-memory.js";
 import { withKernelLayout } from "./kernel/with-kernel-layout.js";
 import { isExcluded, type MemoryRange } from "./memory.js";
 import type { VmcoreWriter, WriteOptions, WriteReport } from "./output-format.js";
 import { selectMemory } from "./selection.js";
 
 /** How a guest is extracted, and what is reported on the way. */
-export interface ExtractOptions extends Omit<WriteOptions, "progress"> {
+export interface ExtractOptions extends Omit<WriteOptions, "progress" | "afterMemory"> {
   /** Write what is there when the input lacks some of the guest's memory that its writer didn't exclude on purpose. */
   readonly partial?: boolean;
   /** The output can't be taken back once it is written: with `partial`, damage is looked for first. */
@@ -39,6 +41,8 @@ export interface Extraction extends WriteReport {
 /**
  * Writes a guest's memory and vCPUs with `writer`. Memory that the input lacks is refused unless `partial`, but for what
  * the program that wrote it excluded on purpose: that is missing in the output as well, and its note says so. Pages whose contents turn out damaged while they are written become absent, and writing begins anew.
+ * Where opening left open whether there is a kernel, it is looked for: while memory is written, if the writer and the
+ * output allow it.
  * @param open opens the output, when it is known that there is something to write
  * @throws UsageError when there is no memory at all in the range, or the writer needs a regular file
  */
@@ -69,7 +73,7 @@ export async function extractGuest(
     }
     // its page tables may have been damaged when it was opened
     const known = await withKernelLayout(source);
-    return { written: true, guest: known, ...(await write(known, writer, open, options)) };
+    return { written: true, ...(await write(known, writer, open, options)) };
   };
   const intact = async (): Promise<GuestImage> => {
     const checked = await withoutDamage(guest, (done, total) =>
@@ -94,20 +98,34 @@ async function write(
   writer: VmcoreWriter,
   open: () => AtomicSink,
   { progress, ...options }: ExtractOptions,
-): Promise<WriteReport> {
+): Promise<WriteReport & Pick<Extraction, "guest">> {
   const sink = open();
   try {
-    if (writer.needsRandomAccess && !("writeAt" in sink)) {
+    if (writer.needsRandomAccess && !isRandomSink(sink)) {
       throw new UsageError(`${writer.title} can't be written to a pipe: name a file`, { source: sink.name });
     }
-    const report = await writer.write(guest, sink, {
+    const isWhole = options.range === undefined && isRandomSink(sink);
+    const search = isWhole ? searchOnTheWay(guest, writer) : undefined;
+    const known = search?.guest ?? (await withKernelFor(guest, writer));
+    const report = await writer.write(known, sink, {
       ...options,
       progress: (done, total) => progress?.(done, total, "writing"),
+      ...(search === undefined ? {} : { afterMemory: search.end }),
     });
     sink.commit();
-    return report;
+    return { ...report, guest: (await search?.end()) ?? known };
   } catch (error) {
     sink.abandon();
     throw error;
   }
+}
+
+/** The search for a kernel while the memory is written; undefined: there is nothing to look for, or it has to be known first. */
+function searchOnTheWay(guest: GuestImage, { usesKernel }: VmcoreWriter): SearchedGuest | undefined {
+  return guest.isKernelUnsought === true && usesKernel === "last" ? searchedWhileRead(guest) : undefined;
+}
+
+/** The guest as a writer wants it that has to know the kernel first, if at all. */
+async function withKernelFor(guest: GuestImage, { usesKernel }: VmcoreWriter): Promise<GuestImage> {
+  return guest.isKernelUnsought === true && usesKernel !== "never" ? withVmcoreInfo(guest) : guest;
 }

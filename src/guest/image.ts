@@ -95,6 +95,8 @@ export interface GuestImage {
   readonly blocks?: readonly NamedBlock[];
   /** The guest's memory that `memory` lacks because its addresses aren't known: it counts as absent. */
   readonly unplaced?: readonly UnplacedBlock[];
+  /** VMCOREINFO was not looked for in all of the memory, as `findKernel: "later"` asks: extractGuest() does. */
+  readonly isKernelUnsought?: true;
   /** What damage in the middle of the input took, where it was read across such damage. */
   readonly rescue?: Rescue;
   /** Machine frame of a frame of a PV guest whose page tables hold machine frames. */

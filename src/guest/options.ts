@@ -87,6 +87,13 @@ export interface RawOptions {
 export type VmcoreInfoChoice = "search" | "none" | { readonly text: string };
 
 /**
+ * Whether a kernel's VMCOREINFO is looked for when a guest is opened. True: in all of its memory, if need be. False:
+ * only where the vCPUs' page tables lead; withVmcoreInfo() looks when the kernel is asked for. `later`: as false, and
+ * where that left it open extractGuest() looks, while it reads all of memory anyway.
+ */
+export type KernelSearch = boolean | "later";
+
+/**
  * How an input is opened, whatever its format. What concerns one format only is in a member of its own: plain data in
  * types of this level, so that callers need not know the format beforehand and formats need not know each other.
  */
@@ -95,11 +102,8 @@ export interface OpenOptions {
   readonly partial?: boolean;
   /** Called with the bytes done, of `total` where that is known. */
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
-  /**
-   * Look for the kernel's VMCOREINFO in memory where the file brings none, which may read all of it; default true.
-   * Without it, withVmcoreInfo() looks when the kernel is asked for.
-   */
-  readonly findKernel?: boolean;
+  /** Look for the kernel's VMCOREINFO in memory where the file brings none; default true. */
+  readonly findKernel?: KernelSearch;
   /** Opens a file that the input names or that is beside it (split parts, debug info, backing files). */
   readonly openFile?: (path: string) => Promise<ByteSource>;
   /** Describes the system that a guest ran, for inspections: `summarizeLinux`. Without it they leave that out. */

@@ -29,6 +29,11 @@ export interface WriteOptions {
   readonly startPackers?: (settings: PackSettings, threads: number | undefined) => PoolFactory;
   /** Called now and then with the bytes of guest memory done, of how many. */
   readonly progress?: (done: number, total: number) => void;
+  /**
+   * Gives the guest with what was found in its memory while that was read, from end to end: for a writer that
+   * `usesKernel` last, on a RandomSink. The guest that is written lacks it.
+   */
+  readonly afterMemory?: () => Promise<GuestImage>;
 }
 
 /** What a writer did, in bytes of guest memory. */
@@ -52,6 +57,11 @@ export interface VmcoreWriter {
   readonly title: string;
   /** True when the output can only be written to a RandomSink (a regular file). */
   readonly needsRandomAccess: boolean;
+  /**
+   * When it has to know the guest's VMCOREINFO: never; before memory (`first`, the default); or after it (`last`), by
+   * `WriteOptions.afterMemory` where that is given.
+   */
+  readonly usesKernel?: "never" | "first" | "last";
   /**
    * Writes a whole dump. Absent memory is left out and reported, never written as zeros.
    * @throws UsageError when this guest has no form in the format, AbsentError when its source fails.

@@ -5,6 +5,7 @@ import { ARCHITECTURES } from "../guest/arch/architectures.js";
 import { RISCV64 } from "../guest/arch/riscv64.js";
 import { I386, X86_64 } from "../guest/arch/x86.js";
 import type { GuestImage } from "../guest/image.js";
+import type { KernelSearch } from "../guest/options.js";
 import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 
 /** Lines of VMCOREINFO that kernels of one architecture alone write (Linux, arch/<name>/kernel/vmcore_info.c). */
@@ -40,9 +41,10 @@ export async function unlabelledGuest(
   guest: Omit<GuestImage, "arch" | "vcpus">,
   what: string,
   arch?: Architecture,
-  findKernel = true,
+  findKernel: KernelSearch = true,
 ): Promise<GuestImage> {
-  const found = await withVmcoreInfo({ ...guest, vcpus: [], arch: arch ?? X86_64 }, findKernel);
+  // the architecture has to be known now
+  const found = await withVmcoreInfo({ ...guest, vcpus: [], arch: arch ?? X86_64 }, findKernel !== false);
   const { vmcoreInfo } = found.facts;
   const said = vmcoreInfo === undefined ? undefined : architectureOfVmcoreInfo(vmcoreInfo.text);
   if (arch !== undefined) {
@@ -51,7 +53,7 @@ export async function unlabelledGuest(
     return { ...found, warnings: [...found.warnings, warning] };
   }
   if (said !== undefined) return { ...found, arch: said };
-  if (!findKernel) return { ...found, facts: { ...found.facts, archIsGuess: true } };
+  if (findKernel === false) return { ...found, facts: { ...found.facts, archIsGuess: true } };
   const guess = `${what} doesn't say what CPU it is of: taken for x86_64`;
   return { ...found, warnings: [...found.warnings, guess] };
 }

@@ -2,8 +2,10 @@ import type { Architecture } from "../arch/architecture.js";
 import { FormatError } from "../../findings/errors.js";
 import type { Facts, GuestImage, VmcoreInfo } from "../image.js";
 import type { PhysicalMemory } from "../memory.js";
+import type { KernelSearch } from "../options.js";
 import type { Vcpu } from "../vcpu.js";
 import { fitsMemory, hasTablesRead } from "./kernel-layout.js";
+import { runsAnotherKernel } from "./running-kernel.js";
 import { withKernelLayout } from "./with-kernel-layout.js";
 import { findVmcoreInfo } from "./vmcoreinfo.js";
 import { hexValue, parseVmcoreInfo } from "./vmcoreinfo-text.js";
@@ -75,9 +77,45 @@ function withOther(facts: Facts, vmcoreInfo: VmcoreInfo): Facts {
  * The guest, with VMCOREINFO out of its memory, see findVmcoreInfo, if its input brought none or one that doesn't fit
  * the kernel in memory, and with the layout of its kernel. Damaged pages are left to those who read them.
  */
-export async function withVmcoreInfo(guest: GuestImage, thorough = true): Promise<GuestImage> {
+export async function withVmcoreInfo(guest: GuestImage, search: KernelSearch = true): Promise<GuestImage> {
   if (guest.facts.vmcoreInfoIsChosen === true) return guest;
-  return withKernelLayout(await withSoundVmcoreInfo(guest, thorough));
+  if (search === "later" && guest.facts.vmcoreInfo === undefined)
+    return withKernelLayout(await withQuickVmcoreInfo(guest));
+  return withKernelLayout(await withSoundVmcoreInfo(asSought(guest), search !== false));
+}
+
+/** The guest as one that all was done for to find its kernel. */
+export function asSought(guest: GuestImage): GuestImage {
+  if (guest.isKernelUnsought === undefined) return guest;
+  const { isKernelUnsought: _, ...sought } = guest;
+  return sought;
+}
+
+/** The guest with what its vCPUs lead to; `isKernelUnsought` where a look at all of the memory may give another. */
+async function withQuickVmcoreInfo(guest: GuestImage): Promise<GuestImage> {
+  const { memory, arch, vcpus, facts } = guest;
+  try {
+    const vmcoreInfo = await findVmcoreInfo(memory, arch, vcpus, false);
+    if (vmcoreInfo !== undefined) {
+      const isSure = (await fitsMemory(memory, vmcoreInfo.text, arch)) === true;
+      return isSure ? { ...guest, facts: { ...facts, vmcoreInfo } } : await withSoundVmcoreInfo(guest, true);
+    }
+    return await unlessAnotherRan(guest);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return guest;
+  }
+}
+
+/**
+ * The guest as one whose VMCOREINFO is to be looked for in all of its memory, unless its vCPUs show that another kernel
+ * ran.
+ * @throws FormatError damaged pages
+ */
+async function unlessAnotherRan(guest: GuestImage): Promise<GuestImage> {
+  const { memory, arch, vcpus } = guest;
+  const ranAnother = arch.name === "x86_64" && (await runsAnotherKernel(memory, vcpus));
+  return ranAnother ? guest : { ...guest, isKernelUnsought: true };
 }
 
 async function withSoundVmcoreInfo(guest: GuestImage, thorough: boolean): Promise<GuestImage> {

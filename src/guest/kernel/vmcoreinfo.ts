@@ -50,18 +50,41 @@ export async function findVmcoreInfo(
   vcpus: readonly Vcpu[] = [],
   thorough = true,
 ): Promise<VmcoreInfo | undefined> {
-  let doubtful: VmcoreInfo | undefined;
-  let checked = 0;
-  for await (const gpa of candidates(memory, arch, vcpus, thorough)) {
-    const text = await textAt(memory, arch, gpa);
-    if (text === undefined) continue;
-    const found: VmcoreInfo = { text, gpa };
-    if (!hasTablesRead(arch) || (await fitsMemory(memory, text, arch)) === true) return found;
-    doubtful ??= found;
-    checked += 1;
-    if (checked === MOST_CHECKED) break;
+  const choice = new VmcoreInfoCandidates(memory, arch);
+  for await (const gpa of candidates(memory, arch, vcpus, thorough)) if (await choice.consider(gpa)) break;
+  return choice.best;
+}
+
+/** Pages that begin like VMCOREINFO, and the best of them so far: see findVmcoreInfo. */
+export class VmcoreInfoCandidates {
+  readonly #memory: PhysicalMemory;
+  readonly #arch: Architecture;
+  #best: VmcoreInfo | undefined;
+  #checked = 0;
+
+  constructor(memory: PhysicalMemory, arch: Architecture) {
+    this.#memory = memory;
+    this.#arch = arch;
   }
-  return doubtful;
+
+  /** The first whose kernel is in memory, else the first whose text is right. */
+  get best(): VmcoreInfo | undefined {
+    return this.#best;
+  }
+
+  /** Looks at the page at a guest-physical address; true: no other page matters. @throws FormatError damaged pages */
+  async consider(gpa: number): Promise<boolean> {
+    const text = await textAt(this.#memory, this.#arch, gpa);
+    if (text === undefined) return false;
+    const found: VmcoreInfo = { text, gpa };
+    if (!hasTablesRead(this.#arch) || (await fitsMemory(this.#memory, text, this.#arch)) === true) {
+      this.#best = found;
+      return true;
+    }
+    this.#best ??= found;
+    this.#checked += 1;
+    return this.#checked === MOST_CHECKED;
+  }
 }
 
 /** Pages whose first bytes may be VMCOREINFO. */
@@ -117,6 +140,21 @@ async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerato
 
 const wholePages = (bytes: number): number => bytes - (bytes % PAGE_SIZE);
 
+/**
+ * Guest-physical addresses of the pages that begin like VMCOREINFO, or may, as their first bytes are the last: of memory
+ * at `gpa`.
+ */
+export function* pagesLikeVmcoreInfo(
+  gpa: number,
+  bytes: Uint8Array,
+  order: Architecture["order"],
+): Generator<number, void, undefined> {
+  const view = viewOf(bytes);
+  const little = order === "little";
+  for (let at = (PAGE_SIZE - (gpa % PAGE_SIZE)) % PAGE_SIZE; at < bytes.length; at += PAGE_SIZE)
+    if (at + NOTE_TEXT > bytes.length || isHead(view, at, little)) yield gpa + at;
+}
+
 /** Whether a page begins like a note or a text of VMCOREINFO. */
 function isHead(view: DataView, at: number, little: boolean): boolean {
   const word = view.getUint32(at, little);
@@ -131,6 +169,7 @@ async function textAt(memory: PhysicalMemory, arch: Architecture, gpa: number): 
   if ((await memory.read(gpa, head)) < NOTE_TEXT) return undefined;
   const view = viewOf(head);
   const little = arch.order === "little";
+  if (!isHead(view, 0, little)) return undefined;
   if (isText(view, 0)) {
     const bytes = new Uint8Array(LONGEST_TEXT);
     const n = await memory.read(gpa, bytes);

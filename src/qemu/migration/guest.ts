@@ -1,6 +1,7 @@
 import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { Report } from "../../findings/report.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
+import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { withKernelLayout } from "../../guest/kernel/with-kernel-layout.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { rescueWarnings } from "../../guest/salvage.js";
@@ -54,7 +55,7 @@ export async function openStream(
       throw new FormatError(QEMU_MIGRATION_RULES.noRam, "the stream holds no memory", {
         source: report.source,
       });
-    const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo } = await guestOf(
+    const { arch, isArchKnown, vcpus, map, memory, vmcoreInfo, isKernelUnsought } = await guestOf(
       stream,
       ram,
       envelope.domain ?? {},
@@ -66,7 +67,7 @@ export async function openStream(
       .map(({ message }) => message);
     const rescue = { lost: stream.lost, doubtful: [] };
     const dropped = problems.length - MOST_WARNINGS;
-    return withKernelLayout({
+    const guest: GuestImage = {
       arch,
       memory,
       vcpus,
@@ -86,7 +87,8 @@ export async function openStream(
       ...(stream.lost.length === 0 ? {} : { rescue }),
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
-    });
+    };
+    return isKernelUnsought ? withVmcoreInfo(guest, "later") : withKernelLayout(guest);
   });
 }
 

@@ -144,7 +144,7 @@ async function guestIn(
       stream.ram,
       envelope.domain ?? {},
       options.qemu ?? {},
-      options.findKernel,
+      options.findKernel !== false,
     );
     appendTo(warnings, guest.map.warnings);
     return guest;

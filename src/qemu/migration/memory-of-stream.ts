@@ -1,7 +1,7 @@
 import type { Architecture } from "../../guest/arch/architecture.js";
 import type { VmcoreInfo } from "../../guest/image.js";
 import { X86_64 } from "../../guest/arch/x86.js";
-import type { QemuOptions } from "../../guest/options.js";
+import type { KernelSearch, QemuOptions } from "../../guest/options.js";
 import { fitsMemory } from "../../guest/kernel/kernel-layout.js";
 import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
@@ -24,6 +24,8 @@ export interface StreamGuest {
   readonly map: MachineMap;
   readonly memory: PhysicalMemory;
   readonly vmcoreInfo: VmcoreInfo | undefined;
+  /** VMCOREINFO may be in pages that weren't looked at, and `findKernel` says later. */
+  readonly isKernelUnsought: boolean;
 }
 
 /** @throws UsageError when the place of memory must be given. */
@@ -32,7 +34,7 @@ export async function guestOf(
   ram: RamReader,
   domain: DomainMemory,
   options: Pick<QemuOptions, "map" | "blocks">,
-  findKernel = true,
+  findKernel: KernelSearch = true,
 ): Promise<StreamGuest> {
   const { arch: known, vcpus } = vcpusOf(stream.devices);
   const { blocks } = options;
@@ -51,8 +53,10 @@ export async function guestOf(
   );
   const arch = known ?? map.machine?.arch ?? X86_64;
   const guest = { arch, isArchKnown: known !== undefined, vcpus, map, memory };
-  const vmcoreInfo = blocks === undefined ? await vmcoreInfoOf(stream, ram, guest, findKernel) : undefined;
-  return { ...guest, vmcoreInfo };
+  if (blocks !== undefined) return { ...guest, vmcoreInfo: undefined, isKernelUnsought: false };
+  const vmcoreInfo = await vmcoreInfoOf(stream, ram, guest, findKernel);
+  const isKernelUnsought = findKernel === "later" && vmcoreInfo === undefined && hasPagesUnseen(ram);
+  return { ...guest, vmcoreInfo, isKernelUnsought };
 }
 
 /** Places blocks one after another from address 0. */
@@ -85,12 +89,16 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
   };
 }
 
+/** Whether pages were not looked at on the way: those that came compressed or are in a mapped-ram file. */
+const hasPagesUnseen = ({ blocks }: RamReader): boolean =>
+  blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
+
 /** VMCOREINFO from where the vmcoreinfo device says, else from pages that were seen to begin like it. */
 async function vmcoreInfoOf(
   stream: QevmStream,
   ram: RamReader,
-  { memory, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo">,
-  findKernel: boolean,
+  { memory, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo" | "isKernelUnsought">,
+  findKernel: KernelSearch,
 ): Promise<VmcoreInfo | undefined> {
   const { pageSize } = stream;
   const within = (ranges: readonly MemoryRange[]): PhysicalMemory => ({
@@ -104,9 +112,10 @@ async function vmcoreInfoOf(
     noteAddress === undefined ? undefined : await findVmcoreInfo(within([page(noteAddress)]), arch);
   // the device keeps what a kernel before this one wrote to it
   if (noted !== undefined && (await fitsMemory(memory, noted.text, arch)) !== false) return noted;
-  // pages that came compressed or are in a mapped-ram file were not looked at on the way
-  const all = ram.blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
-  if (all) return (await findVmcoreInfo(memory, arch, vcpus, findKernel)) ?? noted;
+  if (hasPagesUnseen(ram)) {
+    if (findKernel === "later" && noted === undefined) return undefined;
+    return (await findVmcoreInfo(memory, arch, vcpus, findKernel !== false)) ?? noted;
+  }
   const seen = ram.noteFrames
     .flatMap((frame) =>
       mappings.flatMap(({ start, end, at }) =>

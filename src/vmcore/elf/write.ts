@@ -25,7 +25,7 @@ import type { GuestImage } from "../../guest/image.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import { pseudoPhysical } from "../../guest/paging/pseudo-physical.js";
 import type { Mapping } from "../../guest/paging/walk.js";
-import type { ByteSink } from "../../io/byte-sink.js";
+import { type ByteSink, isRandomSink } from "../../io/byte-sink.js";
 import { UsageError } from "../../findings/errors.js";
 import { type PlacedRun, SparseWriter, writeContents } from "../contents.js";
 import { EMPTY_NOTE, guestNotes, provenanceNote, type RawNote } from "../notes.js";
@@ -34,6 +34,8 @@ import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../.
 
 const PAGE = 4096;
 const FOUR_GIB = 2 ** 32;
+/** The head takes whole pieces of this, so that what is found in memory while it is copied fits in nearly always. */
+const HEAD_UNIT = 64 << 10;
 
 /** What the headers of an ELF dump are made from. */
 export interface ElfPlan {
@@ -48,6 +50,8 @@ export interface ElfPlan {
   readonly directMap?: bigint | undefined;
   /** Bytes that contents are aligned to; 1 packs everything. */
   readonly alignment: number;
+  /** Bytes that the first contents are aligned to, if more. */
+  readonly headUnit?: number;
   /** p_flags of the PT_LOADs. */
   readonly flags: number;
 }
@@ -145,8 +149,8 @@ function identOf(bits: ElfBits, order: ByteOrder): Uint8Array {
 }
 
 function placeRuns(plan: ElfPlan, from: number): PlacedRun[] {
-  const { alignment } = plan;
-  let at = from;
+  const { alignment, headUnit = 1 } = plan;
+  let at = Math.ceil(from / headUnit) * headUnit;
   return plan.runs.map(({ start, end }) => {
     // congruent to the address, as loaders of ELF files ask
     const offset = Math.ceil(at / alignment) * alignment + (start % alignment);
@@ -253,25 +257,44 @@ export const elfWriter: VmcoreWriter = {
   id: "elf",
   title: "ELF vmcore",
   needsRandomAccess: false,
+  usesKernel: "last",
   async write(source: GuestImage, sink: ByteSink, options: WriteOptions): Promise<WriteReport> {
     const guest = await pseudoPhysical(source);
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
-    const known = guestNotes(guest);
-    const { kernelLayout } = guest.facts;
-    const plan = layOutElf({
-      arch: guest.arch,
-      bits: bitsFor(guest.arch, runs),
-      notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
-      runs,
-      aliases: kernelLayout?.image ?? [],
-      directMap: kernelLayout?.directMap,
-      alignment: PAGE,
-      flags: PF_R | PF_W | PF_X,
-    });
-    await writeElf(guest.memory, plan, sink, options);
+    const { afterMemory } = options;
+    let plan = layOutGuest(guest, runs);
+    if (afterMemory === undefined || !isRandomSink(sink)) await writeElf(guest.memory, plan, sink, options);
+    else {
+      const { size } = plan;
+      await writeElf(guest.memory, { ...plan, head: new Uint8Array(0) }, sink, options);
+      plan = layOutGuest(await afterMemory(), runs);
+      if (plan.size === size) await sink.writeAt(0, plan.head);
+      else {
+        // the head is too long for where memory begins
+        await sink.truncate(0);
+        await writeElf(guest.memory, plan, sink, options);
+      }
+    }
     return { present, zero, absent, missing, size: plan.size };
   },
 };
+
+/** The dump of a guest whose memory is `runs`. */
+function layOutGuest(guest: GuestImage, runs: readonly AddressRange[]): ElfLayout {
+  const known = guestNotes(guest);
+  const { kernelLayout } = guest.facts;
+  return layOutElf({
+    arch: guest.arch,
+    bits: bitsFor(guest.arch, runs),
+    notes: [...(known.length === 0 ? [EMPTY_NOTE] : known), provenanceNote(guest)],
+    runs,
+    aliases: kernelLayout?.image ?? [],
+    directMap: kernelLayout?.directMap,
+    alignment: PAGE,
+    headUnit: HEAD_UNIT,
+    flags: PF_R | PF_W | PF_X,
+  });
+}
 
 /** Writes a dump that was laid out. */
 export async function writeElf(

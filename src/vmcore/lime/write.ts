@@ -8,6 +8,7 @@ export const limeWriter: VmcoreWriter = {
   id: "lime",
   title: "LiME memory dump",
   needsRandomAccess: false,
+  usesKernel: "never",
   async write(guest, sink, options) {
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
     const writer = new SparseWriter(sink);

@@ -10,6 +10,7 @@ export const rawWriter: VmcoreWriter = {
   id: "raw",
   title: "raw memory",
   needsRandomAccess: false,
+  usesKernel: "never",
   async write(guest, sink, options) {
     const { runs, missing, present, zero, absent } = selectMemory(guest, options.range);
     const base = options.range?.start ?? 0;

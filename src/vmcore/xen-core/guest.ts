@@ -109,7 +109,8 @@ export async function xenCoreGuest(
     ...(translated === 0 ? {} : { machineFrame: (frame) => machineAt(machines, frame) }),
     ...(core.sharedInfo === undefined ? {} : { raw: { shared_info: core.sharedInfo } }),
   };
-  return withVmcoreInfo(guest, findKernel);
+  // page tables of a PV guest are found by it
+  return withVmcoreInfo(guest, core.isPv ? findKernel !== false : findKernel);
 }
 
 function machineAt(machines: PageMap, frame: number): number | undefined {

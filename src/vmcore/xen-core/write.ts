@@ -41,6 +41,7 @@ export const xenCoreWriter: VmcoreWriter = {
   id: "xen-core",
   title: "Xen core (xl dump-core)",
   needsRandomAccess: false,
+  usesKernel: "never",
   write: writeXenCore,
 };
 
