@@ -33,6 +33,16 @@ describe("a document", () => {
       expect(kindOf(...command), command.join(" ")).not.toBe("error");
   });
 
+  it("of every machine's dump and every legacy stream fits", () => {
+    for (const [set, ending] of [
+      ["xen-legacy", ".legacy.gz"],
+      ["vmcore/machines", ".elf.gz"],
+      ["vmcore/machines", ".flat.gz"],
+    ] as const)
+      for (const name of fs.readdirSync(path.join(fixtures, set)).filter((one) => one.endsWith(ending)))
+        expect(kindOf("inspect", path.join(fixtures, set, name)), name).not.toBe("error");
+  });
+
   it.skipIf(skipUnless(hasShared, "shared/data"))("of any small shared input fits", () => {
     const samples = fs
       .readdirSync(sharedData, { recursive: true, encoding: "utf8", withFileTypes: true })

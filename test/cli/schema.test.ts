@@ -81,14 +81,6 @@ describe("a document", () => {
       check("inspect", input);
     check("inspect", unpack("qemu-migration/tiny-compress.qevm.gz"));
     check("inspect", path.join(fixtures, "libvirt-save/nodes-and-dimm.save"));
-    for (const name of fs
-      .readdirSync(path.join(fixtures, "xen-legacy"))
-      .filter((name) => /\.legacy\.gz$/.test(name)))
-      check("inspect", unpack(`xen-legacy/${name}`));
-    for (const name of fs
-      .readdirSync(path.join(fixtures, "vmcore/machines"))
-      .filter((name) => /\.(elf|flat)\.gz$/.test(name)))
-      check("inspect", unpack(`vmcore/machines/${name}`));
     expect([...kinds].sort()).toEqual(
       expect.arrayContaining([
         "elf-vmcore",
