@@ -2,6 +2,7 @@ import type { Finding } from "../findings/finding.js";
 import { describeRecord } from "../findings/finding.js";
 import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/options.js";
+import { headWarnings } from "../guest/head.js";
 import { mapPicture, rescueMap, type RescueMap } from "../guest/rescue-map.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
@@ -104,7 +105,8 @@ function mapLines(map: RescueMap): string[] {
   const memory = map.memory.map(
     ({ start, end, why }) => `doubtful memory ${hex(start)} to ${hex(end)}: ${why}`,
   );
-  return [...picture, ...[...table, ...memory].map((line) => `  ${line}`)];
+  const lines = [...table, ...headWarnings(map.head ?? []), ...memory];
+  return [...picture, ...lines.map((line) => `  ${line}`)];
 }
 
 async function verifyInput(

@@ -32,6 +32,11 @@ export interface InputFormat {
   readonly title: string;
   /** Whether `head` (up to HEAD_SIZE bytes from the start; fewer at the end of a short input) is of this format. */
   matches(head: Uint8Array): boolean;
+  /**
+   * Whether an input is of this format by what follows its first bytes, which are damaged: records in a row, or tables
+   * that agree. Without it a damaged head isn't recognised.
+   */
+  readonly matchesDamaged?: (input: ByteSource) => Promise<boolean>;
   /** Every rule that its reader reports or throws, but for those of the libraries below it (`elf`, `io` …). */
   readonly rules: () => Promise<readonly RuleSection[]>;
   /** Every structure it declares. */

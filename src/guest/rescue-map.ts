@@ -1,3 +1,4 @@
+import type { HeadFact } from "./head.js";
 import type { DoubtfulPart, Rescue } from "./salvage.js";
 
 /** What is known of a part of an input: read as it is; lost; read, though little proves that it is what it seems. */
@@ -21,6 +22,8 @@ export interface RescueMap {
   /** Ascending, without gaps, from 0 to `size`. */
   readonly parts: readonly MappedPart[];
   readonly memory: readonly DoubtfulPart[];
+  /** What a damaged head held, as far as the rest shows it. */
+  readonly head?: readonly HeadFact[];
 }
 
 /** Records in a row that leave no doubt where reading goes on. */
@@ -60,7 +63,8 @@ export function rescueMap(size: number, rescue: Rescue | undefined): RescueMap {
     proof = part.proof === 1 ? 1 : SURE;
   }
   readable(size);
-  return { size, parts, memory: rescue?.doubtful ?? [] };
+  const head = rescue?.head ?? [];
+  return { size, parts, memory: rescue?.doubtful ?? [], ...(head.length === 0 ? {} : { head }) };
 }
 
 const DOUBT: readonly string[] = [

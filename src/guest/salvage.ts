@@ -1,6 +1,7 @@
 import { indexOfBytes } from "../io/byte-search.js";
 import { type ByteSource, readFully } from "../io/byte-source.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
+import { type HeadFact, headWarnings } from "./head.js";
 import { findSegment, readSegments } from "./segmented.js";
 import { viewOf } from "../binary/layout.js";
 
@@ -31,6 +32,8 @@ export interface DoubtfulPart {
 export interface Rescue {
   readonly lost: readonly LostPart[];
   readonly doubtful: readonly DoubtfulPart[];
+  /** What a damaged head held, as far as the rest shows it. */
+  readonly head?: readonly HeadFact[];
 }
 
 /** Bytes that stand in for those of an input. */
@@ -181,7 +184,7 @@ function describeLost({ start, end, proof, what, doubtfulFrom }: LostPart): stri
 const MOST_DESCRIBED = 20;
 
 /** Warnings that say what was lost, the first few parts one by one. */
-export function rescueWarnings({ lost, doubtful }: Rescue): string[] {
+export function rescueWarnings({ lost, doubtful, head = [] }: Rescue): string[] {
   const bytes = lost.reduce((sum, { start, end }) => sum + end - start, 0);
   const more = lost.length - MOST_DESCRIBED;
   return [
@@ -189,6 +192,7 @@ export function rescueWarnings({ lost, doubtful }: Rescue): string[] {
     ...(more > 0
       ? [`damaged: ${lost.length} parts of ${bytes} bytes in all are lost; ${more} are not listed`]
       : []),
+    ...headWarnings(head),
     ...doubtful
       .slice(0, MOST_DESCRIBED)
       .map(

@@ -1,8 +1,9 @@
 import { type InputFormat } from "../guest/input-format.js";
-import { HEAD_SIZE } from "../guest/options.js";
+import { HEAD_SIZE, type OpenOptions } from "../guest/options.js";
 import { peekHead } from "../io/peek-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError } from "../findings/errors.js";
+import { OPEN_RULES } from "./rules.js";
 import { xenStream } from "../xen/stream/format.js";
 
 /** An input with its format: `input` starts at the first byte, whatever detection had to read. */
@@ -13,18 +14,31 @@ export interface Detected<Input> {
 
 /**
  * Finds out what an input is by its first bytes. A stream is read no further than HEAD_SIZE, and what was read
- * comes again from the stream in the answer.
+ * comes again from the stream in the answer. With `partial` an input whose first bytes are damaged is of the format that
+ * what follows them proves.
  * @throws FormatError `open/empty`, `open/compressed` (with how to unpack it) or `open/unknown`
  */
 export async function detectFormat<Input extends ByteSource | ByteStream>(
   input: Input,
   formats?: readonly InputFormat[],
+  { partial = false }: Pick<OpenOptions, "partial"> = {},
 ): Promise<Detected<Input>> {
   const { head, input: whole } = await peekHead(input, HEAD_SIZE);
   const format = (await findFormat(head, formats)) ?? (await findWithin(whole, formats));
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
     const { rule, message, remedy } = describeUnreadable(head, input.name);
+    // of what is known to be something else nothing is looked for
+    const isUnknown = remedy !== undefined && isByteSource(whole) && formats === undefined;
+    const damaged = isUnknown ? await (await import("./damaged.js")).findDamaged(whole) : undefined;
+    if (damaged !== undefined && partial) return { format: damaged, input: whole };
+    if (damaged !== undefined)
+      throw new FormatError(
+        OPEN_RULES.damagedHead,
+        `looks like a ${damaged.title} whose first bytes are damaged`,
+        { source: input.name, offset: 0 },
+        { option: "partial", effect: "reads what is left of it" },
+      );
     throw new FormatError(rule, message, { source: input.name }, remedy);
   }
   return { format, input: whole };

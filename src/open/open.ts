@@ -75,7 +75,8 @@ async function summarizeSystem(guest: GuestImage): Promise<SystemSummary | undef
 }
 
 async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<Inspection> {
-  const { format, input: whole } = await formatOf(input, options);
+  // damage is part of the answer
+  const { format, input: whole } = await formatOf(input, { ...options, partial: true });
   const { reader, title } = format;
   const inspection =
     reader.access === "random"
@@ -89,16 +90,28 @@ async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions)
 export async function openGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
   return openTorn(input, options, async () => {
     const { format } = await formatOf(input, options);
-    return withChosenVmcoreInfo(await format.reader.openGuest(input, options), options.vmcoreInfo);
+    const open = async ({ reader }: InputFormat): Promise<GuestImage> =>
+      withChosenVmcoreInfo(await reader.openGuest(input, options), options.vmcoreInfo);
+    try {
+      return await open(format);
+    } catch (error) {
+      if (options.partial !== true || options.qemu?.offset !== undefined || !(error instanceof FormatError))
+        throw error;
+      // a damaged head may look like another format's
+      const { findDamaged } = await import("./damaged.js");
+      const other = await findDamaged(input, format);
+      if (other === undefined) throw error;
+      return open(other);
+    }
   });
 }
 
 /** A migration stream where options say at which offset it begins, else by what the input begins with. */
 async function formatOf<Input extends ByteSource | ByteStream>(
   input: Input,
-  { qemu }: Pick<OpenOptions, "qemu">,
+  { qemu, partial = false }: Pick<OpenOptions, "qemu" | "partial">,
 ): Promise<Detected<Input>> {
-  if (qemu?.offset === undefined) return detectFormat(input);
+  if (qemu?.offset === undefined) return detectFormat(input, undefined, { partial });
   requireRandomAccess(input, "a migration stream at an offset");
   return { format: (await import("../qemu/migration/format.js")).qemuMigration, input };
 }

@@ -15,6 +15,13 @@ export const OPEN_RULES = rules({
     explanation:
       "The input is compressed as a whole. Unpack it on the way: 'zstd -dc FILE | guestscope verify -'.",
   },
+  damagedHead: {
+    code: "open/damaged-head",
+    severity: "error",
+    spec: "any input",
+    explanation:
+      "The first bytes, by which a format is known, are damaged, but what follows them is of the format that the message names. What is left can be read as partial: what the head said is taken from the rest, as far as that proves it.",
+  },
   unknown: {
     code: "open/unknown",
     severity: "error",

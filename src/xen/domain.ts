@@ -31,7 +31,8 @@ export interface XenGuestParts {
   readonly origin: string;
   readonly source: string;
   readonly hypervisor?: string | undefined;
-  readonly type: "HVM" | "PV";
+  /** Undefined: not known. */
+  readonly type: "HVM" | "PV" | undefined;
   /** Bytes of a PV guest's word. */
   readonly guestWidth?: 4 | 8 | undefined;
   readonly memory: PageMap;
@@ -56,10 +57,10 @@ export async function xenGuest(
   { findKernel = true }: OpenOptions = {},
 ): Promise<GuestImage> {
   const vcpus =
-    parts.type === "HVM"
+    parts.type !== "PV"
       ? hvmVcpus(parts.hvmContext ?? [])
       : await Promise.all((parts.pvVcpus ?? []).map((vcpu) => pvVcpu(vcpu, parts.memory)));
-  const arch = parts.type === "HVM" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
+  const arch = parts.type !== "PV" ? hvmArchitecture(vcpus) : parts.guestWidth === 4 ? I386 : X86_64;
   const { name, uuid } = parts.config === undefined ? {} : summarizeConfig(parts.config);
   const more = {
     ...(parts.tsc === undefined ? {} : { tsc: summarizeTsc(parts.tsc) }),
@@ -72,7 +73,7 @@ export async function xenGuest(
     origin: parts.origin,
     source: parts.source,
     ...(parts.hypervisor === undefined ? {} : { hypervisor: parts.hypervisor }),
-    guestType: parts.type,
+    ...(parts.type === undefined ? {} : { guestType: parts.type }),
     ...(name === undefined ? {} : { name }),
     ...(uuid === undefined ? {} : { uuid }),
     ...(Object.keys(more).length === 0 ? {} : { more }),

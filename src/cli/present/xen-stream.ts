@@ -59,7 +59,7 @@ function overview(details: XenStreamDetails): string[] {
         : `${size(trailing.bytes)} of other data`;
   return facts([
     ["envelope", (details as Partial<EnvelopeDetails>).envelope?.title],
-    ["layers", layerText.join(" > ")],
+    ["layers", layerText.length === 0 ? "their headers are damaged" : layerText.join(" > ")],
     ["domain", domain === undefined ? undefined : `${domain.type}${pv}`],
     [
       "saved by",

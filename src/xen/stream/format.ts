@@ -6,6 +6,7 @@ export const xenStream: XenFormat = {
   id: "xen-stream",
   title: "Xen migration stream",
   matches: isXenStream,
+  matchesDamaged: async (input) => (await (await import("./head.js")).findRecords(input)) !== undefined,
   rules: async () => {
     const [stream, xl, libxl, libxc, hvmContext] = await Promise.all([
       import("./rules.js"),

@@ -5,7 +5,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
 import { summarizeVcpu, type Vcpu, type VcpuSummary } from "../../guest/vcpu.js";
-import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
 import { saveTypeName } from "../hvm-context/layout.js";
 import { labelHvmParams } from "../libxc/hvm-params.js";
@@ -32,6 +32,7 @@ import { EMULATOR_NAMES, LIBXL_OPTIONS, LIBXL_RECORD, libxlEmulatorHeader } from
 import type { RecordBody, RecordLayer, StreamRecord } from "../record.js";
 import { summarizeInput } from "../summary.js";
 import { openStreamGuest } from "./guest.js";
+import { findHead } from "./head.js";
 import type { Layer, StreamItem } from "./items.js";
 import { XenStream } from "./read.js";
 import { PageTally } from "./tally.js";
@@ -122,11 +123,19 @@ export async function inspectXenStream(
   options: OpenOptions = {},
 ): Promise<XenStreamInspection> {
   const report = new Report(input.name);
+  const read = async (stream: XenStream): Promise<DetailCollector> => {
+    const found = new DetailCollector(stream);
+    for await (const item of stream.items()) {
+      options.progress?.(stream.reader.position, stream.reader.size, "");
+      await found.add(item);
+    }
+    return found;
+  };
   const stream = new XenStream(input, report);
-  const collector = new DetailCollector(stream);
-  for await (const item of stream.items()) {
-    options.progress?.(stream.reader.position, stream.reader.size, "");
-    await collector.add(item);
+  let collector = await read(stream);
+  if (!collector.hasPages && isByteSource(input)) {
+    const head = await findHead(input);
+    if (head !== undefined) collector = await read(new XenStream(input, report, { resume: head }));
   }
   const details = collector.details();
   const summary = await summarizeInput(input, options, openStreamGuest);
@@ -209,6 +218,11 @@ class DetailCollector {
       default:
         await this.#record(item, this.#stream.body);
     }
+  }
+
+  /** Whether records of memory were met. */
+  get hasPages(): boolean {
+    return this.#tally.entries > 0;
   }
 
   /** vCPUs by id, with the registers that their records hold. */

@@ -19,6 +19,8 @@ export interface XenStreamOptions {
   readonly layer?: Layer;
   /** Take no byte after the stream's END: the descriptor is shared. Trailing data are not looked for. */
   readonly exact?: boolean;
+  /** Begin at libxc's first record: the headers before it are damaged. */
+  readonly resume?: { readonly first: number; readonly order: ByteOrder; readonly outer: Layer };
 }
 
 /** Names by type, of both layers. */
@@ -71,15 +73,19 @@ export class XenStream {
   /** Everything in the stream, in order. Ends early, after reporting why, where the framing can't be trusted. */
   async *items(): AsyncGenerator<StreamItem, void, undefined> {
     let order: ByteOrder = "little";
-    const outer = this.#options.layer ?? (await this.#detectLayer());
+    const { resume } = this.#options;
+    const outer = resume?.outer ?? this.#options.layer ?? (await this.#detectLayer());
     if (outer === undefined) return;
-    if (outer === "xl") {
+    if (outer === "xl" && resume === undefined) {
       const item = await readXlHeader(this);
       if (item === undefined) return;
       yield item;
     }
-    let layer: RecordLayer = outer === "libxc" ? "libxc" : "libxl";
-    if (layer === "libxl") {
+    let layer: RecordLayer = outer === "libxc" || resume !== undefined ? "libxc" : "libxl";
+    if (resume !== undefined) {
+      order = resume.order;
+      await this.reader.skip(resume.first);
+    } else if (layer === "libxl") {
       const item = await readLibxlHeader(this);
       if (item === undefined) return;
       order = item.order;

@@ -3,18 +3,15 @@ import { afterAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { openGuest } from "../../../src/open/open.js";
-import { StrictDiagnostics } from "../../../src/findings/diagnostics.js";
-import { LIBXC_RECORD } from "../../../src/xen/libxc/layout.js";
-import { XenStream } from "../../../src/xen/stream/read.js";
 import {
   DAMAGE_KINDS,
   damageSize,
   expectRescue,
   expectShiftRescue,
   type KnownFile,
-  type PagePlace,
   randoms,
 } from "../../guest/damage-oracle.js";
+import { knownStream } from "./known-stream.js";
 import { makeStream } from "./stream-maker.js";
 import { hasShared, rounds, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
@@ -22,33 +19,6 @@ installNodeCodecs();
 const PAGE = 4096;
 const place = scratch();
 afterAll(place.cleanup);
-
-/** A stream whose pages are known by its records. */
-async function knownStream(bytes: Buffer): Promise<KnownFile> {
-  const stream = new XenStream(bytesSource(bytes), new StrictDiagnostics("test"));
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const last = new Map<number, PagePlace>();
-  for await (const item of stream.items()) {
-    if (item.kind !== "record" || item.layer !== "libxc" || item.type !== LIBXC_RECORD.PAGE_DATA) continue;
-    const count = view.getUint32(item.bodyOffset, true);
-    let contents = item.bodyOffset + 8 + 8 * count;
-    for (let i = 0; i < count; i += 1) {
-      const entry = item.bodyOffset + 8 + 8 * i;
-      const high = view.getUint32(entry + 4, true);
-      if (high >>> 28 >= 13) continue;
-      const gpa = (view.getUint32(entry, true) + (high & 0xf_ffff) * 2 ** 32) * PAGE;
-      const index = [[item.offset, 16] as const, [entry, 8] as const];
-      last.set(gpa, { gpa, size: PAGE, contents: [[contents, PAGE]], index });
-      contents += PAGE;
-    }
-  }
-  return {
-    bytes,
-    pages: [...last.values()],
-    page: ({ contents: [at = [0, 0]] }) => bytes.subarray(at[0], at[0] + PAGE),
-    open: (damaged) => openGuest(bytesSource(damaged, "damaged"), { partial: true }),
-  };
-}
 
 describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is damaged in its middle", () => {
   const known = (): Promise<KnownFile> =>
