@@ -18,7 +18,7 @@ import { parsePid } from "../io/node/process-memory.js";
 import { OPEN_RULES } from "../open/rules.js";
 import { findFormat } from "../open/detect.js";
 import { inspect, openGuest } from "../open/open.js";
-import { inspectTorn, openTorn } from "../open/packed.js";
+import { inspectTorn, openTorn, untilUnmeasured } from "../open/packed.js";
 import { inspectProcess, openProcess } from "../open/node/process.js";
 import { type SessionInput, sourceInput } from "../open/session/input.js";
 import { parseBackings } from "./backing.js";
@@ -179,7 +179,8 @@ async function reader({ format }: Arguments): Promise<{
   if (format !== "raw") return { openGuest, inspect };
   const { inspectRaw, openRawGuest } = await import("../vmcore/raw/guest.js");
   return {
-    openGuest: (input, options) => openTorn(input, options, () => openRawGuest(input, options)),
+    openGuest: (input, options) =>
+      openTorn(input, options, () => openRawGuest(untilUnmeasured(input), options)),
     inspect: (input, options) => inspectTorn(input, () => inspectRaw(input, options)),
   };
 }

@@ -139,6 +139,18 @@ export interface PackedData {
   readonly unpacked: number;
   /** Where the packed input ends early, or near which byte it is damaged. */
   readonly offset?: number;
+  /** What is lost in its middle. */
+  readonly lost?: readonly LostPackedData[];
+}
+
+/** Packed data that don't unpack, with others after them. */
+export interface LostPackedData {
+  /** In what the input unpacks to, as all offsets. */
+  readonly offset: number;
+  /** Bytes that are missing there; null: not known, so that offsets after them only say in what order bytes come. */
+  readonly length: number | null;
+  readonly packedOffset: number;
+  readonly packedLength: number;
 }
 
 /** An input that was checked, for programs. */
@@ -177,10 +189,27 @@ export interface VerificationDocument {
   readonly inputs: readonly (VerifiedInput | FailedInput)[];
 }
 
-function packedData({ compression, tear, size }: NonNullable<Verification["packed"]>): PackedData {
-  const state = tear === undefined ? "whole" : tear.isCut ? "cut" : "damaged";
-  return { compression, state, unpacked: size, ...(tear && { offset: tear.packedOffset }) };
+function packedData({ compression, tear, size, lost, doubtful }: PackedInput): PackedData {
+  const isDamaged = (lost ?? []).length + (doubtful ?? []).length > 0 || tear?.isCut === false;
+  return {
+    compression,
+    state: isDamaged ? "damaged" : tear === undefined ? "whole" : "cut",
+    unpacked: size,
+    ...(tear && { offset: tear.packedOffset }),
+    ...(lost === undefined
+      ? {}
+      : {
+          lost: lost.map(({ start, end, isMeasured, packedStart, packedEnd }) => ({
+            offset: start,
+            length: isMeasured ? end - start : null,
+            packedOffset: packedStart,
+            packedLength: packedEnd - packedStart,
+          })),
+        }),
+  };
 }
+
+type PackedInput = NonNullable<Verification["packed"]>;
 
 function toDocument({ report, format, packed, map }: Checked): VerifiedInput {
   return {
@@ -250,7 +279,12 @@ export const command: Command = {
         const { title } = result;
         print(`${paint("bold", result.report.source)}${title === undefined ? "" : `: ${title}`}`);
         for (const line of reportLines(result.report, verbose)) print(line);
-        if (result.map !== undefined) for (const line of mapLines(result.map)) print(line);
+        if (result.map !== undefined) {
+          const { packed } = result;
+          if (packed !== undefined)
+            print(paint("dim", `  offsets are in what the ${packed.compression} data unpack to`));
+          for (const line of mapLines(result.map)) print(line);
+        }
         if (inputs.length === 1 && result.report.valid) print(paint("dim", `  ${CHECKED}`));
         print(inputs.length === 1 ? verdictOf(result) : `  ${verdictOf(result)}`);
       } catch (error) {

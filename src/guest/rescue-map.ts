@@ -63,8 +63,42 @@ export function rescueMap(size: number, rescue: Rescue | undefined): RescueMap {
     proof = part.proof === 1 ? 1 : SURE;
   }
   readable(size);
+  const doubtful = rescue?.doubtfulBytes ?? [];
   const head = rescue?.head ?? [];
-  return { size, parts, memory: rescue?.doubtful ?? [], ...(head.length === 0 ? {} : { head }) };
+  return {
+    size,
+    parts: withDoubt(parts, doubtful),
+    memory: rescue?.doubtful ?? [],
+    ...(head.length === 0 ? {} : { head }),
+  };
+}
+
+/** The parts with what is whole of them divided where bytes are doubtful, which are ascending and disjoint. */
+function withDoubt(parts: readonly MappedPart[], doubtful: readonly DoubtfulPart[]): MappedPart[] {
+  const divided: MappedPart[] = [];
+  let next = 0;
+  for (const part of parts) {
+    const end = part.offset + part.length;
+    let at = part.offset;
+    const whole = (to: number): void => {
+      if (to > at) divided.push({ ...part, offset: at, length: to - at });
+      at = Math.max(at, to);
+    };
+    while (part.state === "whole") {
+      const doubt = doubtful[next];
+      if (doubt === undefined || doubt.start >= end) break;
+      whole(Math.min(doubt.start, end));
+      const to = Math.min(doubt.end, end);
+      if (to > at) divided.push({ offset: at, length: to - at, state: "doubtful", what: doubt.why });
+      at = Math.max(at, to);
+      if (doubt.end > end) break;
+      next += 1;
+    }
+    if (part.state === "whole") whole(end);
+    else divided.push(part);
+    while ((doubtful[next]?.end ?? Number.POSITIVE_INFINITY) <= end) next += 1;
+  }
+  return divided;
 }
 
 const DOUBT: readonly string[] = [

@@ -1,8 +1,10 @@
 import { indexOfBytes } from "../io/byte-search.js";
-import { type ByteSource, readFully } from "../io/byte-source.js";
+import type { ByteSource, MaybePromise } from "../io/byte-source.js";
 import { yieldToEventLoop } from "../io/event-loop.js";
 import { type HeadFact, headWarnings } from "./head.js";
+import { readIntact } from "../io/lost-bytes.js";
 import { findSegment, readSegments } from "./segmented.js";
+import { firstIndex } from "../binary/search.js";
 import { viewOf } from "../binary/layout.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
@@ -20,7 +22,7 @@ export interface LostPart {
   readonly doubtfulFrom?: number;
 }
 
-/** Memory that is given although something speaks against it: guest-physical bytes, `end` exclusive. */
+/** What is given although something speaks against it: memory by guest-physical address, or bytes; `end` exclusive. */
 export interface DoubtfulPart {
   readonly start: number;
   readonly end: number;
@@ -34,6 +36,8 @@ export interface Rescue {
   readonly doubtful: readonly DoubtfulPart[];
   /** What a damaged head held, as far as the rest shows it. */
   readonly head?: readonly HeadFact[];
+  /** Bytes of the input that are given although no checksum proves them: unpacked from damaged data. */
+  readonly doubtfulBytes?: readonly DoubtfulPart[];
 }
 
 /** Bytes that stand in for those of an input. */
@@ -53,24 +57,41 @@ export interface Salvage {
  * A format bridges damage by putting a record that says "skip this" where the damage begins.
  */
 export function patchedSource(source: ByteSource, patches: readonly Patch[]): ByteSource {
-  const apply = (offset: number, into: Uint8Array, n: number): number => {
-    const end = offset + n;
-    // few inputs have more than one damaged part
-    for (const { offset: at, bytes } of patches) {
-      if (at >= end) break;
-      const from = Math.max(at, offset);
-      const to = Math.min(at + bytes.length, end);
-      if (from < to) into.set(bytes.subarray(from - at, to - at), from - offset);
+  /** The first patch that touches a read. */
+  const first = (offset: number, end: number): Patch | undefined => {
+    const index = firstIndex(patches.length, (i) => {
+      const patch = patches[i];
+      return patch !== undefined && patch.offset + patch.bytes.length > offset;
+    });
+    const patch = patches[index];
+    return patch !== undefined && patch.offset < end ? patch : undefined;
+  };
+  // bytes under a patch may be lost: they are not read
+  const readAround = async (offset: number, into: Uint8Array): Promise<number> => {
+    for (let done = 0; done < into.length; ) {
+      const at = offset + done;
+      const patch = first(at, offset + into.length);
+      let n: number;
+      if (patch !== undefined && patch.offset <= at) {
+        const part = patch.bytes.subarray(at - patch.offset).subarray(0, into.length - done);
+        into.set(part, done);
+        n = part.length;
+      } else {
+        const rest = into.subarray(done, patch === undefined ? into.length : patch.offset - offset);
+        n = await source.read(at, rest);
+      }
+      if (n === 0) return done;
+      done += n;
     }
-    return n;
+    return into.length;
   };
   return {
     name: source.name,
     size: source.size,
-    read: (offset, into) => {
-      const n = source.read(offset, into);
-      return n instanceof Promise ? n.then((count) => apply(offset, into, count)) : apply(offset, into, n);
-    },
+    read: (offset, into): MaybePromise<number> =>
+      first(offset, offset + into.length) === undefined
+        ? source.read(offset, into)
+        : readAround(offset, into),
   };
 }
 
@@ -143,10 +164,13 @@ export class Resynchronizer {
     const { step, head, magic } = this.#finder;
     const block = new Uint8Array(BLOCK + head);
     const size = BLOCK - (BLOCK % step);
-    for (let start = from; start < end; start += size) {
-      const n = await readFully(this.#input, start, block);
+    for (let start = from, jump = size; start < end; start += jump) {
+      const { length, next: after } = await readIntact(this.#input, start, block);
       const view = viewOf(block);
-      const last = Math.min(n - head, size - 1, end - 1 - start);
+      const last = Math.min(length - head, size - 1, end - 1 - start);
+      // no record begins in lost bytes
+      const isLost = after !== undefined && last < size - 1;
+      jump = isLost ? Math.ceil(after / step) * step : size;
       for (let at = 0; at <= last; at += step) {
         if (magic !== undefined) {
           const next = indexOfBytes(block, magic, at);

@@ -1,6 +1,7 @@
 import type { ByteSink } from "./byte-sink.js";
 import { type ByteSource, type ByteStream, isByteSource, type MaybePromise } from "./byte-source.js";
 import { readInHalves } from "./halves.js";
+import { LostBytesError } from "./lost-bytes.js";
 
 /** How a ByteReader reads. */
 export interface ByteReaderOptions {
@@ -99,11 +100,20 @@ export class ByteReader {
       const wanted = this.#exact ? missing : Math.max(missing, this.#ahead);
       const room = this.#makeRoom(Math.min(wanted, Math.max(this.#window, this.#tail - this.#head)));
       const into = this.#buffer.subarray(this.#tail, this.#tail + room);
-      const result = this.#readInto(into, this.#position + (this.#tail - this.#head));
-      const n = result instanceof Promise ? await result : result;
+      const at = this.#position + (this.#tail - this.#head);
+      let n: number;
+      try {
+        const result = this.#readInto(into, at);
+        n = result instanceof Promise ? await result : result;
+        this.#ahead = Math.min(this.#window, this.#ahead * 2);
+      } catch (error) {
+        // only what is asked for must not be lost: bytes ahead of it may be
+        if (!(error instanceof LostBytesError) || into.length <= missing) throw error;
+        const result = this.#readInto(into.subarray(0, missing), at);
+        n = result instanceof Promise ? await result : result;
+      }
       if (n === 0) this.#ended = true;
       this.#tail += n;
-      this.#ahead = Math.min(this.#window, this.#ahead * 2);
     }
     return true;
   }

@@ -15,6 +15,10 @@ export interface Packed {
   readonly compression: string;
   /** Why it isn't whole; undefined where it is. */
   readonly tear?: Tear | undefined;
+  /** What is lost in its middle, ascending: frames of the packed data that don't unpack. Undefined: nothing. */
+  readonly lost?: readonly LostBytes[] | undefined;
+  /** What was unpacked of such frames without a checksum that proves it, ascending. */
+  readonly doubtful?: readonly DoubtfulBytes[] | undefined;
 }
 
 /** Where packed data broke off: a source holds what was unpacked before. */
@@ -29,6 +33,29 @@ export interface Tear {
   readonly packedOffset: number;
 }
 
+/** Bytes of an input that can't be read, because the packed data that held them are damaged. */
+export interface LostBytes {
+  /** Offset of the first in what the packed input unpacks to. */
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  /** The codec's rule. */
+  readonly rule: Rule;
+  /** What was seen, in a sentence without its end. */
+  readonly message: string;
+  /**
+   * Whether the packed data say how many bytes these are. Else `end` is further away than any record is long: offsets
+   * from there on say nothing but the order of bytes.
+   */
+  readonly isMeasured: boolean;
+  /** Where the damaged data are in the packed input; the end is exclusive. */
+  readonly packedStart: number;
+  readonly packedEnd: number;
+}
+
+/** Bytes that were unpacked of damaged data: no checksum proves them. Offsets as of LostBytes. */
+export type DoubtfulBytes = Pick<LostBytes, "start" | "end" | "message">;
+
 /** Random access to bytes. Anyone can supply one: two facts and a function. */
 export interface ByteSource {
   /** For messages: a path, `fd 5`, a Blob's name. */
@@ -38,6 +65,7 @@ export interface ByteSource {
   /**
    * Fills `into` from `offset` on. Returns the bytes read: less than `into.length` only at the end.
    * A small read may be answered at once, a large one usually by a promise.
+   * @throws LostBytesError where some of them are lost with damaged packed data
    */
   read(offset: number, into: Uint8Array): MaybePromise<number>;
   /** Where the source is in an open file as it is; undefined where it isn't. */

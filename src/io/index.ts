@@ -4,8 +4,10 @@ export {
   type ByteSource,
   bytesSource,
   type ByteStream,
+  type DoubtfulBytes,
   type FilePlace,
   isByteSource,
+  type LostBytes,
   type MaybePromise,
   type Packed,
   readFully,
@@ -15,4 +17,5 @@ export {
 } from "./byte-source.js";
 export { type ByteSearch, indexOfBytes, installByteSearch } from "./byte-search.js";
 export { type PeekedInput, peekHead } from "./peek-head.js";
+export { LostBytesError } from "./lost-bytes.js";
 export { MemorySpool, type OpenSpool, type Spool, SpoolWriter } from "./spool.js";

@@ -1,8 +1,9 @@
-import { type ByteSource, type ByteStream, isByteSource, readFully } from "./byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "./byte-source.js";
+import { readBefore } from "./lost-bytes.js";
 
 /** An input whose first bytes are known: a stream gives them once more before it goes on. */
 export interface PeekedInput<Input> {
-  /** The first bytes, fewer than were asked for when the input is shorter. */
+  /** The first bytes, fewer than were asked for when the input is shorter, or lacks some. */
   readonly head: Uint8Array;
   readonly input: Input;
 }
@@ -13,7 +14,7 @@ export async function peekHead<Input extends ByteSource | ByteStream>(
   size: number,
 ): Promise<PeekedInput<Input>> {
   const head = new Uint8Array(size);
-  if (isByteSource(input)) return { head: head.subarray(0, await readFully(input, 0, head)), input };
+  if (isByteSource(input)) return { head: head.subarray(0, await readBefore(input, 0, head)), input };
   let filled = 0;
   while (filled < head.length) {
     const read = input.read(head.subarray(filled));

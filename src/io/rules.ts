@@ -21,7 +21,7 @@ export const CODEC_RULES = rules({
     severity: "error",
     spec: "RFC 8878",
     explanation:
-      "The zstd data must unpack to the announced length and checksum. They are damaged or cut: what follows the damage is lost, what was unpacked before it is sound.",
+      "The zstd data must unpack to the announced length and checksum. They are damaged or cut: what follows the damage is lost up to the next frame, if there is one. What was unpacked before is sound, but for the damaged frame's own part, which is doubtful.",
   },
   lz4: {
     code: "codec/lz4",

@@ -9,7 +9,7 @@ import { type ByteSource, type ByteStream, isByteSource, type Packed } from "../
 import { type Detected, detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
 import type { Inspection } from "./inspection.js";
-import { inspectTorn, openTorn, reportTear } from "./packed.js";
+import { inspectTorn, openTorn, reportTear, untilUnmeasured } from "./packed.js";
 
 /** A verification together with what was verified. */
 export interface Verification {
@@ -91,7 +91,10 @@ export async function openGuest(input: ByteSource, options: OpenOptions = {}): P
   return openTorn(input, options, async () => {
     const { format } = await formatOf(input, options);
     const open = async ({ reader }: InputFormat): Promise<GuestImage> =>
-      withChosenVmcoreInfo(await reader.openGuest(input, options), options.vmcoreInfo);
+      withChosenVmcoreInfo(
+        await reader.openGuest(reader.access === "random" ? untilUnmeasured(input) : input, options),
+        options.vmcoreInfo,
+      );
     try {
       return await open(format);
     } catch (error) {

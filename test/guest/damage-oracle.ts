@@ -40,7 +40,13 @@ export const DAMAGE_KINDS = ["zeros", "ones", "noise", "flip", "other pages"] as
 export type DamageKind = (typeof DAMAGE_KINDS)[number];
 
 /** A copy of bytes with [start, end) damaged; offsets of everything else stay. */
-function damage(bytes: Buffer, kind: DamageKind, start: number, end: number, next: () => number): Buffer {
+export function damage(
+  bytes: Buffer,
+  kind: DamageKind,
+  start: number,
+  end: number,
+  next: () => number,
+): Buffer {
   const damaged = Buffer.from(bytes);
   if (kind === "zeros") damaged.fill(0, start, end);
   else if (kind === "ones") damaged.fill(0xff, start, end);

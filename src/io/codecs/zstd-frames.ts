@@ -76,6 +76,13 @@ async function* frameParts(reader: ByteReader): AsyncGenerator<Uint8Array, void,
   if (!isWhole) yield* blocks;
 }
 
+/** Bytes that a frame's decoder keeps, by its header. */
+function windowOf(header: Uint8Array): number {
+  const window = header[5] ?? 0;
+  const base = 2 ** (10 + (window >> 3));
+  return contentsSize(header) ?? base + (base / 8) * (window & 7);
+}
+
 /** Bytes of the contents of a frame that has them in one segment, which then is the window. */
 function contentsSize(header: Uint8Array): number | undefined {
   const descriptor = header[4] ?? 0;
@@ -126,8 +133,11 @@ async function* blockParts(
 /** A frame in parts: its header, then a block at a time. Asking for a part that isn't there throws. */
 export type Parts = AsyncGenerator<Uint8Array, void, undefined>;
 
-/** WebAssembly keeps the memory of a stream that is not read to its end: after one such it is used no more. */
-let leaked = false;
+/** WebAssembly keeps the memory of streams that are not read to their end: after so many bytes of it, it is used no more. */
+const MOST_LEAKED = 256 << 20;
+/** Of a decoder beside its window. */
+const DECODER = 1 << 20;
+let leaked = 0;
 
 /** Decodes in WebAssembly, which is fast whatever the window is. */
 async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
@@ -136,6 +146,7 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
   await decoder.init();
   const queue: Uint8Array[] = [];
   let taken = 0;
+  let window = 0;
   const output = decoder.decodeStreaming({
     *[Symbol.iterator]() {
       for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
@@ -152,7 +163,10 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
       if (queue.length === 0 && failure === undefined) {
         try {
           const next = await parts.next();
-          if (next.done !== true) queue.push(next.value);
+          if (next.done !== true) {
+            if (taken === 0) window = windowOf(next.value);
+            queue.push(next.value);
+          }
         } catch (error) {
           // what came before is decoded first
           failure = error;
@@ -168,7 +182,7 @@ async function* decode(parts: Parts): AsyncIterable<Uint8Array> {
     }
     whole = true;
   } finally {
-    leaked ||= !whole;
+    if (!whole) leaked += window + DECODER;
   }
   if (failure !== undefined) throw failure;
 }
@@ -228,4 +242,4 @@ export function unzstdWith(decodeFrame: (parts: Parts) => AsyncIterable<Uint8Arr
  * Unpacks zstd frames.
  * @throws FormatError `codec/zstd`
  */
-export const unzstd: Unpacker = unzstdWith((parts) => (leaked ? decodeSlowly : decode)(parts));
+export const unzstd: Unpacker = unzstdWith((parts) => (leaked > MOST_LEAKED ? decodeSlowly : decode)(parts));

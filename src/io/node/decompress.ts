@@ -1,8 +1,10 @@
 import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { type ByteSource, type ByteStream, isByteSource, streamOf, type Tear } from "../byte-source.js";
-import { detectCompression } from "../codecs/compressions.js";
+import { type CompressionName, detectCompression } from "../codecs/compressions.js";
+import { type Stored, unpackFrames } from "../codecs/frames/unpack-frames.js";
 import { decompressStream } from "../codecs/streams.js";
 import { peekHead } from "../peek-head.js";
+import { withLostBytes } from "../lost-bytes.js";
 import { isZero, wordsOf } from "../zeros.js";
 import { SpoolFile } from "./output.js";
 
@@ -47,22 +49,47 @@ export async function openRandomAccess(
   const stream = isByteSource(whole) ? streamOf(whole) : whole;
   const unpacked = compression === undefined ? stream : decompressStream(compression, stream);
   const spool = new SpoolFile(options.directory);
-  let tear: Tear | undefined;
+  const kept: ByteSource = {
+    name: input.name,
+    get size() {
+      return spool.size;
+    },
+    read: (offset, into) => spool.read(offset, into),
+  };
+  const buffer = new Uint8Array(PIECE);
   try {
-    const error = await copySparse(unpacked, spool, options.progress);
-    if (error !== undefined && options.keepTorn !== true) throw error;
-    tear = error && tearOf(error);
+    const { damage } = await copySparse(unpacked, spool, buffer, options.progress);
+    if (damage !== undefined && options.keepTorn !== true) throw damage;
+    const source =
+      damage === undefined || compression === undefined || !isByteSource(whole)
+        ? {
+            ...kept,
+            size: spool.size,
+            ...(compression && { packed: { compression, tear: damage && tearOf(damage) } }),
+          }
+        : await unpackedFrames(whole, compression, kept, damage, (frame, at) =>
+            copySparse(frame, spool, buffer, options.progress, at),
+          );
+    return { source, compression, close: () => spool.close() };
   } catch (error) {
     spool.close();
     throw error;
   }
-  const source: ByteSource = {
-    name: input.name,
-    size: spool.size,
-    ...(compression === undefined ? {} : { packed: { compression, tear } }),
-    read: (offset, into) => spool.read(offset, into),
-  };
-  return { source, compression, close: () => spool.close() };
+}
+
+/** What is whole of damaged data as a source; without frames, what was unpacked in order. */
+async function unpackedFrames(
+  packed: ByteSource,
+  compression: CompressionName,
+  kept: ByteSource,
+  damage: FormatError,
+  store: (frame: ByteStream, at: number) => Promise<Stored>,
+): Promise<ByteSource> {
+  const frames = await unpackFrames(compression, packed, damage, store);
+  if (frames === undefined)
+    return { ...kept, size: kept.size, packed: { compression, tear: tearOf(damage) } };
+  const { size, lost, doubtful, tear } = frames;
+  return { ...withLostBytes(kept, size, lost), packed: { compression, tear, lost, doubtful } };
 }
 
 function tearOf(error: FormatError): Tear {
@@ -70,15 +97,17 @@ function tearOf(error: FormatError): Tear {
   return { rule, message, isCut: error instanceof TruncatedError, packedOffset: place.offset ?? 0 };
 }
 
-/** Copies, leaving out pieces of zeros. Answers with the codec's error that ended it, if any. */
+/** Copies to `start`, in place of all that is there, and leaves out pieces of zeros. */
 async function copySparse(
   stream: ByteStream,
   spool: SpoolFile,
+  buffer: Uint8Array<ArrayBuffer>,
   progress: DecompressOptions["progress"],
-): Promise<FormatError | undefined> {
-  const buffer = new Uint8Array(PIECE);
+  start = 0,
+): Promise<Stored> {
   const words = wordsOf(buffer);
-  let position = 0;
+  let position = start;
+  if (spool.size > start) spool.truncate(start);
   let damage: FormatError | undefined;
   for (;;) {
     let filled = 0;
@@ -100,5 +129,5 @@ async function copySparse(
     if (filled < PIECE) break;
   }
   spool.truncate(position);
-  return damage;
+  return { length: position - start, damage };
 }

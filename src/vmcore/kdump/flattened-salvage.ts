@@ -1,6 +1,7 @@
 import { viewOf } from "../../binary/layout.js";
 import { type LostPart, Resynchronizer } from "../../guest/salvage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import { FLATTENED_END, FLATTENED_HEADER_SIZE, flattenedRecord } from "./layout.js";
 
 /*
@@ -50,7 +51,7 @@ class Walk {
 
   /** The record whose head is at an offset; undefined: none can be. */
   async at(offset: number): Promise<Head> {
-    if ((await readFully(this.#source, offset, this.#head)) < SIZE) return undefined;
+    if ((await readBefore(this.#source, offset, this.#head)) < SIZE) return undefined;
     const view = viewOf(this.#head);
     const [to, size] = [view.getBigUint64(0, false), view.getBigUint64(8, false)];
     if (to === FLATTENED_END && size === FLATTENED_END) return "end";
@@ -61,7 +62,7 @@ class Walk {
 
   /** What the file has of a record that it ends within. */
   async cut(offset: number): Promise<FlattenedRun | undefined> {
-    if ((await readFully(this.#source, offset, this.#head)) < SIZE) return undefined;
+    if ((await readBefore(this.#source, offset, this.#head)) < SIZE) return undefined;
     const view = viewOf(this.#head);
     const [to, size] = [view.getBigUint64(0, false), view.getBigUint64(8, false)];
     const there = this.#source.size - offset - SIZE;

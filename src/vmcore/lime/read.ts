@@ -1,6 +1,6 @@
 import { viewOf } from "../../binary/layout.js";
 import { formatError } from "../../findings/diagnostics.js";
-import type { FormatError } from "../../findings/errors.js";
+import { FormatError } from "../../findings/errors.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import type { MemorySegment } from "../segments.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
@@ -21,7 +21,13 @@ export async function readRanges(input: ByteSource): Promise<LimeRanges> {
   if (input.size === 0)
     return { ranges, lost: formatError(LIME_RULES.header, input.name, { offset: 0 }, "the file is empty") };
   for (let at = 0; at < input.size; ) {
-    const n = await readFully(input, at, head);
+    let n: number;
+    try {
+      n = await readFully(input, at, head);
+    } catch (error) {
+      if (error instanceof FormatError) return { ranges, lost: error };
+      throw error;
+    }
     const problem = ranges.length === MOST_RANGES ? "there are too many ranges" : headerProblem(head, n);
     if (problem !== undefined)
       return { ranges, lost: formatError(LIME_RULES.header, input.name, { offset: at }, problem) };

@@ -1,6 +1,7 @@
 import { viewOf } from "../../binary/layout.js";
 import { type LostPart, Resynchronizer } from "../../guest/salvage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import type { MemorySegment } from "../segments.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
 
@@ -40,7 +41,7 @@ class Walk {
 
   /** The range whose header is at an offset. @param lenient its addresses alone count */
   async at(offset: number, lenient = false): Promise<Range | undefined> {
-    if ((await readFully(this.#input, offset, this.#head)) < this.#head.length) return undefined;
+    if ((await readBefore(this.#input, offset, this.#head)) < this.#head.length) return undefined;
     const view = viewOf(this.#head);
     const isMarked = view.getUint32(0, true) === LIME_MAGIC && view.getUint32(4, true) === LIME_VERSION;
     if (!isMarked && !lenient) return undefined;

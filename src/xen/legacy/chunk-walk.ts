@@ -1,5 +1,6 @@
 import { latin1, viewOf } from "../../binary/layout.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import { NO_PFN, outOfOrder, WRONG_PFN } from "../page-order.js";
 import {
   BATCH_LIMIT,
@@ -74,7 +75,7 @@ export class ChunkWalk {
 
   /** The chunk at an offset; undefined: none that can be right. @param lenient entries of a batch may be wrong */
   async chunk(at: number, lenient = false): Promise<WalkedChunk | undefined> {
-    const n = await readFully(this.#input, at, this.#head);
+    const n = await readBefore(this.#input, at, this.#head);
     if (n < 4) return undefined;
     const view = viewOf(this.#head);
     const id = view.getInt32(0, true);
@@ -115,7 +116,7 @@ export class ChunkWalk {
     const { ulongSize, p2mSize } = this.#form;
     if (count > BATCH_LIMIT) return undefined;
     const bytes = new Uint8Array(count * ulongSize);
-    if ((await readFully(this.#input, at + 4, bytes)) < bytes.length) return undefined;
+    if ((await readBefore(this.#input, at + 4, bytes)) < bytes.length) return undefined;
     const view = viewOf(bytes);
     const entries = new Uint32Array(count);
     let pages = 0;
@@ -141,18 +142,18 @@ export class ChunkWalk {
     const { isHvm, p2mSize, ulongSize, vcpuSize } = this.#form;
     if (!isHvm) {
       const head = new Uint8Array(4);
-      if ((await readFully(this.#input, at, head)) < head.length) return false;
+      if ((await readBefore(this.#input, at, head)) < head.length) return false;
       const count = viewOf(head).getUint32(0, true);
       const vcpus = (this.#input.size - (at + 4 + count * ulongSize + PAGE)) / vcpuSize;
       if (count > p2mSize || vcpus < 1 || vcpus > MOST_VCPUS || !Number.isInteger(vcpus)) return false;
       const pfns = new Uint8Array(Math.min(count, BATCH_LIMIT) * ulongSize);
-      await readFully(this.#input, at + 4, pfns);
+      await readBefore(this.#input, at + 4, pfns);
       const view = viewOf(pfns);
       for (let i = 0; i < pfns.length; i += ulongSize) if (view.getUint32(i, true) >= p2mSize) return false;
       return true;
     }
     const tail = new Uint8Array(HVM_TAIL_SIZE);
-    if ((await readFully(this.#input, at, tail)) < tail.length) return false;
+    if ((await readBefore(this.#input, at, tail)) < tail.length) return false;
     const view = viewOf(tail);
     for (const pfn of [0, 8, 16]) if (view.getUint32(pfn + 4, true) >= PFN_HIGH_LIMIT) return false;
     const length = view.getUint32(HVM_TAIL_SIZE - 4, true);
@@ -160,7 +161,7 @@ export class ChunkWalk {
     if (length === 0 || length > MOST_CONTEXT || end > this.#input.size) return false;
     if (end === this.#input.size) return true;
     const signature = new Uint8Array(QEMU_SIGNATURE_SIZE);
-    await readFully(this.#input, end, signature);
+    await readBefore(this.#input, end, signature);
     return QEMU_SIGNATURES.has(latin1(signature));
   }
 

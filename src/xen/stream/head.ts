@@ -2,7 +2,8 @@ import { indexOfBytes } from "../../io/byte-search.js";
 import { type ByteOrder, latin1Bytes, viewOf } from "../../binary/layout.js";
 import { lostHeadParts, type HeadPart } from "../../guest/head-parts.js";
 import type { LostPart, Resumption } from "../../guest/salvage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import {
   DOMAIN_TYPE,
   domainHeader,
@@ -74,7 +75,7 @@ export async function findHead(input: ByteSource): Promise<DamagedHead | undefin
   const records = await findRecords(input);
   if (records === undefined) return undefined;
   const bytes = new Uint8Array(records.at);
-  await readFully(input, 0, bytes);
+  await readBefore(input, 0, bytes);
   const first = anchoredFirst(bytes, records.order) ?? records.at;
   return describeHead(bytes.subarray(0, first), records);
 }

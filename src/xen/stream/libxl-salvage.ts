@@ -1,7 +1,8 @@
 import { appendTo } from "../../binary/arrays.js";
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
 import { type LostPart, type Patch, type Resumption, Resynchronizer } from "../../guest/salvage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import { MAX_BODY_LENGTH, recordHeader } from "../libxc/layout.js";
 import { EMULATOR_NAMES, LIBXL_RECORD, libxlEmulatorHeader } from "../libxl/layout.js";
 import type { RecordHead, RecordWalk } from "./record-walk.js";
@@ -95,7 +96,7 @@ class Tail {
     if (type !== LIBXL_RECORD.EMULATOR_CONTEXT && type !== LIBXL_RECORD.EMULATOR_XENSTORE_DATA) return true;
     if (length < libxlEmulatorHeader.size) return false;
     const bytes = new Uint8Array(libxlEmulatorHeader.size);
-    await readFully(this.#input, at + recordHeader.size, bytes);
+    if ((await readBefore(this.#input, at + recordHeader.size, bytes)) < bytes.length) return false;
     return libxlEmulatorHeader.read(viewOf(bytes), 0, this.#order).emulatorId < EMULATOR_NAMES.length;
   }
 

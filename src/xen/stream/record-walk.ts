@@ -1,7 +1,8 @@
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { Resynchronizer } from "../../guest/salvage.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import {
   LIBXC_RECORD,
   MAX_BODY_LENGTH,
@@ -50,7 +51,7 @@ export class RecordWalk {
 
   /** The header of a record at an offset; undefined where the input ends before it does. */
   async header(offset: number): Promise<RecordHead | undefined> {
-    if ((await readFully(this.#input, offset, this.#bytes)) < recordHeader.size) return undefined;
+    if ((await readBefore(this.#input, offset, this.#bytes)) < recordHeader.size) return undefined;
     const { type, bodyLength: length } = recordHeader.read(viewOf(this.#bytes), 0, this.#order);
     return { type, length, next: offset + recordHeader.size + length + (-length & 7) };
   }
@@ -76,12 +77,12 @@ export class RecordWalk {
     if (length < pageDataHeader.size) return false;
     const head = new Uint8Array(pageDataHeader.size);
     const body = offset + recordHeader.size;
-    if ((await readFully(this.#input, body, head)) < head.length) return false;
+    if ((await readBefore(this.#input, body, head)) < head.length) return false;
     const little = this.#order === "little";
     const count = viewOf(head).getUint32(0, little);
     if (count === 0 || count > MOST_ENTRIES || head.length + count * 8 > length) return false;
     const entries = new Uint8Array(count * 8);
-    if ((await readFully(this.#input, body + head.length, entries)) < entries.length) return false;
+    if ((await readBefore(this.#input, body + head.length, entries)) < entries.length) return false;
     const view = viewOf(entries);
     let pages = 0;
     for (let at = 0; at < entries.length; at += 8) {

@@ -1,6 +1,7 @@
 import { latin1, viewOf } from "../../../binary/layout.js";
 import { type Resumption, Resynchronizer } from "../../../guest/salvage.js";
 import type { ByteSource } from "../../../io/byte-source.js";
+import { readBefore } from "../../../io/lost-bytes.js";
 import { compressedLimit, FLAG, SECTION } from "../layout.js";
 import type { RamBlock } from "./blocks.js";
 
@@ -155,8 +156,7 @@ export class RamResync {
 
   /** What begins at an offset; undefined when that is nothing of a stream. */
   async #step(at: number): Promise<Step | undefined> {
-    const read = this.#input.read(at, this.#bytes);
-    const n = read instanceof Promise ? await read : read;
+    const n = await readBefore(this.#input, at, this.#bytes);
     if (n < 5) return undefined;
     const view = this.#view;
     if (view.getUint8(0) === SECTION.footer && view.getUint32(1) < MOST_SECTIONS) return this.#section(at, n);
