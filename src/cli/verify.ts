@@ -4,6 +4,7 @@ import type { Report } from "../findings/report.js";
 import type { VerifyOptions } from "../guest/options.js";
 import { headWarnings } from "../guest/head.js";
 import { mapPicture, rescueMap, type RescueMap } from "../guest/rescue-map.js";
+import { doubtfulLines } from "../guest/salvage.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
 import { openGuest, verify, type Verification } from "../open/open.js";
@@ -102,9 +103,7 @@ function mapLines(map: RescueMap): string[] {
     ],
     rows,
   );
-  const memory = map.memory.map(
-    ({ start, end, why }) => `doubtful memory ${hex(start)} to ${hex(end)}: ${why}`,
-  );
+  const memory = doubtfulLines(map.memory).map((line) => `doubtful ${line}`);
   const lines = [...table, ...headWarnings(map.head ?? []), ...memory];
   return [...picture, ...lines.map((line) => `  ${line}`)];
 }

@@ -4,7 +4,7 @@ import { yieldToEventLoop } from "../io/event-loop.js";
 import { type HeadFact, headWarnings } from "./head.js";
 import { readIntact } from "../io/lost-bytes.js";
 import { findSegment, readSegments } from "./segmented.js";
-import { firstIndex } from "../binary/search.js";
+import { firstAtLeast, firstIndex } from "../binary/search.js";
 import { viewOf } from "../binary/layout.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
@@ -124,6 +124,41 @@ export function withoutParts(source: ByteSource, parts: readonly LostPart[]): By
   };
 }
 
+/** Where an offset of a source is once some parts are left out of it. `parts` may be in any order. */
+export function offsetWithout(parts: readonly LostPart[]): (offset: number) => number {
+  const sorted = parts.toSorted((a, b) => a.start - b.start);
+  const starts = sorted.map(({ start }) => start);
+  /** Bytes left out before each part, and its own end. */
+  const sums: number[] = [];
+  let sum = 0;
+  let last = 0;
+  for (const { start, end } of sorted) {
+    sums.push(sum);
+    sum += Math.max(0, end - Math.max(start, last));
+    last = Math.max(last, end);
+  }
+  return (offset) => {
+    const i = firstAtLeast(starts, offset) - 1;
+    const part = sorted[i];
+    if (part === undefined) return offset;
+    const before = sums[i] ?? 0;
+    // within a part: where it was
+    return offset < part.end ? part.start - before : offset - (sums[i + 1] ?? sum);
+  };
+}
+
+/** Where an offset of a source that lacks some parts is in the whole one. `parts` may be in any order, and are disjoint. */
+export function offsetWithin(parts: readonly LostPart[]): (offset: number) => number {
+  const starts: number[] = [];
+  const sums: number[] = [0];
+  let sum = 0;
+  for (const { start, end } of parts.toSorted((a, b) => a.start - b.start)) {
+    starts.push(start - sum);
+    sums.push((sum += end - start));
+  }
+  return (offset) => offset + (sums[firstAtLeast(starts, offset + 1)] ?? sum);
+}
+
 /** How the records of a format are found again after damage. */
 export interface RecordFinder {
   /** Records begin at multiples of so many bytes from where the search begins. */
@@ -217,10 +252,27 @@ export function rescueWarnings({ lost, doubtful, head = [] }: Rescue): string[] 
       ? [`damaged: ${lost.length} parts of ${bytes} bytes in all are lost; ${more} are not listed`]
       : []),
     ...headWarnings(head),
-    ...doubtful
-      .slice(0, MOST_DESCRIBED)
-      .map(
-        ({ start, end, why }) => `doubtful: memory 0x${start.toString(16)} to 0x${end.toString(16)}: ${why}`,
-      ),
+    ...doubtfulLines(doubtful).map((line) => `doubtful: ${line}`),
   ];
+}
+
+/** Ranges of one reason that are described one by one. */
+const FEW_RANGES = 4;
+
+/** Doubtful memory in sentences: a few ranges of one reason each by itself, more of them as one. */
+export function doubtfulLines(doubtful: readonly DoubtfulPart[]): string[] {
+  const byReason = new Map<string, DoubtfulPart[]>();
+  for (const part of doubtful) {
+    const parts = byReason.get(part.why) ?? [];
+    parts.push(part);
+    byReason.set(part.why, parts);
+  }
+  return [...byReason].flatMap(([why, parts]) => {
+    const range = (start: number, end: number): string =>
+      `memory 0x${start.toString(16)} to 0x${end.toString(16)}`;
+    if (parts.length <= FEW_RANGES) return parts.map(({ start, end }) => `${range(start, end)} ${why}`);
+    const bytes = parts.reduce((sum, { start, end }) => sum + end - start, 0);
+    const within = range(parts[0]?.start ?? 0, parts.at(-1)?.end ?? 0);
+    return [`${within}, ${parts.length} ranges of ${bytes} bytes in all, ${why}`];
+  });
 }

@@ -69,8 +69,11 @@ interface Recovery {
   /** Pages whose contents and index lie outside of the damage, and those of them that were recovered. */
   readonly wanted: number;
   readonly recovered: number;
-  /** Addresses of pages that were given with other contents than they had, and whose bytes are outside of the damage. */
+  /** Addresses of pages that were given with other contents than they had, not as doubtful, and whose bytes are outside of the damage. */
   readonly wrong: readonly number[];
+  /** Pages that were given as doubtful, and those of them that have other contents than they had. */
+  readonly doubtful: number;
+  readonly older: number;
 }
 
 /** Reads every page of a damaged file and compares it with what it was. */
@@ -80,6 +83,10 @@ async function recovery(file: KnownFile, guest: GuestImage, start: number, end: 
   let wanted = 0;
   let recovered = 0;
   const wrong: number[] = [];
+  let doubtful = 0;
+  let older = 0;
+  const isDoubtful = (gpa: number): boolean =>
+    guest.rescue?.doubtful.some((part) => gpa >= part.start && gpa < part.end) === true;
   for (const place of file.pages) {
     if (place.contents.some(touches)) continue;
     const isIndexed = !place.index.some(touches);
@@ -92,10 +99,14 @@ async function recovery(file: KnownFile, guest: GuestImage, start: number, end: 
       // contents that don't unpack are not given
     }
     if (n < place.size) continue;
-    if (!page.equals(file.page(place))) wrong.push(place.gpa);
-    else if (isIndexed) recovered += 1;
+    const isRight = page.equals(file.page(place));
+    if (isDoubtful(place.gpa)) {
+      doubtful += 1;
+      if (!isRight) older += 1;
+    } else if (!isRight) wrong.push(place.gpa);
+    if (isRight && isIndexed) recovered += 1;
   }
-  return { wanted, recovered, wrong };
+  return { wanted, recovered, wrong, doubtful, older };
 }
 
 /** Damages a file in one place and holds what is required of its rescue. */
@@ -105,15 +116,17 @@ export async function expectRescue(
   start: number,
   size: number,
   next: () => number,
-): Promise<void> {
+): Promise<Recovery> {
   const end = Math.min(start + size, file.bytes.length);
   const damaged = damage(file.bytes, kind, start, end, next);
   const guest = await file.open(damaged);
   try {
-    const { wanted, recovered, wrong } = await recovery(file, guest, start, end);
+    const found = await recovery(file, guest, start, end);
+    const { wanted, recovered, wrong } = found;
     const where = `${kind} from 0x${start.toString(16)} to 0x${end.toString(16)}: ${recovered} of ${wanted}`;
     expect(wrong.map((gpa) => gpa.toString(16)).slice(0, 4), where).toEqual([]);
     if (wanted > 0) expect(recovered / wanted, where).toBeGreaterThanOrEqual(0.95);
+    return found;
   } finally {
     await guest.close?.();
   }

@@ -5,6 +5,7 @@ import { describeRecord } from "../../findings/finding.js";
 import type { Rule } from "../../findings/rule.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
+import type { LostPart, Rescue } from "../../guest/salvage.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
@@ -43,6 +44,7 @@ import type { StreamItem } from "./items.js";
 import { StreamPages } from "./pages.js";
 import { recordName, XenStream } from "./read.js";
 import type { DamagedHead } from "./head.js";
+import type { StreamSalvage } from "./salvage.js";
 import { STREAM_RULES } from "./rules.js";
 
 /** No real guest's p2m table has more frames. */
@@ -94,8 +96,15 @@ export class GuestCollector {
   /**
    * @param stopAt take nothing after the checkpoint that ends here
    * @param head of a stream whose headers are damaged: where its records begin, and what is known
+   * @param salvage what `input` is of a stream whose records are damaged
    */
-  constructor(input: ByteSource, options: OpenOptions, stopAt: number, head?: DamagedHead) {
+  constructor(
+    input: ByteSource,
+    options: OpenOptions,
+    stopAt: number,
+    head?: DamagedHead,
+    salvage?: StreamSalvage,
+  ) {
     this.#input = input;
     this.#options = options;
     this.#stopAt = stopAt;
@@ -108,7 +117,7 @@ export class GuestCollector {
     this.#stream = new XenStream(input, diagnostics, head === undefined ? {} : { resume: head });
     if (head !== undefined) this.#takeHead(head);
     this.#memory = new PageMap(input);
-    this.#pages = new StreamPages(this.#memory, input, options.partial === true, this.warnings);
+    this.#pages = new StreamPages(this.#memory, input, options.partial === true, this.warnings, salvage);
   }
 
   /** What reading finds wrong: of a stream that ends early the last error is the reason, any other becomes a warning. */
@@ -241,8 +250,10 @@ export class GuestCollector {
     } else if (STATICS.has(type)) {
       this.#hasStatics = true;
     } else if (STATE.has(type)) {
+      this.#pages.noteState(record);
       await this.#takeState(record);
     } else if (type === LIBXC_RECORD.VERIFY) {
+      this.#pages.noteState(record);
       this.#verifying = true;
     } else if (type === LIBXC_RECORD.CHECKPOINT) {
       // with libxl around it, the emulators' state is still to come
@@ -349,9 +360,20 @@ export class GuestCollector {
     this.#vcpus.set(vcpuId, { ...this.#vcpus.get(vcpuId), [area]: state });
   }
 
-  /** Marks pages that the lost bytes may have held. */
-  markLost(bytes: number): void {
-    markLostPages(this.#memory, bytes);
+  /** What damage took: parts that are lost, and damaged entries; undefined: nothing. */
+  rescue(lost: readonly LostPart[]): Rescue | undefined {
+    const { left } = this.#pages;
+    const head = this.headFacts();
+    if (lost.length + left.length + head.length === 0) return undefined;
+    markLostPages(
+      this.#memory,
+      lost.reduce((sum, { start, end }) => sum + end - start, 0),
+    );
+    return {
+      lost: [...lost, ...left].sort((a, b) => a.start - b.start),
+      doubtful: this.#pages.doubtful(),
+      ...(head.length === 0 ? {} : { head }),
+    };
   }
 
   #warn(message: string): void {

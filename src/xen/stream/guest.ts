@@ -26,7 +26,7 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
       const salvaged = await salvagedGuest(input, options, walk);
       if (salvaged !== undefined) return salvaged;
     }
-    const guest = await walk.guest();
+    const guest = await withRescue(walk, []);
     if (isPartial || walk.trailing === undefined || guest.vcpus.length > 0) return guest;
     throw formatError(
       STREAM_RULES.trailing,
@@ -42,7 +42,7 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
     if (!isPartial || !walk.began) throw error;
     walk.warnings.push(`incomplete: ${describeError(error)}`);
   }
-  return walk.guest();
+  return withRescue(walk, []);
 }
 
 async function guestAtCheckpoint(
@@ -87,7 +87,7 @@ async function bridgedGuest(
 ): Promise<GuestImage | undefined> {
   const salvage = await salvageStream(input, first, order, isWrapped);
   if (salvage.lost.length === 0) return undefined;
-  const walk = new GuestCollector(salvage.source, options, Number.POSITIVE_INFINITY, head);
+  const walk = new GuestCollector(salvage.source, options, Number.POSITIVE_INFINITY, head, salvage);
   try {
     await walk.run();
   } catch (error) {
@@ -99,9 +99,8 @@ async function bridgedGuest(
 
 /** The guest as it was collected, with what was lost of its stream. */
 async function withRescue(walk: GuestCollector, lost: readonly LostPart[]): Promise<GuestImage> {
-  const head = walk.headFacts();
-  const rescue = { lost, doubtful: [], ...(head.length === 0 ? {} : { head }) };
+  const rescue = walk.rescue(lost);
+  if (rescue === undefined) return walk.guest();
   appendTo(walk.warnings, rescueWarnings(rescue));
-  walk.markLost(lost.reduce((sum, { start, end }) => sum + end - start, 0));
   return { ...(await walk.guest()), rescue };
 }

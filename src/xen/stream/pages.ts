@@ -4,8 +4,10 @@ import { describeRecord } from "../../findings/finding.js";
 import type { Rule } from "../../findings/rule.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import type { PageMap } from "../../guest/page-map.js";
+import type { DoubtfulPart, LostPart } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { XEN_ABSENT } from "../domain.js";
+import { doubtfulMemory } from "../doubtful.js";
 import {
   PAGE_TYPE,
   PAGE_TYPE_DEFINED,
@@ -16,9 +18,19 @@ import {
 } from "../libxc/layout.js";
 import { PageEntries, PFN_LIMIT } from "../libxc/pages.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
+import { outOfOrder, WRONG_PFN } from "../page-order.js";
 import { placeOf, type RecordBody, type StreamRecord } from "../record.js";
+import type { StreamSalvage } from "./salvage.js";
+import { StreamOrder } from "./order.js";
 
 const MOST_WARNINGS = 20;
+/** Parts of damaged entries that are listed. */
+const MOST_LEFT = 10_000;
+/** Of a batch that ascends: one entry in so many, at most, is out of order because it is damaged. */
+const MOST_UNORDERED = 4;
+
+const isPossible = (pfn: number, type: number): boolean =>
+  pfn < PFN_LIMIT && PAGE_TYPE_DEFINED[type] === true;
 
 /**
  * Takes the pages of PAGE_DATA records into an index: contents stay where they are in the input. A later copy of a page
@@ -29,12 +41,16 @@ export class StreamPages {
   readonly types: Record<string, number> = {};
   /** Entries whose contents would be after the input's end. */
   lost = 0;
+  /** Damaged entries whose pages are left out: bytes of the input. */
+  readonly left: LostPart[] = [];
   readonly #memory: PageMap;
   readonly #source: string;
   /** Offset after the last byte that the input has. */
   readonly #end: number;
   readonly #partial: boolean;
   readonly #warnings: string[];
+  readonly #originOf: (offset: number) => number;
+  readonly #order: StreamOrder;
   readonly #entries = new PageEntries();
   #warned = 0;
   /** Entries of the current record. */
@@ -44,12 +60,31 @@ export class StreamPages {
   /** Offset of the first page's contents in the current record. */
   #contents = 0;
 
-  constructor(memory: PageMap, input: ByteSource, partial: boolean, warnings: string[]) {
+  /** @param salvage what `input` is of a damaged one */
+  constructor(
+    memory: PageMap,
+    input: ByteSource,
+    partial: boolean,
+    warnings: string[],
+    salvage?: StreamSalvage,
+  ) {
     this.#memory = memory;
     this.#source = input.name;
     this.#end = input.size;
     this.#partial = partial;
     this.#warnings = warnings;
+    this.#originOf = salvage?.originOf ?? ((offset) => offset);
+    this.#order = new StreamOrder(salvage);
+  }
+
+  /** Notes a record that comes after memory, if pages came before it. */
+  noteState(record: StreamRecord): void {
+    this.#order.noteState(record.offset);
+  }
+
+  /** Memory that is given although something speaks against it. To be called once all records are read. */
+  doubtful(): DoubtfulPart[] {
+    return doubtfulMemory(this.#memory, this.#order.stale(), this.#order.shifted);
   }
 
   /**
@@ -116,7 +151,7 @@ export class StreamPages {
       ascending &&= pfn > previous;
       previous = pfn;
       const hasData = PAGE_TYPE_HAS_DATA[type] === true;
-      if (pfn >= PFN_LIMIT || PAGE_TYPE_DEFINED[type] !== true) {
+      if (!isPossible(pfn, type)) {
         this.#refuse(record, pfn, type);
         if (hasData) data += 1;
         continue;
@@ -142,41 +177,91 @@ export class StreamPages {
   }
 
   /**
+   * Indexes of entries that can't be right, ascending: impossible ones, and in a batch that ascends but for a few those
+   * few. Senders go through memory, so that a batch in no order is another sender's.
+   */
+  #damagedEntries(): number[] {
+    const count = this.#count;
+    const pfns = this.#pfns.slice(0, count);
+    let impossible = 0;
+    let last = -1;
+    let isAscending = true;
+    for (let i = 0; i < count; i += 1) {
+      const pfn = pfns[i] ?? 0;
+      if (!isPossible(pfn, this.#types[i] ?? 0)) {
+        impossible += 1;
+        pfns[i] = WRONG_PFN;
+        continue;
+      }
+      isAscending &&= pfn > last;
+      last = pfn;
+    }
+    if (isAscending && impossible === 0) return [];
+    const wrong = outOfOrder(pfns);
+    if (wrong.length - impossible <= count / MOST_UNORDERED) return wrong;
+    return Array.from({ length: count }, (_, i) => i).filter((i) => pfns[i] === WRONG_PFN);
+  }
+
+  /**
    * Takes what is certain of a batch with damaged entries: those before the damage, whose contents count from the first,
    * and those after it, whose contents count from the last. An entry beside damage may be half of it: it is left out.
    * False: the entries are whole.
    */
   #takeAround(record: StreamRecord, contents: number): boolean {
-    let first = this.#count;
-    let last = -1;
-    let bad = 0;
-    let pages = 0;
-    for (let i = 0; i < this.#count; i += 1) {
-      const pfn = this.#pfns[i] ?? 0;
-      const type = this.#types[i] ?? 0;
-      if (PAGE_TYPE_HAS_DATA[type] === true) pages += 1;
-      const isRepeated = i > 0 && pfn === this.#pfns[i - 1] && type === this.#types[i - 1];
-      if (pfn < PFN_LIMIT && PAGE_TYPE_DEFINED[type] === true && !isRepeated) continue;
-      bad += 1;
-      first = Math.min(first, isRepeated ? i - 1 : i);
-      last = i;
+    const bad = this.#damagedEntries();
+    const count = this.#count;
+    const isLeft = new Uint8Array(count);
+    if (bad.length > 0) {
+      let pages = 0;
+      for (let i = 0; i < count; i += 1) if (PAGE_TYPE_HAS_DATA[this.#types[i] ?? 0] === true) pages += 1;
+      // one bad entry that leaves the count right is left out by itself
+      const beside = bad.length === 1 && pages === contents ? 0 : 1;
+      const from = Math.max(0, (bad[0] ?? 0) - beside);
+      const to = Math.min(count, (bad.at(-1) ?? 0) + 1 + beside);
+      isLeft.fill(1, from, to);
+      this.#leaveOut(record, from, to, contents);
     }
-    // one bad entry that leaves the count right is left out by itself
-    if (bad === 0 || (bad === 1 && pages === contents)) return false;
+    this.#order.note(
+      record,
+      this.#pfns.subarray(0, count).filter((_, i) => isLeft[i] === 0),
+    );
+    return bad.length > 0;
+  }
+
+  /** Takes the entries of a record before `from` and from `to` on. @param contents pages that the record has */
+  #leaveOut(record: StreamRecord, from: number, to: number, contents: number): void {
     let before = 0;
-    for (let i = 0; i < first - 1; i += 1) before += this.#putOne(i, before);
+    for (let i = 0; i < from; i += 1) before += this.#putOne(i, before);
     let after = contents;
-    for (let i = this.#count - 1; i > last + 1; i -= 1)
+    for (let i = this.#count - 1; i >= to; i -= 1)
       if (PAGE_TYPE_HAS_DATA[this.#types[i] ?? 0] === true) after -= 1;
     // more contents than there are: the counts are damaged too
     if (after < before) this.#markAbsent();
     else {
       let at = after;
-      for (let i = last + 2; i < this.#count; i += 1) at += this.#putOne(i, at);
+      for (let i = to; i < this.#count; i += 1) at += this.#putOne(i, at);
     }
-    const left = Math.min(this.#count, last + 2) - Math.max(0, first - 1);
-    this.#warn(`${left} damaged entries of ${describeRecord(record.ref)} are left out`);
-    return true;
+    const [pfn, type] = [this.#pfns[from] ?? 0, this.#types[from] ?? 0];
+    if (to - from === 1 && !isPossible(pfn, type)) this.#refuse(record, pfn, type);
+    else this.#warn(`damaged entries of ${describeRecord(record.ref)} are left out: ${to - from}`);
+    const [lower, upper] = [this.#pfns[from - 1], to < this.#count ? this.#pfns[to] : undefined];
+    this.#order.loseWithin((lower ?? -1) + 1, upper ?? Number.POSITIVE_INFINITY, record.offset);
+    const entries = this.#contents - this.#count * pageDataEntry.size;
+    const lose = (start: number, end: number, what: string): void => {
+      const [first, last] = [this.#originOf(start), this.#originOf(end)];
+      if (first < last && this.left.length < MOST_LEFT)
+        this.left.push({ start: first, end: last, proof: 0, what });
+    };
+    lose(
+      entries + from * pageDataEntry.size,
+      entries + to * pageDataEntry.size,
+      "damaged entries of a batch",
+    );
+    lose(
+      this.#contents + before * PAGE_SIZE,
+      this.#contents + Math.max(before, after) * PAGE_SIZE,
+      "pages whose entries are damaged",
+    );
   }
 
   /** Puts one entry's page into the index; 1 when it has contents. */

@@ -2,6 +2,8 @@ import { appendTo } from "../../binary/arrays.js";
 import { type ByteOrder } from "../../binary/layout.js";
 import {
   type LostPart,
+  offsetWithin,
+  offsetWithout,
   type Patch,
   patchedSource,
   type Resumption,
@@ -28,6 +30,10 @@ const MOST_PARTS = 10_000;
 export interface StreamSalvage extends Salvage {
   /** Offset after libxc's END, if it was found. */
   readonly end: number | undefined;
+  /** Where an offset of the input is in `source`. */
+  readonly offsetOf: (offset: number) => number;
+  /** Where an offset of `source` is in the input. */
+  readonly originOf: (offset: number) => number;
 }
 
 /**
@@ -108,7 +114,7 @@ export async function salvageStream(
   }
   const patched = patchedSource(input, patches);
   const source = cuts.length === 0 ? patched : withoutParts(patched, cuts);
-  return { source, lost, end };
+  return { source, lost, end, offsetOf: offsetWithout(cuts), originOf: offsetWithin(cuts) };
 }
 
 /** What is lost where libxc's records don't go on: up to the records of libxl, to END, or to the end of the input. */

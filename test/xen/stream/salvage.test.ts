@@ -21,8 +21,29 @@ const place = scratch();
 afterAll(place.cleanup);
 
 describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is damaged in its middle", () => {
-  const known = (): Promise<KnownFile> =>
-    knownStream(fs.readFileSync(unzstd(`${sharedData}/xen-v3/hvm64.save.zst`, place.folder)));
+  const known = (name = "hvm64.save"): Promise<KnownFile> =>
+    knownStream(fs.readFileSync(unzstd(`${sharedData}/xen-v3/${name}.zst`, place.folder)));
+
+  it("of a guest that ran gives a page as it was last, or says that it may be older", {
+    timeout: 300_000,
+  }, async () => {
+    const file = await known("hvm64-live.stream");
+    const next = randoms(20261129);
+    const lastPass = Math.max(...file.pages.map(({ index }) => index[0]?.[0] ?? 0)) - (5 << 20);
+    const records = new Set(file.pages.flatMap(({ index: [at = [0]] }) => (at[0] > lastPass ? [at[0]] : [])));
+    expect(records.size).toBe(2);
+    let [doubtful, older] = [0, 0];
+    // headers of records of the last pass, their entries, and any place of the passes before
+    const places = [...records].flatMap((at) => [at, at + 24 + 8 * Math.floor(next() * 1000)]);
+    for (const at of [...places, lastPass - next() * 1.6e7]) {
+      const kind = "noise";
+      const found = await expectRescue(file, kind, Math.floor(at), damageSize(kind, next), next);
+      doubtful += found.doubtful;
+      older += found.older;
+    }
+    expect(older).toBeGreaterThan(0);
+    expect(doubtful).toBeGreaterThan(older);
+  });
 
   it.each(DAMAGE_KINDS)("gives what lies outside of the damage: %s", { timeout: 120_000 }, async (kind) => {
     const file = await known();
