@@ -6,7 +6,7 @@ import { GUESTSCOPE, inMemory, recordPeak, secondsOf } from "./harness.js";
 
 const SAVE = path.resolve(import.meta.dirname, "../../shared/data/xen-v3/hvmlinux.save.zst");
 const MOST_SECONDS = 3;
-const MOST_MIB = 300;
+const MOST_MIB = 150;
 
 /** What the report says of this bench, and programs that it compares with. */
 export const title = "Symbol files made of a saved Linux guest's own memory: 87,347 symbols, 95,246 types.";

@@ -1,4 +1,4 @@
-import type { ByteOrder } from "../binary/layout.js";
+import { type ByteOrder, viewOf } from "../binary/layout.js";
 import * as dw from "./constants.js";
 import { WriteBuffer } from "./write-buffer.js";
 
@@ -29,11 +29,13 @@ export interface UnitShape {
   readonly type?: { readonly signature: bigint; readonly target: number };
 }
 
-/** A section of units, and its references: place, bytes, number of the entry, what the offset counts from. */
+/** A section of units, and its references: place, bytes, number of the entry, what the offset counts from, 4 bytes each. */
 interface UnitSection {
   readonly buffer: WriteBuffer;
-  readonly references: number[];
+  readonly references: WriteBuffer;
 }
+
+const REFERENCE = 16;
 
 const ADDRESS_SIZE = 8;
 const ESCAPE_64 = 0xffff_ffff;
@@ -59,8 +61,8 @@ export class DwarfWriter {
 
   /** @param strings what `.debug_str` begins with: offsets into it may be written as strings are. */
   constructor(strings: Uint8Array = Uint8Array.of(0), order: ByteOrder = "little") {
-    this.#info = { buffer: new WriteBuffer(1 << 16, order), references: [] };
-    this.#types = { buffer: new WriteBuffer(0, order), references: [] };
+    this.#info = { buffer: new WriteBuffer(1 << 16, order), references: new WriteBuffer() };
+    this.#types = { buffer: new WriteBuffer(0, order), references: new WriteBuffer(0) };
     this.#section = this.#info;
     this.#abbrev = new WriteBuffer(1 << 12, order);
     this.#strings = new WriteBuffer(strings.length + 1024, order);
@@ -143,7 +145,11 @@ export class DwarfWriter {
    * and its like), or from the section (DW_FORM_ref_addr).
    */
   reference(target: number, size = 4, base: "unit" | "section" = "unit"): void {
-    this.#section.references.push(this.info.length, size, target, base === "unit" ? this.#start : 0);
+    const { references } = this.#section;
+    references.u32(this.info.length);
+    references.u32(size);
+    references.u32(target);
+    references.u32(base === "unit" ? this.#start : 0);
     this.info.unsigned(0, size);
   }
 
@@ -160,12 +166,13 @@ export class DwarfWriter {
    * @param offsetOf offset in its section of the entry that a number of `reference` stands for.
    */
   finish(offsetOf: (target: number) => number): WrittenDwarf {
-    for (const { buffer, references } of [this.#info, this.#types])
-      for (let i = 0; i < references.length; i += 4) {
-        const size = references[i + 1] ?? 4;
-        const offset = offsetOf(references[i + 2] ?? 0) - (references[i + 3] ?? 0);
-        buffer.set(references[i] ?? 0, offset, size);
+    for (const { buffer, references } of [this.#info, this.#types]) {
+      const fields = viewOf(references.bytes());
+      for (let i = 0; i < fields.byteLength; i += REFERENCE) {
+        const offset = offsetOf(fields.getUint32(i + 8, true)) - fields.getUint32(i + 12, true);
+        buffer.set(fields.getUint32(i, true), offset, fields.getUint32(i + 4, true));
       }
+    }
     return {
       info: this.#info.buffer.bytes(),
       types: this.#types.buffer.bytes(),

@@ -46,13 +46,27 @@ export class SymbolTable {
 
   /** Name of symbol `index` in the kernel's own order. */
   name(index: number): string {
+    return latin1(this.nameBytes(index));
+  }
+
+  /** As `name`, its bytes: a view. */
+  nameBytes(index: number): Uint8Array {
     const { text, starts } = this.#names;
-    return latin1(text.subarray(starts[index] ?? 0, starts[index + 1] ?? 0));
+    return text.subarray(starts[index] ?? 0, starts[index + 1] ?? 0);
+  }
+
+  /** Type letter of symbol `index`, see KernelSymbol. */
+  letterAt(index: number): string {
+    return String.fromCharCode(this.#names.letters[index] ?? 0);
+  }
+
+  /** Address of symbol `index`. */
+  addressAt(index: number): bigint {
+    return this.#addresses[index] ?? 0n;
   }
 
   at(index: number): KernelSymbol {
-    const letter = String.fromCharCode(this.#names.letters[index] ?? 0);
-    return { name: this.name(index), letter, address: this.#addresses[index] ?? 0n };
+    return { name: this.name(index), letter: this.letterAt(index), address: this.addressAt(index) };
   }
 
   /** All symbols, in the kernel's own order. */

@@ -18,6 +18,9 @@ const PAGE = 4096;
 /** Bytes of addresses that one segment without contents spans: per-CPU data is far from the image. */
 const WIDEST_ROW = 1n << 28n;
 
+/** Reads contents when they are written: pieces, each good until the next is asked for. */
+export type Contents = () => AsyncIterable<Uint8Array>;
+
 /** A section on its way into the file. */
 export interface Section {
   readonly name: string;
@@ -26,7 +29,7 @@ export interface Section {
   readonly address: bigint;
   readonly size: number;
   readonly align: number;
-  readonly contents: readonly Uint8Array[];
+  readonly contents: readonly Uint8Array[] | Contents;
   /** Not to be the first or last segment: drgn takes a vmlinux to reach from that to this. */
   readonly inside?: true;
   readonly link?: number;
@@ -86,7 +89,7 @@ export async function writeElf(
   for (const [i, { type, contents, size }] of all.entries()) {
     if (type === SHT_NOBITS) continue;
     await padTo(places[i] ?? 0);
-    for (const piece of contents) await sink.write(piece);
+    for await (const piece of typeof contents === "function" ? contents() : contents) await sink.write(piece);
     written += size;
   }
   await padTo(table);

@@ -1,6 +1,5 @@
 import { firstIndex } from "../../binary/search.js";
 import { WriteBuffer } from "../../dwarf/write-buffer.js";
-import { latin1Bytes } from "../../binary/layout.js";
 import type { Kernel } from "../kernel.js";
 import type { ImageSection } from "./image-sections.js";
 import { linkAddress } from "./link-address.js";
@@ -46,9 +45,10 @@ class Sizes {
   readonly #sorted: BigUint64Array;
 
   constructor(kernel: Kernel) {
-    this.#sorted = BigUint64Array.from(kernel.needSymbols(), ({ address }) =>
-      linkAddress(kernel, address),
-    ).sort();
+    const symbols = kernel.needSymbols();
+    const sorted = new BigUint64Array(symbols.size);
+    for (let i = 0; i < sorted.length; i += 1) sorted[i] = linkAddress(kernel, symbols.addressAt(i));
+    this.#sorted = sorted.sort();
   }
 
   /** Bytes to the next higher symbol or `end`, whichever comes first. */
@@ -77,10 +77,11 @@ export function elfSymbols(kernel: Kernel, sections: readonly ImageSection[]): E
   entries.raw(new Uint8Array(24));
   let locals = 1;
   for (const wantsLocal of [true, false]) {
-    for (const { name, letter, address } of symbols) {
+    for (let i = 0; i < symbols.size; i += 1) {
+      const letter = symbols.letterAt(i);
       const binding = bindingOf(letter);
       if ((binding === STB_LOCAL) !== wantsLocal) continue;
-      const value = linkAddress(kernel, address);
+      const value = linkAddress(kernel, symbols.addressAt(i));
       const number = letter === "A" || letter === "a" ? perCpuOnly(index, sections, value) : index.at(value);
       const section = number === undefined ? undefined : sections[number];
       const end = section === undefined ? value : section.start + BigInt(section.size);
@@ -92,7 +93,7 @@ export function elfSymbols(kernel: Kernel, sections: readonly ImageSection[]): E
       entries.u16(number === undefined ? SHN_ABS : number + 1);
       entries.u64(value);
       entries.u64(type === STT_NOTYPE ? 0n : BigInt(sizes.size(value, end)));
-      strings.raw(latin1Bytes(name));
+      strings.raw(symbols.nameBytes(i));
       strings.u8(0);
     }
     if (wantsLocal) locals = entries.length / 24;

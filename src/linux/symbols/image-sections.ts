@@ -1,5 +1,7 @@
 import { AbsentError } from "../../findings/errors.js";
 import type { Kernel } from "../kernel.js";
+import { absent, LINUX_RULES } from "../rules.js";
+import type { Contents } from "./elf-file.js";
 import { linkAddress, runAddress } from "./link-address.js";
 
 /** A part of the kernel's image between two symbols of its linker script. */
@@ -85,8 +87,8 @@ export interface ImageSection {
   readonly start: bigint;
   readonly size: number;
   readonly align: number;
-  /** Its contents, in pieces; undefined where the file holds none. */
-  readonly contents?: readonly Uint8Array[];
+  /** Reads its contents; undefined where the file holds none. */
+  readonly contents?: Contents;
   /** Per-CPU data, whose addresses are offsets on some kernels. */
   readonly perCpu?: true;
 }
@@ -105,7 +107,7 @@ export interface ImageSections {
   readonly missing: ReadonlyMap<string, number>;
 }
 
-/** The parts of a kernel's image with their contents, where memory has them. */
+/** The parts of a kernel's image and what of them memory has: their contents are read when they are asked for. */
 export async function readImage(kernel: Kernel): Promise<ImageSections> {
   const sections: ImageSection[] = [];
   const missing = new Map<string, number>();
@@ -128,7 +130,7 @@ export async function readImage(kernel: Kernel): Promise<ImageSections> {
     }
     left -= size;
     const from = runAddress(kernel, start) + (part.perCpu === true ? await firstCpu(kernel) : 0n);
-    const pieces = await readPieces(kernel, BigInt.asUintN(64, from), size);
+    const pieces = await findPieces(kernel, BigInt.asUintN(64, from), size);
     const kept = part.table === true && pieces.length > 1 ? [{ size }] : atMost(pieces, piecesLeft);
     piecesLeft -= kept.length;
     const lacks = kept.reduce((sum, piece) => sum + (piece.contents === undefined ? piece.size : 0), 0);
@@ -199,32 +201,48 @@ function without(range: Range, { start, end }: Range): Range[] {
 
 interface Piece {
   size: number;
-  readonly contents?: Uint8Array[];
+  readonly contents?: Contents;
 }
 
-/** Reads a part: pieces that are there, and pieces of whole pages that are not. */
-async function readPieces(kernel: Kernel, from: bigint, size: number): Promise<Piece[]> {
+/** Looks at a part: pieces that are there, and pieces of whole pages that are not. */
+async function findPieces(kernel: Kernel, from: bigint, size: number): Promise<Piece[]> {
   const pieces: Piece[] = [];
+  const buffer = new Uint8Array(Math.min(STEP, size));
   for (let done = 0; done < size; ) {
-    const bytes = new Uint8Array(Math.min(STEP, size - done));
-    const n = await kernel.space.read(from + BigInt(done), bytes);
+    const part = buffer.subarray(0, size - done);
+    const at = from + BigInt(done);
+    const n = await kernel.space.read(at, part);
+    const last = pieces.at(-1);
     if (n > 0) {
-      const last = pieces.at(-1);
-      const part = n === bytes.length ? bytes : bytes.slice(0, n);
-      if (last?.contents === undefined) pieces.push({ size: n, contents: [part] });
-      else {
-        last.size += n;
-        last.contents.push(part);
-      }
+      if (last?.contents === undefined) {
+        const piece: Piece = { size: n, contents: () => readAll(kernel, at, piece.size) };
+        pieces.push(piece);
+      } else last.size += n;
       done += n;
     }
-    if (n === bytes.length) continue;
-    const at = Number((from + BigInt(done)) & BigInt(PAGE - 1));
-    const gap = Math.min(PAGE - at, size - done);
-    const last = pieces.at(-1);
-    if (last !== undefined && last.contents === undefined) last.size += gap;
+    if (n === part.length) continue;
+    const within = Number((from + BigInt(done)) & BigInt(PAGE - 1));
+    const gap = Math.min(PAGE - within, size - done);
+    const before = pieces.at(-1);
+    if (before !== undefined && before.contents === undefined) before.size += gap;
     else pieces.push({ size: gap });
     done += gap;
   }
   return pieces;
+}
+
+/** Reads memory that is there. @throws AbsentError when it has gone, as it can in a running process */
+async function* readAll(kernel: Kernel, from: bigint, size: number): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(Math.min(STEP, size));
+  for (let done = 0; done < size; ) {
+    const part = buffer.subarray(0, size - done);
+    const n = await kernel.space.read(from + BigInt(done), part);
+    if (n < part.length)
+      throw absent(
+        LINUX_RULES.memory,
+        `the kernel's image at 0x${(from + BigInt(done + n)).toString(16)} is gone`,
+      );
+    yield part;
+    done += part.length;
+  }
 }

@@ -57,7 +57,7 @@ export async function writeVmlinux(kernel: Kernel, sink: ByteSink): Promise<Vmli
   // drgn knows a vmlinux by this name among sections with contents, of which this kernel has given away the memory
   const more: Section[] = [plain(".init.text", new Uint8Array(0))];
   if (!alloc.some(({ name }) => name === ".BTF")) more.push(plain(".BTF", btf.bytes));
-  const note = buildIdNote(kernel, image.sections);
+  const note = await buildIdNote(kernel, image.sections);
   if (note !== undefined) more.push({ ...plain(".note.gnu.build-id", note), type: SHT_NOTE, align: 4 });
   more.push(plain(".debug_info", dwarf.info), plain(".debug_abbrev", dwarf.abbrev), {
     ...plain(".debug_str", dwarf.str),
@@ -103,20 +103,23 @@ function allocated({ name, use, start, size, align, contents, perCpu }: ImageSec
 }
 
 /** The note that names the kernel's build: as VMCOREINFO gives it, or else the kernel's own notes. */
-function buildIdNote(kernel: Kernel, sections: readonly ImageSection[]): Uint8Array | undefined {
-  const id = kernel.info.get("BUILD-ID") ?? ownBuildId(sections.find(({ name }) => name === ".notes"));
+async function buildIdNote(
+  kernel: Kernel,
+  sections: readonly ImageSection[],
+): Promise<Uint8Array | undefined> {
+  const id =
+    kernel.info.get("BUILD-ID") ?? (await ownBuildId(sections.find(({ name }) => name === ".notes")));
   if (id === undefined || !/^([0-9a-f]{2}){1,64}$/.test(id)) return undefined;
   const value = Uint8Array.from(id.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
   return encodeNote("GNU", NT_GNU_BUILD_ID, value, "little");
 }
 
-function ownBuildId(notes: ImageSection | undefined): string | undefined {
-  const [bytes] = notes?.contents ?? [];
-  if (bytes === undefined) return undefined;
+async function ownBuildId(notes: ImageSection | undefined): Promise<string | undefined> {
   try {
-    return buildIdOf(readNotes(bytes, "little", { source: ".notes", offset: 0 }));
+    for await (const bytes of notes?.contents?.() ?? [])
+      return buildIdOf(readNotes(bytes, "little", { source: ".notes", offset: 0 }));
   } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
+    if (!(error instanceof FormatError)) throw error;
   }
+  return undefined;
 }
