@@ -141,6 +141,11 @@ export class ElfFile {
     return new ElfFile(source, bits, order, header, segments);
   }
 
+  /** A file whose headers are known from elsewhere. @param table its program headers as they would be in the file */
+  static from(source: ByteSource, bits: ElfBits, order: ByteOrder, header: Ehdr, table: Uint8Array): ElfFile {
+    return new ElfFile(source, bits, order, header, readSegments(table, bits, order));
+  }
+
   /** All sections with their names; empty for a file without (most cores). Read once. */
   sections(): Promise<readonly ElfSection[]> {
     this.#sections ??= this.#readSections();

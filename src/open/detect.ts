@@ -24,12 +24,14 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   { partial = false }: Pick<OpenOptions, "partial"> = {},
 ): Promise<Detected<Input>> {
   const { head, input: whole } = await peekHead(input, HEAD_SIZE);
-  const format = (await findFormat(head, formats)) ?? (await findWithin(whole, formats));
+  const seen = (await findFormat(head, formats)) ?? (await findWithin(whole, formats));
+  const format = formats === undefined && (await isWithoutMemory(seen, whole)) ? undefined : seen;
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
     const { rule, message, remedy } = describeUnreadable(head, input.name);
     // of what is known to be something else nothing is looked for
-    const isUnknown = remedy !== undefined && isByteSource(whole) && formats === undefined;
+    const isUnknown =
+      (seen !== undefined || remedy !== undefined) && isByteSource(whole) && formats === undefined;
     const damaged = isUnknown ? await (await import("./damaged.js")).findDamaged(whole) : undefined;
     if (damaged !== undefined && partial) return { format: damaged, input: whole };
     if (damaged !== undefined)
@@ -39,6 +41,7 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
         { source: input.name, offset: 0 },
         { option: "partial", effect: "reads what is left of it" },
       );
+    if (seen !== undefined) return { format: seen, input: whole };
     throw new FormatError(rule, message, { source: input.name }, remedy);
   }
   return { format, input: whole };
@@ -53,6 +56,24 @@ async function findWithin(
   const { findStreamStart } = await import("../qemu/migration/find-start.js");
   if ((await findStreamStart(input)) === undefined) return undefined;
   return (await import("../qemu/migration/format.js")).qemuMigration;
+}
+
+/** Whether what looks like the core of a process has no program headers of memory: it may be a damaged dump of a machine. */
+async function isWithoutMemory(
+  format: InputFormat | undefined,
+  input: ByteSource | ByteStream,
+): Promise<boolean> {
+  if (format?.id !== "qemu-core" || !isByteSource(input)) return false;
+  const [{ ElfFile }, { PT_LOAD }] = await Promise.all([
+    import("../elf/file.js"),
+    import("../elf/layout.js"),
+  ]);
+  try {
+    return !(await ElfFile.open(input)).segments.type.includes(PT_LOAD);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return true;
+  }
 }
 
 /** The format of an input that begins with `head`, HEAD_SIZE bytes if it has them. */

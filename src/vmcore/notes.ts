@@ -168,10 +168,16 @@ export function decodeVcpus(notes: readonly RawNote[], arch: Architecture): Vcpu
     if (name === "CORE" && type === NT_PRSTATUS) states.push({ state: descriptor, beside: [] });
     else if (name === "CORE" || name === "LINUX") states.at(-1)?.beside.push({ name, type, descriptor });
   }
-  const qemu = notes.filter((note) => note.name === "QEMU" && note.descriptor.length >= QEMU_SIZE);
+  // one that is lost among others has no descriptor, and its place
+  const qemu = notes
+    .filter(({ name, descriptor }) => {
+      return name === "QEMU" && (descriptor.length >= QEMU_SIZE || descriptor.length === 0);
+    })
+    .map(({ descriptor }) => (descriptor.length === 0 ? undefined : descriptor));
   return Array.from({ length: Math.max(states.length, qemu.length) }, (_, id): Vcpu => {
-    const { state, beside = [] } = states[id] ?? {};
-    const full = qemu[id]?.descriptor;
+    const { state: noted, beside = [] } = states[id] ?? {};
+    const state = noted?.length === 0 ? undefined : noted;
+    const full = qemu[id];
     const kept = {
       ...(state === undefined ? {} : { raw: { prstatus: state } }),
       ...(beside.length === 0 ? {} : { notes: beside }),

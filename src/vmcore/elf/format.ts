@@ -7,6 +7,7 @@ export const elfVmcore: InputFormat = {
   id: "elf-vmcore",
   title: "ELF vmcore",
   matches: isVmcore,
+  matchesDamaged: async (input) => (await import("./rescue.js")).isDamagedElf(input),
   rules: async () => [{ title: "ELF vmcores", rules: (await import("./rules.js")).ELF_VMCORE_RULES }],
   layouts: async () => {
     const [elf, prstatus, notes, virtualBox] = await Promise.all([

@@ -4,6 +4,7 @@ import type { ElfNote } from "../../elf/notes.js";
 import type { GuestImage } from "../../guest/image.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { OpenOptions } from "../../guest/options.js";
+import { rescueWarnings } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { decodeVcpus, erasedOf } from "../notes.js";
 import { segmentMemory } from "../segments.js";
@@ -25,15 +26,15 @@ function originOf(notes: readonly ElfNote[]): string {
 
 /** Opens the guest of an ELF vmcore. @throws FormatError */
 export async function openElfGuest(input: ByteSource, options: OpenOptions = {}): Promise<GuestImage> {
-  return guestOf(await openVmcore(input), options);
+  return guestOf(await openVmcore(input, options.partial), options);
 }
 
 /** The model of a vmcore whose headers are read. */
 export function guestOf(
-  { elf, segments, notes, warnings }: OpenVmcore,
+  { elf, segments, notes, warnings, rescued }: OpenVmcore,
   { findKernel = true }: OpenOptions = {},
 ): Promise<GuestImage> {
-  if (segments.length === 0)
+  if (segments.length === 0 && rescued === undefined)
     throw elf.error(ELF_VMCORE_RULES.empty, "no program header describes physical memory", 0);
   const arch = architectureOf(elf);
   const virtualBox = virtualBoxNotes(notes);
@@ -50,11 +51,14 @@ export function guestOf(
       origin: originOf(notes),
       source: elf.name,
       ...(virtualBox === undefined ? {} : { hypervisor: `VirtualBox ${virtualBox.version}` }),
+      ...(rescued?.archIsGuess === true ? { archIsGuess: true as const } : {}),
       ...(text === undefined ? {} : { vmcoreInfo: { text } }),
       ...(erased.length === 0 ? {} : { erased }),
       more: { segments: segments.length, elfClass: elf.bits },
     },
-    warnings,
+    warnings: [...(rescued === undefined ? [] : rescueWarnings(rescued.rescue)), ...warnings],
+    ...(rescued === undefined ? {} : { rescue: rescued.rescue }),
+    ...(rescued === undefined || rescued.unplaced.length === 0 ? {} : { unplaced: rescued.unplaced }),
   };
   return withVmcoreInfo(guest, findKernel);
 }

@@ -19,7 +19,7 @@ export type ElfVmcoreInspection = GuestInspection<"elf-vmcore", ElfVmcoreDetails
 
 /** Describes an ELF vmcore. @throws FormatError when its headers can't be read */
 export async function inspectElf(input: ByteSource, options: OpenOptions = {}): Promise<ElfVmcoreInspection> {
-  const opened = await openVmcore(input);
+  const opened = await openVmcore(input, options.partial);
   const { elf, segments, notes } = opened;
   return {
     schemaVersion: 2,

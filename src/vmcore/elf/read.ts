@@ -1,5 +1,5 @@
 import { ElfFile } from "../../elf/file.js";
-import { PT_LOAD } from "../../elf/layout.js";
+import { ET_CORE, PT_LOAD } from "../../elf/layout.js";
 import type { ElfNote } from "../../elf/notes.js";
 import { FormatError } from "../../findings/errors.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
@@ -7,6 +7,7 @@ import { architectureOfMachine } from "../../guest/arch/architectures.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { erasedOf, erasedWarning } from "../notes.js";
 import type { MemorySegment } from "../segments.js";
+import type { RescuedElf } from "./rescue.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
@@ -16,6 +17,18 @@ export function architectureOf(elf: ElfFile): Architecture {
   const known = architectureOfMachine(machine, elf.order);
   if (known !== undefined) return known;
   throw elf.error(ELF_VMCORE_RULES.machine, `unsupported e_machine ${machine}`, 18, "ELF header");
+}
+
+/** Refuses an ELF file that is no core: its header is damaged, since the rest of it is one's. @throws FormatError */
+export function requireCore(elf: ElfFile): void {
+  const type = elf.header.e_type;
+  if (type !== ET_CORE)
+    throw elf.error(
+      ELF_VMCORE_RULES.header,
+      `an ELF file of type ${type}, not a core (type 4)`,
+      16,
+      "ELF header",
+    );
 }
 
 /** p_paddr of what is no physical memory: vmalloc's and modules' segments of /proc/kcore. */
@@ -63,11 +76,18 @@ export interface OpenVmcore {
   readonly segments: readonly VmcoreSegment[];
   readonly notes: readonly ElfNote[];
   readonly warnings: readonly string[];
+  /** Where headers or notes were damaged: what was made of them. */
+  readonly rescued?: RescuedElf;
 }
 
-/** Reads headers and notes; contents stay where they are. @throws FormatError */
-export async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
-  const elf = await ElfFile.open(input);
+/**
+ * Reads headers and notes; contents stay where they are. With `partial`, damaged ones are made anew from what agrees.
+ * @throws FormatError
+ */
+export async function openVmcore(input: ByteSource, partial = false): Promise<OpenVmcore> {
+  const rescued = partial ? await (await import("./rescue.js")).rescueElf(input) : undefined;
+  const elf = rescued?.elf ?? (await ElfFile.open(input));
+  requireCore(elf);
   const segments = segmentsOf(elf);
   if (lackPhysical(segments))
     throw elf.error(
@@ -78,7 +98,7 @@ export async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
   const warnings = (await contradictions(input, segments)).map(describeContradiction);
   let notes: readonly ElfNote[] = [];
   try {
-    notes = await elf.notes();
+    notes = rescued?.notes ?? (await elf.notes());
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     warnings.push(error.message);
@@ -86,5 +106,5 @@ export async function openVmcore(input: ByteSource): Promise<OpenVmcore> {
   for (const line of erasedOf(notes)) warnings.push(erasedWarning(line));
   const lost = segments.reduce((sum, { fileSize, there }) => sum + fileSize - there, 0);
   if (lost > 0) warnings.push(`the file ends before ${lost} bytes of memory that its headers announce`);
-  return { elf, segments, notes, warnings };
+  return { elf, segments, notes, warnings, ...(rescued === undefined ? {} : { rescued }) };
 }

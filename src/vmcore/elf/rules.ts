@@ -36,6 +36,13 @@ export const ELF_VMCORE_RULES = rules({
     spec: SPEC,
     explanation: "The ELF header or the program headers are damaged: nothing else can be found.",
   },
+  table: {
+    code: "vmcore/elf/table",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The ELF header, program headers and notes must agree with each other and with the file: contents of segments follow one another, lengths in file and memory and both addresses fit. What doesn't is damaged; reading what is intact makes it anew where the rest says it.",
+  },
   empty: {
     code: "vmcore/elf/empty",
     severity: "error",

@@ -9,14 +9,19 @@ import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { beyondAddresses, describeBeyond, segmentMemory } from "../segments.js";
 import { vmcoreInfoOf } from "./guest.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
-import { architectureOf, lackPhysical, NO_PHYSICAL, segmentsOf } from "./read.js";
+import { architectureOf, lackPhysical, NO_PHYSICAL, requireCore, segmentsOf } from "./read.js";
+import { rescueElf } from "./rescue.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
 /** Checks headers, notes and segments of an ELF vmcore. */
 export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Promise<void> {
+  const rescued = await rescueElf(input);
+  for (const { start, what = "" } of rescued?.rescue.lost ?? [])
+    diagnostics.report(ELF_VMCORE_RULES.table, { offset: start }, `damaged: ${what}`);
   let elf: ElfFile;
   try {
     elf = await ElfFile.open(input);
+    requireCore(elf);
     architectureOf(elf);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;

@@ -1,0 +1,109 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import * as zlib from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { X86_64 } from "../../../src/guest/arch/x86.js";
+import { FormatError } from "../../../src/findings/errors.js";
+import { bytesSource } from "../../../src/io/byte-source.js";
+import { openGuest } from "../../../src/open/open.js";
+import { elfVmcore } from "../../../src/vmcore/elf/format.js";
+import { elfWriter } from "../../../src/vmcore/elf/write.js";
+import { DAMAGE_KINDS, expectRescue, randoms } from "../../guest/damage-oracle.js";
+import { fixtures } from "../../shared.js";
+import { verifyAs } from "../../verify-as.js";
+import { SparseMemorySink, syntheticGuest } from "../synthetic.js";
+import { headOf, knownElf } from "./rescued-file.js";
+
+const present = (start: number, end: number): { start: number; end: number; presence: "present" } => ({
+  start,
+  end,
+  presence: "present",
+});
+
+/** A small dump of our own writer. */
+async function written(): Promise<Buffer> {
+  const sink = new SparseMemorySink();
+  const ranges = [
+    present(0, 0x3000),
+    present(0x10000, 0x15000),
+    present(0x40000, 0x41000),
+    present(0x100000, 0x108000),
+    present(0x1_0000_0000, 0x1_0000_4000),
+  ];
+  await elfWriter.write(syntheticGuest(ranges, { arch: X86_64 }), sink, {});
+  return Buffer.from(sink.bytes);
+}
+
+const machine = (name: string): Buffer =>
+  zlib.gunzipSync(fs.readFileSync(path.join(fixtures, "vmcore/machines", `${name}.elf.gz`)));
+
+describe("an ELF vmcore whose headers are damaged", () => {
+  it("a bit of any byte of them may be another", async () => {
+    const bytes = await written();
+    const file = await knownElf(bytes);
+    const next = randoms(5);
+    const head = 64 + 6 * 56;
+    for (let at = 0; at < head; at += 3) await expectRescue(file, "flip", at, 1, next);
+  });
+
+  it.each(["aarch64", "arm", "i386", "ppc64", "s390x"])("QEMU's of %s", async (name) => {
+    const file = await knownElf(machine(name));
+    const head = await headOf(file.bytes);
+    const next = randoms(name.length);
+    for (const kind of DAMAGE_KINDS)
+      for (let round = 0; round < 2; round += 1)
+        await expectRescue(file, kind, 16 + Math.floor(next() * head), kind === "flip" ? 1 : 40, next);
+  });
+
+  it("is read as it is where nothing is damaged", async () => {
+    const bytes = machine("s390x");
+    const [whole, partial] = await Promise.all(
+      [false, true].map((isPartial) =>
+        elfVmcore.reader.openGuest(bytesSource(bytes), { partial: isPartial, findKernel: false }),
+      ),
+    );
+    expect(partial?.rescue).toBeUndefined();
+    expect(partial?.warnings).toEqual(whole?.warnings);
+    expect([...(partial?.memory.ranges() ?? [])]).toEqual([...(whole?.memory.ranges() ?? [])]);
+    expect((await verifyAs(elfVmcore, bytesSource(bytes))).findings.map(({ code }) => code)).toEqual([
+      "vmcore/elf/header-size",
+    ]);
+  });
+
+  it("is known by the rest of it, and refused unless what is intact is asked for", async () => {
+    const bytes = machine("ppc64");
+    const page = bytes.subarray(bytes.length - 11 - 4096, bytes.length - 11);
+    for (const [from, to] of [
+      [0, 4],
+      [0, 64],
+      [4, 5],
+      [16, 18],
+      [32, 40],
+      [56, 58],
+    ] as const) {
+      const damaged = Buffer.from(bytes);
+      damaged.fill(0xff, from, to);
+      await expect(openGuest(bytesSource(damaged)), `${from}`).rejects.toBeInstanceOf(FormatError);
+      const guest = await openGuest(bytesSource(damaged), { partial: true });
+      expect(guest.rescue?.lost.map(({ what }) => what)).toEqual(["the ELF header, made anew"]);
+      expect(guest.arch.name).toBe("ppc64");
+      const into = Buffer.alloc(4096);
+      await guest.memory.read(0x20_0000 - 4096, into);
+      expect(into.equals(page)).toBe(true);
+    }
+  });
+
+  it("memory whose address nothing says is said to be there, and is not given", async () => {
+    const bytes = await written();
+    // the last header but one, all of it
+    bytes.fill(0xff, 64 + 4 * 56, 64 + 5 * 56);
+    const guest = await openGuest(bytesSource(bytes), { partial: true });
+    expect(guest.unplaced).toMatchObject([{ size: 0x8000, reason: { kind: "damaged" } }]);
+    expect(guest.rescue?.lost.map(({ what }) => what)).toEqual([
+      "program header 4",
+      "memory whose address is unknown",
+    ]);
+    const report = await verifyAs(elfVmcore, bytesSource(bytes));
+    expect(report.findings.map(({ code }) => code)).toContain("vmcore/elf/table");
+  });
+});
