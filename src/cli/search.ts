@@ -62,24 +62,36 @@ class Owners {
     this.#verbose = verbose;
   }
 
-  async of(hits: readonly Hit[]): Promise<readonly (PageOwner | undefined)[]> {
-    if (this.#areUnknown) return [];
+  /** The owners of hits, ROWS at a time; fewer where it turns out that none can be known. */
+  async *of(hits: readonly Hit[]): AsyncGenerator<Owned, undefined, undefined> {
+    if (this.#areUnknown) return;
+    let row: (PageOwner | undefined)[] = [];
     try {
-      this.#owners ??= new PageOwners(await this.#openKernel());
-      if (this.#task === undefined)
-        return await this.#owners.ownersOf(hits.map(({ address }) => Number(address)));
-      return await this.#owners.processOwners(
-        this.#task,
-        hits.map(({ address }) => address),
-      );
+      for await (const owner of this.#eachOf(hits)) {
+        row.push(owner);
+        if (row.length < ROWS) continue;
+        yield row;
+        row = [];
+      }
     } catch (error) {
       if (!(error instanceof GuestscopeError)) throw error;
       this.#areUnknown = true;
       if (this.#verbose) printError(`guestscope: owners of pages are not known: ${error.message}`);
-      return [];
     }
+    yield row;
+  }
+
+  async *#eachOf(hits: readonly Hit[]): AsyncGenerator<PageOwner | undefined, undefined, undefined> {
+    this.#owners ??= new PageOwners(await this.#openKernel());
+    const addresses = hits.map(({ address }) => address);
+    if (this.#task === undefined) yield* this.#owners.eachOwnerOf(addresses.map(Number));
+    else
+      for (let at = 0; at < addresses.length; at += ROWS)
+        yield* await this.#owners.processOwners(this.#task, addresses.slice(at, at + ROWS));
   }
 }
+
+type Owned = readonly (PageOwner | undefined)[];
 
 const rowOf = (
   { address, length, kind, context, contextStart }: Hit,
@@ -105,11 +117,12 @@ async function search(guest: GuestImage, args: Namespace): Promise<number> {
   // of text each is printed as it is found, unless its owner is to be named
   const isBatched = isListed && (json || owner);
   const batch = new HitBatch(owner ? TOGETHER : ROWS, async (some) => {
-    const whose = (await owners?.of(some)) ?? [];
+    const whose = owners?.of(some);
     for (let at = 0; at < some.length; at += ROWS) {
       const rows = some.slice(at, at + ROWS);
-      if (json) await list.add(rows.map((hit, i) => rowOf(hit, whose[at + i])));
-      else await printLines(rows.map((hit, i) => lineOf(hit, whose[at + i])));
+      const names: Owned = (await whose?.next())?.value ?? [];
+      if (json) await list.add(rows.map((hit, i) => rowOf(hit, names[i])));
+      else await printLines(rows.map((hit, i) => lineOf(hit, names[i])));
     }
   });
   try {

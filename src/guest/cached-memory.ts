@@ -52,15 +52,21 @@ export class CachedMemory implements PhysicalMemory {
   }
 
   #load(number: number): MaybePromise<undefined> {
-    const page = new Uint8Array(PAGE_SIZE);
+    const page = this.#room() ?? new Uint8Array(PAGE_SIZE);
     const keep = (n: number): undefined => {
-      if (this.#pages.size >= MOST_PAGES) {
-        const oldest = this.#pages.keys().next();
-        if (oldest.done !== true) this.#pages.delete(oldest.value);
-      }
       this.#pages.set(number, n === PAGE_SIZE ? page : page.subarray(0, n));
     };
     const result = this.#memory.read(number * PAGE_SIZE, page);
     return result instanceof Promise ? result.then(keep) : keep(result);
+  }
+
+  /** The room of the page that was read first, which is given up for another; nobody else has it. */
+  #room(): Uint8Array | undefined {
+    if (this.#pages.size < MOST_PAGES) return undefined;
+    const oldest = this.#pages.entries().next();
+    if (oldest.done === true) return undefined;
+    const [number, page] = oldest.value;
+    this.#pages.delete(number);
+    return page.length === PAGE_SIZE ? page : undefined;
   }
 }

@@ -6,7 +6,7 @@ import { listTasks, type Task } from "../tasks.js";
 import { mappingAt } from "../user-mappings.js";
 import { mappedRuns, spaceOf } from "../where.js";
 import { type CachedFile, CachedFiles } from "./file-pages.js";
-import { type Frame, Frames } from "./frame.js";
+import { type Frame, type FrameUse, Frames } from "./frame.js";
 import { type KernelArea, kernelAreas } from "./kernel-areas.js";
 import { type SlabPlace, Slabs } from "./slab.js";
 import { WantedFrames } from "./wanted-frames.js";
@@ -70,7 +70,8 @@ interface ProcessClaim {
 /** What is known of the pages that are asked for, by their index. */
 interface Claims {
   readonly kernel: Map<number, Claim>;
-  readonly frames: Map<number, Frame>;
+  /** What each is used for: to hold what describes it would take most of the memory. */
+  readonly uses: Map<number, FrameUse>;
   readonly processes: Map<number, ProcessClaim>;
 }
 
@@ -90,13 +91,21 @@ export class PageOwners {
     this.#files = new CachedFiles(kernel);
   }
 
-  /** The owners of the bytes at guest-physical addresses; undefined where none is known. */
+  /** The owners of the bytes at guest-physical addresses, in their order; undefined where none is known. */
   async ownersOf(addresses: readonly number[]): Promise<readonly (PageOwner | undefined)[]> {
-    const wanted = new WantedFrames(addresses);
-    const claims = await this.#collect(wanted);
     const owners: (PageOwner | undefined)[] = [];
-    for (const gpa of addresses) owners.push(await this.#ownerOf(gpa, wanted.indexOf(gpa), claims));
+    for await (const owner of this.eachOwnerOf(addresses)) owners.push(owner);
     return owners;
+  }
+
+  /** As `ownersOf`, one after the other: page tables are gone through once for all of them. */
+  async *eachOwnerOf(
+    addresses: readonly number[],
+  ): AsyncGenerator<PageOwner | undefined, undefined, undefined> {
+    const wanted = new WantedFrames(addresses);
+    const frames = await tolerant(async () => new Frames(this.#kernel));
+    const claims = await this.#collect(wanted, frames);
+    for (const gpa of addresses) yield await this.#ownerOf(gpa, wanted.indexOf(gpa), claims, frames);
   }
 
   /**
@@ -133,15 +142,15 @@ export class PageOwners {
     return { pid, comm, ...name };
   }
 
-  async #collect(wanted: WantedFrames): Promise<Claims> {
-    const claims: Claims = { kernel: new Map(), frames: new Map(), processes: new Map() };
+  async #collect(wanted: WantedFrames, frames: Frames | undefined): Promise<Claims> {
+    const claims: Claims = { kernel: new Map(), uses: new Map(), processes: new Map() };
     const steps = this.#steps();
-    await tolerant(async () => this.#collectFrames(wanted, claims));
+    if (frames !== undefined) await this.#collectUses(wanted, claims, frames);
     for await (const area of kernelAreas(this.#kernel)) {
       if (claims.kernel.size === wanted.numbers.length) break;
       for await (const run of this.#kernel.space.mapped(area.start, area.end, steps))
         for (const { index, va } of wanted.in(run)) {
-          const use = claims.frames.get(index)?.use ?? "reserved";
+          const use = claims.uses.get(index) ?? "reserved";
           if (!claims.kernel.has(index) && !(area.fromBoot && use !== "reserved"))
             claims.kernel.set(index, { va, area });
         }
@@ -156,18 +165,16 @@ export class PageOwners {
     return { left: FEWEST_STEPS + (STEPS_A_PAGE * (present + zero)) / PAGE_SIZE };
   }
 
-  async #collectFrames(wanted: WantedFrames, claims: Claims): Promise<void> {
-    const frames = new Frames(this.#kernel);
+  async #collectUses(wanted: WantedFrames, claims: Claims, frames: Frames): Promise<void> {
     for (const [index, number] of wanted.numbers.entries()) {
-      const page = Math.floor((number * PAGE_SIZE) / frames.table.pageSize);
-      const frame = await tolerant(async () => frames.at(page));
-      if (frame !== undefined) claims.frames.set(index, frame);
+      const frame = await frameOf(frames, number * PAGE_SIZE);
+      if (frame !== undefined) claims.uses.set(index, frame.use);
     }
   }
 
   async #collectProcesses(wanted: WantedFrames, claims: Claims): Promise<void> {
     const isOpen = (index: number): boolean => {
-      const use = claims.frames.get(index)?.use;
+      const use = claims.uses.get(index);
       return !claims.kernel.has(index) && (use === undefined || !KERNEL_USES.has(use));
     };
     if (!wanted.numbers.some((_, index) => isOpen(index))) return;
@@ -182,11 +189,16 @@ export class PageOwners {
     }
   }
 
-  async #ownerOf(gpa: number, index: number, claims: Claims): Promise<PageOwner | undefined> {
+  async #ownerOf(
+    gpa: number,
+    index: number,
+    claims: Claims,
+    frames: Frames | undefined,
+  ): Promise<PageOwner | undefined> {
     const kernel = claims.kernel.get(index);
-    const frame = claims.frames.get(index);
     const within = gpa % PAGE_SIZE;
     if (kernel !== undefined && kernel.area.use.kind !== "vmalloc") return this.#areaOwner(kernel, within);
+    const frame = frames === undefined || !claims.uses.has(index) ? undefined : await frameOf(frames, gpa);
     const known = frame === undefined ? undefined : await tolerant(async () => this.#frameOwner(frame, gpa));
     if (
       known !== undefined &&
@@ -262,6 +274,10 @@ const KERNEL_USES: ReadonlySet<string> = new Set(["slab", "table", "free"]);
 
 /** Which page of a file the first of some is. */
 const fileIndex = (page: Frame["head"]): number => page.numberOf("index", "__folio_index") ?? 0;
+
+/** The page that holds a guest-physical address; undefined where it isn't described. */
+const frameOf = (frames: Frames, gpa: number): Promise<Frame | undefined> =>
+  tolerant(async () => frames.at(Math.floor(gpa / frames.table.pageSize)));
 
 /** What is missing of one part leaves the others. */
 async function tolerant<T>(part: () => Promise<T>): Promise<T | undefined> {
