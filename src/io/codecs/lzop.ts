@@ -45,7 +45,8 @@ class Numbers {
   }
 }
 
-async function readHeader(reader: ByteReader): Promise<number> {
+/** Reads the header of a part; returns its flags. @throws FormatError `codec/lzop` */
+export async function readLzopHeader(reader: ByteReader): Promise<number> {
   if (!(await hasBytes(reader, LZOP_MAGIC.length)))
     throw cut("it ends within a header", LZOP_MAGIC.length - reader.available);
   const magic = reader.take(LZOP_MAGIC.length);
@@ -74,13 +75,28 @@ async function readHeader(reader: ByteReader): Promise<number> {
   return flags;
 }
 
+/** A block of lzop's by its header: bytes with the header, and bytes that it unpacks to; undefined where that is impossible. */
+export function lzopBlock(
+  head: Uint8Array,
+  flags: number,
+): { readonly length: number; readonly size: number } | undefined {
+  if (head.length < 8) return undefined;
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  const size = view.getUint32(0);
+  const packed = view.getUint32(4);
+  if (size === 0 || size > MAX_BLOCK || packed === 0 || packed > size || packed * MAX_RATIO < size)
+    return undefined;
+  const sums = [ADLER32_DATA, CRC32_DATA, ...(packed < size ? [ADLER32_PACKED, CRC32_PACKED] : [])];
+  return { length: 8 + 4 * sums.filter((sum) => (flags & sum) !== 0).length + packed, size };
+}
+
 /**
  * Unpacks what lzop packed.
  * @throws FormatError `codec/lzop` or `codec/lzo`
  */
 export async function* unlzop(reader: ByteReader): AsyncIterable<Uint8Array> {
   do {
-    const flags = await readHeader(reader);
+    const flags = await readLzopHeader(reader);
     for (;;) {
       const numbers = new Numbers(reader);
       const size = await numbers.next(4);

@@ -14,12 +14,25 @@ export interface Frame {
   readonly isUsual?: boolean;
   /** What its codec unpacks, as a stream that is whole in itself; undefined where its start is damaged. */
   readonly open?: () => ByteStream;
+  /** What the format makes of such frames, where there are too few to tell. */
+  readonly nominal?: number;
+  /** Whether a checksum proves what it unpacks to; default true. */
+  readonly isChecked?: boolean;
+  /** Whether what comes before an error is proven, each piece by its own checksum. */
+  readonly givesProven?: boolean;
+  /** Where it doesn't unpack: parts of it that may by themselves. */
+  readonly parts?: () => AsyncIterable<Frame>;
   /** The same without its checksum: what it unpacks to is then as long as it should be, though it may be wrong. */
   readonly openUnchecked?: () => ByteStream;
 }
 
 /** Finds the frames of packed data by their headers, in order and without gaps; no contents are unpacked. */
 export type FrameWalk = (packed: PackedBytes) => AsyncIterable<Frame>;
+
+/** All of the data as one: the compression has no parts that unpack by themselves. */
+export const oneFrame: FrameWalk = async function* walk(packed) {
+  yield { start: 0, end: packed.size, open: () => packed.stream(0, packed.size) };
+};
 
 const BLOCK = 64 << 10;
 const SEARCH = 1 << 20;
@@ -53,6 +66,12 @@ export class PackedBytes {
       this.#start = offset;
     }
     return this.#block.subarray(offset - this.#start, Math.min(offset - this.#start + length, this.#length));
+  }
+
+  /** A copy of the bytes [offset, offset + length), however many; fewer at the end. */
+  async bytes(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - offset)));
+    return bytes.subarray(0, await readFully(this.source, offset, bytes));
   }
 
   /** The first offset from `from` on at which one of some patterns is, and which `accepts`. */

@@ -5,8 +5,14 @@ import { CODEC_RULES } from "../../rules.js";
 import { decompressStream } from "../streams.js";
 import { type Frame, type FrameWalk, PackedBytes } from "./frame.js";
 
-const WALKS: Partial<Record<CompressionName, () => Promise<FrameWalk>>> = {
+const WALKS: Record<CompressionName, () => Promise<FrameWalk>> = {
+  zlib: async () => (await import("./frame.js")).oneFrame,
+  gzip: async () => (await import("./gzip.js")).gzipFrames,
+  xz: async () => (await import("./xz.js")).xzFrames,
   zstd: async () => (await import("./zstd.js")).zstdFrames,
+  lz4: async () => (await import("./lz4.js")).lz4Frames,
+  bzip2: async () => (await import("./bzip2.js")).bzip2Frames,
+  lzop: async () => (await import("./lzop.js")).lzopFrames,
 };
 
 /** In place of a number of lost bytes that isn't known: further than any record reaches. */
@@ -16,6 +22,10 @@ const MOST_LOST = 10_000;
 const MOST_UNMEASURED = 1000;
 /** Frames looked at to find the length that all but the last have. */
 const USUAL_PROOF = 2;
+/** The same where no checksum says that they are whole. */
+const USUAL_VOTES = 5;
+
+const UNCHECKED = "no checksum proves these bytes, and the one of all of them together is wrong";
 
 /** What came of storing a stream. */
 export interface Stored {
@@ -33,11 +43,16 @@ export interface UnpackedFrames {
   readonly tear: Tear | undefined;
 }
 
+/** What finds the frames of a compression. */
+export function frameWalk(name: CompressionName): Promise<FrameWalk> {
+  return WALKS[name]();
+}
+
 /**
  * Unpacks what is whole of damaged data, frame by frame.
  * @param first what ended the attempt to unpack them in order
  * @param store takes a stream in, in place of all that it holds from an offset on
- * @returns undefined where the codec has no frames, or nothing follows the damaged one
+ * @returns undefined where nothing follows the damaged frame
  */
 export async function unpackFrames(
   name: CompressionName,
@@ -45,12 +60,13 @@ export async function unpackFrames(
   first: FormatError,
   store: (stream: ByteStream, at: number) => Promise<Stored>,
 ): Promise<UnpackedFrames | undefined> {
-  const load = WALKS[name];
-  if (load === undefined) return undefined;
+  const walk = await frameWalk(name);
   const frames: Frame[] = [];
-  for await (const frame of (await load())(new PackedBytes(source))) frames.push(frame);
+  for await (const frame of walk(new PackedBytes(source))) frames.push(frame);
   const isCut = first instanceof TruncatedError && (frames.at(-1)?.start ?? 0) <= (first.place.offset ?? 0);
-  if (frames.length < 2 || (isCut && frames.slice(0, -1).every(isSound))) return undefined;
+  // of one that is cut, nothing more can come
+  const isOne = frames.length < 2 && (first instanceof TruncatedError || frames[0]?.parts === undefined);
+  if (isOne || (isCut && frames.slice(0, -1).every(isSound))) return undefined;
   return new FrameUnpacker(name, frames, store).run();
 }
 
@@ -58,7 +74,8 @@ const isSound = ({ open, size }: Frame): boolean => open !== undefined || size =
 
 class FrameUnpacker {
   readonly #name: CompressionName;
-  readonly #frames: readonly Frame[];
+  /** Those that are left are put in place of one that has parts. */
+  #frames: readonly Frame[];
   readonly #store: (stream: ByteStream, at: number) => Promise<Stored>;
   readonly #lost: LostBytes[] = [];
   readonly #doubtful: DoubtfulBytes[] = [];
@@ -80,8 +97,9 @@ class FrameUnpacker {
   }
 
   async run(): Promise<UnpackedFrames> {
-    for (const [i, frame] of this.#frames.entries()) {
-      const tear = await this.#take(frame, i);
+    for (let i = 0; i < this.#frames.length; i += 1) {
+      const frame = this.#frames[i];
+      const tear = frame && (await this.#take(frame, i));
       if (tear !== undefined) return this.#result(tear);
     }
     return this.#result(undefined);
@@ -93,7 +111,7 @@ class FrameUnpacker {
 
   /** Takes a frame, or what is left of it. Answers with what ends the data, where nothing follows that could be used. */
   async #take(frame: Frame, index: number): Promise<Tear | undefined> {
-    const { start, size, open, openUnchecked } = frame;
+    const { start, size, open, openUnchecked, isUsual = false } = frame;
     const isLast = index === this.#frames.length - 1;
     let damage: FormatError | undefined;
     let kept = 0;
@@ -101,10 +119,26 @@ class FrameUnpacker {
       const whole = await this.#store(this.#unpacked(open(), start), this.#stored);
       damage = whole.damage;
       kept = whole.length;
+      const isDoubted = damage === undefined && !isLast && isUsual && frame.isChecked === false;
+      const expected = isDoubted ? (size ?? (await this.#usual(index))) : undefined;
+      if (expected !== undefined && expected !== kept) {
+        const problem = `${this.#name} data: a block unpacks to ${kept} bytes, and all others to ${expected}`;
+        damage = new FormatError(CODEC_RULES[this.#name], problem, { offset: start });
+        kept = Math.min(kept, expected);
+      }
       if (damage === undefined) {
-        if (!isLast) this.#lengths.set(index, kept);
+        if (isUsual && !isLast) this.#lengths.set(index, kept);
+        if (frame.isChecked === false) this.#doubt(kept, UNCHECKED);
         this.#keep(kept);
         return undefined;
+      }
+      if (frame.parts !== undefined) {
+        const parts: Frame[] = [];
+        for await (const part of frame.parts()) parts.push(part);
+        this.#frames = [...this.#frames.slice(0, index), ...parts, ...this.#frames.slice(index + 1)];
+        this.#lengths.clear();
+        const [first] = parts;
+        return first && this.#take(first, index);
       }
       let isComplete = false;
       if (openUnchecked !== undefined) {
@@ -112,8 +146,7 @@ class FrameUnpacker {
         kept = plain.length;
         isComplete = plain.damage === undefined;
       }
-      const doubtful = { start: this.#at, end: this.#at + kept, message: damage.message };
-      if (kept > 0) this.#doubtful.push(doubtful);
+      if (frame.givesProven !== true) this.#doubt(kept, damage.message);
       this.#keep(kept);
       if (isComplete) return undefined;
     } else if (size === 0) return undefined;
@@ -121,7 +154,7 @@ class FrameUnpacker {
       rule: CODEC_RULES[this.#name],
       message: `${this.#name} data: what a frame begins with is damaged`,
     };
-    const length = size ?? (frame.isUsual === true && !isLast ? await this.#usual(index) : undefined);
+    const length = size ?? (isUsual && !isLast ? await this.#usual(index) : undefined);
     const isMeasured = length !== undefined && length >= kept;
     if ((isLast && !isMeasured) || this.#lost.length === MOST_LOST || this.#unmeasured === MOST_UNMEASURED) {
       const packedOffset = damage?.place.offset ?? start;
@@ -159,6 +192,16 @@ class FrameUnpacker {
     this.#at = until;
   }
 
+  /** The next bytes, so many, are doubtful. */
+  #doubt(length: number, message: string): void {
+    const last = this.#doubtful.at(-1);
+    if (length === 0) return;
+    const end = this.#at + length;
+    if (last?.end === this.#at && last.message === message)
+      this.#doubtful[this.#doubtful.length - 1] = { ...last, end };
+    else this.#doubtful.push({ start: this.#at, end, message });
+  }
+
   #keep(length: number): void {
     this.#at += length;
     this.#stored += length;
@@ -168,16 +211,26 @@ class FrameUnpacker {
     return decompressStream(this.#name, stream, start);
   }
 
-  /** The number of bytes that frames unpack to where at least two do, and none to another. */
-  async #usual(from: number): Promise<number | undefined> {
-    for (const [i, { open, start }] of this.#frames.slice(from + 1, -1).entries()) {
-      if (this.#lengths.size >= USUAL_PROOF) break;
-      if (open === undefined) continue;
+  /**
+   * The number of bytes that frames like one unpack to: all of those that are looked at, two at least; of frames without a
+   * checksum most of them, for some may be damaged.
+   */
+  async #usual(index: number): Promise<number | undefined> {
+    const isChecked = this.#frames[index]?.isChecked ?? true;
+    this.#lengths.delete(index);
+    for (const [i, { open, start, isUsual }] of this.#frames.slice(index + 1, -1).entries()) {
+      if (this.#lengths.size >= (isChecked ? USUAL_PROOF : USUAL_VOTES)) break;
+      if (open === undefined || isUsual !== true) continue;
       const length = await lengthOf(this.#unpacked(open(), start));
-      if (length !== undefined) this.#lengths.set(from + 1 + i, length);
+      if (length !== undefined) this.#lengths.set(index + 1 + i, length);
     }
-    const lengths = new Set(this.#lengths.values());
-    return this.#lengths.size >= USUAL_PROOF && lengths.size === 1 ? [...lengths][0] : undefined;
+    const { nominal } = this.#frames[index] ?? {};
+    if (nominal !== undefined && this.#lengths.size < USUAL_PROOF) return nominal;
+    const counts = new Map<number, number>();
+    for (const length of this.#lengths.values()) counts.set(length, (counts.get(length) ?? 0) + 1);
+    const [most, count] = [...counts].reduce((a, b) => (b[1] > a[1] ? b : a), [0, 0]);
+    const least = isChecked ? this.#lengths.size : Math.floor(this.#lengths.size / 2) + 1;
+    return count >= USUAL_PROOF && count >= least ? most : undefined;
   }
 }
 

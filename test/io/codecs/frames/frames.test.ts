@@ -1,0 +1,80 @@
+import { execFileSync } from "node:child_process";
+import { beforeAll, describe, expect, it } from "vitest";
+import { installNodeCodecs } from "../../../../src/io/node/codecs.js";
+import { hasProgram, skipUnless } from "../../../shared.js";
+import { expectReadOn, type KnownPacked, packedInParts } from "./packed-oracle.js";
+import { plainData } from "./plain-data.js";
+import { walkedFrames } from "./walked-frames.js";
+
+const run = (program: string, ...options: string[]) => {
+  return (input: Buffer): Buffer =>
+    execFileSync(program, [...options, "-c"], {
+      input,
+      maxBuffer: 1 << 28,
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+};
+
+/** How data are packed in parts, and how many of the damages at least leave every place known. */
+interface Way {
+  readonly program: string;
+  readonly pack: (plain: Buffer) => KnownPacked | Promise<KnownPacked>;
+  readonly measured: number;
+}
+
+const KIB = 1 << 10;
+const joined =
+  (program: string, ...options: string[]) =>
+  (plain: Buffer): KnownPacked =>
+    packedInParts(plain, 288 * KIB, run(program, ...options));
+
+/** Of 10 damages. */
+const WAYS: Readonly<Record<string, Way>> = {
+  "zstd files joined": {
+    program: "zstd",
+    pack: (plain) =>
+      packedInParts(plain, 288 * KIB, (part) => run("zstd", "-q", `--stream-size=${part.length}`)(part)),
+    measured: 5,
+  },
+  "xz blocks": {
+    program: "xz",
+    pack: (plain) => walkedFrames("xz", plain, run("xz", "-T2", "-1", "--block-size=256KiB")(plain)),
+    measured: 10,
+  },
+  "gzip files joined": { program: "gzip", pack: joined("gzip"), measured: 0 },
+  "blocks of bgzip": {
+    program: "bgzip",
+    pack: (plain) => walkedFrames("gzip", plain, run("bgzip")(plain)),
+    measured: 4,
+  },
+  "lz4 blocks": {
+    program: "lz4",
+    pack: (plain) => walkedFrames("lz4", plain, run("lz4", "-q", "-B5", "-BI")(plain)),
+    measured: 4,
+  },
+  "lz4 blocks with checksums": {
+    program: "lz4",
+    pack: (plain) => walkedFrames("lz4", plain, run("lz4", "-q", "-B5", "-BX", "--content-size")(plain)),
+    measured: 4,
+  },
+  "bzip2 blocks": {
+    program: "bzip2",
+    pack: (plain) => walkedFrames("bzip2", plain, run("bzip2", "-1")(plain)),
+    measured: 0,
+  },
+  "lzop blocks": {
+    program: "lzop",
+    pack: (plain) => walkedFrames("lzop", plain, run("lzop")(plain)),
+    measured: 4,
+  },
+};
+
+describe.each(Object.entries(WAYS))("damaged %s", (_, { program, pack, measured }) => {
+  const absent = skipUnless(hasProgram(program), program);
+  beforeAll(installNodeCodecs);
+
+  it.skipIf(absent)("are read on at the next, and nothing comes out wrong", async () => {
+    const came = await expectReadOn(await pack(plainData(3 << 19)), { rounds: 10 });
+    expect(came.measured).toBeGreaterThanOrEqual(measured);
+  });
+});
