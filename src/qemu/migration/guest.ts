@@ -7,6 +7,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { FormatError, type Remedy } from "../../findings/errors.js";
+import { doubtfulMemory } from "./doubtful.js";
 import { bytesOf, fieldOf } from "./devices/devices.js";
 import type { DomainMemory, MachineMap } from "./machine/map.js";
 import { withStream } from "./spooled-stream.js";
@@ -65,7 +66,8 @@ export async function openStream(
     const problems = report.findings
       .filter(({ severity }) => severity !== "note")
       .map(({ message }) => message);
-    const rescue = { lost: stream.lost, doubtful: [] };
+    const doubtful = doubtfulMemory(stream, ram, map, runState(stream) === "running");
+    const rescue = { lost: stream.lost, doubtful };
     const dropped = problems.length - MOST_WARNINGS;
     const guest: GuestImage = {
       arch,

@@ -6,7 +6,7 @@ import type { SectionInfo } from "./devices/section.js";
 import type { Frame } from "./frame.js";
 import { DEFAULT_PAGE_SIZE } from "./layout.js";
 import type { RamReader } from "./ram/records.js";
-import { type LastRecord, RamResync } from "./ram/resume.js";
+import { type LastRecord, type RamResumption, RamResync } from "./ram/resume.js";
 
 /** Lost parts of one stream. */
 const MOST_PARTS = 10_000;
@@ -66,22 +66,15 @@ export class StreamSalvage {
       const isSections = found.state === "sections";
       const end = isSections ? found.at + FOOTER : found.at;
       const what =
-        isSections || found.block !== undefined
+        found.address < 0 || found.block !== undefined
           ? {}
           : { what: "which block the records after it are of can't be told" };
       this.lost.push({ start, end, proof: found.proof, ...what });
       frame.reader = new ByteReader(this.#input, { start: end, window: WINDOW });
-      if (isSections || ram === undefined || section === undefined) return true;
+      if (ram === undefined || section === undefined) return true;
+      if (inRam) this.#join(ram, found, end - start);
+      if (isSections) return true;
       try {
-        if (found.undone > 0) {
-          const from = this.#joints[found.undone]?.from;
-          if (from !== undefined) ram.undo(from);
-          this.#joints.splice(0, found.undone);
-        }
-        const joint = this.#joints[0];
-        if (joint !== undefined && found.block !== undefined)
-          joint.from = found.block.firstFrame + found.address / ram.pageSize;
-        ram.resume(found.block, found.address, end - start);
         await ram.readRecords();
         await this.#walk.endOfPart(section);
         return true;
@@ -90,6 +83,18 @@ export class StreamSalvage {
         problem = next;
       }
     }
+  }
+
+  /** Puts the walk over memory where it goes on after so many lost bytes. */
+  #join(ram: RamReader, { address, block, undone }: RamResumption, bytes: number): void {
+    if (undone > 0) {
+      const from = this.#joints[undone]?.from;
+      if (from !== undefined) ram.undo(from);
+      this.#joints.splice(0, undone);
+    }
+    const joint = this.#joints[0];
+    if (joint !== undefined && block !== undefined) joint.from = block.firstFrame + address / ram.pageSize;
+    ram.resume(block, address, bytes);
   }
 
   #finder(ram: RamReader | undefined, section: SectionInfo | undefined): RamResync {

@@ -37,6 +37,18 @@ class PageSet {
   }
 }
 
+/** Every round that is seen has so many times the bytes of a lost part that none was lost whole in it. */
+const ROUND_FACTOR = 4;
+
+/** A lost part within memory. */
+export interface Joint {
+  readonly bytes: number;
+  /** Where reading goes on. */
+  readonly offset: number;
+  /** Number of the round before it. */
+  readonly round: number;
+}
+
 /** What the order of addresses says of damaged records: within a round they ascend, each page once. */
 export class RecordOrder {
   readonly #index: RamIndex;
@@ -46,6 +58,11 @@ export class RecordOrder {
   #lost: { readonly from: number; readonly to: number }[] = [];
   /** Those of them that came whole since. */
   readonly #since = new PageSet();
+  /** Pages that came whole since the latest lost part. */
+  #sinceLast = new PageSet();
+  readonly #joints: Joint[] = [];
+  /** A part was lost that nothing bounds. */
+  #isUnbounded = false;
 
   constructor(index: RamIndex) {
     this.#index = index;
@@ -83,7 +100,10 @@ export class RecordOrder {
   /** Notes a page that came whole. */
   whole(page: number, count = 1): void {
     if (this.#lost.length === 0) return;
-    for (let i = 0; i < count; i += 1) this.#since.add(page + i);
+    for (let i = 0; i < count; i += 1) {
+      this.#since.add(page + i);
+      this.#sinceLast.add(page + i);
+    }
   }
 
   /** Whether a difference can't be applied to a page, since one before it may be lost. */
@@ -95,8 +115,11 @@ export class RecordOrder {
    * Notes a lost part that reading goes on after with a page (-1: unknown). It may have sent any page after the last one
    * and before this one, by way of the end of the round where that comes first; `any`: of a whole round.
    */
-  lose(page: number, any: boolean): void {
+  lose(page: number, any: boolean, joint: Joint): void {
     const last = this.#last;
+    this.#sinceLast = new PageSet();
+    if (any || page <= last || this.#joints.length === MOST_LOST) this.#isUnbounded = true;
+    else this.#joints.push(joint);
     if (any || page < 0 || this.#lost.length > MOST_LOST) this.#lose(0, Number.POSITIVE_INFINITY);
     else if (page > last) this.#lose(last + 1, page);
     else {
@@ -105,6 +128,29 @@ export class RecordOrder {
     }
     this.#before = -1;
     this.#last = page < 0 ? -1 : page - 1;
+  }
+
+  /**
+   * Which pages a lost part may have held newer copies of. That a part is between two pages of one round is certain
+   * only where a round that was lost whole would take more bytes than are lost.
+   * @param rounds where rounds begin @param end where memory ends
+   */
+  stale(rounds: readonly { readonly offset: number }[], end: number): (page: number) => boolean {
+    const ends = [...rounds.slice(1).map(({ offset }) => offset), end];
+    const lostIn = (i: number): number =>
+      this.#joints.reduce((sum, { bytes, round }) => (round === i ? sum + bytes : sum), 0);
+    let least = Number.POSITIVE_INFINITY;
+    for (const [i, { offset }] of rounds.entries())
+      least = Math.min(least, (ends[i] ?? end) - offset - lostIn(i));
+    const isBounded = this.#joints.every(
+      ({ bytes, offset, round }) =>
+        least >= ROUND_FACTOR * bytes ||
+        // a page of the first round comes for the first time: all that follow it in the round would have been lost
+        (round === 0 && (ends[0] ?? end) - offset > bytes),
+    );
+    return this.#isUnbounded || !isBounded
+      ? (page) => !this.#sinceLast.has(page)
+      : (page) => this.lacks(page);
   }
 
   #lose(from: number, to: number): void {

@@ -56,6 +56,8 @@ export class RamReader {
   #isUndone = false;
   #isCompressed = false;
   #round: Round | undefined;
+  /** Where the records that were read end. */
+  #end = 0;
 
   constructor(frame: Frame, source: ByteSource, options: RamOptions) {
     this.#frame = frame;
@@ -96,7 +98,8 @@ export class RamReader {
     const [round, next] = this.rounds.slice(-2);
     const ofRound = round === undefined || next === undefined ? Infinity : next.offset - round.offset;
     if (page >= 0 && this.#isFirst) this.#lastFrame = page - 1;
-    this.#order.lose(page, bytes > ofRound * PART_OF_ROUND);
+    const joint = { bytes, offset: this.#frame.position, round: this.rounds.length - 1 };
+    this.#order.lose(page, bytes > ofRound * PART_OF_ROUND, joint);
   }
 
   /** Takes back what came since a joint that was none, in the first round: pages from `first` on. */
@@ -104,6 +107,16 @@ export class RamReader {
     this.#isUndone = true;
     for (let page = first; page <= this.#lastFrame; page += 1)
       if (this.index.has(page)) this.index.lost(page, LOST.order);
+  }
+
+  /**
+   * Which frames may be older than the guest's last state, since a lost part may have held newer copies: none where the
+   * guest didn't run. To be called when no more records come.
+   * @param isLive the guest is known to have run while its memory was sent
+   */
+  stale(isLive: boolean): ((frame: number) => boolean) | undefined {
+    if (!isLive && !this.blocks.some(({ counts }) => counts.again > 0)) return undefined;
+    return this.#order.stale(this.rounds, this.#end);
   }
 
   /** Puts down what came through multifd channels up to here: later copies count. */
@@ -203,6 +216,7 @@ export class RamReader {
             );
           // before QEMU 8.1 multifd channels meet at the end of every part
           if (this.flushes === 0) await this.#meet();
+          this.#end = frame.position;
           return;
         case FLAG.multifdFlush:
           this.flushes += 1;

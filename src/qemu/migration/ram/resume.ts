@@ -17,6 +17,8 @@ const TWO_32 = 0x1_0000_0000;
 const HEAD = 8 + 1 + 255 + 16;
 /** Records looked at to tell which block a run of them is of. */
 const MOST_LOOKED_AT = 1 << 22;
+/** Ends and heads of parts of RAM between two pages. */
+const MOST_BETWEEN = 64;
 /** Sections have small numbers, their versions too. */
 const MOST_SECTIONS = 1 << 16;
 const MOST_VERSION = 1 << 12;
@@ -29,6 +31,8 @@ interface Step {
   /** Block that it names. */
   readonly block: RamBlock | undefined;
   readonly continues: boolean;
+  /** Of a section: another part of RAM. */
+  readonly ofRam?: boolean;
   /** Where the next one begins. */
   readonly next: number;
 }
@@ -39,7 +43,7 @@ export interface RamResumption extends Resumption {
   readonly state: "records" | "sections";
   /** The block that the records are of, until one names another; undefined: it can't be told. */
   readonly block: RamBlock | undefined;
-  /** Of the record there: offset in its block. */
+  /** Of the first page there: offset in its block; -1: no page follows. */
   readonly address: number;
   /** How many of the latest joints turn out to be none: records that were read since were no records of this place. */
   readonly undone: number;
@@ -116,18 +120,30 @@ export class RamResync {
     if (likely === undefined) return undefined;
     const found = await this.#whole(likely);
     const step = await this.#step(found.at);
-    const address = step?.kind === "page" ? step.address : -1;
-    if (step?.kind === "section")
-      return { ...found, state: "sections", block: undefined, address, undone: 0 };
-    if (step?.continues !== true)
-      return { ...found, state: "records", block: step?.block, address, undone: 0 };
-    const run = await this.#runOf(found.at);
+    const state = step?.kind === "section" ? "sections" : "records";
+    const first = inRam ? await this.#firstPage(found.at) : undefined;
+    if (first === undefined) return { ...found, state, block: undefined, address: -1, undone: 0 };
+    const { address } = first.step;
+    if (!first.step.continues) return { ...found, state, block: first.step.block, address, undone: 0 };
+    const run = await this.#runOf(first.at);
     for (const [undone, last] of lasts.entries()) {
       const block = this.#blockOf(run, found.at, last);
-      if (block !== undefined) return { ...found, state: "records", block, address, undone };
+      if (block !== undefined) return { ...found, state, block, address, undone };
       if (!last.firstRound) break;
     }
-    return { ...found, state: "records", block: undefined, address, undone: 0 };
+    return { ...found, state, block: undefined, address, undone: 0 };
+  }
+
+  /** The first page from a place on where records or sections go on: parts of RAM follow one another; undefined: none. */
+  async #firstPage(offset: number): Promise<{ at: number; step: Step } | undefined> {
+    for (let at = offset, count = 0; count < MOST_BETWEEN; count += 1) {
+      const step = await this.#step(at);
+      if (step?.kind === "page") return { at, step };
+      if (step === undefined || step.kind === "eof" || (step.kind === "section" && !step.ofRam))
+        return undefined;
+      at = step.next;
+    }
+    return undefined;
   }
 
   /** The damage may reach into the first record's address: it counts where the next page follows it. */
@@ -211,7 +227,7 @@ export class RamResync {
     if (n < 11) return undefined;
     const id = view.getUint32(6);
     if (type === SECTION.part || type === SECTION.end)
-      return id === this.#ramId ? step("section", 10) : undefined;
+      return id === this.#ramId ? { ...step("section", 10), ofRam: true } : undefined;
     if ((type !== SECTION.start && type !== SECTION.full) || id >= MOST_SECTIONS) return undefined;
     const length = view.getUint8(10);
     if (length === 0 || n < 11 + length + 8) return undefined;
