@@ -92,9 +92,12 @@ export class SentPasses {
     else this.#within.push({ from, to, at });
   }
 
-  /** What lost parts may have held newer copies of, once memory ends at an offset; nothing where the guest didn't run. */
-  stale(end: number): StalePages[] {
-    if (this.#pass === 0) return [];
+  /**
+   * What lost parts may have held newer copies of, once memory ends at an offset; nothing where the guest didn't run.
+   * @param isLive whether it may have run although only one pass is seen
+   */
+  stale(end: number, isLive = false): StalePages[] {
+    if (this.#pass === 0 && !isLive) return [];
     const open = this.#open;
     this.#end(end);
     const bounded: StalePages[] = [...this.#within];

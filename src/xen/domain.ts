@@ -20,7 +20,6 @@ export const XEN_ABSENT = absentReasons({
   broken: { kind: "damaged", text: "broken page (BROKEN)" },
   xalloc: { kind: "never-written", text: "allocated, never written (XALLOC)" },
   truncated: { kind: "truncated", text: "the stream ends before its contents" },
-  stale: { kind: "damaged", text: "a newer copy may have been in the damaged part of the stream" },
   lost: { kind: "damaged", text: "no record names it, and part of the stream is damaged" },
   mismatch: { kind: "damaged", text: "its batch has other contents than it announces" },
 });

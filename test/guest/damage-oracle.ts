@@ -23,6 +23,8 @@ export interface KnownFile {
   readonly pages: readonly PagePlace[];
   /** A page's contents as they must be. */
   page(place: PagePlace): Uint8Array;
+  /** Batches name few pages of many: a damaged entry may name another one and still be in order, which nothing shows. */
+  readonly isSparse?: boolean;
   open(bytes: Buffer): Promise<GuestImage>;
 }
 
@@ -109,6 +111,9 @@ async function recovery(file: KnownFile, guest: GuestImage, start: number, end: 
   return { wanted, recovered, wrong, doubtful, older };
 }
 
+/** Bytes of damage that may leave a batch's entries plausible. */
+const SMALL = 16;
+
 /** Damages a file in one place and holds what is required of its rescue. */
 export async function expectRescue(
   file: KnownFile,
@@ -124,7 +129,12 @@ export async function expectRescue(
     const found = await recovery(file, guest, start, end);
     const { wanted, recovered, wrong } = found;
     const where = `${kind} from 0x${start.toString(16)} to 0x${end.toString(16)}: ${recovered} of ${wanted}`;
-    expect(wrong.map((gpa) => gpa.toString(16)).slice(0, 4), where).toEqual([]);
+    const isEntry =
+      file.isSparse === true &&
+      end - start <= SMALL &&
+      file.pages.some(({ index }) => index.some(([at, length]) => at < end && at + length > start));
+    if (isEntry) expect(wrong.length, where).toBeLessThanOrEqual(2);
+    else expect(wrong.map((gpa) => gpa.toString(16)).slice(0, 4), where).toEqual([]);
     if (wanted > 0) expect(recovered / wanted, where).toBeGreaterThanOrEqual(0.95);
     return found;
   } finally {

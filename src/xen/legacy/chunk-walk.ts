@@ -50,6 +50,8 @@ export interface LegacyForm {
   readonly vcpuSize: number;
   /** The ordinary reader goes through to the end: only entries of batches can be damaged. */
   readonly isReadable: boolean;
+  /** The guest was stopped before its memory was sent: of a guest that runs the TSC's state comes after some memory. */
+  readonly isStopped: boolean;
 }
 
 /** A chunk by what it takes to go on after it: `next` is the offset of the one that follows. */
@@ -88,7 +90,11 @@ export class ChunkWalk {
       return (await this.#isTail(at + 4)) ? { kind: "end", next: at + 4 } : undefined;
     if (PARAMETER_CHUNKS.has(id)) return view.getUint32(4, true) === 0 ? state(12) : undefined;
     switch (id) {
-      case CHUNK.verifyMode:
+      case CHUNK.verifyMode: {
+        // all pages follow once more; bytes of ones look like it
+        const count = view.getInt32(4, true);
+        return count > 0 && count <= BATCH_LIMIT ? state(0) : undefined;
+      }
       case CHUNK.lastCheckpoint:
         return state(0);
       case CHUNK.vcpuInfo: {

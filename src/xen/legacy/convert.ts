@@ -112,7 +112,8 @@ export async function convertLegacy(
   const salvage = await salvageOf(input, options);
   if (salvage === undefined) return convertWhole(input, sink, options);
   const report = await convertWhole(salvage.source, sink, { ...options, tolerateDamage: true });
-  const lost = rescueWarnings({ lost: salvage.lost, doubtful: [] });
+  const { doubtfulOf } = await import("./guest.js");
+  const lost = rescueWarnings({ lost: salvage.lost, doubtful: await doubtfulOf(salvage, options) });
   return { ...report, losses: [...lost, ...report.losses] };
 }
 

@@ -2,20 +2,21 @@ import { appendTo } from "../../binary/arrays.js";
 import { Report } from "../../findings/report.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
-import { rescueWarnings } from "../../guest/salvage.js";
+import { type DoubtfulPart, type Rescue, rescueWarnings } from "../../guest/salvage.js";
 import { PageMap } from "../../guest/page-map.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { joinSources } from "../../io/join.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
+import { doubtfulMemory } from "../doubtful.js";
 import { XEN_ABSENT, xenGuest, type XenGuestParts } from "../domain.js";
 import { type LegacyState, readLegacy } from "./final-state.js";
 import { hasData, type ToolstackWidth, TYPE } from "./layout.js";
 import { hvmContextWarnings } from "../hvm-context/check.js";
 import { HVM_RULES } from "../hvm-context/rules.js";
 import { LEGACY_RULES } from "./rules.js";
-import { type LegacySalvage, salvageOf, type StalePages } from "./salvage.js";
+import { type LegacySalvage, salvageOf } from "./salvage.js";
 import { markLostPages } from "../lost-pages.js";
 import type { Rule } from "../../findings/rule.js";
 import type { SourceRange } from "./blob-store.js";
@@ -30,9 +31,18 @@ export async function openLegacyGuest(input: ByteSource, options: OpenOptions): 
   if (options.partial !== true) return openState(input, options);
   const salvage = await salvageOf(input);
   if (salvage === undefined) return openState(input, options);
-  const rescue = { lost: salvage.lost, doubtful: [] };
-  const guest = await openState(salvage.source, options, salvage);
-  return { ...guest, warnings: [...rescueWarnings(rescue), ...guest.warnings], rescue };
+  return openState(salvage.source, options, salvage);
+}
+
+/** What of a salvaged stream's memory is doubtful. @throws FormatError for what is no guest's state */
+export async function doubtfulOf(
+  salvage: LegacySalvage,
+  options: Pick<OpenOptions, "openSpool">,
+): Promise<readonly DoubtfulPart[]> {
+  if (salvage.stale.length + salvage.shifted.length === 0) return [];
+  const guest = await openState(salvage.source, { ...options, partial: true, findKernel: false }, salvage);
+  await guest.close?.();
+  return guest.rescue?.doubtful ?? [];
 }
 
 async function openState(
@@ -56,8 +66,10 @@ async function openState(
   });
   try {
     const memory = indexPages(state, input);
+    let rescue: Rescue | undefined;
     if (salvage !== undefined) {
-      for (const range of salvage.stale) markStale(memory, range);
+      const { lost, shifted, stale } = salvage;
+      rescue = { lost, doubtful: doubtfulMemory(memory, stale, shifted) };
       const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
       markLostPages(memory, bytes);
     }
@@ -80,30 +92,18 @@ async function openState(
       p2mFrames: pv === undefined ? undefined : [...pv.p2mFrames],
       sharedInfo: state.sharedInfo,
       warnings: [
+        ...(rescue === undefined ? [] : rescueWarnings(rescue)),
         ...report.findings.filter(({ code }) => !HVM_CODES.has(code)).map(({ message }) => message),
         ...warnings,
       ],
       close: async () => state.close(),
     };
-    return await xenGuest(parts, options);
+    const opened = await xenGuest(parts, options);
+    return rescue === undefined ? opened : { ...opened, rescue };
   } catch (error) {
     state.close();
     throw error;
   }
-}
-
-/** Takes out pages that a lost part may have held a newer copy of. */
-function markStale(memory: PageMap, { from, to, at }: StalePages): void {
-  const stale: number[] = [];
-  for (const range of memory.ranges()) {
-    const start = Math.max(from, range.start / PAGE_SIZE);
-    const end = Math.min(to, range.end / PAGE_SIZE);
-    for (let pfn = start; pfn < end; pfn += 1) {
-      const place = memory.at(pfn);
-      if (place.kind === "source" && place.offset < at) stale.push(pfn);
-    }
-  }
-  for (const pfn of stale) memory.absent(pfn, 1, XEN_ABSENT.stale);
 }
 
 /** Reported by `hvmContextWarnings`. */

@@ -3,6 +3,7 @@ import { FormatError } from "../../findings/errors.js";
 import { Report } from "../../findings/report.js";
 import {
   type LostPart,
+  offsetWithout,
   type Patch,
   patchedSource,
   type Resumption,
@@ -10,6 +11,7 @@ import {
   type Salvage,
   withoutParts,
 } from "../../guest/salvage.js";
+import { SentPasses, type StalePages } from "../../guest/sent-passes.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
@@ -23,8 +25,6 @@ import { LegacyReader } from "./read.js";
  */
 
 const MOST_PARTS = 10_000;
-/** Ranges of pages that may be out of date. */
-const MOST_STALE = 10_000;
 /** Pages by which entries in the right order can be wrong about their number. */
 const MOST_MISCOUNTED = 4;
 
@@ -38,9 +38,12 @@ async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyF
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
   let isReadable = true;
+  let [hasPages, isStopped] = [false, false];
   try {
     for await (const chunk of reader.chunks()) {
       if (checkpoints > 0 && chunk.kind === "pages") return undefined;
+      hasPages ||= chunk.kind === "pages";
+      isStopped ||= chunk.kind === "tsc-info" && !hasPages;
       // zeros look like a body's end: a tail that breaks rules ends no checkpoint
       if (chunk.kind === "checkpoint" && !chunk.last && isWithoutErrors(report)) checkpoints += 1;
       if (chunk.kind === "header")
@@ -51,6 +54,7 @@ async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyF
           p2mSize: chunk.p2mSize,
           vcpuSize: 1,
           isReadable,
+          isStopped,
         };
       if (form === undefined || whole !== undefined) continue;
       if (form.isHvm) whole = { ...form, first: reader.cursor.position };
@@ -66,23 +70,18 @@ async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyF
     if (checkpoints > 0) return undefined;
     isReadable = false;
   }
-  return whole && { ...whole, isReadable };
+  return whole && { ...whole, isReadable, isStopped };
 }
 
 const isWithoutErrors = ({ findings }: Report): boolean =>
   findings.every(({ severity }) => severity !== "error");
 
-/** pfns of which a lost part may have held newer copies than those before `at`: from `from` to `to`, exclusive. */
-export interface StalePages {
-  readonly from: number;
-  readonly to: number;
-  /** Offset in the salvaged stream. */
-  readonly at: number;
-}
-
-/** A salvaged stream, and pages of it that may be out of date. */
+/** A salvaged stream, and what of it is doubtful; offsets as in the salvaged stream. */
 export interface LegacySalvage extends Salvage {
+  /** Pages that a lost part may have held newer copies of. */
   readonly stale: readonly StalePages[];
+  /** Batches that may have got bytes that aren't their own, ascending. */
+  readonly shifted: readonly { readonly start: number; readonly end: number }[];
 }
 
 /**
@@ -104,27 +103,31 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     (await aligned.resume(from)) ?? (await anywhere.resume(from));
   const lost: LostPart[] = [];
   const patches: Patch[] = [];
-  const stale: { readonly from: number; readonly to: number; readonly offset: number }[] = [];
-  /** The highest pfn of the last batch: the next one goes on after it, or begins anew at a lower one. */
-  let highest = -1;
-  const use = ({ cuts, patch, stale: ranges }: Repair): void => {
+  const passes = new SentPasses();
+  /** The last batch, until what follows it proves its contents: its pages in order, and where it is. */
+  let sent: { readonly pfns: Float64Array; readonly at: number } | undefined;
+  const note = (next?: typeof sent): void => {
+    const first = sent?.pfns[0];
+    if (sent !== undefined && first !== undefined) passes.note(first, sent.pfns.at(-1) ?? first, sent.at);
+    sent = next;
+  };
+  const use = ({ cuts, patch, stale }: Repair): void => {
     appendTo(lost, cuts);
     patches.push(patch);
-    for (const [from, to] of ranges)
-      stale.push({ from: from === 0 && to > highest ? highest + 1 : from, to, offset: patch.offset });
+    note();
+    for (const [from, to] of stale) passes.loseWithin(from, to, patch.offset);
   };
   /** A part that is lost whole may have sent the pages between the batches around it. */
-  const lose = async (part: LostPart): Promise<void> => {
+  const lose = (part: LostPart): void => {
     lost.push(part);
-    const next = await walk.chunk(part.end);
-    const first =
-      next?.kind === "batch" ? (pfnsOf(next.entries).find((pfn) => pfn >= 0) ?? Infinity) : Infinity;
-    const isAfter = first > highest;
-    stale.push({ from: isAfter ? highest + 1 : 0, to: isAfter ? first : Infinity, offset: part.start });
+    note();
+    passes.lose(part.start, part.end - part.start);
   };
   /** The last batch: what follows it proves its contents. */
   let open: { readonly at: number; readonly chunk: WalkedChunk & { kind: "batch" } } | undefined;
+  let end = form.first;
   for (let at = form.first; lost.length + patches.length < MOST_PARTS; ) {
+    end = at;
     const chunk = await walk.chunk(at);
     if (chunk?.kind === "end" || chunk?.kind === "coded") break;
     if (chunk !== undefined && chunk.next <= input.size) {
@@ -134,8 +137,8 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
         const better = repair(at, chunk.next, chunk, form.ulongSize, 1);
         if (better !== undefined && (await walk.proof(chunk.next)) > 0) use(better);
         else if (!isRight)
-          await lose({ start: at, end: chunk.next, proof: 1, what: "a batch whose entries are damaged" });
-        else for (const pfn of pfnsOf(chunk.entries)) highest = pfn > highest ? pfn : highest;
+          lose({ start: at, end: chunk.next, proof: 1, what: "a batch whose entries are damaged" });
+        else note({ pfns: pfnsOf(chunk.entries).filter((pfn) => pfn >= 0), at });
       }
       open = chunk.kind === "batch" ? { at, chunk } : undefined;
       at = chunk.next;
@@ -162,21 +165,26 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
       break;
     if (found === undefined) {
       // nothing proves where the last batch ends, unless the input ends within it
-      if (open !== undefined && at + 4 < input.size)
-        await lose({
+      if (open !== undefined && at + 4 < input.size) {
+        sent = undefined;
+        lose({
           start: open.at,
           end: input.size,
           proof: 0,
           what: "a batch that nothing proves the end of",
         });
+      }
       break;
     }
     // the last batch may go up to there: its count is what is damaged
     const recounted = open === undefined ? undefined : await recount(walk, open.at, found.at, form.ulongSize);
-    if (recounted !== undefined) use(recounted);
-    else if (found.at < at && open !== undefined) {
+    if (recounted !== undefined) {
+      sent = undefined;
+      use(recounted);
+    } else if (found.at < at && open !== undefined) {
       // bytes are missing among its contents: which of its pages are whole can't be told
-      lost.push({
+      sent = undefined;
+      lose({
         start: open.at,
         end: found.at,
         proof: found.proof,
@@ -188,22 +196,23 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
           ? repair(at, found.at, damaged, form.ulongSize, found.proof)
           : await recount(walk, at, found.at, form.ulongSize);
       const before = open === undefined ? {} : { doubtfulFrom: open.at };
-      if (better === undefined) await lose({ start: at, end: found.at, proof: found.proof, ...before });
+      if (better === undefined) lose({ start: at, end: found.at, proof: found.proof, ...before });
       else use(better);
     }
     open = undefined;
     at = found.at;
   }
   if (lost.length + patches.length === 0) return undefined;
+  note();
   const ascending = lost.toSorted((a, b) => a.start - b.start);
-  const cutBefore = (offset: number): number =>
-    ascending.reduce((sum, { start, end }) => (start < offset ? sum + end - start : sum), 0);
+  const offsetOf = offsetWithout(ascending);
   return {
     source: withoutParts(patchedSource(input, patches), lost),
     lost: ascending,
-    stale: stale
-      .slice(0, MOST_STALE)
-      .map(({ from, to, offset }) => ({ from, to, at: offset - cutBefore(offset) })),
+    stale: passes.stale(end, !form.isStopped).map(({ from, to, at }) => ({ from, to, at: offsetOf(at) })),
+    shifted: ascending.flatMap(({ start, doubtfulFrom }) =>
+      doubtfulFrom === undefined ? [] : [{ start: offsetOf(doubtfulFrom), end: offsetOf(start) }],
+    ),
   };
 }
 
