@@ -30,6 +30,7 @@ export async function run(): Promise<void> {
   }
   for (const [gib, order] of [
     [64, "shuffled"],
+    [128, "shuffled"],
     [1024, "ascending"],
     [256, "shuffled"],
   ] as const)

@@ -96,6 +96,10 @@ function wholeProcesses(save: string, small: string, large: string): void {
   for (const [name, file] of Object.entries({ "hvmlinux (Xen save)": save, "64 GiB guest": large })) {
     recordPeak({ name: `ps, ${name}: memory`, most: MOST_MIB }, `${ps} ${file}`);
   }
+  recordPeak(
+    { name: "search with owners, hvmlinux (Xen save): memory", most: MOST_MIB },
+    `${GUESTSCOPE} search ${save} Linux`,
+  );
 }
 
 /** Symbols and types, from memory that was read before. */
