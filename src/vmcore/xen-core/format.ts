@@ -7,6 +7,7 @@ export const xenCore: InputFormat = {
   id: "xen-core",
   title: "Xen core (xl dump-core)",
   matches: isXenCore,
+  matchesDamaged: async (input) => (await import("./rescue.js")).isDamagedXenCore(input),
   rules: async () => [{ title: "Xen cores", rules: (await import("./rules.js")).XEN_CORE_RULES }],
   layouts: async () => {
     const [core, context] = await Promise.all([import("./layout.js"), import("../../guest/pv-context.js")]);

@@ -4,6 +4,7 @@ import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { xenCoreGuest } from "./guest.js";
 import { openXenCore } from "./read.js";
+import { rescueXenCore } from "./rescue.js";
 
 /** The facts of a Xen core beside the guest's. */
 export interface XenCoreDetails {
@@ -23,20 +24,20 @@ export async function inspectXenCore(
   input: ByteSource,
   options: OpenOptions = {},
 ): Promise<XenCoreInspection> {
-  const core = await openXenCore(input);
-  const sections = await core.elf.sections();
+  const { core, lost } =
+    options.partial === true ? await rescueXenCore(input) : { core: await openXenCore(input), lost: [] };
   return {
     schemaVersion: 2,
     kind: "xen-core",
     source: input.name,
-    ...(await summarizeGuest(await xenCoreGuest(core, true, options), options)),
+    ...(await summarizeGuest(await xenCoreGuest(core, true, options, lost), options)),
     damage: [],
     details: {
       guestType: core.isPv ? "PV" : "HVM",
       xenVersion: core.version,
       pages: core.pages,
       pageSize: core.pageSize,
-      sections: sections.slice(1).map(({ name, offset, size }) => ({ name, offset, size })),
+      sections: core.sections.slice(1).map(({ name, offset, size }) => ({ name, offset, size })),
     },
   };
 }

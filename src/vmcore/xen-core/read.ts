@@ -1,15 +1,18 @@
 import { ElfFile } from "../../elf/file.js";
+import { salvageNotes } from "../../elf/notes-salvage.js";
 import type { ElfSection } from "../../elf/section.js";
-import { readNotes } from "../../elf/notes.js";
+import { type ElfNote, readNotes } from "../../elf/notes.js";
 import { formatError } from "../../findings/diagnostics.js";
-import { FormatError } from "../../findings/errors.js";
+import { FormatError, TruncatedError } from "../../findings/errors.js";
 import { ELF_RULES } from "../../elf/rules.js";
 import { pvContext64 } from "../../guest/pv-context.js";
 import { ByteReader } from "../../io/byte-reader.js";
-import type { ByteSource } from "../../io/byte-source.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { XEN_CORE_MAGIC_HVM, XEN_CORE_MAGIC_PV, XEN_NOTE, xenCoreHeader, xenCoreVersion } from "./layout.js";
 import { XEN_CORE_RULES } from "./rules.js";
 
+/** Xen cores are of x86 alone. */
+const ORDER = "little";
 const WINDOW = 1 << 20;
 /** Frames at or beyond this are of no machine. */
 export const MAX_FRAME = 2 ** 40;
@@ -20,7 +23,8 @@ const MOST_VCPUS = 8192;
 
 /** A file of `xl dump-core` with its notes and sections. */
 export interface XenCore {
-  readonly elf: ElfFile;
+  readonly input: ByteSource;
+  readonly sections: readonly ElfSection[];
   readonly isPv: boolean;
   readonly vcpus: number;
   readonly pages: number;
@@ -34,65 +38,119 @@ export interface XenCore {
   readonly sharedInfo: Uint8Array | undefined;
 }
 
+/** What the header note says. */
+export type XenCoreFacts = Pick<XenCore, "isPv" | "vcpus" | "pages" | "pageSize">;
+
 /** Reads notes and sections of a Xen core. @throws FormatError */
 export async function openXenCore(input: ByteSource): Promise<XenCore> {
   const elf = await ElfFile.open(input);
-  const fail = (rule: keyof typeof XEN_CORE_RULES, offset: number, message: string): FormatError =>
-    formatError(XEN_CORE_RULES[rule], input.name, { offset }, message);
   const sections = await elf.sections().catch((error: unknown) => {
     if (!(error instanceof FormatError) || error.rule !== ELF_RULES.truncated) throw error;
     // the names come last, after the table of frames
     const lost = "the section names at its end and the table of frames before them: no page can be placed";
-    throw fail("truncated", input.size, `the file ends before ${lost}`);
+    throw failure(input, "truncated", input.size, `the file ends before ${lost}`);
   });
+  return readXenCore(input, sections);
+}
+
+/**
+ * Reads what sections hold. @param facts what the header note says, where it can't be asked
+ * @throws FormatError
+ */
+export async function readXenCore(
+  input: ByteSource,
+  sections: readonly ElfSection[],
+  facts?: XenCoreFacts,
+): Promise<XenCore> {
   const find = (name: string): ElfSection | undefined => sections.find((section) => section.name === name);
   const need = (name: string): ElfSection => {
     const section = find(name);
-    if (section === undefined) throw fail("sections", elf.header.e_shoff, `there is no section ${name}`);
+    if (section === undefined) throw failure(input, "sections", 0, `there is no section ${name}`);
     return section;
   };
   const noteSection = need(".note.Xen");
-  if (noteSection.size > WINDOW) throw fail("sections", noteSection.offset, "notes beyond 1 MiB");
-  const place = { source: input.name, offset: noteSection.offset };
-  const notes = Array.from(readNotes(await elf.sectionData(noteSection), elf.order, place));
-  const header = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.header);
-  if (header === undefined || header.descriptor.length < xenCoreHeader.size)
-    throw fail("header", noteSection.offset, "there is no header note");
-  const { magic, vcpus, pages, pageSize } = xenCoreHeader.decode(header.descriptor, elf.order);
-  if (magic !== XEN_CORE_MAGIC_PV && magic !== XEN_CORE_MAGIC_HVM)
-    throw fail("header", header.offset, `magic 0x${magic.toString(16)} is neither a PV nor an HVM guest's`);
-  const isPage = pageSize >= 4096 && pageSize <= 65536 && (pageSize & (pageSize - 1)) === 0;
-  if (!isPage || vcpus > MOST_VCPUS)
-    throw fail("header", header.offset, `${vcpus} vCPUs, pages of ${pageSize} bytes`);
+  if (noteSection.size > WINDOW) throw failure(input, "sections", noteSection.offset, "notes beyond 1 MiB");
+  const notes = await xenNotes(input, noteSection, facts !== undefined);
+  const known = facts ?? factsOf(input, noteSection, notes);
   const told = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.version);
   const version =
     told === undefined || told.descriptor.length < xenCoreVersion.size
       ? undefined
-      : xenCoreVersion.decode(told.descriptor, elf.order);
+      : xenCoreVersion.decode(told.descriptor, ORDER);
   const p2m = find(".xen_p2m");
   const status = find(".xen_prstatus");
   const shared = find(".xen_shared_info");
   return {
-    elf,
-    isPv: magic === XEN_CORE_MAGIC_PV,
-    vcpus,
-    pages,
-    pageSize,
+    input,
+    sections,
+    ...known,
     version: version === undefined ? undefined : `${version.major}.${version.minor}${version.extra}`,
     contents: need(".xen_pages"),
     frames: p2m ?? need(".xen_pfn"),
     entrySize: p2m === undefined ? 8 : 16,
-    contexts: status === undefined ? [] : await readContexts(elf, status),
-    sharedInfo: shared === undefined || shared.size > WINDOW ? undefined : await elf.sectionData(shared),
+    contexts: status === undefined ? [] : await readContexts(input, status),
+    sharedInfo: shared === undefined || shared.size > WINDOW ? undefined : await dataOf(input, shared),
   };
 }
 
-async function readContexts(elf: ElfFile, section: ElfSection): Promise<Uint8Array[]> {
+const failure = (
+  input: ByteSource,
+  rule: keyof typeof XEN_CORE_RULES,
+  offset: number,
+  message: string,
+): FormatError => formatError(XEN_CORE_RULES[rule], input.name, { offset }, message);
+
+async function xenNotes(
+  input: ByteSource,
+  section: ElfSection,
+  isDamaged: boolean,
+): Promise<readonly ElfNote[]> {
+  const bytes = await dataOf(input, section);
+  if (isDamaged) return salvageNotes(bytes, ORDER, section.offset).notes;
+  return Array.from(readNotes(bytes, ORDER, { source: input.name, offset: section.offset }));
+}
+
+/** What the header note among notes says. @throws FormatError where there is none, or an impossible one */
+export function factsOf(
+  input: ByteSource,
+  { offset }: Pick<ElfSection, "offset">,
+  notes: readonly ElfNote[],
+): XenCoreFacts {
+  const header = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.header);
+  if (header === undefined || header.descriptor.length < xenCoreHeader.size)
+    throw failure(input, "header", offset, "there is no header note");
+  const { magic, vcpus, pages, pageSize } = xenCoreHeader.decode(header.descriptor, ORDER);
+  if (magic !== XEN_CORE_MAGIC_PV && magic !== XEN_CORE_MAGIC_HVM)
+    throw failure(
+      input,
+      "header",
+      header.offset,
+      `magic 0x${magic.toString(16)} is neither a PV nor an HVM guest's`,
+    );
+  const isPage = pageSize >= 4096 && pageSize <= 65536 && (pageSize & (pageSize - 1)) === 0;
+  if (!isPage || vcpus > MOST_VCPUS)
+    throw failure(input, "header", header.offset, `${vcpus} vCPUs, pages of ${pageSize} bytes`);
+  return { isPv: magic === XEN_CORE_MAGIC_PV, vcpus, pages, pageSize };
+}
+
+/** The bytes of a small section. @throws TruncatedError where the file ends before it does */
+async function dataOf(input: ByteSource, { name, offset, size }: ElfSection): Promise<Uint8Array> {
+  const missing = offset + size - input.size;
+  if (missing > 0)
+    throw new TruncatedError(XEN_CORE_RULES.truncated, `the file ends within section ${name}`, missing, {
+      source: input.name,
+      offset,
+    });
+  const bytes = new Uint8Array(size);
+  await readFully(input, offset, bytes);
+  return bytes;
+}
+
+async function readContexts(input: ByteSource, section: ElfSection): Promise<Uint8Array[]> {
   const size = section.entrySize === 0 ? pvContext64.size : section.entrySize;
   const count = Math.floor(section.size / size);
-  if (count > MOST_VCPUS)
-    throw formatError(XEN_CORE_RULES.sections, elf.name, { offset: section.offset }, `${count} vCPUs`);
-  const bytes = await elf.sectionData(section);
+  if (count > MOST_VCPUS) throw failure(input, "sections", section.offset, `${count} vCPUs`);
+  const bytes = await dataOf(input, section);
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }
 
@@ -107,10 +165,10 @@ export async function eachFrame(
   core: XenCore,
   page: PageHandler,
 ): Promise<{ readonly missing: number; readonly translated: number }> {
-  const { frames, entrySize, elf } = core;
+  const { frames, entrySize, input } = core;
   const count = Math.floor(frames.size / entrySize);
-  const reader = new ByteReader(elf.source, { start: frames.offset, window: WINDOW });
-  const little = elf.order === "little";
+  const reader = new ByteReader(input, { start: frames.offset, window: WINDOW });
+  const little = true;
   let translated = 0;
   for (let at = 0; at < count; ) {
     await reader.need(Math.min(WINDOW, (count - at) * entrySize));

@@ -30,6 +30,13 @@ export const XEN_CORE_RULES = rules({
     explanation:
       "The file ends before the contents of its pages or the table of their frames do: those pages are absent. Xen writes that table last: without it no page can be placed.",
   },
+  table: {
+    code: "vmcore/xen-core/table",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "Frame numbers must ascend, as Xen writes them. Those that don't are damaged: reading what is intact leaves their pages out, or makes them anew where their neighbours leave one number only.",
+  },
   frame: {
     code: "vmcore/xen-core/frame",
     severity: "warning",

@@ -2,6 +2,7 @@ import type { Diagnostics } from "../../findings/diagnostics.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { eachFrame, MAX_FRAME, openXenCore, UNUSED } from "./read.js";
+import { repairFrames } from "./rescue-frames.js";
 import { XEN_CORE_RULES } from "./rules.js";
 
 /** Checks sections, notes, counts and frame numbers of a Xen core. @throws FormatError when nothing more can be read */
@@ -28,6 +29,12 @@ export async function verifyXenCore(input: ByteSource, diagnostics: Diagnostics)
       XEN_CORE_RULES.truncated,
       { offset: contents.offset },
       `${lost} bytes of pages are missing`,
+    );
+  for (const { from, to } of (await repairFrames(core)) ?? [])
+    diagnostics.report(
+      XEN_CORE_RULES.table,
+      { offset: frames.offset + from * entrySize },
+      `the frame numbers of pages ${from} to ${to - 1} don't ascend with those around them`,
     );
   const seen = new PageMap(input, { pageSize });
   const { missing } = await eachFrame(core, (index, frame) => {
