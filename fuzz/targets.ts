@@ -55,6 +55,7 @@ import {
   xenCores,
   xenStreams,
 } from "./seeds.js";
+import { resync } from "./resync.js";
 import { checkWeb } from "./web.js";
 
 /** A reader, or a part of one, with inputs to start from. */
@@ -65,6 +66,8 @@ export interface Target {
   run(bytes: Uint8Array, random: Random): Promise<Outcome>;
   /** Reads a seed whose end is cut off, where less is known then, never something else. */
   cut?(bytes: Uint8Array, at: number): Promise<Outcome>;
+  /** Seeds are given to it as they are: it changes them itself. They are large, and have no limits of small inputs. */
+  readonly isWhole?: boolean;
 }
 
 function formatTarget(
@@ -551,4 +554,5 @@ export const TARGETS: readonly Target[] = [
   search,
   diff,
   session,
+  resync,
 ];

@@ -30,6 +30,9 @@ export type WorkerNews =
 /** Limits for an input below a mebibyte: processor time of all that is done with it, growth of resident memory. */
 const MOST_MS = 1000;
 const MOST_GROWTH = 150 << 20;
+/** For the large ones of a target that changes them itself. */
+const MOST_MS_WHOLE = 12_000;
+const MOST_GROWTH_WHOLE = 400 << 20;
 /** Inputs that went a way of their own are kept to start from. */
 const MOST_POOL = 1500;
 const TOLD_EVERY_MS = 500;
@@ -44,6 +47,11 @@ async function main(order: WorkerOrder): Promise<void> {
   if (target === undefined) throw new Error(`no target '${order.target}'`);
   const seeds: Seed[] = [];
   for (const [name, bytes] of Object.entries(await target.seeds())) {
+    if (target.isWhole === true) {
+      seeds.push({ name, bytes, fields: [] });
+      tell({ kind: "progress", count: 0, pool: seeds.length });
+      continue;
+    }
     let outcome = "";
     const fields = await finder.fieldsOf(bytes, async () => {
       outcome = await checked(target, bytes, new Random(1), -1);
@@ -71,6 +79,10 @@ async function main(order: WorkerOrder): Promise<void> {
     if (seed === undefined) break;
     if (target.cut !== undefined && random.oneIn(25)) {
       await cut(target, random.pick(seeds) ?? seed, random, count);
+      continue;
+    }
+    if (target.isWhole === true) {
+      await checked(target, seed.bytes, random, count, seed.name);
       continue;
     }
     const bytes = mutate(seed, pool, random);
@@ -101,10 +113,21 @@ async function cpuMsOf(target: Target, bytes: Uint8Array, random: Random): Promi
 let residentBefore = Infinity;
 
 /** One input, its time and its memory. A limit that is passed once may be the machine's fault: it must be passed again. */
-async function checked(target: Target, bytes: Uint8Array, random: Random, number: number): Promise<string> {
+async function checked(
+  target: Target,
+  bytes: Uint8Array,
+  random: Random,
+  number: number,
+  seed = "",
+): Promise<string> {
   const start = performance.now();
-  const found = (what: string): void =>
-    tell({ kind: "found", what, bytes: Buffer.from(bytes).toString("base64"), number });
+  const isWhole = target.isWhole === true;
+  const [mostMs, mostGrowth] = isWhole ? [MOST_MS_WHOLE, MOST_GROWTH_WHOLE] : [MOST_MS, MOST_GROWTH];
+  const found = (what: string): void => {
+    const kept = isWhole ? new Uint8Array(0) : bytes;
+    const text = isWhole ? `${seed}, ${number}: ${what}` : what;
+    tell({ kind: "found", what: text, bytes: Buffer.from(kept).toString("base64"), number });
+  };
   let outcome: string;
   try {
     outcome = await target.run(bytes, random);
@@ -113,14 +136,14 @@ async function checked(target: Target, bytes: Uint8Array, random: Random, number
     return "violation";
   }
   // the machine may have been busy with other things: processor time decides
-  if (number >= 0 && performance.now() - start > MOST_MS) {
+  if (number >= 0 && performance.now() - start > mostMs) {
     const ms = Math.min(await cpuMsOf(target, bytes, random), await cpuMsOf(target, bytes, random));
-    if (ms > MOST_MS) found(`slow: ${Math.round(ms)} ms`);
+    if (ms > mostMs) found(`slow: ${Math.round(ms)} ms`);
   }
   const resident = process.memoryUsage.rss();
   const growth = resident - residentBefore;
   residentBefore = resident;
-  if (number >= 0 && growth > MOST_GROWTH) found(`memory: ${growth >> 20} MiB more`);
+  if (number >= 0 && growth > mostGrowth) found(`memory: ${growth >> 20} MiB more`);
   return outcome;
 }
 

@@ -21,7 +21,8 @@ export async function openLimeGuest(input: ByteSource, options: OpenOptions): Pr
   const isCut = last !== undefined && last.there < last.fileSize;
   if (lost === undefined && !(partial && isCut)) return limeGuest(input, ranges, options);
   const salvaged = await salvageRanges(input);
-  const rescue = { lost: salvaged.lost, doubtful: [] };
+  const { doubtful, lost: parts } = salvaged;
+  const rescue = { lost: parts, doubtful };
   const guest = await limeGuest(input, salvaged.ranges, options);
   const unplaced = salvaged.lost.flatMap(({ start, end, what }) => {
     const size = end - start - limeHeader.size;

@@ -1,5 +1,5 @@
 import { viewOf } from "../../binary/layout.js";
-import { type LostPart, Resynchronizer } from "../../guest/salvage.js";
+import { type DoubtfulPart, type LostPart, Resynchronizer } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readBefore } from "../../io/lost-bytes.js";
 import type { MemorySegment } from "../segments.js";
@@ -22,6 +22,7 @@ const UNIT = 256n;
 export interface SalvagedRanges {
   readonly ranges: readonly MemorySegment[];
   readonly lost: readonly LostPart[];
+  readonly doubtful: readonly DoubtfulPart[];
 }
 
 interface Range {
@@ -77,6 +78,7 @@ export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> 
   const walk = new Walk(input);
   const ranges: MemorySegment[] = [];
   const lost: LostPart[] = [];
+  const doubtful: DoubtfulPart[] = [];
   const take = ({ first, last, offset }: Range): void => {
     const start = offset + limeHeader.size;
     const there = Math.max(0, Math.min(last - first, input.size - start));
@@ -114,6 +116,13 @@ export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> 
     if (open !== undefined && (isCut || !isOwn)) {
       take(open);
       least = open.last;
+      // a header and whole units of memory would be lost where the next header is damaged: these are other bytes
+      if (!isCut && (next - at) % Number(UNIT) !== limeHeader.size)
+        doubtful.push({
+          start: open.first,
+          end: open.last,
+          why: "is shifted from where bytes were inserted into its range",
+        });
     } else if (open !== undefined) at = open.offset;
     open = undefined;
     if (isCut) break;
@@ -139,5 +148,5 @@ export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> 
     at = next;
   }
   if (open !== undefined) take(open);
-  return { ranges, lost };
+  return { ranges, lost, doubtful };
 }

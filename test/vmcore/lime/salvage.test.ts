@@ -44,6 +44,23 @@ async function realDump(): Promise<KnownFile> {
 }
 
 describe.skipIf(skipUnless(hasShared, "shared data"))("a LiME dump that is damaged in its middle", () => {
+  it("doubts a range that bytes were inserted into", { timeout: 60_000 }, async () => {
+    const { bytes, pages } = await realDump();
+    const hit = pages.at(-1);
+    const at = (hit?.contents[0]?.[0] ?? 0) + 100;
+    const shifted = Buffer.concat([bytes.subarray(0, at), Buffer.alloc(57, 0xa5), bytes.subarray(at)]);
+    const { rescue } = await openGuest(bytesSource(shifted, "shifted"), { partial: true });
+    const last = (pages.at(-1)?.gpa ?? 0) + PAGE;
+    expect(rescue?.doubtful).toMatchObject([{ end: last }]);
+    expect(rescue?.doubtful[0]?.start).toBeLessThanOrEqual(hit?.gpa ?? 0);
+    // the header of the next range is damaged: this one is as it was
+    const header = pages.at(-1)?.index[0]?.[0] ?? 0;
+    const damaged = Buffer.from(bytes);
+    damaged.fill(0xa5, header, header + 32);
+    const other = await openGuest(bytesSource(damaged, "damaged"), { partial: true });
+    expect(other.rescue?.doubtful).toEqual([]);
+  });
+
   it("gives what lies outside of the damage, and says what is lost", { timeout: 60_000 }, async () => {
     const file = await realDump();
     const headers = [...new Set(file.pages.map(({ index }) => index[0]?.[0] ?? 0))].filter((at) => at > 0);
