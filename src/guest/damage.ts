@@ -32,6 +32,11 @@ export async function withoutDamage(
   };
 }
 
+/** Memory of which some ranges are absent. @param ranges absent ones, ascending, disjoint, within present memory */
+export function withoutRanges(memory: PhysicalMemory, ranges: readonly MemoryRange[]): PhysicalMemory {
+  return ranges.length === 0 ? memory : new MaskedMemory(memory, ranges);
+}
+
 async function findDamage(
   { memory, facts }: GuestImage,
   progress: ((done: number, total: number) => void) | undefined,

@@ -249,6 +249,19 @@ export class FlattenedSource implements ByteSource {
     }
   }
 
+  /** The parts of [start, end) of the plain file that no record has, ascending. */
+  *gaps(start: number, end: number): Iterable<Span> {
+    const { first, stop } = this.#within(start, end);
+    const { to, size } = this.#records;
+    let at = start;
+    for (let i = first; i < stop; i += 1) {
+      const here = Math.min(end, to[i] ?? 0);
+      if (here > at) yield { start: at, end: here };
+      at = Math.max(at, (to[i] ?? 0) + (size[i] ?? 0));
+    }
+    if (at < end) yield { start: at, end };
+  }
+
   /** Index of the last record that starts before `end`; -1 when there is none. */
   #lastBefore(end: number): number {
     return firstAtLeast(this.#records.to, end, this.#records.length) - 1;

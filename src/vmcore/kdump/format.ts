@@ -19,12 +19,12 @@ export const kdump: InputFormat = {
     async verify(input, diagnostics, options) {
       const { flattenedElf, verifyFlattenedElf } = await import("./flattened-elf.js");
       const elf = await flattenedElf(input);
-      if (elf !== undefined) return verifyFlattenedElf(elf, diagnostics);
+      if (elf !== undefined) return verifyFlattenedElf(elf.source, diagnostics);
       return (await import("./verify.js")).verifyKdump(input, diagnostics, options);
     },
     async inspect(input, options) {
-      const elf = await (await import("./flattened-elf.js")).flattenedElf(input);
-      if (elf !== undefined) return (await import("../elf/inspect.js")).inspectElf(elf);
+      const elf = await (await import("./flattened-elf.js")).flattenedElf(input, options.partial);
+      if (elf !== undefined) return (await import("../elf/inspect.js")).inspectElf(elf.source, options);
       return (await import("./inspect.js")).inspectKdump(input, options);
     },
     async openGuest(input, options) {
