@@ -1,5 +1,6 @@
 import { latin1, viewOf } from "../../binary/layout.js";
-import { type ByteSource, readFully } from "../../io/byte-source.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readBefore } from "../../io/lost-bytes.js";
 import { isName } from "./frame.js";
 import { QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
 
@@ -22,7 +23,7 @@ const FIRST_SECTIONS: readonly number[] = [
  */
 export async function findStreamStart(source: ByteSource): Promise<number | undefined> {
   const bytes = new Uint8Array(Math.min(source.size, FARTHEST + HEAD + LONGEST_NAME));
-  const length = await readFully(source, 0, bytes);
+  const length = await readBefore(source, 0, bytes);
   const view = viewOf(bytes);
   for (let at = bytes.indexOf(MAGIC_START); at !== -1; at = bytes.indexOf(MAGIC_START, at + 1))
     if (at + HEAD <= length && isStart(bytes, view, at)) return at;

@@ -1,6 +1,6 @@
 import { latin1 } from "../../../binary/layout.js";
 import type { ByteSource } from "../../../io/byte-source.js";
-import { readFully } from "../../../io/byte-source.js";
+import { readBefore } from "../../../io/lost-bytes.js";
 
 /** One field of a device's description: `count` elements of `size` bytes each, one after another. */
 export interface FieldDescription {
@@ -171,7 +171,7 @@ export async function findDescription(
   for (let end = source.size; end > lowest + HEAD; ) {
     const from = Math.max(lowest, end - BLOCK);
     const bytes = new Uint8Array(Math.min(source.size, end + HEAD) - from);
-    if ((await readFully(source, from, bytes)) < bytes.length) return undefined;
+    if ((await readBefore(source, from, bytes)) < bytes.length) return undefined;
     for (let at = bytes.length - 1; at >= HEAD; at -= 1) {
       if (bytes[at] !== OPENING || bytes[at - 5] !== MARK || bytes[at - 6] !== 0) continue;
       const length = new DataView(bytes.buffer).getUint32(at - 4);

@@ -1,4 +1,5 @@
 import type { ByteSource, MaybePromise } from "../../../io/byte-source.js";
+import { LostBytesError } from "../../../io/lost-bytes.js";
 
 /** Places reading goes on from, at once: a page's base and each of its differences are in runs of their own. */
 const WINDOWS = 16;
@@ -55,8 +56,17 @@ export class ReadAhead implements ByteSource {
       into.set(bytes.subarray(0, Math.min(n, into.length)));
       return Math.min(n, into.length);
     };
-    const read = this.#source.read(offset, bytes);
-    return read instanceof Promise ? read.then(fill) : fill(read);
+    // only what is asked for must not be lost
+    const alone = (error: unknown): MaybePromise<number> => {
+      if (error instanceof LostBytesError) return this.#source.read(offset, into);
+      throw error;
+    };
+    try {
+      const read = this.#source.read(offset, bytes);
+      return read instanceof Promise ? read.then(fill, alone) : fill(read);
+    } catch (error) {
+      return alone(error);
+    }
   }
 
   #begin(offset: number, end: number): void {
