@@ -10,7 +10,7 @@ import { type Command, EXIT, runAnswering } from "./command.js";
 import { errorData, statusOf } from "./failure.js";
 import type { HitRow, SearchDocument } from "./guest-documents.js";
 import { addKernelOptions, type KernelArguments, openKernelOf, withGuestMemory } from "./kernel-input.js";
-import { HitBatch } from "./hit-batch.js";
+import { HitBatch, type HitRun } from "./hit-batch.js";
 import { searchedMemory } from "./memory-input.js";
 import { contextText, ownerText } from "./present/context.js";
 import { hex, ListDocument, print, printError, printJson, printLines } from "./terminal.js";
@@ -63,7 +63,7 @@ class Owners {
   }
 
   /** The owners of hits, ROWS at a time; fewer where it turns out that none can be known. */
-  async *of(hits: readonly Hit[]): AsyncGenerator<Owned, undefined, undefined> {
+  async *of(hits: HitRun): AsyncGenerator<Owned, undefined, undefined> {
     if (this.#areUnknown) return;
     let row: (PageOwner | undefined)[] = [];
     try {
@@ -81,9 +81,9 @@ class Owners {
     yield row;
   }
 
-  async *#eachOf(hits: readonly Hit[]): AsyncGenerator<PageOwner | undefined, undefined, undefined> {
+  async *#eachOf(hits: HitRun): AsyncGenerator<PageOwner | undefined, undefined, undefined> {
     this.#owners ??= new PageOwners(await this.#openKernel());
-    const addresses = hits.map(({ address }) => address);
+    const addresses = hits.addresses();
     if (this.#task === undefined) yield* this.#owners.eachOwnerOf(addresses.map(Number));
     else
       for (let at = 0; at < addresses.length; at += ROWS)

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { gunzipSync } from "node:zlib";
+import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Hit } from "../../src/guest/search.js";
 import { HitBatch } from "../../src/cli/hit-batch.js";
@@ -132,7 +133,7 @@ describe("hits that wait", () => {
     const written: number[][] = [];
     const batch = new HitBatch(
       3,
-      async (hits) => void written.push(hits.map(({ address }) => Number(address))),
+      async (hits) => void written.push(hits.slice(0, hits.length).map(({ address }) => Number(address))),
     );
     for (const address of [10, 30]) batch.add(hit(address));
     await batch.reached(40n);
@@ -148,5 +149,39 @@ describe("hits that wait", () => {
       [26, 30, 50],
       [60, 70],
     ]);
+  });
+
+  it("come out as they were, however many wait and whatever is around them", async () => {
+    const hits = fc.array(
+      fc.record({
+        address: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        length: fc.nat(2 ** 31),
+        kind: fc.constantFrom("bytes", "text", "utf-16le"),
+        context: fc.uint8Array({ maxLength: 300 }),
+        contextStart: fc.nat(300),
+      }),
+      { maxLength: 3000, size: "max" },
+    );
+    await fc.assert(
+      fc.asyncProperty(hits, fc.integer({ min: 1, max: 2000 }), async (all, most) => {
+        const written: Hit[] = [];
+        const batch = new HitBatch(most, async (run) => {
+          expect(run.length).toBeLessThanOrEqual(most);
+          const rows = run.slice(0, run.length);
+          expect(run.addresses()).toEqual(rows.map(({ address }) => address));
+          written.push(...rows.map((row) => ({ ...row, context: row.context.slice() })));
+        });
+        for (const hit of all) batch.add(hit);
+        await batch.reached(2n ** 63n);
+        await batch.end();
+        const sorted = all
+          .map((hit, i) => ({ hit, i }))
+          .sort((a, b) =>
+            a.hit.address < b.hit.address ? -1 : a.hit.address > b.hit.address ? 1 : a.i - b.i,
+          );
+        expect(written).toEqual(sorted.map(({ hit }) => hit));
+      }),
+      { numRuns: 20 },
+    );
   });
 });

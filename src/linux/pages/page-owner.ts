@@ -105,7 +105,16 @@ export class PageOwners {
     const wanted = new WantedFrames(addresses);
     const frames = await tolerant(async () => new Frames(this.#kernel));
     const claims = await this.#collect(wanted, frames);
-    for (const gpa of addresses) yield await this.#ownerOf(gpa, wanted.indexOf(gpa), claims, frames);
+    let last = -1;
+    let frame: Frame | undefined;
+    for (const gpa of addresses) {
+      const index = wanted.indexOf(gpa);
+      // several in one page come together
+      if (index !== last)
+        frame = frames === undefined || !claims.uses.has(index) ? undefined : await frameOf(frames, gpa);
+      last = index;
+      yield await this.#ownerOf(gpa, index, claims, frame);
+    }
   }
 
   /**
@@ -193,12 +202,11 @@ export class PageOwners {
     gpa: number,
     index: number,
     claims: Claims,
-    frames: Frames | undefined,
+    frame: Frame | undefined,
   ): Promise<PageOwner | undefined> {
     const kernel = claims.kernel.get(index);
     const within = gpa % PAGE_SIZE;
     if (kernel !== undefined && kernel.area.use.kind !== "vmalloc") return this.#areaOwner(kernel, within);
-    const frame = frames === undefined || !claims.uses.has(index) ? undefined : await frameOf(frames, gpa);
     const known = frame === undefined ? undefined : await tolerant(async () => this.#frameOwner(frame, gpa));
     if (
       known !== undefined &&
