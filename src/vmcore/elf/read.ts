@@ -1,6 +1,7 @@
 import { ElfFile } from "../../elf/file.js";
 import { ET_CORE, PT_LOAD } from "../../elf/layout.js";
 import type { ElfNote } from "../../elf/notes.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import type { Architecture } from "../../guest/arch/architecture.js";
 import { architectureOfMachine } from "../../guest/arch/architectures.js";
@@ -78,6 +79,12 @@ export interface OpenVmcore {
   readonly warnings: readonly string[];
   /** Where headers or notes were damaged: what was made of them. */
   readonly rescued?: RescuedElf;
+}
+
+/** Reports what was damaged of headers and notes that were made anew. */
+export function reportRescue(rescued: RescuedElf | undefined, diagnostics: Diagnostics): void {
+  for (const { start, what = "" } of rescued?.rescue.lost ?? [])
+    diagnostics.report(ELF_VMCORE_RULES.table, { offset: start }, `damaged: ${what}`);
 }
 
 /**

@@ -9,15 +9,13 @@ import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { beyondAddresses, describeBeyond, segmentMemory } from "../segments.js";
 import { vmcoreInfoOf } from "./guest.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
-import { architectureOf, lackPhysical, NO_PHYSICAL, requireCore, segmentsOf } from "./read.js";
+import { architectureOf, lackPhysical, NO_PHYSICAL, reportRescue, requireCore, segmentsOf } from "./read.js";
 import { rescueElf } from "./rescue.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
 /** Checks headers, notes and segments of an ELF vmcore. */
 export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Promise<void> {
-  const rescued = await rescueElf(input);
-  for (const { start, what = "" } of rescued?.rescue.lost ?? [])
-    diagnostics.report(ELF_VMCORE_RULES.table, { offset: start }, `damaged: ${what}`);
+  reportRescue(await rescueElf(input), diagnostics);
   let elf: ElfFile;
   try {
     elf = await ElfFile.open(input);

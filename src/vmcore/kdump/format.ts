@@ -23,7 +23,7 @@ export const kdump: InputFormat = {
       return (await import("./verify.js")).verifyKdump(input, diagnostics, options);
     },
     async inspect(input, options) {
-      const elf = await (await import("./flattened-elf.js")).flattenedElf(input, options.partial);
+      const elf = await (await import("./flattened-elf.js")).flattenedElf(input, true);
       if (elf !== undefined) return (await import("../elf/inspect.js")).inspectElf(elf.source, options);
       return (await import("./inspect.js")).inspectKdump(input, options);
     },

@@ -1,10 +1,12 @@
+import { Report } from "../../findings/report.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import { summarizeGuest } from "../../guest/summary.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { xenCoreGuest } from "./guest.js";
-import { openXenCore } from "./read.js";
 import { rescueXenCore } from "./rescue.js";
+import { repairFrames, reportRepairs } from "./rescue-frames.js";
+import { XEN_CORE_RULES } from "./rules.js";
 
 /** The facts of a Xen core beside the guest's. */
 export interface XenCoreDetails {
@@ -24,14 +26,17 @@ export async function inspectXenCore(
   input: ByteSource,
   options: OpenOptions = {},
 ): Promise<XenCoreInspection> {
-  const { core, lost } =
-    options.partial === true ? await rescueXenCore(input) : { core: await openXenCore(input), lost: [] };
+  const { core, lost } = await rescueXenCore(input);
+  const report = new Report(input.name);
+  for (const { start, what = "" } of lost)
+    report.report(XEN_CORE_RULES.sections, { offset: start }, `damaged: ${what}`);
+  reportRepairs(core, await repairFrames(core), report);
   return {
     schemaVersion: 2,
     kind: "xen-core",
     source: input.name,
     ...(await summarizeGuest(await xenCoreGuest(core, true, options, lost), options)),
-    damage: [],
+    damage: report.findings,
     details: {
       guestType: core.isPv ? "PV" : "HVM",
       xenVersion: core.version,

@@ -1,6 +1,8 @@
 import { viewOf } from "../../binary/layout.js";
+import type { Diagnostics } from "../../findings/diagnostics.js";
 import { pvContext64 } from "../../guest/pv-context.js";
 import { eachFrame, MAX_FRAME, UNUSED, type XenCore } from "./read.js";
+import { XEN_CORE_RULES } from "./rules.js";
 
 /*
  * Frames ascend in the table, each entry by one or more: frame minus index never falls. Entries that break this are damaged,
@@ -63,6 +65,20 @@ function endOfFrames({ isPv, sharedInfo, contexts, pages }: XenCore): number | u
   if (!isPv || !is64 || sharedInfo === undefined || sharedInfo.length < MAX_PFN_AT + 8) return undefined;
   const end = viewOf(sharedInfo).getBigUint64(MAX_PFN_AT, true);
   return end >= BigInt(pages) && end < BigInt(MAX_FRAME) ? Number(end) : undefined;
+}
+
+/** Reports the entries of a table that are damaged. */
+export function reportRepairs(
+  { frames, entrySize }: XenCore,
+  repairs: readonly RepairedEntries[] | undefined,
+  diagnostics: Diagnostics,
+): void {
+  for (const { from, to } of repairs ?? [])
+    diagnostics.report(
+      XEN_CORE_RULES.table,
+      { offset: frames.offset + from * entrySize },
+      `the frame numbers of pages ${from} to ${to - 1} don't ascend with those around them`,
+    );
 }
 
 async function runsOf(core: XenCore): Promise<Run[]> {

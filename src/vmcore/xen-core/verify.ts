@@ -2,7 +2,7 @@ import type { Diagnostics } from "../../findings/diagnostics.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { eachFrame, MAX_FRAME, openXenCore, UNUSED } from "./read.js";
-import { repairFrames } from "./rescue-frames.js";
+import { repairFrames, reportRepairs } from "./rescue-frames.js";
 import { XEN_CORE_RULES } from "./rules.js";
 
 /** Checks sections, notes, counts and frame numbers of a Xen core. @throws FormatError when nothing more can be read */
@@ -30,12 +30,7 @@ export async function verifyXenCore(input: ByteSource, diagnostics: Diagnostics)
       { offset: contents.offset },
       `${lost} bytes of pages are missing`,
     );
-  for (const { from, to } of (await repairFrames(core)) ?? [])
-    diagnostics.report(
-      XEN_CORE_RULES.table,
-      { offset: frames.offset + from * entrySize },
-      `the frame numbers of pages ${from} to ${to - 1} don't ascend with those around them`,
-    );
+  reportRepairs(core, await repairFrames(core), diagnostics);
   const seen = new PageMap(input, { pageSize });
   const { missing } = await eachFrame(core, (index, frame) => {
     const place = { offset: frames.offset + index * entrySize };
