@@ -1,7 +1,7 @@
 import { FormatError, UsageError } from "../../findings/errors.js";
 import type { GuestImage, VmcoreInfo } from "../image.js";
 import type { VmcoreInfoChoice } from "../options.js";
-import { MISFIT } from "./brought-vmcoreinfo.js";
+import { asSought, MISFIT } from "./brought-vmcoreinfo.js";
 import { fitsMemory } from "./kernel-layout.js";
 import { findVmcoreInfo, isVmcoreInfo } from "./vmcoreinfo.js";
 import { withKernelLayout } from "./with-kernel-layout.js";
@@ -17,7 +17,10 @@ export async function withChosenVmcoreInfo(
 ): Promise<GuestImage> {
   if (choice === undefined) return opened;
   // what the input brought doesn't matter any more
-  const guest = { ...opened, warnings: opened.warnings.filter((text) => !text.startsWith(MISFIT)) };
+  const guest = {
+    ...asSought(opened),
+    warnings: opened.warnings.filter((text) => !text.startsWith(MISFIT)),
+  };
   const { vmcoreInfo: _, kernelLayout: _layout, ...others } = guest.facts;
   const facts = { ...others, vmcoreInfoIsChosen: true } as const;
   if (choice === "none") return { ...guest, facts };

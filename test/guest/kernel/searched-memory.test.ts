@@ -255,6 +255,9 @@ describe.skipIf(noData)("a Linux guest without vCPUs and notes", () => {
     const again = await openGuest(openFile(file));
     expect(again.facts.vmcoreInfo?.text).toBe(vmcoreInfo?.text);
     expect(again.facts.kernelLayout).toEqual(kernelLayout);
+    // what is asked for is no longer looked for
+    const none = runCli(["extract", "--json", "--force", "--vmcoreinfo", "none", bare, pipe]);
+    expect(JSON.parse(none.stdout)).toMatchObject({ vmcoreInfo: false, written: true });
     if (hasProgram("makedumpfile")) {
       const log = path.join(folder, "log.txt");
       expect(spawnSync("makedumpfile", ["--dump-dmesg", file, log]).status).toBe(0);
