@@ -55,6 +55,7 @@ import {
   xenCores,
   xenStreams,
 } from "./seeds.js";
+import { packedFrames } from "./packed-frames.js";
 import { resync } from "./resync.js";
 import { checkWeb } from "./web.js";
 
@@ -551,6 +552,7 @@ export const TARGETS: readonly Target[] = [
   owners,
   codecs,
   packed,
+  packedFrames,
   search,
   diff,
   session,

@@ -36,7 +36,9 @@ export function withLostBytes(kept: ByteSource, size: number, lost: readonly Los
     const next = lost[low];
     if (next !== undefined && next.start < offset + into.length && into.length > 0)
       throw new LostBytesError(next, kept.name, offset);
-    return kept.read(offset - (before[low] ?? sum), into);
+    // more may be kept than counts: the end of a block that was too long
+    const room = Math.max(0, Math.min(into.length, size - offset));
+    return kept.read(offset - (before[low] ?? sum), room === into.length ? into : into.subarray(0, room));
   };
   return { name: kept.name, size, read };
 }

@@ -6,6 +6,7 @@ import { withChosenVmcoreInfo } from "../guest/kernel/chosen-vmcoreinfo.js";
 import type { SystemSummary } from "../guest/kernel/system-summary.js";
 import type { OpenOptions, VerifyOptions } from "../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource, type Packed } from "../io/byte-source.js";
+import { LostBytesError } from "../io/lost-bytes.js";
 import { type Detected, detectFormat } from "./detect.js";
 import { withEmulatorStates } from "./emulators.js";
 import type { Inspection } from "./inspection.js";
@@ -40,7 +41,8 @@ export async function verify(
     await verifyAs(format, detected.input, report, options);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    report.addError(error);
+    // lost bytes are reported already
+    if (!(error instanceof LostBytesError)) report.addError(error);
   }
   const packed =
     isByteSource(input) && input.packed !== undefined ? { ...input.packed, size: input.size } : undefined;
