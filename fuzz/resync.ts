@@ -146,7 +146,8 @@ async function run(bytes: Uint8Array, random: Random): Promise<string> {
     gpa === undefined ? random.below(bytes.length - size) : (places.get(gpa) ?? 0) - random.below(64);
   const start = Math.max(0, Math.min(near, bytes.length - size));
   const end = start + size;
-  const noise = Buffer.from(Array.from({ length: size }, () => random.below(256)));
+  const noise = Buffer.alloc(kind === "noise" || kind === "inserted" ? size : 0);
+  for (let at = 0; at < noise.length; at += 1) noise[at] = random.next();
   const from = random.below(bytes.length - size);
   const between: Record<(typeof KINDS)[number], Uint8Array> = {
     noise,

@@ -22,6 +22,7 @@ import {
   OPTIONAL_TYPE,
   p2mFramesHeader,
   pvInfo,
+  recordHeader,
   SHARED_INFO_SIZE,
   tscInfo,
   VCPU_CONTEXT_SIZE,
@@ -42,6 +43,7 @@ import { placeOf, type StreamRecord } from "../record.js";
 import type { PvVcpuParts } from "../vcpu.js";
 import type { StreamItem } from "./items.js";
 import { StreamPages } from "./pages.js";
+import { RecordWalk } from "./record-walk.js";
 import { recordName, XenStream } from "./read.js";
 import type { DamagedHead } from "./head.js";
 import type { StreamSalvage } from "./salvage.js";
@@ -90,6 +92,8 @@ export class GuestCollector {
   /** Offset after the headers, and the byte order of the libxc layer. */
   firstRecord = 0;
   order: ByteOrder = "little";
+  /** Whether a record of another type is a batch of pages. */
+  hasUntyped = false;
   /** Whether bytes follow the stream's end that aren't of the protocol around it. */
   trailing: StreamItem | undefined;
 
@@ -244,6 +248,7 @@ export class GuestCollector {
     const { layer, type } = record;
     if (layer === "libxl") return type === LIBXL_RECORD.CHECKPOINT_END && this.#commit(record);
     this.#options.progress?.(record.offset, this.#input.size, "reading");
+    if (this.#options.partial === true && !this.hasUntyped) await this.#lookForType(record);
     if (type === LIBXC_RECORD.PAGE_DATA) {
       // pages sent again for debugging are those already there
       if (!this.#verifying) await this.#takePages(record);
@@ -265,6 +270,16 @@ export class GuestCollector {
       this.#warn(`${message}: skipped`);
     }
     return false;
+  }
+
+  /** A batch whose type is damaged would be skipped, or taken for state. */
+  async #lookForType({ offset, type, length }: StreamRecord): Promise<void> {
+    const next = offset + recordHeader.size + length;
+    this.hasUntyped = await new RecordWalk(this.#input, this.order).isUntypedBatch(offset, {
+      type,
+      length,
+      next,
+    });
   }
 
   /** Notes a complete checkpoint; true when it is the last that is wanted. */

@@ -22,7 +22,7 @@ export async function openStreamGuest(input: ByteSource, options: OpenOptions): 
   try {
     await walk.run();
     // zeros in the middle look like END
-    if (isPartial && (!walk.began || walk.isContradicted || walk.trailing !== undefined)) {
+    if (isPartial && (!walk.began || walk.isContradicted || walk.hasUntyped || walk.trailing !== undefined)) {
       const salvaged = await salvagedGuest(input, options, walk);
       if (salvaged !== undefined) return salvaged;
     }

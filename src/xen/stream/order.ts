@@ -1,5 +1,6 @@
 import type { LostPart } from "../../guest/salvage.js";
 import { SentPasses, type StalePages } from "../../guest/sent-passes.js";
+import { recordHeader } from "../libxc/layout.js";
 import type { StreamRecord } from "../record.js";
 import type { StreamSalvage } from "./salvage.js";
 
@@ -20,7 +21,8 @@ export class StreamOrder {
 
   /** @param salvage what is read of a damaged input */
   constructor(salvage: StreamSalvage | undefined) {
-    this.#lost = salvage?.lost ?? [];
+    // a type alone that is damaged has held no pages
+    this.#lost = (salvage?.lost ?? []).filter(({ start, end }) => end - start >= recordHeader.size);
     this.#offsetOf = salvage?.offsetOf ?? ((offset) => offset);
     this.shifted = this.#lost.flatMap(({ start, doubtfulFrom }) =>
       doubtfulFrom === undefined ? [] : [{ start: this.#offsetOf(doubtfulFrom), end: this.#offsetOf(start) }],

@@ -24,6 +24,8 @@ const KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXC_RECORD));
 const LIBXL_KNOWN: ReadonlySet<number> = new Set(Object.values(LIBXL_RECORD));
 /** Entries of one record: more are no plausible batch. */
 const MOST_ENTRIES = 1 << 16;
+/** Bytes of a batch of one page. */
+const LEAST_BATCH = pageDataHeader.size + 8 + PAGE_SIZE;
 /** No machine has frames from here on: 2^40, of which the upper word's share. */
 const PFN_HIGH_LIMIT = 0x100;
 
@@ -56,10 +58,16 @@ export class RecordWalk {
     return { type, length, next: offset + recordHeader.size + length + (-length & 7) };
   }
 
+  /** Whether a record of another type is a batch with pages, by its length and entries: its type is damaged. */
+  async isUntypedBatch(offset: number, { type, length, next }: RecordHead): Promise<boolean> {
+    if (type === LIBXC_RECORD.PAGE_DATA || length < LEAST_BATCH || next > this.#input.size) return false;
+    return length <= MAX_BODY_LENGTH && this.isBatch(offset, length);
+  }
+
   /** How far the record at an offset can be believed. */
   async trust(offset: number, { type, length, next }: RecordHead): Promise<Trust> {
     if (length > MAX_BODY_LENGTH || next > this.#input.size) return "none";
-    if (type === LIBXC_RECORD.PAGE_DATA) return (await this.#isBatch(offset, length)) ? "proven" : "none";
+    if (type === LIBXC_RECORD.PAGE_DATA) return (await this.isBatch(offset, length)) ? "proven" : "none";
     if (!KNOWN.has(type)) return "none";
     const isEmpty = EMPTY.has(type);
     if (isEmpty !== (length === 0) || length > MOST_STATE) return "none";
@@ -73,7 +81,7 @@ export class RecordWalk {
   }
 
   /** Whether a PAGE_DATA record's length is what its entries ask for. */
-  async #isBatch(offset: number, length: number): Promise<boolean> {
+  async isBatch(offset: number, length: number): Promise<boolean> {
     if (length < pageDataHeader.size) return false;
     const head = new Uint8Array(pageDataHeader.size);
     const body = offset + recordHeader.size;

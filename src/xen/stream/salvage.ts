@@ -23,6 +23,8 @@ import { ALIGNMENT, skipRecords } from "./skip-records.js";
  * must have their exact forms.
  */
 
+/** Bytes of a record's type. */
+const TYPE_SIZE = 4;
 /** Lost parts of one input. */
 const MOST_PARTS = 10_000;
 
@@ -60,6 +62,16 @@ export async function salvageStream(
   let end: number | undefined;
   for (let at = first; lost.length < MOST_PARTS; ) {
     const header = await walk.header(at);
+    if (header !== undefined && (await walk.isUntypedBatch(at, header))) {
+      const proof = Math.max(2, await walk.proof(header.next));
+      lost.push({ start: at, end: at + TYPE_SIZE, proof, what: "a record's type, made anew" });
+      const head = recordHeader.encode({ type: LIBXC_RECORD.PAGE_DATA, bodyLength: header.length }, order);
+      patches.push({ offset: at, bytes: head });
+      doubtful = undefined;
+      batch = { at, entries: at + recordHeader.size + pageDataHeader.size };
+      at = header.next;
+      continue;
+    }
     const trust = header === undefined ? "none" : await walk.trust(at, header);
     if (header !== undefined && trust !== "none") {
       if (header.type === LIBXC_RECORD.END && (await walk.isEnd(header.next))) {

@@ -74,6 +74,26 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is dama
   );
 });
 
+it.each([0x03, 0x09, 0x11, 0x8000_0001])(
+  "a batch whose record is of type %i is found by its entries",
+  async (type) => {
+    const bytes = Buffer.from(
+      makeStream({ guest: "hvm", version: 3, layer: "xl", order: "little", pages: 9 }),
+    );
+    const file = await knownStream(bytes);
+    const damaged = Buffer.from(bytes);
+    const at = file.pages[0]?.index[0]?.[0] ?? 0;
+    damaged.writeUInt32LE(type, at);
+    const { memory, rescue } = await openGuest(bytesSource(damaged, "damaged"), { partial: true });
+    expect(rescue?.lost).toMatchObject([{ start: at, end: at + 4 }]);
+    const into = Buffer.alloc(PAGE);
+    for (const known of file.pages) {
+      expect(await memory.read(known.gpa, into)).toBe(PAGE);
+      expect(into.equals(file.page(known))).toBe(true);
+    }
+  },
+);
+
 it("zeros that are read as END, with bytes after them and no vCPU before, are no end", async () => {
   const bytes = makeStream({ guest: "hvm", version: 3, layer: "xl", order: "little", pages: 9 });
   const [first] = (await knownStream(Buffer.from(bytes))).pages;
