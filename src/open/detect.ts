@@ -29,9 +29,9 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");
     const { rule, message, remedy } = describeUnreadable(head, input.name);
-    // of what is known to be something else nothing is looked for
+    // damage may look like anything
     const isUnknown =
-      (seen !== undefined || remedy !== undefined) && isByteSource(whole) && formats === undefined;
+      (seen !== undefined || rule === OPEN_RULES.unknown) && isByteSource(whole) && formats === undefined;
     const damaged = isUnknown ? await (await import("./damaged.js")).findDamaged(whole) : undefined;
     if (damaged !== undefined && partial) return { format: damaged, input: whole };
     if (damaged !== undefined)

@@ -18,6 +18,7 @@ export const qemuMigration: InputFormat = {
   id: "qemu-migration",
   title: "QEMU migration stream",
   matches: isQevm,
+  matchesDamaged: async (input) => (await import("./head.js")).isDamagedStream(input),
   rules: async () => [
     { title: "QEMU migration files", rules: (await import("./rules.js")).QEMU_MIGRATION_RULES },
   ],

@@ -67,7 +67,8 @@ export async function openStream(
       .filter(({ severity }) => severity !== "note")
       .map(({ message }) => message);
     const doubtful = doubtfulMemory(stream, ram, map, runState(stream) === "running");
-    const rescue = { lost: stream.lost, doubtful };
+    const head = stream.headFacts;
+    const rescue = { lost: stream.lost, doubtful, ...(head.length === 0 ? {} : { head }) };
     const dropped = problems.length - MOST_WARNINGS;
     const guest: GuestImage = {
       arch,

@@ -5,11 +5,13 @@ import type { Diagnostics } from "../../findings/diagnostics.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, type ByteStream, bytesSource, isByteSource } from "../../io/byte-source.js";
 import type { PageDecompressor } from "../../io/codecs/codec.js";
+import { Report } from "../../findings/report.js";
 import { FormatError } from "../../findings/errors.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import type { Channels } from "./channels/channels.js";
 import { DeviceSections } from "./devices/sections.js";
 import { Frame } from "./frame.js";
+import { findStreamHead, withRamNamed, type HeadRam, type StreamHead } from "./head.js";
 import {
   commandHeader,
   commandName,
@@ -43,6 +45,8 @@ export interface ReadOptions {
   readonly spool?: (() => Spool) | undefined;
   /** Read on after damage, at the next place where records or sections go on; pages that can't be right are left out. */
   readonly salvage?: boolean;
+  /** What is known of a damaged head: reading begins after it. */
+  readonly head?: StreamHead;
   /** Captured connections beside the stream: multifd channels, a cpr channel. */
   readonly channels?: readonly ByteSource[] | undefined;
   /** Files of memory that is not in the stream, by the names of its blocks. */
@@ -72,14 +76,36 @@ export async function readStream(
   const walk = new StreamWalk(input, diagnostics, options);
   try {
     await walk.run();
+    // zeros look like the end
+    const again = await readPastHead(input, diagnostics, options, walk);
+    if (again !== undefined) return again;
+    await walk.readEnd();
   } catch (error) {
     // what was read before holds
     if (!(error instanceof FormatError)) throw error;
+    const again = await readPastHead(input, diagnostics, options, walk);
+    if (again !== undefined) return again;
     const { offset = walk.frame.position, recordRef = walk.frame.record } = error.place;
     diagnostics.report(error.rule, { offset, record: recordRef }, error.message);
   }
   await walk.settle();
   return walk.finish();
+}
+
+/** Reads a stream whose head stopped the walk, from what is known of it; undefined where that isn't why, or nothing is. */
+async function readPastHead(
+  input: ByteSource | ByteStream,
+  diagnostics: Diagnostics,
+  options: ReadOptions,
+  { hasHead, pageSize }: StreamWalk,
+): Promise<QevmStream | undefined> {
+  const { salvage = false, head, start = 0 } = options;
+  if (!salvage || head !== undefined || hasHead || !isByteSource(input)) return undefined;
+  const found = await findStreamHead(input, start, pageSize);
+  if (found === undefined) return undefined;
+  // what devices say of RAM may name a block whose name is lost
+  const first = await readStream(input, new Report(input.name), { ...options, head: found });
+  return readStream(input, diagnostics, { ...options, head: withRamNamed(found, first) });
 }
 
 class StreamWalk {
@@ -102,6 +128,7 @@ class StreamWalk {
   #channels: Channels | undefined;
   #postcopy = false;
   #sectionAt = 0;
+  #isHeadDoubted = false;
   readonly #salvage: StreamSalvage | undefined;
 
   constructor(input: ByteSource | ByteStream, diagnostics: Diagnostics, options: ReadOptions) {
@@ -122,8 +149,61 @@ class StreamWalk {
       });
   }
 
+  get pageSize(): number {
+    return this.#devices.description?.pageSize ?? this.#pageSize;
+  }
+
+  /** Whether the list of RAM blocks was read whole, and no record names another block. */
+  get hasHead(): boolean {
+    return this.#ram?.isListed === true && !this.#isHeadDoubted;
+  }
+
+  /** Goes on after a damaged head. */
+  async #runFrom({ configuration, at, ram }: StreamHead, input: ByteSource): Promise<void> {
+    await this.#devices.findDescription(input);
+    this.#configuration = configuration;
+    this.#pageSize = configuration.pageSize ?? this.#pageSize;
+    this.frame.reader = new ByteReader(input, { window: WINDOW, start: at });
+    if (ram === undefined) return;
+    try {
+      await this.#goOnWithRam(ram);
+    } catch (error) {
+      if (!(error instanceof FormatError) || this.#salvage === undefined) throw error;
+      await this.#salvage.readOn(error);
+    }
+  }
+
+  /** Reads on in the records of RAM, whose list was mended. */
+  async #goOnWithRam({ section: offset, id, blocks, block, address }: HeadRam): Promise<void> {
+    const section: SectionInfo = {
+      type: "START",
+      id,
+      name: "ram",
+      instance: 0,
+      version: 4,
+      offset,
+      size: 0,
+      parts: 0,
+      ended: false,
+    };
+    this.#byId.set(id, section);
+    this.#sections.push(section);
+    const ram = await this.#newRam(section);
+    ram.adopt(blocks);
+    const first = ram.blocks.find(({ name }) => name === block);
+    if (first !== undefined) ram.resume(first, address, 0);
+    await ram.readRecords();
+    await this.#ends.read(section);
+  }
+
   async run(): Promise<void> {
     const { frame } = this;
+    const known = this.#options.head;
+    if (known !== undefined && isByteSource(this.#input)) {
+      await this.#runFrom(known, this.#input);
+      await this.#runSections();
+      return;
+    }
     const ready = frame.reader.need(fileHeader.size);
     if (ready !== true) await ready;
     const head = frame.reader.peek(fileHeader.size);
@@ -135,8 +215,16 @@ class StreamWalk {
       frame.fatal(QEMU_MIGRATION_RULES.version, frame.position + 4, `version ${version}`);
     frame.reader.take(fileHeader.size);
     if (isByteSource(this.#input)) await this.#devices.findDescription(this.#input);
+    await this.#runSections();
+  }
+
+  async #runSections(): Promise<void> {
     while (await this.#sectionOrNext()) this.#reportProgress();
     this.#complete = true;
+  }
+
+  /** What follows the end mark. */
+  async readEnd(): Promise<void> {
     await this.#devices.readDescription();
     this.#devices.reconcile(this.#sections, this.#ram === undefined ? undefined : this.#pageSize);
     await this.#trailing();
@@ -146,13 +234,16 @@ class StreamWalk {
     this.#options.progress?.(this.frame.position, this.frame.reader.size);
   }
 
-  /** As `#section`; what is damaged is passed over where that is asked for. */
+  /** As `#section`; what is damaged after the list of RAM blocks is passed over where that is asked for. */
   async #sectionOrNext(): Promise<boolean> {
-    if (this.#salvage === undefined) return this.#section();
+    if (this.#salvage === undefined || !this.hasHead) return this.#section();
     try {
       return await this.#section();
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
+      this.#isHeadDoubted =
+        this.#options.head === undefined && error.rule === QEMU_MIGRATION_RULES.unknownBlock;
+      if (this.#isHeadDoubted) throw error;
       return this.#salvage.readOn(error);
     }
   }
@@ -284,6 +375,15 @@ class StreamWalk {
     const { frame } = this;
     if (section.version !== 4)
       frame.fatal(QEMU_MIGRATION_RULES.ramVersion, section.offset, `RAM of version ${section.version}`);
+    const ram = await this.#newRam(section);
+    const at = frame.position;
+    await ram.readRecords();
+    section.size = frame.position - at;
+    await this.#ends.read(section);
+  }
+
+  async #newRam(section: SectionInfo): Promise<RamReader> {
+    const { frame } = this;
     const described = this.#devices.description?.pageSize;
     if (this.#configuration.pageSize === undefined && described !== undefined && isPageSize(described))
       this.#pageSize = described;
@@ -291,7 +391,7 @@ class StreamWalk {
     const { forReading = false, checkCompressed = false, salvage = false, zlib, spool } = this.#options;
     const main = isByteSource(this.#input) ? this.#input : bytesSource(new Uint8Array(0));
     const channels = await this.#readChannels(section.offset);
-    this.#ram = new RamReader(frame, channels?.joinedWith(main) ?? main, {
+    const ram = new RamReader(frame, channels?.joinedWith(main) ?? main, {
       pageSize: this.#pageSize,
       ignoreShared: capabilities.includes("x-ignore-shared"),
       mappedRam: capabilities.includes("mapped-ram"),
@@ -304,11 +404,9 @@ class StreamWalk {
       zlib,
       spool,
     });
+    this.#ram = ram;
     this.#ramSection = section;
-    const at = frame.position;
-    await this.#ram.readRecords();
-    section.size = frame.position - at;
-    await this.#ends.read(section);
+    return ram;
   }
 
   async #readChannels(offset: number): Promise<Channels | undefined> {
@@ -376,7 +474,10 @@ class StreamWalk {
       if (missing === 0) continue;
       // of a stream that was cut nothing can be told
       const isWhole =
-        this.#complete && this.#ramSection?.ended === true && !(this.#salvage?.lost.length ?? 0);
+        this.#complete &&
+        this.#ramSection?.ended === true &&
+        this.#options.head === undefined &&
+        !(this.#salvage?.lost.length ?? 0);
       const reason = isWhole ? absenceOf(block, { missing }, travel) : undefined;
       if (reason !== undefined) absences.set(block, reason);
       const what = `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`;
@@ -418,7 +519,8 @@ class StreamWalk {
               devices: description.devices.length,
             },
       complete: this.#complete,
-      lost: this.#salvage?.lost ?? [],
+      lost: [...(this.#options.head?.lost ?? []), ...(this.#salvage?.lost ?? [])],
+      headFacts: this.#options.head?.facts ?? [],
       end,
     };
   }

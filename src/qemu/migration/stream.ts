@@ -1,4 +1,5 @@
 import type { AbsentReason } from "../../guest/absent.js";
+import type { HeadFact } from "../../guest/head.js";
 import type { LostPart } from "../../guest/salvage.js";
 import type { Configuration } from "./configuration.js";
 import type { DeviceState } from "./devices/devices.js";
@@ -27,6 +28,8 @@ export interface QevmStream {
   readonly complete: boolean;
   /** Damaged parts that were passed over. */
   readonly lost: readonly LostPart[];
+  /** What a damaged head held, as far as the rest shows it. */
+  readonly headFacts: readonly HeadFact[];
   /** Bytes of the input that belong to the stream. */
   readonly end: number;
 }

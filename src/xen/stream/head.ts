@@ -51,7 +51,7 @@ export interface DamagedHead {
 }
 
 /** How far the first record is looked for: a configuration, damage, and a batch that it hit. */
-const FARTHEST = 16 << 20;
+const FARTHEST = 8 << 20;
 /** Bytes of libxc's headers, and of libxl's header with its first record's. */
 const INNER = imageHeader.size + domainHeader.size;
 const WRAP = libxlHeader.size + recordHeader.size;

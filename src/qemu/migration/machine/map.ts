@@ -4,14 +4,14 @@ import type { UnplacedBlock } from "../../../guest/image.js";
 import type { BlockAddress } from "../../../guest/options.js";
 import { readAcpiTables, sratMemory } from "./acpi-tables.js";
 import { AddressMap } from "./address-map.js";
+import { ramInCmos } from "./cmos.js";
 import { isDeviceBlock, shownBlocks } from "../devices/device-memory.js";
-import { bytesOf, findField } from "../devices/devices.js";
 import { type Machine, ramBelow } from "../../machines.js";
 import { machineOf } from "./machines.js";
 import type { Mapping } from "../ram/mapped-memory.js";
 import { memoryDevices, type PlacedDevice, type PluggedMemory } from "./memory-devices.js";
 import { orderOfNodes } from "./node-order.js";
-import type { RamBlock } from "../ram/blocks.js";
+import { NAMELESS, type RamBlock } from "../ram/blocks.js";
 import { showRoms } from "./roms.js";
 import type { QevmStream } from "../stream.js";
 
@@ -106,9 +106,12 @@ class MachineMapper {
       tables,
       this.#domain.devices ?? [],
     ).filter(({ block }) => !given.some((one) => one.block === block));
-    const built = this.#blocks.filter(
+    const ramBlocks = this.#blocks.filter(
       (block) => isRamBlock(block.name) && !plugged.some((one) => one.block === block),
     );
+    const built = this.#hasPlaces(ramBlocks)
+      ? ramBlocks
+      : ramBlocks.filter(({ name }) => name === machine?.ram);
     const size = machine?.split === undefined ? undefined : this.#split(machine.split, built);
     const left = built.filter((block) => !given.some((one) => one.block === block));
     const ram = await this.#inOrder(left, size, given.length > 0, tables);
@@ -285,11 +288,9 @@ class MachineMapper {
   #split(rule: NonNullable<Machine["split"]>, built: readonly RamBlock[]): number | undefined {
     const own = built.filter(({ name }) => name === this.#machine?.ram);
     const total = totalSize(own.length > 0 ? own : built);
-    const cmos = this.#cmos();
+    const cmos = ramInCmos(this.#stream.devices);
     if (cmos !== undefined) {
-      const word = (at: number): number => (cmos[at] ?? 0) | ((cmos[at + 1] ?? 0) << 8);
-      const above = (word(0x5b) + (cmos[0x5d] ?? 0) * 0x10000) * 64 * KIB;
-      const below = word(0x34) === 0 ? word(0x30) * KIB + MIB : word(0x34) * 64 * KIB + 16 * MIB;
+      const { above, below } = cmos;
       // the bytes count up to 1 TiB and start again
       if (below <= FOUR_GIB && (below + above) % TIB === total % TIB) {
         this.#below = below;
@@ -310,11 +311,17 @@ class MachineMapper {
     return undefined;
   }
 
-  #cmos(): Uint8Array | undefined {
-    const clock = this.#stream.devices.find(({ name }) => name === "mc146818rtc");
-    const field = clock === undefined ? undefined : findField(clock, ({ name }) => name === "cmos_data");
-    const bytes = bytesOf(field?.value);
-    return bytes !== undefined && bytes.length >= 0x5e ? bytes : undefined;
+  /** Whether blocks can be placed: with one whose name is lost among them only if all are as large as RAM is. */
+  #hasPlaces(blocks: readonly RamBlock[]): boolean {
+    const isNameless = ({ name }: RamBlock): boolean => name === NAMELESS;
+    if (!this.#blocks.some(isNameless)) return true;
+    const cmos = ramInCmos(this.#stream.devices);
+    if (cmos === undefined || blocks.length > 1) return false;
+    const { below, above } = cmos;
+    if (below + above !== totalSize(blocks)) return false;
+    if (blocks.some(isNameless))
+      this.#evidence.push("the block whose name is lost is as large as the CMOS says that RAM is");
+    return true;
   }
 
   /** What PCI devices show of blocks of theirs, and the VGA window in front of RAM. */

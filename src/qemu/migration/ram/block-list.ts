@@ -23,6 +23,19 @@ export class BlockListReader {
     this.#options = options;
   }
 
+  /** Takes over a list of blocks that was known otherwise. */
+  adopt(blocks: readonly { readonly name: string; readonly length: number }[]): void {
+    let firstFrame = 0;
+    for (const { name, length } of blocks) {
+      const pages = Math.ceil(length / this.#options.pageSize);
+      const counts = { plain: 0, zero: 0, xbzrle: 0, compressed: 0, again: 0 };
+      const block: RamBlock = { name, length, firstFrame, pages, counts };
+      this.blocks.push(block);
+      this.byName.set(name, block);
+      firstFrame += pages;
+    }
+  }
+
   /** Reads the list of blocks of `total` bytes in all, announced at `at`. @throws FormatError for a list that can't be */
   async read(total: number, at: number): Promise<void> {
     const frame = this.#frame;

@@ -32,6 +32,9 @@ export interface RamBlock {
   readonly counts: PageCounts & { again: number };
 }
 
+/** Name of a block whose own is lost with the record that named it. */
+export const NAMELESS = "(its name is lost)";
+
 /** Pages that come beside the stream. */
 export interface PagesBeside {
   /** Puts pages into the index that came before the channels met for the `meetings`-th time; all by default. */

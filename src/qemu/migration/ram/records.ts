@@ -44,6 +44,7 @@ export class RamReader {
   readonly #options: RamOptions;
   readonly #list: BlockListReader;
   #listed = false;
+  #isListWhole = false;
   #current: RamBlock | undefined;
   /** Whether any record has named a block: CONTINUE needs one. */
   #named = false;
@@ -74,6 +75,18 @@ export class RamReader {
   /** Blocks in the order of the list. */
   get blocks(): readonly RamBlock[] {
     return this.#list.blocks;
+  }
+
+  /** Whether the list of blocks was read to its end. */
+  get isListed(): boolean {
+    return this.#isListWhole;
+  }
+
+  /** Takes over blocks of a list that is damaged in the stream. */
+  adopt(blocks: readonly { readonly name: string; readonly length: number }[]): void {
+    this.#listed = true;
+    this.#isListWhole = true;
+    this.#list.adopt(blocks);
   }
 
   /** The last record that was read or begun. */
@@ -206,6 +219,7 @@ export class RamReader {
             );
           this.#listed = true;
           await this.#list.read(address, at);
+          this.#isListWhole = true;
           break;
         case FLAG.eos:
           if (flags !== kind || address !== 0)

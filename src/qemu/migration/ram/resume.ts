@@ -1,9 +1,8 @@
-import { latin1, viewOf } from "../../../binary/layout.js";
 import { type Resumption, Resynchronizer } from "../../../guest/salvage.js";
 import type { ByteSource } from "../../../io/byte-source.js";
-import { readBefore } from "../../../io/lost-bytes.js";
-import { compressedLimit, FLAG, SECTION } from "../layout.js";
+import { FLAG, SECTION } from "../layout.js";
 import type { RamBlock } from "./blocks.js";
+import { MOST_SECTIONS, RamSteps, type Step } from "./steps.js";
 
 /*
  * Records of RAM have no marks and begin at any byte: one is believed when others follow it in a row. A record that
@@ -13,29 +12,10 @@ import type { RamBlock } from "./blocks.js";
 /** Records in a row that are checked after a lost part. */
 const PROOF = 4;
 const TWO_32 = 0x1_0000_0000;
-/** The longest head of a record or section: address, length of the name, name; section's numbers. */
-const HEAD = 8 + 1 + 255 + 16;
 /** Records looked at to tell which block a run of them is of. */
 const MOST_LOOKED_AT = 1 << 22;
 /** Ends and heads of parts of RAM between two pages. */
 const MOST_BETWEEN = 64;
-/** Sections have small numbers, their versions too. */
-const MOST_SECTIONS = 1 << 16;
-const MOST_VERSION = 1 << 12;
-
-/** A record of RAM, or what is between two parts of it. */
-interface Step {
-  readonly kind: "page" | "end" | "section" | "eof";
-  /** Of pages: offset in the block. */
-  readonly address: number;
-  /** Block that it names. */
-  readonly block: RamBlock | undefined;
-  readonly continues: boolean;
-  /** Of a section: another part of RAM. */
-  readonly ofRam?: boolean;
-  /** Where the next one begins. */
-  readonly next: number;
-}
 
 /** What is known where reading goes on. */
 export interface RamResumption extends Resumption {
@@ -77,13 +57,10 @@ interface Run {
 export class RamResync {
   readonly #input: ByteSource;
   readonly #blocks: readonly RamBlock[];
-  readonly #byName: ReadonlyMap<string, RamBlock>;
   readonly #pageSize: number;
   readonly #flagBits: number;
   readonly #longest: number;
-  readonly #ramId: number | undefined;
-  readonly #bytes = new Uint8Array(HEAD);
-  readonly #view = viewOf(this.#bytes);
+  readonly #steps: RamSteps<RamBlock>;
   readonly #finder: Resynchronizer;
   /** What is looked for in the search at hand. */
   #recordsToo = true;
@@ -92,11 +69,16 @@ export class RamResync {
   constructor(input: ByteSource, blocks: readonly RamBlock[], pageSize: number, ramId: number | undefined) {
     this.#input = input;
     this.#blocks = blocks;
-    this.#byName = new Map(blocks.map((block) => [block.name, block]));
+    const byName = new Map(blocks.map((block) => [block.name, block]));
     this.#pageSize = pageSize;
     this.#flagBits = Math.min(pageSize, 0x1000) - 1;
     this.#longest = blocks.reduce((most, { length }) => Math.max(most, length), 0);
-    this.#ramId = ramId;
+    this.#steps = new RamSteps(input, {
+      pageSize,
+      longest: this.#longest,
+      blockOf: (name) => byName.get(name),
+      isRam: (id) => id === ramId,
+    });
     this.#finder = new Resynchronizer(input, {
       step: 1,
       head: 8,
@@ -135,7 +117,7 @@ export class RamResync {
   }
 
   /** The first page from a place on where records or sections go on: parts of RAM follow one another; undefined: none. */
-  async #firstPage(offset: number): Promise<{ at: number; step: Step } | undefined> {
+  async #firstPage(offset: number): Promise<{ at: number; step: Step<RamBlock> } | undefined> {
     for (let at = offset, count = 0; count < MOST_BETWEEN; count += 1) {
       const step = await this.#step(at);
       if (step?.kind === "page") return { at, step };
@@ -170,72 +152,8 @@ export class RamResync {
     return view.getUint32(at) * TWO_32 + (low - flags) < this.#longest;
   }
 
-  /** What begins at an offset; undefined when that is nothing of a stream. */
-  async #step(at: number): Promise<Step | undefined> {
-    const n = await readBefore(this.#input, at, this.#bytes);
-    if (n < 5) return undefined;
-    const view = this.#view;
-    if (view.getUint8(0) === SECTION.footer && view.getUint32(1) < MOST_SECTIONS) return this.#section(at, n);
-    if (n < 9) return undefined;
-    const low = view.getUint32(4);
-    const flags = low & this.#flagBits;
-    const address = view.getUint32(0) * TWO_32 + (low - flags);
-    const kind = flags & ~FLAG.continue;
-    const continues = kind !== flags;
-    if (kind === FLAG.eos && !continues && address === 0)
-      return { kind: "end", address, block: undefined, continues: false, next: at + 8 };
-    if (kind === FLAG.multifdFlush && !continues && address === 0)
-      return { kind: "page", address, block: undefined, continues: true, next: at + 8 };
-    if (address >= this.#longest || address % this.#pageSize !== 0) return undefined;
-    let body = 8;
-    let block: RamBlock | undefined;
-    if (!continues) {
-      const length = view.getUint8(8);
-      if (9 + length >= n) return undefined;
-      block = this.#byName.get(latin1(this.#bytes.subarray(9, 9 + length)));
-      if (block === undefined || address >= block.length) return undefined;
-      body += 1 + length;
-    }
-    if (n < body + 5) return undefined;
-    let size: number;
-    if (kind === FLAG.page) size = this.#pageSize;
-    else if (kind === FLAG.zero) size = 1;
-    else if (kind === FLAG.compress) {
-      size = 4 + view.getUint32(body);
-      if (size === 4 || size - 4 > compressedLimit(this.#pageSize)) return undefined;
-    } else if (kind === FLAG.xbzrle) {
-      size = 3 + view.getUint16(body + 1);
-      if (view.getUint8(body) !== 1 || size - 3 > this.#pageSize) return undefined;
-    } else return undefined;
-    return { kind: "page", address, block, continues, next: at + body + size };
-  }
-
-  /** A footer and the section that follows it. */
-  #section(at: number, n: number): Step | undefined {
-    const view = this.#view;
-    const step = (kind: Step["kind"], next: number): Step => ({
-      kind,
-      address: 0,
-      block: undefined,
-      continues: true,
-      next: at + next,
-    });
-    if (n === 5) return step("eof", 5);
-    const type = view.getUint8(5);
-    if (type === SECTION.eof)
-      return n === 6 || view.getUint8(6) === SECTION.description ? step("section", 6) : undefined;
-    if (n < 11) return undefined;
-    const id = view.getUint32(6);
-    if (type === SECTION.part || type === SECTION.end)
-      return id === this.#ramId ? { ...step("section", 10), ofRam: true } : undefined;
-    if ((type !== SECTION.start && type !== SECTION.full) || id >= MOST_SECTIONS) return undefined;
-    const length = view.getUint8(10);
-    if (length === 0 || n < 11 + length + 8) return undefined;
-    for (let i = 0; i < length; i += 1) {
-      const letter = view.getUint8(11 + i);
-      if (letter <= 0x20 || letter >= 0x7f) return undefined;
-    }
-    return view.getUint32(11 + length + 4) < MOST_VERSION ? step("section", 11 + length + 8) : undefined;
+  #step(at: number): Promise<Step<RamBlock> | undefined> {
+    return this.#steps.at(at);
   }
 
   async #proof(offset: number): Promise<number> {

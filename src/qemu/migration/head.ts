@@ -1,0 +1,299 @@
+import { latin1, viewOf } from "../../binary/layout.js";
+import { StrictDiagnostics } from "../../findings/diagnostics.js";
+import { FormatError } from "../../findings/errors.js";
+import { type HeadFact, headFact } from "../../guest/head.js";
+import { type HeadPart, lostHeadParts } from "../../guest/head-parts.js";
+import { type LostPart, patchedSource } from "../../guest/salvage.js";
+import { indexOfBytes } from "../../io/byte-search.js";
+import { ByteReader } from "../../io/byte-reader.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { ramInCmos } from "./machine/cmos.js";
+import { machineOf } from "./machine/machines.js";
+import type { QevmStream } from "./stream.js";
+import { machineNamed } from "../machines.js";
+import { type Configuration, readConfiguration } from "./configuration.js";
+import { Frame, isName } from "./frame.js";
+import { FLAG, fileHeader, ORDER, QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
+import { NAMELESS } from "./ram/blocks.js";
+import { RamCensusTaker } from "./ram/census.js";
+import { type MendedBlock, mendList } from "./ram/mend-list.js";
+
+/*
+ * A stream's head is its header, the machine's configuration, and the list of RAM blocks with which the section `ram`
+ * begins. Each is read as far as it is whole; what the list lacks is taken from the records of RAM.
+ */
+
+/** What is known of a stream whose head is damaged. */
+export interface StreamHead {
+  readonly configuration: Configuration;
+  /** Where reading goes on: at the section `ram`, or at a record of RAM where its list is damaged. */
+  readonly at: number;
+  /** Undefined: the section `ram` is whole. */
+  readonly ram: HeadRam | undefined;
+  readonly lost: readonly LostPart[];
+  readonly facts: readonly HeadFact[];
+}
+
+/** RAM of a stream whose list of blocks is damaged. */
+export interface HeadRam {
+  /** Offset of the section. */
+  readonly section: number;
+  readonly id: number;
+  readonly blocks: readonly MendedBlock[];
+  /** Block of the first records, until one names another; undefined: it can't be told. */
+  readonly block: string | undefined;
+  /** Address of the first record in its block. */
+  readonly address: number;
+}
+
+/** How far the section `ram`, and records of it, are looked for. */
+const FARTHEST = 4 << 20;
+/** Bytes of a list of blocks at most. */
+const LONGEST_LIST = 1 << 20;
+/** Instance and version of the section `ram`, after its name. */
+const RAM_NAME = [3, 0x72, 0x61, 0x6d, 0, 0, 0, 0, 0, 0, 0, 4];
+/** Bytes of the section's head: type, number, name, instance, version. */
+const RAM_HEAD = 5 + RAM_NAME.length;
+/** An end mark of RAM, and the footer's type. */
+const LIST_END = [0, 0, 0, 0, 0, 0, 0, FLAG.eos, SECTION.footer];
+const MOST_ID = 1 << 16;
+const TWO_32 = 0x1_0000_0000;
+
+/** Where the section `ram` begins in the first MiB, by its head; undefined where that isn't whole. */
+function findRam(bytes: Uint8Array): number | undefined {
+  const view = viewOf(bytes);
+  const name = Uint8Array.from(RAM_NAME);
+  for (let at = indexOfBytes(bytes, name, 5); at >= 5; at = indexOfBytes(bytes, name, at + 1))
+    if (bytes[at - 5] === SECTION.start && view.getUint32(at - 4) < MOST_ID) return at - 5;
+  return undefined;
+}
+
+/** Whether an input may be a stream whose head is damaged: its section `ram` is found, or records of RAM in a row. */
+export async function isDamagedStream(input: ByteSource): Promise<boolean> {
+  const bytes = new Uint8Array(Math.min(input.size, FARTHEST));
+  await readFully(input, 0, bytes);
+  if (findRam(bytes) !== undefined) return true;
+  return (await new RamCensusTaker(input, 4096).find(0, FARTHEST)) !== undefined;
+}
+
+/**
+ * What is known of a stream whose head is damaged; undefined where neither the section `ram` nor its records are found.
+ * @param pageSize as the description says
+ */
+export async function findStreamHead(
+  input: ByteSource,
+  start: number,
+  pageSize: number,
+): Promise<StreamHead | undefined> {
+  const bytes = new Uint8Array(Math.min(input.size - start, FARTHEST));
+  await readFully(input, start, bytes);
+  const ram = findRam(bytes);
+  const known = await configurationOf(input, start);
+  const size = known?.configuration.pageSize ?? pageSize;
+  const isHeader =
+    bytes.length >= fileHeader.size &&
+    viewOf(bytes).getUint32(0) === QEVM_MAGIC &&
+    viewOf(bytes).getUint32(4) === QEVM_VERSION;
+  const header = { start, end: start + fileHeader.size, isWhole: isHeader };
+  const configuration = known?.configuration ?? { capabilities: inferredCapabilities(bytes, ram, size) };
+  const facts: HeadFact[] = [];
+  if (known === undefined) {
+    const [shown] = configuration.capabilities;
+    facts.push(headFact("machine type", undefined));
+    facts.push(
+      shown === undefined
+        ? headFact("capabilities", undefined)
+        : { fact: "capabilities", value: shown, from: "the headers of its blocks" },
+    );
+  }
+  const configured = known?.end ?? header.end;
+  const parts = (begin: number): HeadPart[] => [
+    header,
+    { start: header.end, end: configured, isWhole: known?.isWhole === true },
+    { start: configured, end: Math.max(configured, begin), isWhole: false },
+  ];
+  const taker = new RamCensusTaker(input, size);
+  if (ram !== undefined) {
+    const begin = start + ram;
+    const list = listOf(bytes, ram);
+    const isMapped = configuration.capabilities.includes("mapped-ram");
+    const census =
+      list === undefined || isMapped ? undefined : await taker.take(begin + RAM_HEAD, input.size);
+    const mended =
+      list === undefined || census === undefined
+        ? undefined
+        : mendList(list.entries, list.total, census.blocks);
+    const isWhole = list?.isWhole === true && (mended === undefined || mended.facts.length === 0);
+    if (isWhole || isMapped)
+      return { configuration, at: begin, ram: undefined, lost: lostHeadParts(parts(begin), 2, WHAT), facts };
+    if (mended !== undefined && list !== undefined) {
+      // after the end mark: the footer
+      const end = start + list.end;
+      const all = [...parts(begin), { start: begin + RAM_HEAD, end, isWhole: false }];
+      return {
+        configuration,
+        at: end,
+        ram: { section: begin, id: list.id, blocks: mended.blocks, block: undefined, address: 0 },
+        lost: lostHeadParts(all, census?.proof ?? 2, WHAT),
+        facts: [...facts, ...mended.facts],
+      };
+    }
+  }
+  const from = ram === undefined ? configured : start + ram;
+  const census = await taker.take(from, Math.min(input.size, start + 2 * FARTHEST));
+  if (census === undefined) return undefined;
+  const blocks = census.blocks.map(({ name = NAMELESS, length }) => ({ name, length }));
+  const [first] = census.blocks;
+  return {
+    configuration,
+    at: census.at,
+    ram: {
+      section: census.at,
+      id: census.ramId ?? 0,
+      blocks,
+      // its first record, which names it, is lost
+      block: first !== undefined && first.name === undefined ? NAMELESS : undefined,
+      address: census.address,
+    },
+    lost: lostHeadParts(parts(census.at), census.proof, WHAT),
+    facts: [...facts, listFact(blocks)],
+  };
+}
+
+/**
+ * The same head with a name for the block whose own is lost, where the stream's devices prove it: it is the machine's RAM if
+ * it is as large as the clock's CMOS says that RAM is. Later rounds of a live migration name the block again.
+ */
+export function withRamNamed(head: StreamHead, stream: QevmStream): StreamHead {
+  const { ram } = head;
+  const nameless = ram?.blocks.find(({ name }) => name === NAMELESS);
+  const cmos = ramInCmos(stream.devices);
+  const name = machineOf(stream, undefined)?.ram;
+  if (ram === undefined || nameless === undefined || cmos === undefined || name === undefined) return head;
+  const again = ram.blocks.find((block) => block.name === name);
+  const isRam = cmos.below + cmos.above === nameless.length && (again?.length ?? 0) <= nameless.length;
+  if (!isRam) return head;
+  const blocks = ram.blocks
+    .filter((block) => block !== again)
+    .map((block) => (block === nameless ? { ...block, name } : block));
+  const facts = head.facts.filter(({ fact }) => fact !== LIST);
+  const named = { fact: "name of a RAM block", value: name, from: "its size, which the CMOS has for RAM" };
+  return { ...head, ram: { ...ram, blocks, block: name }, facts: [...facts, named, listFact(blocks)] };
+}
+
+const LIST = "list of RAM blocks";
+
+/** Blocks as the records show them, for people. */
+const listFact = (blocks: readonly MendedBlock[]): HeadFact => ({
+  fact: LIST,
+  value: blocks.map(({ name, length }) => `${name} (${length} bytes)`).join(", "),
+  from: "the records of their pages",
+});
+
+const WHAT = "the stream's head";
+
+interface FoundList {
+  readonly id: number;
+  readonly total: number;
+  /** Bytes of the entries. */
+  readonly entries: Uint8Array;
+  readonly isWhole: boolean;
+  /** Where the records after the list begin, as an offset in `bytes`. */
+  readonly end: number;
+}
+
+/** The list of the section `ram`, up to its end mark and footer; undefined where these aren't found. */
+function listOf(bytes: Uint8Array, ram: number): FoundList | undefined {
+  const view = viewOf(bytes);
+  const from = ram + RAM_HEAD;
+  const id = view.getUint32(ram + 1);
+  if (from + 8 > bytes.length) return undefined;
+  const part = bytes.subarray(from, from + LONGEST_LIST);
+  const mark = Uint8Array.from([...LIST_END, ...new Uint8Array(4)]);
+  viewOf(mark).setUint32(LIST_END.length, id);
+  const end = indexOfBytes(part, mark, 8);
+  if (end < 0) return undefined;
+  const low = view.getUint32(from + 4);
+  const total = view.getUint32(from) * TWO_32 + (low - (low % 0x1000));
+  const entries = part.subarray(8, end);
+  return {
+    id,
+    total,
+    entries,
+    isWhole: (low & 0xfff) === FLAG.memSize && isWholeList(entries, total),
+    end: from + end,
+  };
+}
+
+function isWholeList(entries: Uint8Array, total: number): boolean {
+  const view = viewOf(entries);
+  let sum = 0;
+  for (let at = 0; at < entries.length; ) {
+    const after = at + 9 + (entries[at] ?? 0);
+    if (after > entries.length || !isName(latin1(entries.subarray(at + 1, after - 8)))) return false;
+    sum += view.getUint32(after - 8) * TWO_32 + view.getUint32(after - 4);
+    at = after;
+  }
+  return sum === total;
+}
+
+/** Capabilities that the list of blocks shows: a mapped-ram header follows the first block. */
+function inferredCapabilities(bytes: Uint8Array, ram: number | undefined, pageSize: number): string[] {
+  if (ram === undefined) return [];
+  const view = viewOf(bytes);
+  const entry = ram + RAM_HEAD + 8;
+  const after = entry + 9 + (bytes[entry] ?? 0);
+  if (after + 12 > bytes.length) return [];
+  const isMapped =
+    view.getUint32(after) === 1 && view.getUint32(after + 4) === 0 && view.getUint32(after + 8) === pageSize;
+  return isMapped ? ["mapped-ram"] : [];
+}
+
+interface KnownConfiguration {
+  readonly configuration: Configuration;
+  readonly isWhole: boolean;
+  /** Offset after it. */
+  readonly end: number;
+}
+
+/** The configuration of a stream, its length from the name where that is damaged; undefined where it can't be read. */
+async function configurationOf(input: ByteSource, start: number): Promise<KnownConfiguration | undefined> {
+  const at = start + fileHeader.size + 1;
+  const bytes = new Uint8Array(4 + LONGEST_NAME + 1);
+  const n = await readFully(input, start + fileHeader.size, bytes.subarray(0, 1));
+  if (n < 1) return undefined;
+  const isMarked = bytes[0] === SECTION.configuration;
+  const read = bytes.subarray(0, await readFully(input, at, bytes));
+  const isGiven = await readAt(input, at);
+  if (isGiven !== undefined) return { ...isGiven, isWhole: isMarked };
+  let end = 4;
+  while (end < read.length && (read[end] ?? 0) >= 0x20 && (read[end] ?? 0) < 0x7f) end += 1;
+  if (end === 4 || !FOLLOWS.includes(read[end] ?? 0)) return undefined;
+  const length = new Uint8Array(4);
+  viewOf(length).setUint32(0, end - 4, ORDER !== "big");
+  const mended = await readAt(patchedSource(input, [{ offset: at, bytes: length }]), at);
+  return mended === undefined ? undefined : { ...mended, isWhole: false };
+}
+
+const LONGEST_NAME = 256;
+/** What may follow the machine's name. */
+const FOLLOWS: readonly number[] = [SECTION.start, SECTION.full, SECTION.subsection, SECTION.command];
+
+async function readAt(
+  input: ByteSource,
+  start: number,
+): Promise<Omit<KnownConfiguration, "isWhole"> | undefined> {
+  const frame = new Frame(new ByteReader(input, { start }), new StrictDiagnostics(input.name));
+  try {
+    const configuration = await readConfiguration(frame, undefined);
+    const ready = frame.reader.need(1);
+    if (ready !== true) await ready;
+    const isFollowed = FOLLOWS.includes(frame.reader.peek(1)[0] ?? 0);
+    // what follows may be what is damaged
+    const isKnown = configuration.machine !== undefined && machineNamed(configuration.machine) !== undefined;
+    return isFollowed || isKnown ? { configuration, end: frame.position } : undefined;
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return undefined;
+  }
+}

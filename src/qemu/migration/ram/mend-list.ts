@@ -1,0 +1,166 @@
+import { latin1, viewOf } from "../../../binary/layout.js";
+import type { HeadFact } from "../../../guest/head.js";
+import { MACHINES } from "../../machines.js";
+import { isName } from "../frame.js";
+import type { CensusBlock } from "./census.js";
+
+/*
+ * The list of RAM blocks says things twice: the sum of their lengths is in front of it; each block's first record names
+ * it, and its pages come up to its end. An entry that is damaged is between entries that are whole.
+ */
+
+/** A block of a list that was mended. */
+export interface MendedBlock {
+  readonly name: string;
+  readonly length: number;
+}
+
+/** A list of RAM blocks that was mended, with what was taken from where. */
+export interface MendedList {
+  readonly blocks: readonly MendedBlock[];
+  readonly facts: readonly HeadFact[];
+}
+
+interface Entry {
+  name?: string | undefined;
+  length?: number | undefined;
+}
+
+const TWO_32 = 0x1_0000_0000;
+const LONGEST = 2 ** 52;
+const UNIT = 1024;
+
+/** A length in a list; undefined: none that a block can have. */
+function lengthAt(view: DataView, at: number): number | undefined {
+  const length = view.getUint32(at) * TWO_32 + view.getUint32(at + 4);
+  return length > 0 && length < LONGEST && length % UNIT === 0 ? length : undefined;
+}
+
+function nameAt(bytes: Uint8Array, from: number, to: number): string | undefined {
+  const name = latin1(bytes.subarray(from, to));
+  return isName(name) ? name : undefined;
+}
+
+/** Entries of a list, those that are damaged with what is left of them. @param bytes from the first entry to the end of the last */
+function entriesOf(bytes: Uint8Array): Entry[] {
+  const view = viewOf(bytes);
+  /** Where the next entry is, of those from which whole entries lead to the end of the list. */
+  const next = new Map<number, number>();
+  const reaches = (at: number): boolean => at === bytes.length || next.has(at);
+  for (let at = bytes.length - 1; at >= 0; at -= 1) {
+    const after = at + 9 + (bytes[at] ?? 0);
+    if (!reaches(after) || after > bytes.length) continue;
+    if (nameAt(bytes, at + 1, after - 8) !== undefined && lengthAt(view, after - 8) !== undefined)
+      next.set(at, after);
+  }
+  const entries: Entry[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const after = next.get(at);
+    if (after !== undefined) {
+      entries.push({ name: nameAt(bytes, at + 1, after - 8), length: lengthAt(view, after - 8) });
+      at = after;
+      continue;
+    }
+    let end = at + 1;
+    while (!reaches(end)) end += 1;
+    // one entry fills what is between: the length of its name follows
+    const isOne = end - at >= 10;
+    entries.push({
+      name: isOne ? nameAt(bytes, at + 1, end - 8) : undefined,
+      length: isOne ? lengthAt(view, end - 8) : undefined,
+    });
+    at = end;
+  }
+  return entries;
+}
+
+/**
+ * Mends a list of RAM blocks; undefined where it doesn't say enough.
+ * @param total the sum of all lengths as the list has it, which may be damaged too
+ */
+export function mendList(
+  bytes: Uint8Array,
+  total: number,
+  census: readonly CensusBlock[],
+): MendedList | undefined {
+  const entries = entriesOf(bytes);
+  const facts: HeadFact[] = [];
+  const seen = new Map(census.map(({ name, length }) => [name, length]));
+  const listed = new Set(entries.map(({ name }) => name));
+  renameRam(entries, seen, listed, facts);
+  const unlisted = census.filter(({ name }) => !listed.has(name));
+  const nameless = entries.filter(({ name }) => name === undefined);
+  const named = unlisted.flatMap(({ name }) => name ?? []);
+  if (nameless.length !== named.length) return undefined;
+  for (const [i, entry] of nameless.entries()) {
+    const name = named[i];
+    if (name === undefined) return undefined;
+    entry.name = name;
+    facts.push({ fact: "name of a RAM block", value: name, from: "its first record" });
+  }
+  const sum = (): number => entries.reduce((all, { length = 0 }) => all + length, 0);
+  const lengthless = entries.filter(({ length }) => length === undefined);
+  const [only] = lengthless;
+  const rest = total - sum();
+  if (only !== undefined && lengthless.length === 1 && rest > 0 && rest === (seen.get(only.name) ?? rest)) {
+    only.length = rest;
+    facts.push(sizeFact(only.name, rest, "the sum of all blocks"));
+  }
+  for (const entry of entries.filter(({ length }) => length === undefined)) {
+    const length = seen.get(entry.name);
+    if (length === undefined) return undefined;
+    entry.length = length;
+    facts.push(sizeFact(entry.name, length, "the last of its pages"));
+  }
+  if (sum() !== total) mendLength(entries, total - sum(), seen, facts);
+  return {
+    blocks: entries.map(({ name = "", length = 0 }) => ({ name, length })),
+    facts,
+  };
+}
+
+/** Gives the machine's RAM its name where the list has another, and no record names that one. */
+function renameRam(
+  entries: readonly Entry[],
+  seen: ReadonlyMap<string | undefined, number>,
+  listed: Set<string | undefined>,
+  facts: HeadFact[],
+): void {
+  const ram = MACHINES.find((machine) => seen.has(machine.ram) && !listed.has(machine.ram))?.ram;
+  const strange = entries.filter(({ name }) => name !== undefined && !seen.has(name));
+  const [entry] = strange;
+  if (ram === undefined || entry === undefined || strange.length > 1) return;
+  if ((entry.length ?? 0) < (seen.get(ram) ?? 0)) return;
+  entry.name = ram;
+  listed.add(ram);
+  facts.push({ fact: "name of a RAM block", value: ram, from: "its first record" });
+}
+
+/** Mends the one length that is wrong where the sum and the pages that came agree on another. */
+function mendLength(
+  entries: readonly Entry[],
+  excess: number,
+  seen: ReadonlyMap<string | undefined, number>,
+  facts: HeadFact[],
+): void {
+  for (const entry of entries) {
+    const length = (entry.length ?? 0) + excess;
+    if (seen.get(entry.name) !== length) continue;
+    entry.length = length;
+    facts.push(sizeFact(entry.name, length, "the sum of all blocks"));
+    return;
+  }
+  // of a length that is too small pages came beyond its end
+  for (const entry of entries) {
+    const length = seen.get(entry.name) ?? 0;
+    if (length <= (entry.length ?? 0)) continue;
+    entry.length = length;
+    facts.push(sizeFact(entry.name, length, "the last of its pages"));
+  }
+}
+
+const sizeFact = (name: string | undefined, length: number, from: string): HeadFact => ({
+  fact: `size of RAM block '${name ?? ""}'`,
+  value: `${length} bytes`,
+  from,
+});
