@@ -68,7 +68,13 @@ export async function run(): Promise<void> {
         peer: `dd if=${core} of=${out} bs=4M status=none`,
         peerName: "dd bs=4M",
         prepare: clearOutput(out, 2100),
-        ...(defines.length === 0 ? { before: 0.59 } : {}),
+        ...(defines.length === 0
+          ? {
+              before: 0.59,
+              limit:
+                "all of memory is still read once before it is copied (1067 reads before the first write): 0.2 to 0.3 s of 1.33",
+            }
+          : {}),
         bar: 0.9,
       });
       recordPeak({ name: `extract: memory, ${what}`, most: 150 }, `${ours} --force`);
