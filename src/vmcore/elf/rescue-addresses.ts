@@ -172,18 +172,21 @@ function segmentOf(header: RawHeader, source: ByteSource): MemorySegment & { rea
 function commonShift(rows: readonly WeighedHeader[]): bigint | undefined {
   const counts = new Map<bigint, number>();
   for (const { header } of rows) {
+    if (header.virtual >= IMAGE_64 || header.physical > BEYOND) continue;
     // zeros agree with zeros
-    if (header.virtual >= IMAGE_64) continue;
     if (header.virtual !== 0n || header.physical !== 0n)
       counts.set(shiftOf(header), (counts.get(shiftOf(header)) ?? 0) + 1);
   }
-  const [best] = [...counts].sort((a, b) => b[1] - a[1] || Number(isRound(b[0])) - Number(isRound(a[0])));
-  if (best === undefined || (best[1] < 2 && !isRound(best[0]))) return undefined;
+  const [best, second] = [...counts].sort((a, b) => b[1] - a[1] || roundness(b[0]) - roundness(a[0]));
+  if (best === undefined || (best[1] < 2 && roundness(best[0]) === 0)) return undefined;
+  // of two that as much speaks for neither is known
+  if (second?.[1] === best[1] && roundness(second[0]) === roundness(best[0])) return undefined;
   const others = [...counts.values()].reduce((sum, count) => sum + count, 0) - best[1];
   return others <= Math.max(1, rows.length / 16) ? best[0] : undefined;
 }
 
-const isRound = (shift: bigint): boolean => shift % DIRECT_MAP === 0n;
+/** How likely a shift is by itself: none, then that of a direct map. */
+const roundness = (shift: bigint): number => (shift === 0n ? 2 : shift % DIRECT_MAP === 0n ? 1 : 0);
 
 /** The most rows whose physical addresses ascend in the order of the table; none where most don't. */
 function ascending(rows: readonly WeighedHeader[]): ReadonlySet<WeighedHeader> {

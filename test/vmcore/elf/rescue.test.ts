@@ -93,6 +93,19 @@ describe("an ELF vmcore whose headers are damaged", () => {
     }
   });
 
+  it("an address beyond any machine costs its segment alone", async () => {
+    const bytes = await written();
+    const file = await knownElf(bytes);
+    for (let at = 64 + 2 * 56 + 24; at < 64 + 2 * 56 + 32; at += 1) {
+      const damaged = Buffer.from(bytes);
+      damaged.writeUInt8((bytes[at] ?? 0) ^ 0x40, at);
+      const guest = await file.open(damaged);
+      const into = Buffer.alloc(4096);
+      for (const gpa of [0x1000, 0x40000, 0x100000, 0x1_0000_3000])
+        expect(await guest.memory.read(gpa, into), `${at} 0x${gpa.toString(16)}`).toBe(4096);
+    }
+  });
+
   it("memory whose address nothing says is said to be there, and is not given", async () => {
     const bytes = await written();
     // the last header but one, all of it
