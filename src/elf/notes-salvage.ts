@@ -23,6 +23,9 @@ const KNOWN: ReadonlySet<string> = new Set([
 ]);
 const LONGEST_NAME = 32;
 
+/** Whether dumps of machines have notes of a name. */
+export const isKnownNote = (name: string): boolean => KNOWN.has(name);
+
 /** The notes that are left of damaged ones. */
 export interface SalvagedNotes {
   /** A note that is lost among others of its kind is there without a descriptor. */

@@ -1,5 +1,7 @@
 import { elfLayouts, PT_LOAD, PT_NOTE } from "../../elf/layout.js";
-import { beginsWithNote, salvageNotes, type SalvagedNotes } from "../../elf/notes-salvage.js";
+import { readNotes } from "../../elf/notes.js";
+import { beginsWithNote, isKnownNote, salvageNotes, type SalvagedNotes } from "../../elf/notes-salvage.js";
+import { FormatError } from "../../findings/errors.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { weighAddresses } from "./rescue-addresses.js";
 import { type FileBounds, type WeighedHeader, weighContents } from "./rescue-contents.js";
@@ -47,10 +49,12 @@ export async function weighTable(input: ByteSource, place: TablePlace, count: nu
   const raw = await readRawHeaders(input, place, count);
   const notes = await findNotes(input, place, raw, tableEnd);
   const contents = raw.filter(({ index }) => index !== notes?.index);
+  // some writers add notes after the contents
+  const isLast = notes !== undefined && contents.every(({ offset }) => offset < notes.start);
   const bounds: FileBounds = {
     tableEnd,
-    notesEnd: notes?.end,
-    ends: [input.size, input.size - QEMU_NAMES],
+    notesEnd: isLast ? undefined : notes?.end,
+    ends: [...(isLast ? [notes.start] : []), input.size, input.size - QEMU_NAMES],
   };
   const headers = weighContents(contents, bounds);
   const joints = headers.reduce((sum, row) => sum + row.joints, 0);
@@ -103,15 +107,37 @@ async function findNotes(
     const read = salvageNotes(isStated ? there.subarray(0, size) : there, order, start);
     const [last] = read.lost;
     const found = limit === input.size || limit - start > MOST_NOTES ? (last?.start ?? limit) : limit;
-    const isMended =
-      !isStated || stated?.offset !== start || !Number.isSafeInteger(stated.offset + stated.memorySize);
+    const isMended = !isStated || stated?.offset !== start || !isPlaced;
     return { ...read, start, end: isStated ? start + size : found, index: own?.index, isMended };
   };
+  const asStated = stated === undefined ? undefined : await wholeNotes(input, stated, order);
+  const isPlaced = stated !== undefined && Number.isSafeInteger(stated.offset + stated.memorySize);
+  if (asStated !== undefined) return { ...asStated, index: stated?.index, isMended: !isPlaced };
   for (const start of new Set([tableEnd, onPage(tableEnd), own?.offset ?? 0])) {
     const found = await at(start);
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** The notes that a header describes, where they are whole: they begin with a known one, and those of other names follow. */
+async function wholeNotes(
+  input: ByteSource,
+  { offset, fileSize }: RawHeader,
+  order: TablePlace["order"],
+): Promise<Omit<FoundNotes, "index" | "isMended"> | undefined> {
+  if (fileSize > MOST_NOTES || offset + fileSize > input.size) return undefined;
+  const bytes = new Uint8Array(fileSize);
+  await readFully(input, offset, bytes);
+  try {
+    const notes = [...readNotes(bytes, order, { source: input.name, offset })];
+    const known = notes.findLastIndex(({ name }) => isKnownNote(name));
+    const isWhole = known >= 0 && notes.slice(0, known).every(({ name }) => isKnownNote(name));
+    return isWhole ? { notes, lost: [], start: offset, end: offset + fileSize } : undefined;
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -70,6 +70,21 @@ describe("an ELF vmcore whose headers are damaged", () => {
     ]);
   });
 
+  it("nor where notes are after the contents, with some of names of their own", async () => {
+    const bytes = await written();
+    const [offset, size] = [8, 32].map((at) => Number(bytes.readBigUInt64LE(64 + at)));
+    // header of a note without a name, of a type and a descriptor of its own
+    const own = Buffer.alloc(16);
+    own.writeUInt32LE(4, 4);
+    const notes = Buffer.concat([bytes.subarray(offset, (offset ?? 0) + (size ?? 0)), own, own]);
+    const moved = Buffer.concat([bytes, notes]);
+    moved.writeBigUInt64LE(BigInt(bytes.length), 64 + 8);
+    moved.writeBigUInt64LE(BigInt(notes.length), 64 + 32);
+    const guest = await openGuest(bytesSource(moved), { partial: true });
+    expect(guest.rescue).toBeUndefined();
+    expect(guest.warnings).toEqual((await openGuest(bytesSource(bytes))).warnings);
+  });
+
   it("is known by the rest of it, and refused unless what is intact is asked for", async () => {
     const bytes = machine("ppc64");
     const page = bytes.subarray(bytes.length - 11 - 4096, bytes.length - 11);
