@@ -106,6 +106,9 @@ class FrameUnpacker {
   }
 
   #result(tear: Tear | undefined): UnpackedFrames {
+    const [all] = this.#doubtful;
+    // of one frame alone: that its last bytes may be wrong is said with its end
+    if (tear?.message === all?.message && all?.start === 0 && all.end === this.#at) this.#doubtful.pop();
     return { size: this.#at, lost: this.#lost, doubtful: this.#doubtful, tear };
   }
 
