@@ -61,7 +61,11 @@ export class RecordWalk {
   /** Whether a record of another type is a batch with pages, by its length and entries: its type is damaged. */
   async isUntypedBatch(offset: number, { type, length, next }: RecordHead): Promise<boolean> {
     if (type === LIBXC_RECORD.PAGE_DATA || length < LEAST_BATCH || next > this.#input.size) return false;
-    return length <= MAX_BODY_LENGTH && this.isBatch(offset, length);
+    if (length > MAX_BODY_LENGTH || !(await this.isBatch(offset, length))) return false;
+    // an HVM_CONTEXT of 4112 bytes begins as a batch of one page would, but for what is reserved there
+    const head = new Uint8Array(pageDataHeader.size);
+    await readBefore(this.#input, offset + recordHeader.size, head);
+    return pageDataHeader.read(viewOf(head), 0, this.#order).reserved === 0;
   }
 
   /** How far the record at an offset can be believed. */
