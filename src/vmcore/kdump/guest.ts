@@ -85,7 +85,7 @@ export async function kdumpGuest(
   options: Pick<OpenOptions, "partial">,
   threads?: UnpackThreads,
 ): Promise<GuestImage> {
-  const { files, memory: map, pagesOf, codecs, warnings, lost } = opened;
+  const { files, memory: map, pagesOf, codecs, warnings, lost, doubtful } = opened;
   const [file] = files;
   if (file === undefined)
     throw formatError(KDUMP_RULES.signature, input.name, { offset: 0 }, "not a kdump-compressed dump");
@@ -126,9 +126,9 @@ export async function kdumpGuest(
     warnings: [
       ...warnings,
       ...(disagreement === undefined ? [] : [disagreement]),
-      ...rescueWarnings({ lost, doubtful: [] }),
+      ...rescueWarnings({ lost, doubtful }),
     ],
-    ...(lost.length === 0 ? {} : { rescue: { lost, doubtful: [] } }),
+    ...(lost.length + doubtful.length === 0 ? {} : { rescue: { lost, doubtful } }),
     close: async () => {
       await threads?.close();
       for (const other of files.slice(1)) closeSource(other.input);

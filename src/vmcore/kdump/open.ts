@@ -3,9 +3,10 @@ import { formatError } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import type { OpenOptions } from "../../guest/options.js";
 import type { PageMap } from "../../guest/page-map.js";
-import type { LostPart } from "../../guest/salvage.js";
+import type { DoubtfulPart, LostPart } from "../../guest/salvage.js";
 import type { CodecName } from "../../io/codecs/codec.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { isZero, wordsOf } from "../../io/zeros.js";
 import { FlattenedSource, isFlattened } from "./flattened.js";
 import { salvageRecords } from "./flattened-salvage.js";
 import { erasedWarning } from "../notes.js";
@@ -39,6 +40,8 @@ export interface OpenKdump {
   readonly warnings: readonly string[];
   /** What damage took; empty for a whole dump. */
   readonly lost: readonly LostPart[];
+  /** Memory that may have other bytes than the guest had. */
+  readonly doubtful: readonly DoubtfulPart[];
 }
 
 /** Times that a dump is read anew with what was mended. */
@@ -89,8 +92,8 @@ class Opening {
         if (known !== part.promised && round < MOST_ROUNDS) mended ??= await this.#mend(part, known);
         appendTo(descriptors, bad);
       }
-      if (mended === undefined && descriptors.length === 0) return this.#finish(built);
-      if (mended === undefined) return this.#finish(await this.#build(file, { descriptors, frames }));
+      if (mended === undefined && descriptors.length === 0) return await this.#finish(built);
+      if (mended === undefined) return await this.#finish(await this.#build(file, { descriptors, frames }));
       ({ file, frames } = mended);
     }
   }
@@ -248,8 +251,15 @@ class Opening {
     for (const place of spans.length === 0 ? [nowhere] : spans) this.#lost.push({ ...place, proof: 0, what });
   }
 
-  #finish({ file, files, builder, parts }: Built): OpenKdump {
+  async #finish({ file, files, builder, parts }: Built): Promise<OpenKdump> {
     const { counts, memory } = builder;
+    const doubtful: DoubtfulPart[] = [];
+    for (const part of parts) {
+      const surplus = await surplusOf(part);
+      const [start, end] = [part.file.firstFrame, part.file.endFrame].map((frame) => frame * file.blockSize);
+      if (surplus > 0)
+        doubtful.push({ start: start ?? 0, end: end ?? 0, why: `may be shifted: ${surplusText(surplus)}` });
+    }
     for (const part of parts) this.#noteDescriptors(part);
     const warnings = this.#warnings;
     for (const line of file.erased) warnings.push(erasedWarning(line));
@@ -260,7 +270,7 @@ class Opening {
     if (counts.otherPart > 0)
       warnings.push(`${counts.otherPart} pages are in parts of a split dump that are not here`);
     const pagesOf = (token: number): KdumpPages => builder.pagesOf(token);
-    return { files, memory, pagesOf, codecs: builder.codecs, counts, warnings, lost: this.#lost };
+    return { files, memory, pagesOf, codecs: builder.codecs, counts, warnings, lost: this.#lost, doubtful };
   }
 }
 
@@ -275,6 +285,22 @@ interface Built {
   readonly files: readonly KdumpFile[];
   readonly builder: MemoryBuilder;
   readonly parts: readonly PartSurvey[];
+}
+
+/** What bytes after the contents of the last page say. */
+export const surplusText = (surplus: number): string =>
+  `${surplus} bytes follow the contents of the last page, which may have been inserted before`;
+
+/** Bytes after the contents of the last page, when they aren't zeros that a file is padded with. */
+export async function surplusOf({ file, watch }: Pick<PartSurvey, "file" | "watch">): Promise<number> {
+  const { source, subHeader } = file;
+  const surplus = source.size - watch.end;
+  // a writer that ran out of space had written contents whose descriptors it didn't
+  if (file.isIncomplete || watch.end === 0 || surplus <= 0 || subHeader.offset_eraseinfo >= watch.end)
+    return 0;
+  const last = new Uint8Array(Math.min(surplus, file.blockSize));
+  await readFully(source, source.size - last.length, last);
+  return isZero(last, wordsOf(last)) ? 0 : surplus;
 }
 
 /** Whether descriptors follow one another and are as many as the bitmaps promise. */

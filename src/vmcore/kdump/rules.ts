@@ -78,6 +78,13 @@ export const KDUMP_RULES = rules({
     explanation:
       "Bitmap 2 has more or fewer pages than there are descriptors before the contents. A descriptor belongs to a page by its number among the bits: every page after the first wrong bit would have another one's contents.",
   },
+  surplus: {
+    code: "kdump/contents/surplus",
+    severity: "warning",
+    spec: SPEC,
+    explanation:
+      "Bytes follow the contents of the last page, where a dump ends. If they were inserted before, contents of pages after that place are shifted: compressed ones don't unpack, and ones that are stored as they are have other bytes than the guest had.",
+  },
   order: {
     code: "kdump/descriptor/order",
     severity: "error",

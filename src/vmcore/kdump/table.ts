@@ -41,6 +41,8 @@ export class TableWatch {
   low = Number.MAX_SAFE_INTEGER;
   /** Descriptors that don't follow the one before. */
   breaks = 0;
+  /** Where the contents end that reach furthest. */
+  end = 0;
   readonly #blockSize: number;
   #next = -1;
 
@@ -50,6 +52,7 @@ export class TableWatch {
 
   /** Takes the next descriptor; `found` is possible. */
   see({ offset, size, flags }: Descriptor): void {
+    this.end = Math.max(this.end, offset + size);
     if (offset === this.#next) {
       this.#next += size;
       return;

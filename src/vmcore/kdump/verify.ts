@@ -6,7 +6,7 @@ import { FormatError } from "../../findings/errors.js";
 import { KdumpFile } from "./read.js";
 import { kdumpArchitecture, physBaseDisagreement } from "./guest.js";
 import type { PartSurvey } from "./memory.js";
-import { isInOrder, openKdump } from "./open.js";
+import { isInOrder, openKdump, surplusOf, surplusText } from "./open.js";
 import { headerLayout, pageDescriptor } from "./layout.js";
 import { decodeVcpus } from "../notes.js";
 import { type Descriptor, type DescriptorFault, isPossible, KdumpPages } from "./pages.js";
@@ -123,6 +123,8 @@ async function checkPages(file: KdumpFile, diagnostics: Diagnostics, options: Ve
     options.progress?.(first, file.frames);
   }
   await checkOrder({ file, pages, watch, promised, undeclared }, diagnostics);
+  const surplus = await surplusOf({ file, watch });
+  if (surplus > 0) diagnostics.report(KDUMP_RULES.surplus, { offset: watch.end }, surplusText(surplus));
   if (undeclared > 0)
     diagnostics.report(
       KDUMP_RULES.bitmap,

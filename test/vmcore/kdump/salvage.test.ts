@@ -56,6 +56,25 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a kdump whose tables are 
     },
   );
 
+  it("bytes that were inserted among its pages leave as many after the last: all of it is doubtful", async () => {
+    const bytes = fs.readFileSync(unpackKdump("tiny-split.snappy.kdump", place.folder));
+    const at = bytes.length - 20_000;
+    const longer = Buffer.concat([bytes.subarray(0, at), Buffer.alloc(777, 0x5a), bytes.subarray(at)]);
+    const { findings } = await verifyAs(kdump, bytesSource(longer));
+    expect(findings).toContainEqual(
+      expect.objectContaining({ code: "kdump/contents/surplus", severity: "warning", offset: bytes.length }),
+    );
+    const { rescue, warnings } = await openGuest(bytesSource(longer), { partial: true });
+    expect(rescue?.doubtful).toMatchObject([{ start: 0, why: expect.stringMatching(/777 bytes follow/) }]);
+    expect(warnings.join()).toMatch(/doubtful: memory 0x0 to 0x[0-9a-f]+ may be shifted: 777 bytes follow/);
+    for (const whole of [bytes, Buffer.concat([bytes, Buffer.alloc(5000)])]) {
+      expect((await openGuest(bytesSource(whole), { partial: true })).rescue).toBeUndefined();
+      expect((await verifyAs(kdump, bytesSource(whole))).findings).not.toContainEqual(
+        expect.objectContaining({ code: "kdump/contents/surplus" }),
+      );
+    }
+  });
+
   it("a bitmap that contradicts the descriptors is refused, and found", async () => {
     const bytes = fs.readFileSync(unpackKdump("tiny-split.snappy.kdump", place.folder));
     const { bitmapOffset, bitmapSize } = await KdumpFile.open(bytesSource(bytes));
