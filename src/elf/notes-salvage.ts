@@ -1,4 +1,6 @@
+import { appendTo } from "../binary/arrays.js";
 import { type ByteOrder, latin1, viewOf } from "../binary/layout.js";
+import { trimNuls } from "../binary/text.js";
 import { nhdr } from "./layout.js";
 import type { ElfNote } from "./notes.js";
 
@@ -62,7 +64,7 @@ class Walk {
     const { n_namesz, n_descsz, n_type } = nhdr.read(this.#view, at, this.#order);
     if (n_namesz < 2 || n_namesz > LONGEST_NAME) return undefined;
     const nameAt = at + nhdr.size;
-    const name = latin1(this.#bytes.subarray(nameAt, nameAt + n_namesz)).replace(/\0+$/, "");
+    const name = trimNuls(latin1(this.#bytes.subarray(nameAt, nameAt + n_namesz)));
     if (!KNOWN.has(name)) return undefined;
     const descriptorAt = nameAt + pad(n_namesz);
     const descriptorEnd = descriptorAt + n_descsz;
@@ -108,7 +110,7 @@ export function salvageNotes(bytes: Uint8Array, order: ByteOrder, offset: number
     const found = isWhole ? head.next : (walk.find(at + 4) ?? bytes.length);
     if (head === undefined) {
       lose(at, found);
-      notes.push(...lostBetween(notes.at(-1), walk.head(found), found - at, offset + at));
+      appendTo(notes, lostBetween(notes.at(-1), walk.head(found), found - at, offset + at));
       at = found;
       continue;
     }
@@ -119,7 +121,7 @@ export function salvageNotes(bytes: Uint8Array, order: ByteOrder, offset: number
     if (end < head.descriptorEnd) lose(at, at + nhdr.size);
     if (pad(end) < found) {
       lose(pad(end), found);
-      notes.push(...lostBetween(notes.at(-1), walk.head(found), found - pad(end), offset + pad(end)));
+      appendTo(notes, lostBetween(notes.at(-1), walk.head(found), found - pad(end), offset + pad(end)));
     }
     at = found;
   }

@@ -189,7 +189,7 @@ class Chain {
     const { header } = this.#at(i);
     if (start === undefined || !this.#isUsable(i)) return false;
     if (!(i === 0 ? startsAfter(start).includes(header.offset) : joins(start, header.offset))) return false;
-    const most = Math.max(...ends);
+    const most = ends.reduce((last, end) => Math.max(last, end), 0);
     return (header.fileSize === header.memorySize || this.#isJoined(i + 1)) && endOf(header) <= most;
   }
 

@@ -28,8 +28,8 @@ const known = skip
 /** Edits whose only finding is another one than the drop-in's. */
 const OTHERS: Readonly<Record<string, string>> = {
   // the drop-in is called for an xl save; verify goes by what the file begins with
-  "pv64 xl-magic": "open/unknown",
-  "pvl xl-magic": "open/unknown",
+  "pv64 xl-magic": "open/damaged-head",
+  "pvl xl-magic": "open/damaged-head",
   "pv64 xl-byteorder": "legacy/xl-header",
   "pvl xl-byteorder": "legacy/xl-header",
   // the drop-in takes it, as the stock program would; Xen's receiver refuses it
