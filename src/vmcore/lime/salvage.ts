@@ -1,5 +1,6 @@
 import { viewOf } from "../../binary/layout.js";
 import { type DoubtfulPart, type LostPart, Resynchronizer } from "../../guest/salvage.js";
+import { indexOfBytes } from "../../io/byte-search.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readBefore } from "../../io/lost-bytes.js";
 import type { MemorySegment } from "../segments.js";
@@ -71,6 +72,30 @@ class Walk {
     }
     return count;
   }
+}
+
+/** Bytes at the start in which a second range is looked for: the first one of a PC ends below 640 KiB. */
+const LOOKED_AT = 64 << 20;
+const PIECE = 4 << 20;
+/** Marks that are tried in them. */
+const MOST_TRIED = 1000;
+
+/** Whether an input that doesn't begin as a dump is one: its first header has addresses that fit, or others follow it. */
+export async function isDamagedLime(input: ByteSource): Promise<boolean> {
+  const walk = new Walk(input);
+  const first = await walk.at(0, true);
+  if (first !== undefined && (await walk.proof(walk.end(first), first.last)) > 0) return true;
+  const piece = new Uint8Array(PIECE);
+  let tried = 0;
+  for (let start = 0; start < Math.min(LOOKED_AT, input.size); start += PIECE - MAGIC.length + 1) {
+    const bytes = piece.subarray(0, await readBefore(input, start, piece));
+    for (let at = indexOfBytes(bytes, MAGIC, 0); at >= 0; at = indexOfBytes(bytes, MAGIC, at + 1)) {
+      tried += 1;
+      if ((await walk.proof(start + at, 0)) > 0) return true;
+      if (tried === MOST_TRIED) return false;
+    }
+  }
+  return false;
 }
 
 /** Reads the ranges of a dump whose headers are damaged: those between lost parts that are proven. */

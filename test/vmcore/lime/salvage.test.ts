@@ -79,6 +79,21 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a LiME dump that is damag
     }
   });
 
+  it("is known by what follows its first header, whatever is left of that", { timeout: 60_000 }, async () => {
+    const file = await realDump();
+    const next = randoms(11);
+    for (const [start, size] of [
+      [0, 8],
+      [4, 4],
+      [0, limeHeader.size],
+    ] as const)
+      for (const kind of ["noise", "zeros"] as const) await expectRescue(file, kind, start, size, next);
+    const damaged = Buffer.from(file.bytes).fill(0xff, 0, 8);
+    await expect(openGuest(bytesSource(damaged, "damaged"))).rejects.toMatchObject({
+      code: "open/damaged-head",
+    });
+  });
+
   it("is not read at a wrong address when one bit of a header is another", { timeout: 60_000 }, async () => {
     const file = await realDump();
     const headers = [...new Set(file.pages.map(({ index }) => index[0]?.[0] ?? 0))];
