@@ -72,11 +72,6 @@ export async function readXenCore(
   if (noteSection.size > WINDOW) throw failure(input, "sections", noteSection.offset, "notes beyond 1 MiB");
   const notes = await xenNotes(input, noteSection, facts !== undefined);
   const known = facts ?? factsOf(input, noteSection, notes);
-  const told = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.version);
-  const version =
-    told === undefined || told.descriptor.length < xenCoreVersion.size
-      ? undefined
-      : xenCoreVersion.decode(told.descriptor, ORDER);
   const p2m = find(".xen_p2m");
   const status = find(".xen_prstatus");
   const shared = find(".xen_shared_info");
@@ -84,7 +79,7 @@ export async function readXenCore(
     input,
     sections,
     ...known,
-    version: version === undefined ? undefined : `${version.major}.${version.minor}${version.extra}`,
+    version: versionOf(notes, facts !== undefined),
     contents: need(".xen_pages"),
     frames: p2m ?? need(".xen_pfn"),
     entrySize: p2m === undefined ? 8 : 16,
@@ -99,6 +94,19 @@ const failure = (
   offset: number,
   message: string,
 ): FormatError => formatError(XEN_CORE_RULES[rule], input.name, { offset }, message);
+
+/** Xen's version among notes; undefined where it isn't, or is damaged. @throws FormatError for a damaged one otherwise */
+function versionOf(notes: readonly ElfNote[], isDamaged: boolean): string | undefined {
+  const told = notes.find(({ name, type }) => name === "Xen" && type === XEN_NOTE.version);
+  if (told === undefined || told.descriptor.length < xenCoreVersion.size) return undefined;
+  try {
+    const { major, minor, extra } = xenCoreVersion.decode(told.descriptor, ORDER);
+    return `${major}.${minor}${extra}`;
+  } catch (error) {
+    if (isDamaged && error instanceof FormatError) return undefined;
+    throw error;
+  }
+}
 
 async function xenNotes(
   input: ByteSource,

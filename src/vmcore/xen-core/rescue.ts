@@ -154,6 +154,8 @@ class Sections {
     if (notesAt !== undefined)
       for (const shared of [0, PAGE])
         starts.add(onPage(align8(notesAt + NOTES_SIZE) + (facts?.vcpus ?? 1) * pvContext64.size + shared));
+    // nothing is left of the head: pages begin after it, and the names' place tells how many there are
+    if (notesAt === undefined) for (let at = PAGE; at <= HEAD; at += PAGE) starts.add(at);
     const seen = new Set<string>();
     for (const entry of entries) {
       const pairs: [number, number][] = [...starts].flatMap((at) =>
