@@ -62,6 +62,8 @@ export async function run(): Promise<void> {
         ours: call(guest, file(guest), file("out")),
         peer,
         bar,
+        limit:
+          "starting the program is 0.12 s of 1.15 to 1.3; cat, which takes 1.0 s, looks at nothing that it copies",
         ...copy,
       });
     }

@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import { codePage, LegacyMaker, largeStream } from "../test/xen/legacy/make-legacy.js";
+import { codePage, hvmContext, LegacyMaker, largeStream } from "../test/xen/legacy/make-legacy.js";
 
 /** From here on what is written at once is contents of pages. */
 const CONTENTS = 1 << 20;
@@ -33,7 +33,7 @@ export function makeRemusStream(file: string, checkpoints: number): number {
   });
   const end = (): void => {
     maker.vcpuInfo(0, [0]).parameter(-3, 0xfeffe000n).toolstack([]).endOfBody();
-    maker.hvmTail([1n, 2n, 3n], new Uint8Array(2744)).qemu(new Uint8Array(60_000));
+    maker.hvmTail([1n, 2n, 3n], hvmContext(9)).qemu(new Uint8Array(60_000));
   };
   const memory = Array.from({ length: REMUS_PAGES }, (_, pfn) => new Uint8Array(4096).fill(pfn));
   const batches = Array.from({ length: Math.ceil(REMUS_PAGES / 1000) }, (_, i) =>

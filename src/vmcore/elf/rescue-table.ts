@@ -9,6 +9,8 @@ import { isPossible, type RawHeader, readRawHeaders, type TablePlace } from "./r
 
 /** Notes are a few KiB a vCPU. */
 const MOST_NOTES = 16 << 20;
+/** Bytes of a note's header and name. */
+const NOTE_HEAD = 64;
 const PAGE = 4096;
 /** Writers align the first contents to as many bytes at most. */
 const MOST_PADDING = 65_536;
@@ -98,12 +100,16 @@ async function findNotes(
     .map(({ offset }) => offset);
   const at = async (start: number): Promise<FoundNotes | undefined> => {
     if (!(start >= tableEnd && start < input.size)) return undefined;
+    const head = new Uint8Array(NOTE_HEAD);
+    const isNote = beginsWithNote(head.subarray(0, await readFully(input, start, head)), order);
+    // most files are undamaged, and contents begin there
+    if (!isNote && stated?.offset !== start) return undefined;
     const limit = contents.reduce((least, one) => (one > start && one < least ? one : least), input.size);
     const bytes = new Uint8Array(Math.min(MOST_NOTES, limit - start));
     const there = bytes.subarray(0, await readFully(input, start, bytes));
     const size = own?.fileSize ?? 0;
     const isStated = size > 0 && size <= there.length && !beginsWithNote(there.subarray(size), order);
-    if (!beginsWithNote(there, order) && !(isStated && stated?.offset === start)) return undefined;
+    if (!isNote && !isStated) return undefined;
     const read = salvageNotes(isStated ? there.subarray(0, size) : there, order, start);
     const [last] = read.lost;
     const found = limit === input.size || limit - start > MOST_NOTES ? (last?.start ?? limit) : limit;
