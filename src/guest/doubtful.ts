@@ -3,6 +3,9 @@ import type { DoubtfulPart } from "./salvage.js";
 /** Ranges of one rescue that are kept apart; beyond, near ones are joined. */
 const MOST_RANGES = 4096;
 
+/** Why memory of a guest that ran while it was sent is doubtful. */
+export const STALE = "may be older than the guest's last state: a lost part may have held a newer copy";
+
 /** Gathers memory that is doubtful for one reason as a bounded number of ranges. */
 export class DoubtfulRanges {
   readonly #why: string;

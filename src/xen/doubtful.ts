@@ -1,4 +1,4 @@
-import { DoubtfulRanges } from "../guest/doubtful.js";
+import { DoubtfulRanges, STALE } from "../guest/doubtful.js";
 import { PAGE_SIZE } from "../guest/memory.js";
 import type { PageMap } from "../guest/page-map.js";
 import type { DoubtfulPart } from "../guest/salvage.js";
@@ -17,7 +17,6 @@ interface Pages {
   readonly end: number;
 }
 
-const STALE = "may be older than the guest's last state: a lost part may have held a newer copy";
 const SHIFTED = "is shifted if bytes were inserted into its record";
 
 /**

@@ -10,7 +10,7 @@ import { withKernelLayout } from "./with-kernel-layout.js";
 export interface SearchedGuest {
   /** The guest to be read, from end to end, by `memory.pieces()`. */
   readonly guest: GuestImage;
-  /** Ends the search: the guest with the VMCOREINFO that was met, if any was, and the layout of its kernel. */
+  /** Ends the search, once: the guest with the VMCOREINFO that was met, if any was, and the layout of its kernel. */
   readonly end: () => Promise<GuestImage>;
 }
 
@@ -18,14 +18,13 @@ export interface SearchedGuest {
 export function searchedWhileRead(unsought: GuestImage): SearchedGuest {
   const guest = asSought(unsought);
   const memory = new SearchedMemory(guest.memory, guest.arch);
-  return {
-    guest: { ...guest, memory },
-    end: () => {
-      const vmcoreInfo = memory.end();
-      if (vmcoreInfo === undefined) return Promise.resolve(guest);
-      return withKernelLayout({ ...guest, facts: { ...guest.facts, vmcoreInfo } });
-    },
+  const finish = (): Promise<GuestImage> => {
+    const vmcoreInfo = memory.end();
+    if (vmcoreInfo === undefined) return Promise.resolve(guest);
+    return withKernelLayout({ ...guest, facts: { ...guest.facts, vmcoreInfo } });
   };
+  let found: Promise<GuestImage> | undefined;
+  return { guest: { ...guest, memory }, end: () => (found ??= finish()) };
 }
 
 class SearchedMemory implements PhysicalMemory {

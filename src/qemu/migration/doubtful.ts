@@ -1,10 +1,9 @@
-import { DoubtfulRanges } from "../../guest/doubtful.js";
+import { DoubtfulRanges, STALE } from "../../guest/doubtful.js";
 import type { DoubtfulPart } from "../../guest/salvage.js";
 import type { MachineMap } from "./machine/map.js";
 import type { RamReader } from "./ram/records.js";
 import type { QevmStream } from "./stream.js";
 
-const STALE = "may be older than the guest's last state: a lost part may have held a newer copy";
 
 /**
  * Memory of which a lost part of a stream may have held newer copies, in guest-physical bytes: none of a guest that

@@ -12,6 +12,7 @@ import {
   PT_LOAD,
   PT_NOTE,
 } from "../../elf/layout.js";
+import { FormatError } from "../../findings/errors.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { isPossible, MOST_HEADERS, readRawHeaders, type TablePlace } from "./rescue-header.js";
 
@@ -47,8 +48,9 @@ export async function readingsOf(input: ByteSource): Promise<readonly Reading[]>
 function decoded(bits: ElfBits, order: ByteOrder, head: Uint8Array): Ehdr | undefined {
   try {
     return elfLayouts(bits).ehdr.decode(head, order);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
   }
 }
 

@@ -70,6 +70,7 @@ export class GuestCollector {
   readonly #stream: XenStream;
   readonly #memory: PageMap;
   readonly #pages: StreamPages;
+  #walk: RecordWalk | undefined;
   #config: string | undefined;
   #version = 0;
   #layers = "";
@@ -275,7 +276,8 @@ export class GuestCollector {
   /** A batch whose type is damaged would be skipped, or taken for state. */
   async #lookForType({ offset, type, length }: StreamRecord): Promise<void> {
     const next = offset + recordHeader.size + length;
-    this.hasUntyped = await new RecordWalk(this.#input, this.order).isUntypedBatch(offset, {
+    this.#walk ??= new RecordWalk(this.#input, this.order);
+    this.hasUntyped = await this.#walk.isUntypedBatch(offset, {
       type,
       length,
       next,
