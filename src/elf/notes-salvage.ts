@@ -3,6 +3,7 @@ import { type ByteOrder, latin1, viewOf } from "../binary/layout.js";
 import { trimNuls } from "../binary/text.js";
 import { nhdr } from "./layout.js";
 import type { ElfNote } from "./notes.js";
+import { roundUp } from "../io/alignment.js";
 
 /*
  * Notes follow one another at multiples of four bytes, and those of a machine's dump have few names. After a damaged one
@@ -45,7 +46,7 @@ interface Head {
   readonly next: number;
 }
 
-const pad = (value: number): number => Math.ceil(value / 4) * 4;
+const pad = (value: number): number => roundUp(value, 4);
 
 class Walk {
   readonly #bytes: Uint8Array;

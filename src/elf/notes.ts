@@ -2,6 +2,7 @@ import { ELF_RULES } from "./rules.js";
 import { type ByteOrder, latin1, latin1Bytes, viewOf } from "../binary/layout.js";
 import { FormatError, type Place, TruncatedError } from "../findings/errors.js";
 import { nhdr } from "./layout.js";
+import { roundUp } from "../io/alignment.js";
 
 /** One note of a PT_NOTE segment or SHT_NOTE section. */
 export interface ElfNote {
@@ -25,8 +26,6 @@ export interface NotesPlace {
 
 const SPEC = "gABI, Note Section";
 
-const pad = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
-
 /**
  * The notes in a run of bytes.
  *
@@ -45,7 +44,7 @@ export function* readNotes(
   for (let index = 0; at + nhdr.size <= bytes.length; index += 1) {
     const { n_namesz, n_descsz, n_type } = nhdr.read(view, at, order);
     const nameAt = at + nhdr.size;
-    const descriptorAt = at + pad(nhdr.size + n_namesz, step);
+    const descriptorAt = at + roundUp(nhdr.size + n_namesz, step);
     const end = descriptorAt + n_descsz;
     if (end > bytes.length) {
       const where: Place = {
@@ -71,15 +70,15 @@ export function* readNotes(
       descriptor: bytes.subarray(descriptorAt, end),
       offset: place.offset + at,
     };
-    at += pad(descriptorAt - at + n_descsz, step);
+    at += roundUp(descriptorAt - at + n_descsz, step);
   }
 }
 
 /** A note as bytes: header, name with its NUL, descriptor, padded to 4. */
 export function encodeNote(name: string, type: number, descriptor: Uint8Array, order: ByteOrder): Uint8Array {
   const nameBytes = latin1Bytes(`${name}\0`);
-  const descriptorAt = nhdr.size + pad(nameBytes.length, 4);
-  const bytes = new Uint8Array(descriptorAt + pad(descriptor.length, 4));
+  const descriptorAt = nhdr.size + roundUp(nameBytes.length, 4);
+  const bytes = new Uint8Array(descriptorAt + roundUp(descriptor.length, 4));
   const header = { n_namesz: nameBytes.length, n_descsz: descriptor.length, n_type: type };
   nhdr.write(viewOf(bytes), 0, header, order);
   bytes.set(nameBytes, nhdr.size);

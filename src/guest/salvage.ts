@@ -6,6 +6,7 @@ import { readIntact } from "../io/lost-bytes.js";
 import { findSegment, readSegments } from "./segmented.js";
 import { firstAtLeast, firstIndex } from "../binary/search.js";
 import { viewOf } from "../binary/layout.js";
+import { roundUp } from "../io/alignment.js";
 
 /** A part of an input that is lost to damage: bytes, `end` exclusive. */
 export interface LostPart {
@@ -205,7 +206,7 @@ export class Resynchronizer {
       const last = Math.min(length - head, size - 1, end - 1 - start);
       // no record begins in lost bytes
       const isLost = after !== undefined && last < size - 1;
-      jump = isLost ? Math.ceil(after / step) * step : size;
+      jump = isLost ? roundUp(after, step) : size;
       for (let at = 0; at <= last; at += step) {
         if (magic !== undefined) {
           const next = indexOfBytes(block, magic, at);

@@ -10,3 +10,6 @@ export const ALIGNMENT = 16;
 export function alignmentOf({ file }: Pick<ByteSource, "file">, offset: number): number {
   return ((file?.offset ?? 0) + offset) % ALIGNMENT;
 }
+
+/** The least multiple of `unit` that isn't less than a value. */
+export const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;

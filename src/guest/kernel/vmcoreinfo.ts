@@ -1,6 +1,6 @@
 import { trimNuls } from "../../binary/text.js";
 import { latin1, latin1Bytes, viewOf } from "../../binary/layout.js";
-import { ALIGNMENT, alignmentOf } from "../../io/alignment.js";
+import { ALIGNMENT, alignmentOf, roundUp } from "../../io/alignment.js";
 import { yieldToEventLoop } from "../../io/event-loop.js";
 import { readInHalves } from "../../io/halves.js";
 import { indexOfBytes } from "../../io/byte-search.js";
@@ -112,7 +112,7 @@ async function* sweep(memory: PhysicalMemory, arch: Architecture): AsyncGenerato
   let reads = 0;
   for (const range of memory.ranges()) {
     if (range.presence !== "present") continue;
-    const first = Math.ceil(range.start / PAGE_SIZE) * PAGE_SIZE;
+    const first = roundUp(range.start, PAGE_SIZE);
     for (let at = first, part = SWEEP; at < range.end; at += part) {
       // pages that lie apart are not worth reading whole
       const piece = memory.contiguous?.(at, LONG_SWEEP);

@@ -4,7 +4,6 @@ import type { MachineMap } from "./machine/map.js";
 import type { RamReader } from "./ram/records.js";
 import type { QevmStream } from "./stream.js";
 
-
 /**
  * Memory of which a lost part of a stream may have held newer copies, in guest-physical bytes: none of a guest that
  * didn't run while its memory was sent.

@@ -1,5 +1,6 @@
 import { PT_LOAD } from "../../elf/layout.js";
 import { isPossible, type RawHeader } from "./rescue-header.js";
+import { roundUp } from "../../io/alignment.js";
 
 /*
  * Contents of segments follow one another in the file, in the order of their headers: where one ends the next begins, at
@@ -44,8 +45,7 @@ const joins = (end: number, start: number): boolean =>
 const ALIGNMENTS = [1, PAGE, 65_536];
 
 /** Where contents may begin that come first after something that ends at `end`. */
-const startsAfter = (end: number): readonly number[] =>
-  ALIGNMENTS.map((unit) => Math.ceil(end / unit) * unit);
+const startsAfter = (end: number): readonly number[] => ALIGNMENTS.map((unit) => roundUp(end, unit));
 
 /** Room in the file that contents must be in. */
 interface Room {

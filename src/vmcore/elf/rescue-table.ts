@@ -6,6 +6,7 @@ import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { weighAddresses } from "./rescue-addresses.js";
 import { type FileBounds, type WeighedHeader, weighContents } from "./rescue-contents.js";
 import { isPossible, type RawHeader, readRawHeaders, type TablePlace } from "./rescue-header.js";
+import { roundUp } from "../../io/alignment.js";
 
 /** Notes are a few KiB a vCPU. */
 const MOST_NOTES = 16 << 20;
@@ -82,7 +83,7 @@ function reachesEnd(headers: readonly WeighedHeader[], { ends }: FileBounds, fil
   return last >= fileSize || ends.includes(last);
 }
 
-const onPage = (offset: number): number => Math.ceil(offset / PAGE) * PAGE;
+const onPage = (offset: number): number => roundUp(offset, PAGE);
 
 /** Finds the notes: where a header says, or where writers put them. */
 async function findNotes(

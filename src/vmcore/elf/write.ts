@@ -31,6 +31,7 @@ import { type PlacedRun, SparseWriter, writeContents } from "../contents.js";
 import { EMPTY_NOTE, guestNotes, provenanceNote, type RawNote } from "../notes.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
+import { roundUp } from "../../io/alignment.js";
 
 const PAGE = 4096;
 const FOUR_GIB = 2 ** 32;
@@ -150,10 +151,10 @@ function identOf(bits: ElfBits, order: ByteOrder): Uint8Array {
 
 function placeRuns(plan: ElfPlan, from: number): PlacedRun[] {
   const { alignment, headUnit = 1 } = plan;
-  let at = Math.ceil(from / headUnit) * headUnit;
+  let at = roundUp(from, headUnit);
   return plan.runs.map(({ start, end }) => {
     // congruent to the address, as loaders of ELF files ask
-    const offset = Math.ceil(at / alignment) * alignment + (start % alignment);
+    const offset = roundUp(at, alignment) + (start % alignment);
     at = offset + (end - start);
     return { start, end, offset };
   });

@@ -13,6 +13,7 @@ import {
 } from "./layout.js";
 import { guestNotes, provenanceNote } from "../notes.js";
 import type { AddressRange } from "../../guest/output-format.js";
+import { roundUp } from "../../io/alignment.js";
 
 const TWO_32 = 2 ** 32;
 
@@ -66,7 +67,7 @@ export function planKdump({ guest, blockSize, runs, end, compress, banner }: Kdu
   let textAt = 0;
   for (const { note, bytes } of encoded) {
     // the descriptor is the last of a note but for its padding
-    const padded = Math.ceil(note.descriptor.length / 4) * 4;
+    const padded = roundUp(note.descriptor.length, 4);
     if (note.name === "VMCOREINFO") textAt = notesAt + notesSize + bytes.length - padded;
     notesSize += bytes.length;
   }

@@ -21,6 +21,7 @@ import { COMPRESSION_FLAGS, pageDescriptor } from "./layout.js";
 import { type KdumpPlan, planKdump } from "./plan.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
+import { roundUp } from "../../io/alignment.js";
 
 /** A format of whole pages has no room for parts of one. */
 const CUT: AbsentReason = { kind: "not-saved", text: "not a whole page" };
@@ -151,7 +152,7 @@ function wholeBlocks(
     if (start < end) cut.push({ start, end, presence: "absent", reason: CUT });
   };
   for (const run of runs) {
-    const start = Math.ceil(run.start / size) * size;
+    const start = roundUp(run.start, size);
     const end = Math.max(start, Math.floor(run.end / size) * size);
     if (start >= run.end) {
       leave(run.start, run.end);

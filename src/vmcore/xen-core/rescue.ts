@@ -9,6 +9,7 @@ import type { LostPart } from "../../guest/salvage.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { factsOf, openXenCore, readXenCore, type XenCore, type XenCoreFacts } from "./read.js";
+import { roundUp } from "../../io/alignment.js";
 
 /*
  * Sections follow one another in one order: section headers, notes, vCPUs, shared info, pages at a page's boundary, the
@@ -264,8 +265,8 @@ function section(index: number, name: string, offset: number, size: number, entr
   return { index, name, type, flags: 0n, address: 0n, offset, size, link: 0, info: 0, entrySize };
 }
 
-const align8 = (offset: number): number => Math.ceil(offset / 8) * 8;
-const onPage = (offset: number): number => Math.ceil(offset / PAGE) * PAGE;
+const align8 = (offset: number): number => roundUp(offset, 8);
+const onPage = (offset: number): number => roundUp(offset, PAGE);
 
 /** Where Xen's notes begin, after some section headers; undefined: no note of that name is there. */
 function findNotes(head: Uint8Array): number | undefined {

@@ -20,6 +20,7 @@ import {
 import { provenanceNote } from "../notes.js";
 import { selectMemory } from "../../guest/selection.js";
 import type { AddressRange, VmcoreWriter, WriteOptions, WriteReport } from "../../guest/output-format.js";
+import { roundUp } from "../../io/alignment.js";
 
 const PAGE = 4096;
 const ABI_VERSION = 1;
@@ -209,7 +210,7 @@ function layOut(
   const count = shared === undefined ? 7 : 8;
   let at = ehdr64.size + count * shdr64.size;
   const place = (name: string, type: number, size: number, align: number, entry: number): Section => {
-    if (align > 0) at = Math.ceil(at / align) * align;
+    if (align > 0) at = roundUp(at, align);
     const section = { name, type, offset: at, size, align, entry };
     at += size;
     return section;

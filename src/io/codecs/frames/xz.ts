@@ -1,5 +1,6 @@
 import { crc32 } from "../checksums.js";
 import type { Frame, PackedBytes } from "./frame.js";
+import { roundUp } from "../../alignment.js";
 
 /*
  * The .xz File Format 1.2.0: a stream's blocks unpack by themselves. The index at its end has the packed and unpacked
@@ -18,7 +19,7 @@ const MOST_STREAMS = 1 << 16;
 
 const u32 = (bytes: Uint8Array, at: number): number =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(at, true);
-const padded = (length: number): number => Math.ceil(length / 4) * 4;
+const padded = (length: number): number => roundUp(length, 4);
 
 /** A number of several bytes (section 1.2) and where the next begins; undefined: it is none. */
 function numberAt(
