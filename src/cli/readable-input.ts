@@ -12,14 +12,16 @@ export interface ReadableInput {
 }
 
 /**
- * A packed input is unpacked, as far as it unpacks, into a temporary file; so is a pipe whose format is read at any offset. Any other pipe
- * is read as it comes.
+ * A packed input is unpacked, as far as it unpacks, into a temporary file; so is a pipe whose format is read at any offset,
+ * or that must be. Any other pipe is read as it comes.
+ * @param isRandom whether what is done with the input needs any offset of it
  */
 export async function readableInput(
   input: ByteSource | ByteStream,
   options: DecompressOptions,
+  isRandom = false,
 ): Promise<ReadableInput> {
-  if (!isByteSource(input)) {
+  if (!isByteSource(input) && !isRandom) {
     const { head, input: whole } = await peekHead(input, HEAD_SIZE);
     const isPacked = detectCompression(head) !== undefined;
     const format = isPacked ? undefined : await findFormat(head);

@@ -115,9 +115,8 @@ async function verifyInput(
 ): Promise<Checked> {
   const opened = await openNamed(name, say);
   try {
-    const readable = await readableInput(opened.input, {
-      progress: (bytes) => options.progress?.(bytes, undefined),
-    });
+    const progress = (bytes: number): void => options.progress?.(bytes, undefined);
+    const readable = await readableInput(opened.input, { progress }, options.map);
     try {
       const checked = await verify(readable.input, options);
       return options.map ? { ...checked, map: await drawMap(readable.input, options) } : checked;

@@ -70,6 +70,7 @@ beforeAll(() => {
   later.write("Linux VERSION", at);
   fs.writeFileSync(path.join(place.folder, "web01-later.save"), later);
   fs.writeFileSync(path.join(place.folder, "damaged.save"), damagedStream());
+  fs.writeFileSync(path.join(place.folder, "damaged.save.gz"), zlib.gzipSync(damagedStream()));
   fs.writeFileSync(path.join(place.folder, "damaged.legacy"), damagedLegacyStream());
 });
 

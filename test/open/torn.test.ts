@@ -167,6 +167,38 @@ describe("packed data that are damaged, not cut", () => {
   });
 });
 
+describe("a packed stream of several parts, damaged in its middle, from a pipe", () => {
+  it("is verified and mapped as from a file", () => {
+    const { folder, cleanup } = scratch();
+    const plain = Buffer.from(seeds.fixture("xen-legacy", "hvm64-live.legacy.gz"));
+    const third = Math.ceil(plain.length / 3);
+    const members = [0, 1, 2].map((i) => zlib.gzipSync(plain.subarray(i * third, (i + 1) * third)));
+    const packed = Buffer.concat(members);
+    const middle = (members[0]?.length ?? 0) + ((members[1]?.length ?? 0) >> 1);
+    packed.fill(0x55, middle, middle + 200);
+    const file = path.join(folder, "old.save.gz");
+    fs.writeFileSync(file, packed);
+
+    const { status, stdout } = runCli(["verify", "--map", "--json", file, "-"], { input: packed });
+    expect(status).toBe(1);
+    const [ofFile, ofPipe] = (JSON.parse(stdout) as { inputs: Record<string, unknown>[] }).inputs;
+    expect(ofFile).toMatchObject({ packed: { state: "damaged", lost: [{ length: null }] } });
+    expect(JSON.stringify(ofPipe).replaceAll("stdin", file)).toBe(JSON.stringify(ofFile));
+    cleanup();
+  });
+
+  it("is mapped where it isn't packed", () => {
+    const plain = Buffer.from(seeds.fixture("xen-legacy", "hvm64-live.legacy.gz"));
+    plain.fill(0x55, 5_600_000, 6_400_000);
+    const { stdout } = runCli(["verify", "--map", "--json", "-"], { input: plain });
+    const [first] = (
+      JSON.parse(stdout) as { inputs: { map: { size: number; parts: { state: string }[] } }[] }
+    ).inputs;
+    expect(first?.map.size).toBe(plain.length);
+    expect(first?.map.parts.map(({ state }) => state)).toContain("lost");
+  });
+});
+
 describe("a stream packed inside libvirt's save", () => {
   it("is said to end at an offset of the file, and after how many bytes", async () => {
     const save = seeds.libvirtSaves()["gzip"] ?? new Uint8Array(0);

@@ -1,11 +1,12 @@
-import { FormatError, TruncatedError } from "../../findings/errors.js";
-import { type ByteSource, type ByteStream, isByteSource, streamOf, type Tear } from "../byte-source.js";
-import { type CompressionName, detectCompression } from "../codecs/compressions.js";
-import { type Stored, unpackFrames } from "../codecs/frames/unpack-frames.js";
+import { FormatError } from "../../findings/errors.js";
+import { type ByteSource, type ByteStream, isByteSource, streamOf } from "../byte-source.js";
+import { detectCompression } from "../codecs/compressions.js";
+import type { Stored } from "../codecs/frames/unpack-frames.js";
+import { unpackedSource, type UnpackStore } from "../codecs/frames/unpacked-source.js";
 import { decompressStream } from "../codecs/streams.js";
 import { peekHead } from "../peek-head.js";
-import { withLostBytes } from "../lost-bytes.js";
 import { isZero, wordsOf } from "../zeros.js";
+import { KeptStream } from "./kept-stream.js";
 import { SpoolFile } from "./output.js";
 
 const PIECE = 1 << 20;
@@ -19,7 +20,8 @@ export interface DecompressOptions {
   readonly progress?: (done: number) => void;
   /**
    * Packed data that end early or are damaged are given as far as they unpack, with `packed.tear`, which `verify`,
-   * `inspect` and `openGuest` take into account. Default: they are an error.
+   * `inspect` and `openGuest` take into account, and read on at the next part that unpacks by itself. For that a packed
+   * pipe is kept in a second temporary file meanwhile. Default: they are an error.
    */
   readonly keepTorn?: boolean;
 }
@@ -46,55 +48,38 @@ export async function openRandomAccess(
   const compression = detectCompression(head);
   if (compression === undefined && isByteSource(whole))
     return { source: whole, compression, close: () => undefined };
-  const stream = isByteSource(whole) ? streamOf(whole) : whole;
-  const unpacked = compression === undefined ? stream : decompressStream(compression, stream);
   const spool = new SpoolFile(options.directory);
-  const kept: ByteSource = {
-    name: input.name,
-    get size() {
-      return spool.size;
-    },
-    read: (offset, into) => spool.read(offset, into),
-  };
   const buffer = new Uint8Array(PIECE);
+  const unpacked: UnpackStore = {
+    store: (stream, at) => copySparse(stream, spool, buffer, options.progress, at),
+    source: () => ({
+      name: input.name,
+      size: spool.size,
+      read: (offset, into) => spool.read(offset, into),
+    }),
+  };
+  let pipe: KeptStream | undefined;
   try {
-    const { damage } = await copySparse(unpacked, spool, buffer, options.progress);
+    const keeps = compression !== undefined && options.keepTorn === true && !isByteSource(whole);
+    pipe = keeps ? new KeptStream(whole, options.directory) : undefined;
+    const stream = pipe ?? (isByteSource(whole) ? streamOf(whole) : whole);
+    const { damage } = await unpacked.store(
+      compression === undefined ? stream : decompressStream(compression, stream),
+      0,
+    );
     if (damage !== undefined && options.keepTorn !== true) throw damage;
+    const packed = damage && (isByteSource(whole) ? whole : await pipe?.whole());
     const source =
-      damage === undefined || compression === undefined || !isByteSource(whole)
-        ? {
-            ...kept,
-            size: spool.size,
-            ...(compression && { packed: { compression, tear: damage && tearOf(damage) } }),
-          }
-        : await unpackedFrames(whole, compression, kept, damage, (frame, at) =>
-            copySparse(frame, spool, buffer, options.progress, at),
-          );
+      compression === undefined
+        ? unpacked.source()
+        : await unpackedSource(compression, packed, unpacked, damage);
     return { source, compression, close: () => spool.close() };
   } catch (error) {
     spool.close();
     throw error;
+  } finally {
+    pipe?.close();
   }
-}
-
-/** What is whole of damaged data as a source; without frames, what was unpacked in order. */
-async function unpackedFrames(
-  packed: ByteSource,
-  compression: CompressionName,
-  kept: ByteSource,
-  damage: FormatError,
-  store: (frame: ByteStream, at: number) => Promise<Stored>,
-): Promise<ByteSource> {
-  const frames = await unpackFrames(compression, packed, damage, store);
-  if (frames === undefined)
-    return { ...kept, size: kept.size, packed: { compression, tear: tearOf(damage) } };
-  const { size, lost, doubtful, tear } = frames;
-  return { ...withLostBytes(kept, size, lost), packed: { compression, tear, lost, doubtful } };
-}
-
-function tearOf(error: FormatError): Tear {
-  const { rule, message, place } = error;
-  return { rule, message, isCut: error instanceof TruncatedError, packedOffset: place.offset ?? 0 };
 }
 
 /** Copies to `start`, in place of all that is there, and leaves out pieces of zeros. */

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { bytesSource, readFully, streamOf } from "../../../src/io/byte-source.js";
 import { openRandomAccess } from "../../../src/io/node/index.js";
 import { hasProgram, skipUnless } from "../../shared.js";
+import { plainData } from "../codecs/frames/plain-data.js";
 
 /** Text, 3 MiB of zeros, text. */
 const contents = new Uint8Array((3 << 20) + 10_000);
@@ -61,5 +62,25 @@ describe("inputs made readable at any offset", () => {
     ).rejects.toMatchObject({
       code: "codec/gzip",
     });
+  });
+
+  it("a damaged pipe is read on at the next part, as a file is", async () => {
+    const plain = plainData(300_000);
+    const members = [0, 100_000, 200_000].map((at) => zlib.gzipSync(plain.subarray(at, at + 100_000)));
+    const packed = Buffer.concat(members);
+    packed.fill(0x55, (members[0]?.length ?? 0) + 2000, (members[0]?.length ?? 0) + 2400);
+    const input = bytesSource(packed, "core.gz");
+    const file = await openRandomAccess(input, { keepTorn: true });
+    const pipe = await openRandomAccess(streamOf(input), { keepTorn: true });
+    expect(file.source.packed?.lost).toHaveLength(1);
+    expect(pipe.source.packed).toEqual(file.source.packed);
+    expect(pipe.source.size).toBe(file.source.size);
+    for (const { source } of [file, pipe]) {
+      const last = new Uint8Array(100_000);
+      await readFully(source, source.size - last.length, last);
+      expect(Buffer.compare(last, plain.subarray(200_000))).toBe(0);
+    }
+    file.close();
+    pipe.close();
   });
 });

@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import { type ByteSource, bytesSource } from "../../../../src/io/byte-source.js";
+import { type ByteSource, bytesSource, streamOf } from "../../../../src/io/byte-source.js";
 import { readIntact } from "../../../../src/io/lost-bytes.js";
 import { openRandomAccess, type RandomAccess } from "../../../../src/io/node/decompress.js";
 import { DAMAGE_KINDS, damage, damageSize, randoms } from "../../../guest/damage-oracle.js";
@@ -34,8 +34,10 @@ export function packedInParts(plain: Buffer, size: number, pack: (part: Buffer) 
   return { packed: Buffer.concat(parts), plain, frames };
 }
 
-function openPacked(packed: Buffer, name: string): Promise<RandomAccess> {
-  return openRandomAccess(bytesSource(packed, name), { keepTorn: true });
+/** From a file or a pipe: what comes of them is the same. */
+function openPacked(packed: Buffer, name: string, isPiped: boolean): Promise<RandomAccess> {
+  const source = bytesSource(packed, name);
+  return openRandomAccess(isPiped ? streamOf(source) : source, { keepTorn: true });
 }
 
 /** What came of damaged data. */
@@ -128,7 +130,8 @@ export async function expectReadOn(
     const kind = DAMAGE_KINDS[round % DAMAGE_KINDS.length] ?? "zeros";
     const size = Math.min(damageSize(kind, next), Math.ceil(file.packed.length * most));
     const start = Math.floor(next() * (file.packed.length - size));
-    const opened = await openPacked(damage(file.packed, kind, start, start + size, next), kind);
+    const damaged = damage(file.packed, kind, start, start + size, next);
+    const opened = await openPacked(damaged, kind, round % 2 === 1);
     const came = await expectSame(file, opened.source, start, start + size);
     opened.close();
     const where = `${kind} from ${start} to ${start + size}`;
