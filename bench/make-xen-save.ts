@@ -1,4 +1,5 @@
 import * as fs from "node:fs";
+import { roundUp } from "../src/io/alignment.js";
 import {
   DOMAIN_TYPE,
   domainHeader,
@@ -8,6 +9,7 @@ import {
   LIBXC_RECORD,
   recordHeader,
 } from "../src/xen/libxc/layout.js";
+import { hvmContext } from "../test/xen/stream/stream-maker.js";
 
 const PAGE = 4096;
 const BATCH = 1024;
@@ -21,6 +23,8 @@ export interface XenSaveShape {
   readonly sparse?: boolean;
   /** … unless no page is of zeros. */
   readonly full?: boolean;
+  /** With a vCPU: `verify` finds nothing missing. */
+  readonly vcpu?: boolean;
 }
 
 /** Writes a libxc stream of version 3 of a made-up HVM guest. */
@@ -74,6 +78,12 @@ export function writeXenSave(file: string, shape: XenSaveShape): void {
   params[recordHeader.size] = 1;
   params[recordHeader.size + 8] = 1;
   put(params);
+  if (shape.vcpu === true) {
+    const body = hvmContext(1);
+    put(recordHeader.encode({ type: LIBXC_RECORD.HVM_CONTEXT, bodyLength: body.length }, "little"));
+    put(body);
+    put(new Uint8Array(roundUp(body.length, 8) - body.length));
+  }
   put(recordHeader.encode({ type: LIBXC_RECORD.END, bodyLength: 0 }, "little"));
   fs.closeSync(fd);
 }

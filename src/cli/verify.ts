@@ -8,6 +8,7 @@ import { doubtfulLines } from "../guest/salvage.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
 import { FormatError, GuestscopeError, UsageError } from "../findings/errors.js";
 import { openGuest, verify, type Verification } from "../open/open.js";
+import { verifyPacked } from "../open/verify-packed.js";
 import { type Command, type CommonArguments, EXIT } from "./command.js";
 import { type ErrorData, errorData, failureText } from "./failure.js";
 import { addSnapshotOption } from "./snapshot-option.js";
@@ -115,6 +116,9 @@ async function verifyInput(
 ): Promise<Checked> {
   const opened = await openNamed(name, say);
   try {
+    const proven =
+      isByteSource(opened.input) && !options.map ? await verifyPacked(opened.input, options) : undefined;
+    if (proven !== undefined) return proven;
     const progress = (bytes: number): void => options.progress?.(bytes, undefined);
     const readable = await readableInput(opened.input, { progress }, options.map);
     try {
