@@ -28,7 +28,7 @@ import { type ReadableInput, readableInput } from "./readable-input.js";
 import { addSnapshotOption } from "./snapshot-option.js";
 import { addStreamOptions } from "./stream-options.js";
 import { addVmcoreInfoOption, vmcoreInfoChoice } from "./vmcoreinfo-option.js";
-import { openNamed } from "./web-input.js";
+import { isLargeAndFar, NOT_SEARCHED, openNamed } from "./web-input.js";
 
 interface Arguments extends RawArguments {
   readonly quiet: boolean;
@@ -335,8 +335,13 @@ export async function inspectInput(
     });
   const opened = await access(name, given, rest, given.format === "raw" ? randomInput : readableInput);
   try {
-    await refuseIdleOptions(opened.access.input, given);
-    return await (await reader(given)).inspect(opened.access.input, options);
+    const { input } = opened.access;
+    await refuseIdleOptions(input, given);
+    const described = await reader(given);
+    if (!isLargeAndFar(name, input)) return await described.inspect(input, options);
+    const inspection = await described.inspect(input, { ...options, findKernel: false });
+    if (inspection.software?.vmcoreInfo !== undefined) return inspection;
+    return { ...inspection, warnings: [...inspection.warnings, NOT_SEARCHED] };
   } catch (error) {
     throw await withProcessFacts(opened.access.input, opened.access.input.name, error, report);
   } finally {

@@ -5,6 +5,20 @@ import { isWebAddress } from "../io/web/address.js";
 import { counted } from "./present/presenter.js";
 import { printError, size } from "./terminal.js";
 
+/** Of a larger input, memory isn't read over the network only to look for a kernel. */
+const MOST_SEARCHED = 256 << 20;
+
+/** What `inspect` says of an input that is large and far. */
+export const NOT_SEARCHED =
+  "all of the input would be read over the network: its memory isn't searched for a kernel at which no register points";
+
+/** Whether an input comes over the network, and is too large to be read as a whole without being asked for it. */
+export function isLargeAndFar(name: string, input: ByteSource | ByteStream): boolean {
+  // a packed one is unpacked here
+  const isFar = isWebAddress(name) && isByteSource(input) && input.packed === undefined;
+  return isFar && input.size > MOST_SEARCHED;
+}
+
 /** An input by the name it has on the command line, and what must be given back. */
 export interface NamedInput {
   readonly input: ByteSource | ByteStream;

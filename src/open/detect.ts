@@ -2,6 +2,7 @@ import { type InputFormat } from "../guest/input-format.js";
 import { HEAD_SIZE, type OpenOptions } from "../guest/options.js";
 import { peekHead } from "../io/peek-head.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../io/byte-source.js";
+import { detectCompression } from "../io/codecs/compressions.js";
 import { FormatError } from "../findings/errors.js";
 import { OPEN_RULES } from "./rules.js";
 import { xenStream } from "../xen/stream/format.js";
@@ -24,7 +25,9 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
   { partial = false }: Pick<OpenOptions, "partial"> = {},
 ): Promise<Detected<Input>> {
   const { head, input: whole } = await peekHead(input, HEAD_SIZE);
-  const seen = (await findFormat(head, formats)) ?? (await findWithin(whole, formats));
+  // a packed stream may hold what looks like the start of another
+  const isPacked = detectCompression(head) !== undefined;
+  const seen = (await findFormat(head, formats)) ?? (isPacked ? undefined : await findWithin(whole, formats));
   const format = formats === undefined && (await isWithoutMemory(seen, whole)) ? undefined : seen;
   if (format === undefined) {
     const { describeUnreadable } = await import("./unreadable.js");

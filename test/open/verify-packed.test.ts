@@ -64,6 +64,15 @@ describe("verifyPacked", () => {
     expect(await verifyPacked(bytesSource(whole), {})).toBeDefined();
   });
 
+  it("an input that is still packed is said to be, whatever its bytes look like", async () => {
+    const [stream] = Object.values(seeds.qemuStreams());
+    if (stream === undefined) throw new Error("no QEMU stream");
+    // stored, not deflated: the stream's magic number is in sight
+    const stored = Uint8Array.from(zlib.gzipSync(stream, { level: 0 }));
+    const { report } = await verify(bytesSource(stored));
+    expect(report.findings.map(({ code }) => code)).toEqual(["open/compressed"]);
+  });
+
   it("leaves formats that are read at any offset to those who unpack", async () => {
     for (const bytes of Object.values(await seeds.kdumps()))
       expect(await verifyPacked(bytesSource(packed(bytes)), {})).toBeUndefined();

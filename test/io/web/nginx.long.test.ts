@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import * as net from "node:net";
 import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeXenSave } from "../../../bench/make-xen-save.js";
 import { hasProgram, hasShared, projectRoot, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
 
 const absent =
@@ -127,6 +128,17 @@ describe.skipIf(absent)("inputs behind nginx", () => {
     expect(remote.stderr).toMatch(/requests, .* of 14\.\d MiB/);
     expect(remote.status).toBe(0);
     expect(Buffer.compare(fs.readFileSync(here), fs.readFileSync(there))).toBe(0);
+  });
+
+  it("doesn't read all of a large guest to look for a kernel", async () => {
+    const save = path.join(folder, "large.save");
+    writeXenSave(save, { pages: 2 ** 18, order: "ascending", sparse: true });
+    const { status, stdout, stderr } = await run("inspect", address("large.save"));
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/memory +1\.0 GiB/);
+    expect(stdout).toContain("its memory isn't searched for a kernel");
+    expect(stderr).toMatch(/requests, \d+\.\d MiB of 1\.0/);
+    expect((await run("inspect", save)).stdout).not.toContain("isn't searched");
   });
 
   it("says what isn't there", async () => {
