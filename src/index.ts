@@ -159,6 +159,7 @@ export {
   type HttpStatistics,
   isWebAddress,
   openHttp,
+  unpackToBlob,
   webStream,
   type WebAnswer,
 } from "./io/web/index.js";

@@ -1,7 +1,9 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bytesSource } from "../../src/io/byte-source.js";
+import { openRandomAccess } from "../../src/io/node/decompress.js";
 import { openFile } from "../../src/io/node/files.js";
 import { openGuest } from "../../src/open/open.js";
 import { fixtures, runCli, scratch } from "../../test/shared.js";
@@ -47,6 +49,34 @@ describe.skipIf(lacksChromium)("the viewer in a browser", () => {
     const page = await viewer.open();
     await drop(page, packed);
     expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
+    await page.close();
+  });
+
+  it("reads a packed file on after damage, and says what is lost", async () => {
+    const page = await viewer.open();
+    const plain = fs.readFileSync(sample);
+    const half = plain.length >> 1;
+    const members = [plain.subarray(0, half), plain.subarray(half)].map((part) => gzipSync(part));
+    const file = Buffer.concat(members);
+    const middle = (members[0]?.length ?? 0) >> 1;
+    file.fill(0x55, middle, middle + 100);
+    const damaged = path.join(folder, "damaged.legacy.gz");
+    fs.writeFileSync(damaged, file);
+    await pick(page, damaged);
+    expect(await page.locator("h1").textContent()).toBe("legacy-hvm64-remus-xl");
+    await page.waitForSelector(".health.bad");
+    const overview = await page.locator("main").textContent();
+    expect(overview).toContain("an unknown number of bytes unpacked");
+    // what comes after the damage is there
+    const whole = await openGuest(bytesSource(plain));
+    const opened = await openRandomAccess(bytesSource(file), { keepTorn: true });
+    const rescued = await openGuest(opened.source, { partial: true });
+    const last = [...rescued.memory.ranges()].findLast(({ presence }) => presence === "present");
+    const address = last?.start ?? -1;
+    const known = new Uint8Array(16);
+    expect(await whole.memory.read(address, known)).toBe(16);
+    expect(await shownBytes(page, address)).toBe(Buffer.from(known).toString("hex"));
+    opened.close();
     await page.close();
   });
 

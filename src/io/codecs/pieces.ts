@@ -42,3 +42,11 @@ export function streamOfPieces(name: string, pieces: AsyncIterable<Uint8Array>):
       at < piece.length || into.length === 0 ? take(into) : refill(into),
   };
 }
+
+/** One array of two. */
+export function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}

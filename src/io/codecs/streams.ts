@@ -5,7 +5,7 @@ import { FormatError, GuestscopeError, TruncatedError } from "../../findings/err
 import type { CompressionName } from "./compressions.js";
 import { crc32 } from "./checksums.js";
 import { FflateSteps } from "./fflate-steps.js";
-import { remaining, streamOfPieces, type Unpacker } from "./pieces.js";
+import { joined, remaining, streamOfPieces, type Unpacker } from "./pieces.js";
 
 /** Bytes of input handed to a decoder that gives back all of their output at once: bounds that output. */
 const SMALL_STEP = 4096;
@@ -67,11 +67,13 @@ async function* located(name: CompressionName, reader: ByteReader): AsyncIterabl
   }
 }
 
-/** Checks the sum and length of the last (as a rule the only) member, which the decoder passes over. */
+/** Checks the sum and length of each member, which the decoder passes over. */
 async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
   const { Gunzip } = await import("fflate");
   const steps = new FflateSteps(CODEC_RULES.gzip, "gzip");
-  let trailer = new Uint8Array(0);
+  /** The last bytes that the decoder was given, and their end from the first on. */
+  let given: Uint8Array = new Uint8Array(0);
+  let end = 0;
   let sum = 0;
   let size = 0;
   const decoder = new Gunzip((piece) => {
@@ -79,20 +81,25 @@ async function* gunzip(reader: ByteReader): AsyncIterable<Uint8Array> {
     sum = crc32(piece, sum);
     size += piece.length;
   });
-  decoder.onmember = () => {
+  /** Whether what ends before an offset is what came of the member. Of one whose next header is longer than a step it isn't seen. */
+  const isSound = (next: number): boolean => {
+    const at = given.length - (end - next) - TRAILER;
+    if (at < 0) return next > TRAILER && next < end;
+    const view = new DataView(given.buffer, given.byteOffset + at, TRAILER);
+    return view.getUint32(0, true) === sum && view.getUint32(4, true) === size % 2 ** 32;
+  };
+  // not called for the first
+  decoder.onmember = (next) => {
+    if (!isSound(next)) throw new Error("incorrect data check");
     sum = 0;
     size = 0;
   };
   for await (const chunk of remaining(reader, SMALL_STEP)) {
-    trailer = Uint8Array.from([...trailer, ...chunk.subarray(-TRAILER)].slice(-TRAILER));
+    given = joined(given.subarray(-SMALL_STEP), chunk);
+    end += chunk.length;
     yield* steps.push(decoder, chunk, false);
   }
   yield* steps.push(decoder, new Uint8Array(0), true);
-  const view = new DataView(trailer.buffer);
-  if (
-    trailer.length < TRAILER ||
-    view.getUint32(0, true) !== sum ||
-    view.getUint32(4, true) !== size % 2 ** 32
-  )
+  if (!isSound(end))
     throw new FormatError(CODEC_RULES.gzip, "gzip data: it ends early, or its checksum is wrong");
 }

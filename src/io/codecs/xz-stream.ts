@@ -2,7 +2,7 @@ import { FormatError, TruncatedError } from "../../findings/errors.js";
 import type { ByteReader } from "../byte-reader.js";
 import { CODEC_RULES } from "../rules.js";
 import { crc32 } from "./checksums.js";
-import { hasBytes } from "./pieces.js";
+import { hasBytes, joined } from "./pieces.js";
 
 /** Bytes of input handed to the decoder at a time: its own buffer. */
 const STEP = 64 << 10;
@@ -55,13 +55,6 @@ class StreamInput {
   get endsWithFooter(): boolean {
     return isFooter(this.#last);
   }
-}
-
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }
 
 /** Whether bytes end with a stream's footer: its CRC-32, the index's size, flags, `YZ`. */

@@ -7,4 +7,5 @@ export {
   type HttpStatistics,
   openHttp,
 } from "./http.js";
+export { unpackToBlob } from "./unpack.js";
 export type { AnswerBody, Ask, WebAnswer } from "./ask.js";

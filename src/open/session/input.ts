@@ -29,7 +29,8 @@ export async function sourceInput(
   source: ByteSource,
   { open = {}, compression, close }: SourceInputOptions = {},
 ): Promise<SessionInput> {
-  const { format } = await detectFormat(source);
+  // a damaged head is one of the guest's problems, not the end
+  const { format } = await detectFormat(source, undefined, { partial: true });
   return {
     identity: {
       name: source.name,

@@ -3,7 +3,8 @@ import { PAGE_SIZE } from "../../guest/memory.js";
 import { lookUp, pagingOf, type Translation } from "../../guest/paging/walk.js";
 import { isDamage } from "../../guest/damage.js";
 import type { AddressSpace } from "../../linux/address-space.js";
-import { type ByteSource, type MaybePromise, readFully } from "../../io/byte-source.js";
+import type { ByteSource, MaybePromise } from "../../io/byte-source.js";
+import { readIntact } from "../../io/lost-bytes.js";
 import { UsageError } from "../../findings/errors.js";
 import { findRun } from "./memory-table.js";
 import type { MemoryTable, ReadResult, ReadRun, Space } from "./protocol.js";
@@ -74,10 +75,16 @@ async function readFile(
   if (source === undefined) throw new UsageError("this input is no file");
   const offset = toNumber(address);
   const there = Math.max(0, Math.min(bytes.length, source.size - offset));
-  const n = there === 0 ? 0 : await readFully(source, offset, bytes.subarray(0, there));
-  add(runs, { offset: 0, length: n, state: "present" });
-  // a file that became shorter while it was open
-  add(runs, { offset: n, length: there - n, state: "damaged", reason: "it can no longer be read" });
+  for (let done = 0; done < there; ) {
+    const { length, next } = await readIntact(source, offset + done, bytes.subarray(done, there));
+    add(runs, { offset: done, length, state: "present" });
+    // lost with damaged packed data, or of a file that became shorter while it was open
+    const reason = next === undefined ? "it can no longer be read" : "it is lost with damaged packed data";
+    const until = next === undefined ? there : Math.min(there, done + next);
+    bytes.fill(0, done + length, until);
+    add(runs, { offset: done + length, length: until - done - length, state: "damaged", reason });
+    done = until;
+  }
   add(runs, { offset: there, length: bytes.length - there, state: "end" });
 }
 

@@ -178,7 +178,11 @@ function suite(implementation: string): void {
       it.skipIf(absent)(`${name} damaged is an error or the very contents`, async () => {
         const [command = []] = PROGRAMS[name];
         const little = contents.subarray(0, 40_000);
-        const packed = pack(command, little);
+        // of several members each has its own sum
+        const ends = name === "gzip" ? [15_000, 40_000] : [40_000];
+        const packed = Buffer.concat(
+          ends.map((end, i) => pack(command, little.subarray(ends[i - 1] ?? 0, end))),
+        );
         // fzstd doesn't check sums of contents: there damage may pass, never throw anything else
         const checked = name !== "zstd";
         await fc.assert(

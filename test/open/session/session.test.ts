@@ -1,8 +1,10 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
+import { blobSource } from "../../../src/io/web/blob.js";
+import { unpackToBlob } from "../../../src/io/web/unpack.js";
 import { SystemError } from "../../../src/findings/errors.js";
 import { openGuest } from "../../../src/open/open.js";
 import { answer } from "../../../src/open/session/serve.js";
@@ -41,6 +43,37 @@ describe("Session", () => {
     expect(overview.processors).toHaveLength(1);
     expect(await call(session, "verify", undefined)).toMatchObject({ valid: true, errors: 0 });
     expect(JSON.parse(await call(session, "document", undefined))).toMatchObject({ kind: "xen-legacy" });
+  });
+
+  it("tells what is lost of a packed input, and reads on after it", async () => {
+    const half = demo.length >> 1;
+    const members = [demo.subarray(0, half), demo.subarray(half)].map((part) => gzipSync(part));
+    const packed = Buffer.concat(members);
+    packed.fill(0x55, (members[0]?.length ?? 0) >> 1, ((members[0]?.length ?? 0) >> 1) + 100);
+    const source = await unpackToBlob(blobSource(new Blob([packed]), "web01.gz"));
+    if (source === undefined) throw new Error("not unpacked");
+    const session = new Session(() => sourceInput(source, { compression: source.packed?.compression }));
+    const [lost] = source.packed?.lost ?? [];
+    if (lost === undefined) throw new Error("nothing is lost");
+    const overview = await call(session, "glance", { of: "file" });
+    expect(overview.identity).toMatchObject({ format: "xen-legacy", compression: "gzip" });
+    expect(overview.problems.map(({ code, offset }) => [code, offset])).toContainEqual([
+      "codec/gzip",
+      lost.start,
+    ]);
+    expect(overview.warnings).toContainEqual(expect.stringContaining("an unknown number of bytes unpacked"));
+    const space = "file";
+    const before = await call(session, "read", { space, address: BigInt(lost.start - 16), length: 32 });
+    expect(before.runs).toEqual([
+      { offset: 0, length: 16, state: "present" },
+      { offset: 16, length: 16, state: "damaged", reason: "it is lost with damaged packed data" },
+    ]);
+    const after = await call(session, "read", { space, address: BigInt(lost.end - 16), length: 32 });
+    expect(after.runs.map(({ state, length }) => [state, length])).toEqual([
+      ["damaged", 16],
+      ["present", 16],
+    ]);
+    expect(Buffer.compare(after.bytes.subarray(16), demo.subarray(half, half + 16))).toBe(0);
   });
 
   it("tries again what failed because the input could not be read", async () => {

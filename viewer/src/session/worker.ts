@@ -4,12 +4,12 @@ import { problemOf } from "../../../src/open/session/problem.js";
 import { answer } from "../../../src/open/session/serve.js";
 import { Session } from "../../../src/open/session/session.js";
 import type { ByteSource } from "../../../src/io/byte-source.js";
+import { GatheredBlob } from "../../../src/io/web/gathered-blob.js";
+import { unpackToBlob } from "../../../src/io/web/unpack.js";
 import { syncBlobSource } from "./blob-source.js";
 import { cachedSource } from "./cached-source.js";
 import { Freshness } from "./freshness.js";
-import { gathered } from "./gather.js";
 import { pacedSource } from "./paced-source.js";
-import { unpacked } from "./unpack.js";
 import type { WorkerInput } from "./worker-client.js";
 
 /** 16 KiB where reading jumps to, up to 2 MiB in order, 32 MiB in all. */
@@ -30,7 +30,12 @@ const blobInput = (blob: Blob, name: string): ByteSource =>
 async function webInput(url: string, name: string): Promise<ByteSource> {
   const { HttpSource, openHttp } = await import("../../../src/io/web/http.js");
   const { input } = await openHttp(url);
-  if (!(input instanceof HttpSource)) return blobInput(await gathered(input), name);
+  if (!(input instanceof HttpSource)) {
+    const whole = new GatheredBlob((blob) => blobInput(blob, name));
+    const { damage } = await whole.store(input, 0);
+    if (damage !== undefined) throw damage;
+    return whole.source();
+  }
   freshness.check = () => input.check();
   return input;
 }
@@ -46,8 +51,8 @@ function chosenInput(blob: Blob, name: string): ByteSource {
 async function open(input: WorkerInput): ReturnType<typeof sourceInput> {
   const plain =
     input.kind === "blob" ? chosenInput(input.blob, input.name) : await webInput(input.url, input.name);
-  const { blob, compression } = await unpacked(plain);
-  return sourceInput(blob === undefined ? plain : blobInput(blob, input.name), { compression });
+  const source = (await unpackToBlob(plain, (blob) => blobInput(blob, input.name))) ?? plain;
+  return sourceInput(source, { compression: source.packed?.compression });
 }
 
 /** Answers a call, unless the file is no longer the one that was opened: what is kept of it would be shown without a word. */
