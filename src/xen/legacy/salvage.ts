@@ -99,8 +99,12 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     });
   // sizes of chunks are multiples of four bytes, but for names in a toolstack chunk and where bytes are missing
   const [aligned, anywhere] = [finderOf(4), finderOf(1)];
-  const resume = async (from: number): Promise<Resumption | undefined> =>
-    (await aligned.resume(from)) ?? (await anywhere.resume(from));
+  const resume = async (from: number): Promise<Resumption | undefined> => {
+    const found = await aligned.resume(from);
+    // one that is in step may come long after those that missing bytes moved
+    const nearer = await anywhere.resume(from, found?.at);
+    return nearer !== undefined && nearer.proof >= (found?.proof ?? 0) ? nearer : found;
+  };
   const lost: LostPart[] = [];
   const patches: Patch[] = [];
   const passes = new SentPasses();

@@ -140,6 +140,18 @@ describe("a legacy stream whose memory has bytes too few or too many", () => {
 });
 
 describe("what is left of a legacy stream", () => {
+  it("goes on at the next batch after many missing bytes, in step or not", { timeout: 60_000 }, async () => {
+    const bytes = Buffer.from(sample("hvm64-live", place.folder).stream);
+    const file = await knownStream("hvm64-live", bytes);
+    const [, second = 0] = file.batches;
+    // so many bytes that the tail comes at a multiple of four, and the batch before it doesn't
+    for (const size of [774_283, 774_280]) {
+      const at = 0xfaf13;
+      const { rescue } = await file.open(Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + size)]));
+      expect(rescue?.lost.map(({ end }) => end)).toEqual([second - size]);
+    }
+  });
+
   it("converts when bytes are missing in its memory and its tail is whole", { timeout: 60_000 }, async () => {
     const name = "hvm64-params";
     const { stream } = sample(name, place.folder);
