@@ -8,7 +8,7 @@ import type { GuestImage } from "../../guest/image.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { MemoryRange } from "../../guest/memory.js";
 import type { OpenOptions } from "../../guest/options.js";
-import { type LostPart, rescueWarnings } from "../../guest/salvage.js";
+import { type DoubtfulPart, type LostPart, rescueWarnings } from "../../guest/salvage.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { guestOf } from "../elf/guest.js";
 import { openVmcore, type VmcoreSegment } from "../elf/read.js";
@@ -24,6 +24,8 @@ export interface FlattenedElf {
   readonly source: FlattenedSource;
   /** Parts of the flattened file. */
   readonly lost: readonly LostPart[];
+  /** Bytes of the ELF file that may be shifted within their record. */
+  readonly shifted: readonly { readonly start: number; readonly end: number }[];
 }
 
 /**
@@ -41,14 +43,15 @@ export async function flattenedElf(input: ByteSource, partial = false): Promise<
   if (isStart && !isElf(start) && (!partial || isKdump(start))) return undefined;
   let found: FlattenedElf | undefined;
   try {
-    found = { source: await FlattenedSource.open(input), lost: [] };
+    found = { source: await FlattenedSource.open(input), lost: [], shifted: [] };
   } catch (error) {
     if (!partial || !(error instanceof FormatError)) throw error;
   }
   // bytes after the end marker: it may be damage that looks like one
   if (found === undefined || (partial && found.source.trailing > 0)) {
     const salvaged = await salvageRecords(input);
-    found = { source: FlattenedSource.from(input, salvaged), lost: salvaged.lost };
+    const { lost, shifted } = salvaged;
+    found = { source: FlattenedSource.from(input, salvaged), lost, shifted };
   }
   return (await holdsElf(found.source, partial)) ? found : undefined;
 }
@@ -79,7 +82,7 @@ export async function verifyFlattenedElf(source: FlattenedSource, diagnostics: D
 
 /** Opens the guest in a flattened ELF vmcore. @throws FormatError; TruncatedError without its end marker, unless `partial` */
 export async function openFlattenedElf(
-  { source, lost }: FlattenedElf,
+  { source, lost, shifted }: FlattenedElf,
   options: OpenOptions,
 ): Promise<GuestImage> {
   if (!source.complete && options.partial !== true)
@@ -94,14 +97,31 @@ export async function openFlattenedElf(
   const { facts, rescue, warnings } = guest;
   const parts = [...lost, ...(rescue?.lost ?? []).flatMap((part) => placesOf(source, part))];
   const memory = isSalvaged ? withoutRanges(guest.memory, lostMemory(source, opened.segments)) : guest.memory;
+  const inRecords = shiftedMemory(shifted, opened.segments);
+  const doubtful = [...(rescue?.doubtful ?? []), ...inRecords];
   const found: GuestImage = {
     ...guest,
     memory,
     facts: { ...facts, origin: `${facts.origin} (flattened)` },
-    warnings: [...rescueWarnings({ lost, doubtful: [] }), ...warnings],
-    ...(parts.length === 0 ? {} : { rescue: { lost: parts, doubtful: rescue?.doubtful ?? [] } }),
+    warnings: [...rescueWarnings({ lost, doubtful: inRecords }), ...warnings],
+    ...(parts.length + doubtful.length === 0 ? {} : { rescue: { lost: parts, doubtful } }),
   };
   return isSalvaged ? withVmcoreInfo(found, options.findKernel) : found;
+}
+
+/** Memory whose contents may be shifted within their record. */
+function shiftedMemory(
+  shifted: FlattenedElf["shifted"],
+  segments: readonly VmcoreSegment[],
+): readonly DoubtfulPart[] {
+  const parts: DoubtfulPart[] = [];
+  for (const { start, end } of shifted)
+    for (const { physical, offset, there } of segments) {
+      const [from, to] = [Math.max(start, offset), Math.min(end, offset + there)];
+      const why = "may be shifted: bytes may have been inserted into its record";
+      if (from < to) parts.push({ start: physical + from - offset, end: physical + to - offset, why });
+    }
+  return parts.sort((a, b) => a.start - b.start);
 }
 
 /** Where a lost part of the plain file is in the flattened one. */

@@ -30,6 +30,8 @@ export interface FlattenedRun {
 export interface SalvagedRecords {
   readonly records: readonly FlattenedRun[];
   readonly lost: readonly LostPart[];
+  /** Bytes of the plain file whose record may have got some that aren't its own: what follows them is shifted then. */
+  readonly shifted: readonly { readonly start: number; readonly end: number }[];
   /** Whether the end marker was there. */
   readonly complete: boolean;
   /** Offset after the last record or the end marker. */
@@ -92,6 +94,7 @@ export async function salvageRecords(source: ByteSource): Promise<SalvagedRecord
   const walk = new Walk(source);
   const records: FlattenedRun[] = [];
   const lost: LostPart[] = [];
+  const shifted: { start: number; end: number }[] = [];
   const finder = new Resynchronizer(source, {
     step: 1,
     head: SIZE,
@@ -141,10 +144,22 @@ export async function salvageRecords(source: ByteSource): Promise<SalvagedRecord
     const isOwn = head !== undefined && next !== undefined && resumed >= next;
     if (head !== undefined && isOwn) records.push(head);
     const start = isOwn && next !== undefined ? next : at;
-    lost.push({ start, end: resumed, proof: found?.proof ?? 0, what: RECORDS });
+    const part: LostPart = { start, end: resumed, proof: found?.proof ?? 0, what: RECORDS };
+    const after = found === undefined ? undefined : await walk.at(found.at);
+    const isDoubtful = isOwn && head !== undefined && !areRecords(head, after, resumed - start);
+    if (isDoubtful) shifted.push({ start: head.to, end: head.to + head.size });
+    lost.push(isDoubtful ? { ...part, doubtfulFrom: at } : part);
     at = resumed;
   }
-  return { records: placed(records), lost, complete, end: at };
+  return { records: placed(records), lost, shifted, complete, end: at };
+}
+
+/** Whether bytes between two records are as many as records of what lies between them in the plain file have. */
+function areRecords({ to, size }: FlattenedRun, after: Head, lost: number): boolean {
+  // up to the end of the file, anything may have been there
+  if (after === undefined || after === "end") return after === undefined;
+  const heads = lost - (after.to - to - size);
+  return heads > 0 && heads < lost && heads % SIZE === 0;
 }
 
 /** Records with those that were written to the wrong place put where there is a gap of their size, or left out. */

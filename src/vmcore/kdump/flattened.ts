@@ -221,6 +221,7 @@ export class FlattenedSource implements ByteSource {
         complete = true;
         break;
       }
+      if (size === 0n) throw fail("a record of no bytes", at);
       if (offset + size >= 2n ** 53n) throw fail(`a record at offset ${offset} of ${size} bytes`, at);
       const from = reader.position;
       const skipped = reader.skip(Number(size));

@@ -90,4 +90,23 @@ describe.skipIf(noData)("a flattened ELF vmcore with damaged records", () => {
     const size = Number(bytes.readBigUInt64BE(at + 8));
     expect(lost[0] === undefined ? 0 : lost[0].end - lost[0].start).toBeGreaterThanOrEqual(size);
   });
+
+  it("what follows bytes that were inserted into a record is doubtful up to its end", async () => {
+    const file = await known();
+    const { bytes, heads } = file;
+    const head = heads[Math.floor(heads.length / 2)] ?? 0;
+    const [to, size] = [0, 8].map((at) => Number(bytes.readBigUInt64BE(head + at)));
+    const at = head + HEAD + 5000;
+    const longer = Buffer.concat([bytes.subarray(0, at), Buffer.alloc(48, 0x5a), bytes.subarray(at)]);
+    const { memory, rescue } = await file.open(longer);
+    expect(rescue?.lost).toMatchObject([{ doubtfulFrom: head }]);
+    const span = (rescue?.doubtful ?? []).reduce((sum, { start, end }) => sum + end - start, 0);
+    expect(span).toBe(size);
+    const page = Buffer.alloc(PAGE);
+    for (const place of file.pages) {
+      if (rescue?.doubtful.some(({ start, end }) => place.gpa < end && place.gpa + PAGE > start)) continue;
+      expect(await memory.read(place.gpa, page)).toBe(PAGE);
+      if (!page.equals(file.page(place))) throw new Error(`0x${place.gpa.toString(16)} of ${to} differs`);
+    }
+  });
 });
