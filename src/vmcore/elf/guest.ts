@@ -31,7 +31,7 @@ export async function openElfGuest(input: ByteSource, options: OpenOptions = {})
 
 /** The model of a vmcore whose headers are read. */
 export function guestOf(
-  { elf, segments, notes, warnings, rescued }: OpenVmcore,
+  { elf, segments, notes, warnings, rescued, rescue }: OpenVmcore,
   { findKernel = true }: OpenOptions = {},
 ): Promise<GuestImage> {
   if (segments.length === 0 && rescued === undefined)
@@ -56,8 +56,8 @@ export function guestOf(
       ...(erased.length === 0 ? {} : { erased }),
       more: { segments: segments.length, elfClass: elf.bits },
     },
-    warnings: [...(rescued === undefined ? [] : rescueWarnings(rescued.rescue)), ...warnings],
-    ...(rescued === undefined ? {} : { rescue: rescued.rescue }),
+    warnings: [...(rescue === undefined ? [] : rescueWarnings(rescue)), ...warnings],
+    ...(rescue === undefined ? {} : { rescue }),
     ...(rescued === undefined || rescued.unplaced.length === 0 ? {} : { unplaced: rescued.unplaced }),
   };
   return withVmcoreInfo(guest, findKernel);

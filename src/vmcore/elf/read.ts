@@ -8,7 +8,9 @@ import { architectureOfMachine } from "../../guest/arch/architectures.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { erasedOf, erasedWarning } from "../notes.js";
 import type { MemorySegment } from "../segments.js";
+import type { Rescue } from "../../guest/salvage.js";
 import type { RescuedElf } from "./rescue.js";
+import { shiftOf, shiftText } from "./shift.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
 
@@ -79,6 +81,8 @@ export interface OpenVmcore {
   readonly warnings: readonly string[];
   /** Where headers or notes were damaged: what was made of them. */
   readonly rescued?: RescuedElf;
+  /** What is lost, and what may be others' memory. */
+  readonly rescue?: Rescue;
 }
 
 /** Reports what was damaged of headers and notes that were made anew. */
@@ -113,5 +117,36 @@ export async function openVmcore(input: ByteSource, partial = false): Promise<Op
   for (const line of erasedOf(notes)) warnings.push(erasedWarning(line));
   const lost = segments.reduce((sum, { fileSize, there }) => sum + fileSize - there, 0);
   if (lost > 0) warnings.push(`the file ends before ${lost} bytes of memory that its headers announce`);
-  return { elf, segments, notes, warnings, ...(rescued === undefined ? {} : { rescued }) };
+  const rescue = partial ? await rescueOf(elf, segments, rescued) : undefined;
+  return {
+    elf,
+    segments,
+    notes,
+    warnings,
+    ...(rescued === undefined ? {} : { rescued }),
+    ...(rescue === undefined ? {} : { rescue }),
+  };
+}
+
+/** What is lost of a vmcore, and its memory as doubtful where contents may be shifted. */
+async function rescueOf(
+  elf: ElfFile,
+  segments: readonly VmcoreSegment[],
+  rescued: RescuedElf | undefined,
+): Promise<Rescue | undefined> {
+  const shift = await shiftOf(elf, rescued?.contentsEnd ?? endOfContents(elf));
+  const held = segments.filter(({ there }) => there > 0);
+  if (shift === 0 || held.length === 0) return rescued?.rescue;
+  const start = held.reduce((least, { physical }) => Math.min(least, physical), Number.POSITIVE_INFINITY);
+  const end = held.reduce((most, { physical, there }) => Math.max(most, physical + there), 0);
+  const why = `may be shifted: ${shiftText(shift)}`;
+  return { lost: rescued?.rescue.lost ?? [], doubtful: [{ start, end, why }] };
+}
+
+/** Where the contents that program headers describe end. */
+export function endOfContents({ segments }: ElfFile): number {
+  let end = 0;
+  for (let i = 0; i < segments.length; i += 1)
+    end = Math.max(end, (segments.offset[i] ?? 0) + (segments.filesz[i] ?? 0));
+  return end;
 }

@@ -6,6 +6,7 @@ import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { weighAddresses } from "./rescue-addresses.js";
 import { type FileBounds, type WeighedHeader, weighContents } from "./rescue-contents.js";
 import { isPossible, type RawHeader, readRawHeaders, type TablePlace } from "./rescue-header.js";
+import { SECTION_NAMES } from "./shift.js";
 import { roundUp } from "../../io/alignment.js";
 
 /** Notes are a few KiB a vCPU. */
@@ -15,8 +16,6 @@ const NOTE_HEAD = 64;
 const PAGE = 4096;
 /** Writers align the first contents to as many bytes at most. */
 const MOST_PADDING = 65_536;
-/** What QEMU writes after the contents: the names of its sections. */
-const QEMU_NAMES = 11;
 
 /** A place of notes that was found by what is in it. */
 export interface FoundNotes extends SalvagedNotes {
@@ -57,7 +56,7 @@ export async function weighTable(input: ByteSource, place: TablePlace, count: nu
   const bounds: FileBounds = {
     tableEnd,
     notesEnd: isLast ? undefined : notes?.end,
-    ends: [...(isLast ? [notes.start] : []), input.size, input.size - QEMU_NAMES],
+    ends: [...(isLast ? [notes.start] : []), input.size, input.size - SECTION_NAMES.length],
   };
   const headers = weighContents(contents, bounds);
   const joints = headers.reduce((sum, row) => sum + row.joints, 0);

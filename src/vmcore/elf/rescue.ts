@@ -37,6 +37,8 @@ export interface RescuedElf {
   readonly elf: ElfFile;
   readonly notes: readonly ElfNote[];
   readonly rescue: Rescue;
+  /** Where the contents end that headers describe, or would. */
+  readonly contentsEnd: number;
   /** Memory whose address is lost. */
   readonly unplaced: readonly UnplacedBlock[];
   /** Whether the architecture is a guess. */
@@ -179,6 +181,10 @@ async function rebuilt(input: ByteSource, table: WeighedTable): Promise<RescuedE
     elf,
     notes: notes?.notes ?? [],
     rescue: { lost: lostParts(table, await isHeaderWhole(input, table)), doubtful: [] },
+    contentsEnd: [
+      ...kept.map(({ header: one }) => one.offset + one.fileSize),
+      ...table.unknown.map(({ end }) => end),
+    ].reduce((most, end) => Math.max(most, end), notes?.end ?? 0),
     unplaced: table.unknown.map(({ start, end }) => ({
       name: `contents at 0x${start.toString(16)}`,
       size: end - start,

@@ -43,6 +43,13 @@ export const ELF_VMCORE_RULES = rules({
     explanation:
       "The ELF header, program headers and notes must agree with each other and with the file: contents of segments follow one another, lengths in file and memory and both addresses fit. What doesn't is damaged; reading what is intact makes it anew where the rest says it.",
   },
+  shifted: {
+    code: "vmcore/elf/shifted",
+    severity: "warning",
+    spec: SPEC,
+    explanation:
+      "Contents end where the file does, or where the names of its sections begin. Other bytes that follow them may have been inserted before, and names that come too early show that bytes are missing: contents after that place are shifted, and nothing says which.",
+  },
   empty: {
     code: "vmcore/elf/empty",
     severity: "error",

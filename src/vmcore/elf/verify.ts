@@ -9,13 +9,23 @@ import { faultOfVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { beyondAddresses, describeBeyond, segmentMemory } from "../segments.js";
 import { vmcoreInfoOf } from "./guest.js";
 import { contradictions, describeContradiction } from "./overlaps.js";
-import { architectureOf, lackPhysical, NO_PHYSICAL, reportRescue, requireCore, segmentsOf } from "./read.js";
+import {
+  architectureOf,
+  endOfContents,
+  lackPhysical,
+  NO_PHYSICAL,
+  reportRescue,
+  requireCore,
+  segmentsOf,
+} from "./read.js";
 import { rescueElf } from "./rescue.js";
 import { ELF_VMCORE_RULES } from "./rules.js";
+import { shiftOf, shiftText } from "./shift.js";
 
 /** Checks headers, notes and segments of an ELF vmcore. */
 export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Promise<void> {
-  reportRescue(await rescueElf(input), diagnostics);
+  const rescued = await rescueElf(input);
+  reportRescue(rescued, diagnostics);
   let elf: ElfFile;
   try {
     elf = await ElfFile.open(input);
@@ -70,6 +80,9 @@ export async function verifyElf(input: ByteSource, diagnostics: Diagnostics): Pr
     diagnostics.report(ELF_VMCORE_RULES.noPhysical, at(0), "its segments have virtual addresses only");
   for (const found of await contradictions(input, segments))
     diagnostics.report(ELF_VMCORE_RULES.overlap, at(found.segment.index), describeContradiction(found));
+  const end = rescued?.contentsEnd ?? endOfContents(elf);
+  const shift = await shiftOf(rescued?.elf ?? elf, end);
+  if (shift !== 0) diagnostics.report(ELF_VMCORE_RULES.shifted, { offset: end }, shiftText(shift));
   const arch = architectureOf(elf);
   if (info !== undefined && beyond === undefined) {
     const kernel = { memory: segmentMemory(input, segments), arch, vcpus: decodeVcpus(notes, arch) };

@@ -14,6 +14,7 @@ import { eachFrame, MAX_FRAME, openXenCore, type PageHandler, UNUSED, type XenCo
 import { rescueXenCore } from "./rescue.js";
 import { repairFrames, type RepairedEntries } from "./rescue-frames.js";
 import { XEN_CORE_RULES } from "./rules.js";
+import { shiftText } from "./shift.js";
 
 /** FXSAVE area at the start of a context. */
 const FPU_SIZE = 512;
@@ -51,8 +52,18 @@ class RunJoiner {
 /** Opens the guest of a Xen core. @throws FormatError */
 export async function openXenCoreGuest(input: ByteSource, options: OpenOptions): Promise<GuestImage> {
   if (options.partial !== true) return xenCoreGuest(await openXenCore(input), false, options);
-  const { core, lost } = await rescueXenCore(input);
-  return xenCoreGuest(core, true, options, lost);
+  const { core, lost, shift } = await rescueXenCore(input);
+  const guest = await xenCoreGuest(core, true, options, lost);
+  return shift === undefined ? guest : shifted(guest, shift);
+}
+
+/** A guest of whose pages nothing says which are shifted. */
+function shifted(guest: GuestImage, shift: number): GuestImage {
+  const held = [...guest.memory.ranges()].filter(({ presence }) => presence !== "absent");
+  const [start, end] = [held[0]?.start ?? 0, held.at(-1)?.end ?? 0];
+  const doubtful = [{ start, end, why: `may be shifted: ${shiftText(shift)}` }];
+  const rescue: Rescue = { lost: guest.rescue?.lost ?? [], doubtful };
+  return { ...guest, rescue, warnings: [...rescueWarnings({ lost: [], doubtful }), ...guest.warnings] };
 }
 
 /** The model of a Xen core whose sections are read. @throws FormatError when it is cut, unless `partial` */

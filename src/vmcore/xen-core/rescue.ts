@@ -6,10 +6,10 @@ import { FormatError } from "../../findings/errors.js";
 import { latin1, viewOf } from "../../binary/layout.js";
 import { pvContext64 } from "../../guest/pv-context.js";
 import type { LostPart } from "../../guest/salvage.js";
-import { indexOfBytes } from "../../io/byte-search.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { factsOf, openXenCore, readXenCore, type XenCore, type XenCoreFacts } from "./read.js";
 import { roundUp } from "../../io/alignment.js";
+import { ascends, findNames, isSound, shiftedCore } from "./shift.js";
 
 /*
  * Sections follow one another in one order: section headers, notes, vCPUs, shared info, pages at a page's boundary, the
@@ -22,9 +22,6 @@ const PAGE = 4096;
 const HEAD = 64 << 10;
 /** Xen's four notes. */
 const NOTES_SIZE = 1384;
-const NAMES = new TextEncoder().encode("\0.shstrtab\0");
-/** What our own writer puts after the names is small. */
-const TAIL = 1 << 20;
 /** Things that must agree. */
 const LEAST_AGREEING = 3;
 
@@ -32,6 +29,8 @@ const LEAST_AGREEING = 3;
 export interface RescuedCore {
   readonly core: XenCore;
   readonly lost: readonly LostPart[];
+  /** Bytes by which the table is after the place that the headers say, below zero before it: contents may be shifted. */
+  readonly shift?: number | undefined;
 }
 
 /** Where the pages and the table of their frames are. */
@@ -52,6 +51,8 @@ export async function rescueXenCore(input: ByteSource): Promise<RescuedCore> {
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     failure = error;
+    const found = await shiftedCore(input);
+    if (found !== undefined) return { ...found, lost: [] };
   }
   const rescued = await new Sections(input).find();
   if (rescued !== undefined) return rescued;
@@ -65,35 +66,11 @@ export async function isDamagedXenCore(input: ByteSource): Promise<boolean> {
 }
 
 /** Whether sections have room for as many pages as the header note counts, and come in their order. */
-async function isConsistent({
-  input,
-  contents,
-  frames,
-  pages,
-  pageSize,
-  entrySize,
-  contexts,
-  vcpus,
-}: XenCore): Promise<boolean> {
-  const isSound =
-    contents.size === pages * pageSize &&
-    frames.size === pages * entrySize &&
-    frames.offset === contents.offset + contents.size &&
-    contexts.length === vcpus;
-  if (!isSound) return false;
+async function isConsistent(core: XenCore): Promise<boolean> {
+  if (!isSound(core)) return false;
+  const { input, frames } = core;
   const names = await findNames(input);
   return names === undefined || names === frames.offset + frames.size;
-}
-
-/** Where the names of sections begin, in the file's end; undefined: they aren't there. */
-async function findNames(input: ByteSource): Promise<number | undefined> {
-  const from = Math.max(0, input.size - TAIL);
-  const bytes = new Uint8Array(input.size - from);
-  await readFully(input, from, bytes);
-  let found: number | undefined;
-  for (let at = indexOfBytes(bytes, NAMES, 0); at >= 0; at = indexOfBytes(bytes, NAMES, at + 1))
-    found = from + at;
-  return found;
 }
 
 interface Stated {
@@ -187,6 +164,9 @@ class Sections {
   ): Promise<number> {
     const framesAt = pagesAt + pages * PAGE;
     const end = framesAt + pages * entry;
+    const isTable = await ascends(this.#input, framesAt, pages, entry);
+    // the names' place fits what was counted back from it
+    if (!isTable && facts === undefined) return 0;
     const says = (offset: number, size: number, each: number): number =>
       Math.max(
         0,
@@ -202,20 +182,8 @@ class Sections {
       says(pagesAt, pages * PAGE, PAGE) +
       says(framesAt, pages * entry, entry) +
       Number(after !== undefined && room >= 0 && room < 2 * PAGE) +
-      (await this.#ascents(framesAt, pages, entry))
+      2 * Number(isTable)
     );
-  }
-
-  /** 2 where most of the first and last entries of a table are one more than those before them. */
-  async #ascents(at: number, count: number, entry: number): Promise<number> {
-    const [sampled, most] = [64, Math.min(64, count)];
-    const bytes = new Uint8Array(most * entry);
-    if ((await readFully(this.#input, at, bytes)) < bytes.length) return 0;
-    const view = viewOf(bytes);
-    let ascents = 0;
-    for (let i = 1; i < most; i += 1)
-      if (view.getBigUint64(i * entry, true) === view.getBigUint64((i - 1) * entry, true) + 1n) ascents += 1;
-    return ascents * 2 >= Math.min(sampled, most) - 1 && most > 1 ? 2 : 0;
   }
 
   async #rebuilt(

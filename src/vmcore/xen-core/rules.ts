@@ -37,6 +37,13 @@ export const XEN_CORE_RULES = rules({
     explanation:
       "Frame numbers must ascend, as Xen writes them. Those that don't are damaged: reading what is intact leaves their pages out, or makes them anew where their neighbours leave one number only.",
   },
+  shifted: {
+    code: "vmcore/xen-core/shifted",
+    severity: "error",
+    spec: SPEC,
+    explanation:
+      "The table of frames comes right before the names of sections. Where that is another place than the section headers say, bytes are missing before it or were inserted: contents of pages after that place are shifted, and nothing says which.",
+  },
   frame: {
     code: "vmcore/xen-core/frame",
     severity: "warning",

@@ -1,13 +1,15 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import { PageMap } from "../../guest/page-map.js";
+import { FormatError } from "../../findings/errors.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { eachFrame, MAX_FRAME, openXenCore, UNUSED } from "./read.js";
+import { eachFrame, MAX_FRAME, openXenCore, UNUSED, type XenCore } from "./read.js";
 import { repairFrames, reportRepairs } from "./rescue-frames.js";
 import { XEN_CORE_RULES } from "./rules.js";
+import { shiftedCore, shiftText } from "./shift.js";
 
 /** Checks sections, notes, counts and frame numbers of a Xen core. @throws FormatError when nothing more can be read */
 export async function verifyXenCore(input: ByteSource, diagnostics: Diagnostics): Promise<void> {
-  const core = await openXenCore(input);
+  const core = await openShifted(input, diagnostics);
   const { contents, frames, entrySize, pageSize } = core;
   const held = Math.floor(contents.size / pageSize);
   const numbered = Math.floor(frames.size / entrySize);
@@ -51,4 +53,18 @@ export async function verifyXenCore(input: ByteSource, diagnostics: Diagnostics)
       { offset: frames.offset },
       `${missing} frame numbers are missing`,
     );
+}
+
+/** Reads a core whose table may be elsewhere than its section headers say. @throws FormatError */
+async function openShifted(input: ByteSource, diagnostics: Diagnostics): Promise<XenCore> {
+  try {
+    return await openXenCore(input);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const found = await shiftedCore(input);
+    if (found === undefined) throw error;
+    const { core, shift } = found;
+    diagnostics.report(XEN_CORE_RULES.shifted, { offset: core.frames.offset - shift }, shiftText(shift));
+    return core;
+  }
 }

@@ -134,4 +134,48 @@ describe("an ELF vmcore whose headers are damaged", () => {
     const report = await verifyAs(elfVmcore, bytesSource(bytes));
     expect(report.findings.map(({ code }) => code)).toContain("vmcore/elf/table");
   });
+
+  it.each([
+    ["inserted into", 777],
+    ["missing from", -333],
+  ])(
+    "bytes %s its contents: QEMU's names at the end show it, and all memory is doubtful",
+    async (_, shift) => {
+      const bytes = machine("s390x");
+      const at = bytes.length >> 1;
+      const shifted = Buffer.concat([
+        bytes.subarray(0, at),
+        Buffer.alloc(Math.max(0, shift), 0x5a),
+        bytes.subarray(at - Math.min(0, shift)),
+      ]);
+      const guest = await openGuest(bytesSource(shifted), { partial: true });
+      expect(guest.rescue?.doubtful).toEqual([
+        {
+          start: 0,
+          // what the file ends before is absent
+          end: shift > 0 ? 0x20_0000 : expect.closeTo(0x20_0000 + shift, -2),
+          why: expect.stringContaining(`${Math.abs(shift)} bytes`),
+        },
+      ]);
+      expect(guest.warnings.join()).toMatch(/doubtful: memory 0x0 to 0x[0-9a-f]+ may be shifted/);
+      const report = await verifyAs(elfVmcore, bytesSource(shifted));
+      expect(report.findings.map(({ code }) => code)).toContain("vmcore/elf/shifted");
+    },
+  );
+
+  it("bytes after the contents are too many, unless they are padding", async () => {
+    const bytes = await written();
+    const longer = Buffer.concat([bytes.subarray(0, -9000), Buffer.alloc(100, 0x5a), bytes.subarray(-9000)]);
+    const { rescue } = await openGuest(bytesSource(longer), { partial: true });
+    expect(rescue).toMatchObject({
+      lost: [],
+      doubtful: [{ why: expect.stringContaining("100 bytes follow") }],
+    });
+    const padded = Buffer.concat([bytes, Buffer.alloc(-bytes.length & 511)]);
+    for (const whole of [bytes, padded, Buffer.concat([padded, Buffer.alloc(512)])]) {
+      expect((await openGuest(bytesSource(whole), { partial: true })).rescue).toBeUndefined();
+      const { findings } = await verifyAs(elfVmcore, bytesSource(whole));
+      expect(findings.map(({ code }) => code)).not.toContain("vmcore/elf/shifted");
+    }
+  });
 });

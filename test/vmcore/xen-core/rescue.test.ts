@@ -74,6 +74,34 @@ describe("a Xen core whose sections are damaged", () => {
     const codes = report.findings.map(({ code }) => code);
     expect(codes.filter((code) => code === "vmcore/xen-core/table")).toHaveLength(2);
   });
+
+  it.each([777, -5000])(
+    "%i bytes too many or too few before its table: all pages are doubtful",
+    async (shift) => {
+      const bytes = await written();
+      const { tableAt, pages } = await knownXenCore(bytes);
+      const at = tableAt - 9 * PAGE;
+      const shifted = Buffer.concat([
+        bytes.subarray(0, at),
+        Buffer.alloc(Math.max(0, shift), 0x5a),
+        bytes.subarray(at - Math.min(0, shift)),
+      ]);
+      const guest = await openGuest(bytesSource(shifted), { partial: true });
+      expect(guest.rescue?.doubtful).toEqual([
+        // what the file ends before is absent
+        {
+          start: 0,
+          end: (shift > 0 ? 0x109 : 0x107) * PAGE,
+          why: expect.stringContaining(`${Math.abs(shift)} bytes`),
+        },
+      ]);
+      // each page has its own frame still
+      const held = [...guest.memory.ranges()].map(({ start, end }) => (end - start) / PAGE);
+      expect(held.reduce((sum, count) => sum + count, 0)).toBe(pages.length);
+      const report = await verifyAs(xenCore, bytesSource(shifted));
+      expect(report.findings.map(({ code }) => code)).toContain("vmcore/xen-core/shifted");
+    },
+  );
 });
 
 describe.skipIf(noData)("a real Xen core that is damaged", () => {
