@@ -35,6 +35,7 @@ import { provenCore } from "../test/qemu/core/by-command-line/made-core.js";
 import { makeIndexed, makeRing, type MadeKernel } from "../test/linux/log/synthetic.js";
 import { attempt, checkCut, checkGuest, checkInput, type Outcome, Violation } from "./checks.js";
 import { linuxGuest, linuxSeed } from "./linux-guest.js";
+import { heads } from "./heads.js";
 import { diff, search, session } from "./looking.js";
 import type { Random } from "./random.js";
 import {
@@ -557,4 +558,5 @@ export const TARGETS: readonly Target[] = [
   diff,
   session,
   resync,
+  heads,
 ];
