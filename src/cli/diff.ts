@@ -13,6 +13,8 @@ import {
 } from "../guest/compare.js";
 import type { GuestImage } from "../guest/image.js";
 import type { GuestInspection } from "../guest/inspection.js";
+import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
+import { type SearchedGuest, searchedWhileRead } from "../guest/kernel/searched-memory.js";
 import { compareLinux } from "../linux/compare.js";
 import type { Kernel } from "../linux/kernel.js";
 import { type Command, runAnswering } from "./command.js";
@@ -61,6 +63,20 @@ function devicesOf({ details }: GuestInspection): Map<string, string> | undefine
   return values;
 }
 
+/** A guest whose kernel is looked for while its memory is compared, if it isn't known; afterwards nothing is left to look for. */
+async function searchedOnTheWay(guest: GuestImage): Promise<SearchedGuest> {
+  const { vmcoreInfo, archIsGuess } = guest.facts;
+  const isKnown = vmcoreInfo !== undefined || archIsGuess === true;
+  const unsought = isKnown ? guest : await withVmcoreInfo(guest, "later");
+  if (unsought.isKernelUnsought !== true) return { guest, end: () => Promise.resolve(guest) };
+  const search = searchedWhileRead(unsought);
+  const end = async (): Promise<GuestImage> => {
+    const found = await search.end();
+    return { ...found, facts: { ...found.facts, vmcoreInfoIsChosen: true } };
+  };
+  return { guest: search.guest, end };
+}
+
 async function kernelOf(guest: GuestImage, args: Namespace): Promise<Kernel | undefined> {
   try {
     return await openKernelOf(guest, args);
@@ -75,18 +91,15 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
   const notCompared: string[] = [];
   const progress = new Progress(!quiet);
   const total = [...first.memory.ranges()].at(-1)?.end;
-  const memory = await compareMemory(first.memory, second.memory, (at) =>
+  const searched = [await searchedOnTheWay(first), await searchedOnTheWay(second)] as const;
+  const memory = await compareMemory(searched[0].guest.memory, searched[1].guest.memory, (at) =>
     progress.update(at, total, "comparing"),
   ).finally(() => progress.done());
   // where all memory is alike, so is what Linux keeps in it
   const isAlike = memory.changedPages + memory.onlyFirst.length + memory.onlySecond.length === 0;
-  const kernels = isAlike
-    ? ([undefined, undefined] as const)
-    : ([await kernelOf(first, args), await kernelOf(second, args)] as const);
-  const linux =
-    kernels[0] === undefined || kernels[1] === undefined
-      ? undefined
-      : await compareLinux(kernels[0], kernels[1]);
+  const firstKernel = isAlike ? undefined : await kernelOf(await searched[0].end(), args);
+  const secondKernel = firstKernel && (await kernelOf(await searched[1].end(), args));
+  const linux = firstKernel && secondKernel && (await compareLinux(firstKernel, secondKernel));
   if (isAlike) notCompared.length = 0;
   else if (linux === undefined) notCompared.push("Linux: no kernel that can be read in both");
   else appendTo(notCompared, linux.notCompared);
@@ -188,7 +201,7 @@ export const command: Command = {
   async run(args: Namespace): Promise<number> {
     const options = args as Arguments;
     const { first, second, json, quiet } = options;
-    // who needs the kernel looks for it: to open need not read all memory
+    // the kernel is looked for while memory is compared: to open need not read all of it
     const rest = { partial: true, findKernel: false };
     return runAnswering(async () =>
       withGuest(first, args, rest, async (one) =>
