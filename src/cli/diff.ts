@@ -15,8 +15,7 @@ import type { GuestImage } from "../guest/image.js";
 import type { GuestInspection } from "../guest/inspection.js";
 import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 import { type SearchedGuest, searchedWhileRead } from "../guest/kernel/searched-memory.js";
-import { compareLinux } from "../linux/compare.js";
-import type { Kernel } from "../linux/kernel.js";
+import { compareLinux, type LinuxState, linuxState } from "../linux/compare.js";
 import { type Command, runAnswering } from "./command.js";
 import type { DiffDocument, Differences } from "./guest-documents.js";
 import { addGuestOptions, inspectInput, withGuest } from "./guest-input.js";
@@ -24,6 +23,9 @@ import { type KernelArguments, openKernelOf, printable } from "./kernel-input.js
 import { percent } from "./present/memory.js";
 import { Progress } from "./progress.js";
 import { hex, print, printError, printJson, size } from "./terminal.js";
+
+/** An inspection without what the guest was running. */
+const DEVICES_ALONE = { findKernel: false, describeSystem: async () => undefined } as const;
 
 interface Arguments extends Omit<KernelArguments, "input"> {
   readonly first: string;
@@ -77,9 +79,10 @@ async function searchedOnTheWay(guest: GuestImage): Promise<SearchedGuest> {
   return { guest: search.guest, end };
 }
 
-async function kernelOf(guest: GuestImage, args: Namespace): Promise<Kernel | undefined> {
+/** What Linux was doing in a guest; undefined where there is no kernel that can be read. */
+async function linuxOf(guest: GuestImage, args: Namespace): Promise<LinuxState | undefined> {
   try {
-    return await openKernelOf(guest, args);
+    return await linuxState(await openKernelOf(guest, args));
   } catch (error) {
     if (!(error instanceof GuestscopeError)) throw error;
     return undefined;
@@ -97,16 +100,16 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
   ).finally(() => progress.done());
   // where all memory is alike, so is what Linux keeps in it
   const isAlike = memory.changedPages + memory.onlyFirst.length + memory.onlySecond.length === 0;
-  const firstKernel = isAlike ? undefined : await kernelOf(await searched[0].end(), args);
-  const secondKernel = firstKernel && (await kernelOf(await searched[1].end(), args));
-  const linux = firstKernel && secondKernel && (await compareLinux(firstKernel, secondKernel));
+  const firstLinux = isAlike ? undefined : await linuxOf(await searched[0].end(), args);
+  const secondLinux = firstLinux && (await linuxOf(await searched[1].end(), args));
+  const linux = firstLinux && secondLinux && compareLinux(firstLinux, secondLinux);
   if (isAlike) notCompared.length = 0;
   else if (linux === undefined) notCompared.push("Linux: no kernel that can be read in both");
   else appendTo(notCompared, linux.notCompared);
   // only a stream of QEMU holds its devices: reading another input once more would find none
   const hasDevices = [first, second].every(({ facts }) => facts.specific?.kind === "qemu-stream");
   const inspected = async (name: string): Promise<Map<string, string> | undefined> =>
-    hasDevices ? devicesOf(await inspectInput(name, args, {})) : undefined;
+    hasDevices ? devicesOf(await inspectInput(name, args, DEVICES_ALONE)) : undefined;
   const devices = [await inspected(one), await inspected(other)] as const;
   if (devices[0] === undefined || devices[1] === undefined)
     notCompared.push("QEMU's devices: not both inputs hold their state");

@@ -135,7 +135,7 @@ function openOptions(args: Arguments, rest: Common): OpenOptions {
 }
 
 /** What one of the ways to open an input needs of the command line. */
-type Common = Pick<OpenOptions, "partial" | "progress" | "findKernel" | "unpackers">;
+type Common = Pick<OpenOptions, "partial" | "progress" | "findKernel" | "describeSystem" | "unpackers">;
 
 /** `pid:N` of a process, unless a file has that name. @throws UsageError when `--stop` is given for anything else */
 function pidOf(name: string, { stop }: Arguments): number | undefined {
@@ -323,7 +323,7 @@ async function withProcessFacts(
 export async function inspectInput(
   name: string,
   args: Namespace,
-  rest: Pick<OpenOptions, "progress">,
+  rest: Pick<OpenOptions, "progress" | "findKernel" | "describeSystem">,
   report: (process: UnreadProcess) => void = () => undefined,
 ): Promise<GuestInspection> {
   const given = args as Arguments;

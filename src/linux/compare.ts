@@ -31,14 +31,19 @@ export interface LinuxDifference {
   readonly notCompared: readonly string[];
 }
 
-interface State {
+/** What is compared of a state of a Linux guest: plain data, so that only one kernel need be open at a time. */
+export interface LinuxState {
   readonly tasks: ReadonlyMap<string, TaskName>;
   readonly modules: ReadonlyMap<string, string>;
   readonly mounts: ReadonlyMap<string, string>;
   readonly log: ReadonlyMap<string, string>;
+  /** Parts that couldn't be read, and why. */
+  readonly missing: readonly string[];
 }
 
-async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
+/** Reads what is compared of a Linux guest. What can't be read is said in it. */
+export async function linuxState(kernel: Kernel): Promise<LinuxState> {
+  const missing: string[] = [];
   const tasks = new Map<string, TaskName>();
   const modules = new Map<string, string>();
   const mounts = new Map<string, string>();
@@ -49,7 +54,7 @@ async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
     } catch (error) {
       if (!(error instanceof AbsentError || error instanceof FormatError || error instanceof UsageError))
         throw error;
-      missing.add(`${name}: ${error.message}`);
+      missing.push(`${name}: ${error.message}`);
     }
   };
   await part("tasks", async () => {
@@ -74,18 +79,15 @@ async function stateOf(kernel: Kernel, missing: Set<string>): Promise<State> {
       if (line !== undefined) log.set(`${record.seq ?? ""} ${record.tsNsec ?? ""} ${record.text}`, line);
     }
   });
-  return { tasks, modules, mounts, log };
+  return { tasks, modules, mounts, log, missing };
 }
 
 function onlyIn<T>(one: ReadonlyMap<string, T>, other: ReadonlyMap<string, T>): T[] {
   return [...one].flatMap(([key, value]) => (other.has(key) ? [] : [value]));
 }
 
-/** Compares two states of a Linux guest. What can't be read is said, and left out of the comparison. */
-export async function compareLinux(first: Kernel, second: Kernel): Promise<LinuxDifference> {
-  const missing = new Set<string>();
-  const one = await stateOf(first, missing);
-  const other = await stateOf(second, missing);
+/** Compares two states of a Linux guest. Parts that one of them lacks are said, and left out of the comparison. */
+export function compareLinux(one: LinuxState, other: LinuxState): LinuxDifference {
   return {
     tasksBegun: onlyIn(other.tasks, one.tasks),
     tasksEnded: onlyIn(one.tasks, other.tasks),
@@ -95,6 +97,6 @@ export async function compareLinux(first: Kernel, second: Kernel): Promise<Linux
     mountsRemoved: onlyIn(one.mounts, other.mounts),
     logNew: onlyIn(other.log, one.log),
     logGone: onlyIn(one.log, other.log).length,
-    notCompared: [...missing],
+    notCompared: [...new Set([...one.missing, ...other.missing])],
   };
 }
