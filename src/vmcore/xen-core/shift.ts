@@ -68,9 +68,20 @@ export async function shiftedCore(input: ByteSource): Promise<ShiftedCore | unde
 async function moved(core: XenCore, shift: number): Promise<ShiftedCore | undefined> {
   const { input, frames, pages, entrySize } = core;
   const at = frames.offset + shift;
-  if (!isSound(core) || (await ascends(input, frames.offset, pages, entrySize))) return undefined;
-  if (!(await ascends(input, at, pages, entrySize))) return undefined;
+  const isTable = async (place: number): Promise<boolean> =>
+    (await begins(input, place, entrySize)) && (await ascends(input, place, pages, entrySize));
+  if (!isSound(core) || !(await isTable(at))) return undefined;
+  // bytes that were inserted into the table leave its first entries where they should be
+  if (shift > 0 && (await isTable(frames.offset))) return undefined;
   return { core: { ...core, frames: { ...frames, offset: at } }, shift };
+}
+
+/** Whether a table may begin at a place: its second entry is one more than the first, and what is before it isn't one less. */
+async function begins(input: ByteSource, at: number, entry: number): Promise<boolean> {
+  const bytes = new Uint8Array(3 * entry);
+  if (at < entry || (await readFully(input, at - entry, bytes)) < bytes.length) return false;
+  const [before, first, second] = [0, 1, 2].map((i) => viewOf(bytes).getBigUint64(i * entry, true));
+  return first !== undefined && second === first + 1n && before !== BigInt.asUintN(64, first - 1n);
 }
 
 function nameAt(names: Uint8Array, at: number): string {
