@@ -12,7 +12,8 @@ import {
   withoutParts,
 } from "../../guest/salvage.js";
 import { SentPasses, type StalePages } from "../../guest/sent-passes.js";
-import type { ByteSource } from "../../io/byte-source.js";
+import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { SAVE_TYPE, saveDescriptor } from "../hvm-context/layout.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
 import { ChunkWalk, type LegacyForm, pfnsOf, type WalkedChunk } from "./chunk-walk.js";
@@ -33,7 +34,11 @@ const MOST_MISCOUNTED = 4;
  * for then that one is the state to take.
  * @throws FormatError in the headers
  */
-async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyForm | undefined> {
+async function legacyForm(
+  input: ByteSource,
+  reader: LegacyReader,
+  report: Report,
+): Promise<LegacyForm | undefined> {
   let form: LegacyForm | undefined;
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
@@ -56,6 +61,11 @@ async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyF
           isReadable,
           isStopped,
         };
+      // and a guest's tail among which no context begins is none
+      if (chunk.kind === "hvm-tail" && !(await isContext(input, chunk.dataOffset))) {
+        isReadable = false;
+        break;
+      }
       if (form === undefined || whole !== undefined) continue;
       if (form.isHvm) whole = { ...form, first: reader.cursor.position };
       else if (chunk.kind === "pv-info") {
@@ -71,6 +81,13 @@ async function legacyForm(reader: LegacyReader, report: Report): Promise<LegacyF
     isReadable = false;
   }
   return whole && { ...whole, isReadable, isStopped };
+}
+
+/** Whether an HVM context begins at an offset: with its header's entry. */
+async function isContext(input: ByteSource, offset: number): Promise<boolean> {
+  const bytes = new Uint8Array(saveDescriptor.size);
+  if ((await readFully(input, offset, bytes)) < bytes.length) return false;
+  return saveDescriptor.decode(bytes, "little").typecode === SAVE_TYPE.HEADER;
 }
 
 const isWithoutErrors = ({ findings }: Report): boolean =>
@@ -232,7 +249,7 @@ export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise
       ...(widthIsGuess === undefined ? {} : { widthIsGuess }),
       diagnostics: report,
     });
-    const form = await legacyForm(reader, report);
+    const form = await legacyForm(input, reader, report);
     if (form === undefined) return undefined;
     const isReadable = form.isReadable && isWithoutErrors(report);
     return await salvageLegacy(input, { ...form, isReadable });

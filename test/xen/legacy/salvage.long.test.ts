@@ -152,6 +152,21 @@ describe("what is left of a legacy stream", () => {
     }
   });
 
+  it("zeros of a page that missing bytes moved are no end of the memory", { timeout: 60_000 }, async () => {
+    const bytes = Buffer.from(sample("hvm64-live", place.folder).stream);
+    const file = await knownStream("hvm64-live", bytes);
+    const batch = file.batches.findLast((at) => at < 0x58b1d5) ?? 0;
+    const guest = await file.open(Buffer.concat([bytes.subarray(0, 0x58b1d5), bytes.subarray(0x58b1e5)]));
+    expect(guest.vcpus.length).toBe(1);
+    expect(guest.rescue?.lost).toMatchObject([{ start: batch }]);
+    const page = Buffer.alloc(PAGE);
+    for (const place of file.pages) {
+      const doubtful = guest.rescue?.doubtful.some(({ start, end }) => place.gpa >= start && place.gpa < end);
+      if (doubtful === true || (await guest.memory.read(place.gpa, page)) < PAGE) continue;
+      expect(page.equals(file.page(place)), place.gpa.toString(16)).toBe(true);
+    }
+  });
+
   it("converts when bytes are missing in its memory and its tail is whole", { timeout: 60_000 }, async () => {
     const name = "hvm64-params";
     const { stream } = sample(name, place.folder);
