@@ -97,7 +97,7 @@ async function write(
   guest: GuestImage,
   writer: VmcoreWriter,
   open: () => AtomicSink,
-  { progress, ...options }: ExtractOptions,
+  { progress, onWarnings, ...options }: ExtractOptions,
 ): Promise<WriteReport & Pick<Extraction, "guest">> {
   const sink = open();
   try {
@@ -113,7 +113,10 @@ async function write(
       ...(search === undefined ? {} : { afterMemory: search.end }),
     });
     sink.commit();
-    return { ...report, guest: (await search?.end()) ?? known };
+    const found = (await search?.end()) ?? known;
+    const warnings = found.warnings.slice(guest.warnings.length);
+    if (warnings.length > 0) onWarnings?.(warnings);
+    return { ...report, guest: found };
   } catch (error) {
     sink.abandon();
     throw error;

@@ -39,21 +39,41 @@ export interface MemoryOfKernel {
  */
 export async function faultOfVmcoreInfo(
   brought: VmcoreInfo,
-  { memory, arch, vcpus }: MemoryOfKernel,
+  kernel: MemoryOfKernel,
   thorough: boolean,
 ): Promise<VmcoreInfoFault | undefined> {
-  const fits = await fitsMemory(memory, brought.text, arch);
-  const isOdd = hasOddOffset(brought.text, arch);
-  if (fits === true && !isOdd) return undefined;
-  // where its page tables aren't in the memory only a copy that fits can say that it doesn't
-  if (fits === undefined && !hasTablesRead(arch)) return undefined;
-  const found = await findVmcoreInfo(memory, arch, vcpus, thorough || fits !== undefined);
-  const isRight = found !== undefined && (await fitsMemory(memory, found.text, arch)) === true;
-  if (isRight) {
+  const { memory, arch, vcpus } = kernel;
+  const doubt = await doubtOf(brought, kernel);
+  if (doubt === undefined) return undefined;
+  const found = await findVmcoreInfo(memory, arch, vcpus, thorough || doubt !== "unproven");
+  return faultBy(found, brought, kernel);
+}
+
+type Doubt = "misfit" | "odd" | "unproven";
+
+/**
+ * What calls for a copy in memory to compare with. `odd`: it fits, but for its KERNELOFFSET. `unproven`: the page tables
+ * that it leads to aren't in the memory.
+ */
+async function doubtOf({ text }: VmcoreInfo, { memory, arch }: MemoryOfKernel): Promise<Doubt | undefined> {
+  const fits = await fitsMemory(memory, text, arch);
+  if (fits === false) return "misfit";
+  if (fits === true) return hasOddOffset(text, arch) ? "odd" : undefined;
+  // only a copy that fits can say that it doesn't
+  return hasTablesRead(arch) ? "unproven" : undefined;
+}
+
+/** What a copy in memory, or that there is none, says of the VMCOREINFO that an input brings. @throws FormatError */
+async function faultBy(
+  found: VmcoreInfo | undefined,
+  brought: VmcoreInfo,
+  { memory, arch }: MemoryOfKernel,
+): Promise<VmcoreInfoFault | undefined> {
+  if (found !== undefined && (await fitsMemory(memory, found.text, arch)) === true) {
     if (found.text.trimEnd() === brought.text.trimEnd()) return undefined;
     return { message: `${MISFIT}: the copy in memory at ${printAddress(found)} does`, better: found };
   }
-  return fits === false
+  return (await fitsMemory(memory, brought.text, arch)) === false
     ? { message: `${MISFIT}, and none that fits was found there`, better: undefined }
     : undefined;
 }
@@ -79,9 +99,8 @@ function withOther(facts: Facts, vmcoreInfo: VmcoreInfo): Facts {
  */
 export async function withVmcoreInfo(guest: GuestImage, search: KernelSearch = true): Promise<GuestImage> {
   if (guest.facts.vmcoreInfoIsChosen === true) return guest;
-  if (search === "later" && guest.facts.vmcoreInfo === undefined)
-    return withKernelLayout(await withQuickVmcoreInfo(guest));
-  return withKernelLayout(await withSoundVmcoreInfo(asSought(guest), search !== false));
+  if (search === "later") return withKernelLayout(await withQuickVmcoreInfo(guest));
+  return withKernelLayout(await withSoundVmcoreInfo(asSought(guest), search));
 }
 
 /** The guest as one that all was done for to find its kernel. */
@@ -95,16 +114,40 @@ export function asSought(guest: GuestImage): GuestImage {
 async function withQuickVmcoreInfo(guest: GuestImage): Promise<GuestImage> {
   const { memory, arch, vcpus, facts } = guest;
   try {
-    const vmcoreInfo = await findVmcoreInfo(memory, arch, vcpus, false);
-    if (vmcoreInfo !== undefined) {
-      const isSure = (await fitsMemory(memory, vmcoreInfo.text, arch)) === true;
-      return isSure ? { ...guest, facts: { ...facts, vmcoreInfo } } : await withSoundVmcoreInfo(guest, true);
+    if (facts.vmcoreInfo !== undefined && (await doubtOf(facts.vmcoreInfo, guest)) === undefined)
+      return guest;
+    const found = await findVmcoreInfo(memory, arch, vcpus, false);
+    if (found === undefined) {
+      const unsought = await unlessAnotherRan(guest);
+      return unsought.isKernelUnsought === true ? unsought : await withFoundVmcoreInfo(guest, undefined);
     }
-    return await unlessAnotherRan(guest);
+    const isSure = (await fitsMemory(memory, found.text, arch)) === true;
+    return isSure ? await withFoundVmcoreInfo(guest, found) : await withSoundVmcoreInfo(guest, true);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     return guest;
   }
+}
+
+/**
+ * The guest with the VMCOREINFO that was found in its memory, if its input brought none or one that this proves wrong.
+ * @throws FormatError damaged pages
+ */
+export async function withFoundVmcoreInfo(
+  guest: GuestImage,
+  found: VmcoreInfo | undefined,
+): Promise<GuestImage> {
+  const { facts, warnings } = guest;
+  if (facts.vmcoreInfo === undefined)
+    return found === undefined ? guest : { ...guest, facts: { ...facts, vmcoreInfo: found } };
+  const fault = await faultBy(found, facts.vmcoreInfo, guest);
+  if (fault === undefined) return guest;
+  const { message, better } = fault;
+  return {
+    ...guest,
+    facts: better === undefined ? facts : withOther(facts, better),
+    warnings: [...warnings, better === undefined ? message : `${message} and is taken`],
+  };
 }
 
 /**
@@ -121,18 +164,10 @@ async function unlessAnotherRan(guest: GuestImage): Promise<GuestImage> {
 async function withSoundVmcoreInfo(guest: GuestImage, thorough: boolean): Promise<GuestImage> {
   const { memory, arch, vcpus, facts } = guest;
   try {
-    if (facts.vmcoreInfo === undefined) {
-      const found = await findVmcoreInfo(memory, arch, vcpus, thorough);
-      return found === undefined ? guest : { ...guest, facts: { ...facts, vmcoreInfo: found } };
-    }
-    const fault = await faultOfVmcoreInfo(facts.vmcoreInfo, guest, thorough);
-    if (fault === undefined) return guest;
-    const { message, better } = fault;
-    return {
-      ...guest,
-      facts: better === undefined ? facts : withOther(facts, better),
-      warnings: [...guest.warnings, better === undefined ? message : `${message} and is taken`],
-    };
+    const doubt = facts.vmcoreInfo && (await doubtOf(facts.vmcoreInfo, guest));
+    if (facts.vmcoreInfo !== undefined && doubt === undefined) return guest;
+    const isWorthAll = thorough || (doubt !== undefined && doubt !== "unproven");
+    return await withFoundVmcoreInfo(guest, await findVmcoreInfo(memory, arch, vcpus, isWorthAll));
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     return guest;

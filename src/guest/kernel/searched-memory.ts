@@ -2,7 +2,7 @@ import { FormatError } from "../../findings/errors.js";
 import type { Architecture } from "../arch/architecture.js";
 import type { GuestImage, VmcoreInfo } from "../image.js";
 import type { MemoryPiece, MemoryRange, PhysicalMemory } from "../memory.js";
-import { asSought } from "./brought-vmcoreinfo.js";
+import { asSought, withFoundVmcoreInfo } from "./brought-vmcoreinfo.js";
 import { pagesLikeVmcoreInfo, VmcoreInfoCandidates } from "./vmcoreinfo.js";
 import { withKernelLayout } from "./with-kernel-layout.js";
 
@@ -14,14 +14,14 @@ export interface SearchedGuest {
   readonly end: () => Promise<GuestImage>;
 }
 
-/** The guest, whose VMCOREINFO isn't known, with memory that finds what findVmcoreInfo would, without a read of its own. */
+/** The guest, whose VMCOREINFO isn't known, or in doubt, with memory that finds what findVmcoreInfo would, without a read of its own. */
 export function searchedWhileRead(unsought: GuestImage): SearchedGuest {
   const guest = asSought(unsought);
   const memory = new SearchedMemory(guest.memory, guest.arch);
-  const finish = (): Promise<GuestImage> => {
-    const vmcoreInfo = memory.end();
-    if (vmcoreInfo === undefined) return Promise.resolve(guest);
-    return withKernelLayout({ ...guest, facts: { ...guest.facts, vmcoreInfo } });
+  const finish = async (): Promise<GuestImage> => {
+    const { best, isDamaged } = memory.end();
+    // what wasn't searched to its end proves nothing wrong
+    return isDamaged ? guest : withKernelLayout(await withFoundVmcoreInfo(guest, best));
   };
   let found: Promise<GuestImage> | undefined;
   return { guest: { ...guest, memory }, end: () => (found ??= finish()) };
@@ -55,9 +55,9 @@ class SearchedMemory implements PhysicalMemory {
     }
   }
 
-  end(): VmcoreInfo | undefined {
+  end(): { readonly best: VmcoreInfo | undefined; readonly isDamaged: boolean } {
     this.#isOver = true;
-    return this.#isDamaged ? undefined : this.#candidates.best;
+    return { best: this.#candidates.best, isDamaged: this.#isDamaged };
   }
 
   async #search(gpa: number, bytes: Uint8Array): Promise<void> {

@@ -264,4 +264,31 @@ describe.skipIf(noData)("a Linux guest without vCPUs and notes", () => {
       expect(fs.readFileSync(log, "utf8")).toMatch(/Linux version 6\.1\.192/);
     }
   });
+
+  it("a VMCOREINFO that it brings and that doesn't fit is replaced on the way, with the same words", async () => {
+    const guest = await openGuest(openFile(unzstd(path.join(sharedData, "kdump/linux.elf.zst"), folder)));
+    const { vmcoreInfo, kernelLayout, ...facts } = guest.facts;
+    const right = vmcoreInfo?.text ?? "";
+    const moved = right.replace(/phys_base\)=(.*)/, (_, base: string) => `phys_base)=${Number(base) + 4096}`);
+    // of one that leads to no memory nothing is said, unless a copy that fits is there
+    const lost = right.replace(/phys_base\)=(.*)/, `phys_base)=${2 ** 45}`);
+    for (const text of [moved, lost]) {
+      const brings = (): GuestImage => ({ ...guest, vcpus: [], facts: { ...facts, vmcoreInfo: { text } } });
+      const before = await withVmcoreInfo(brings(), true);
+      const later = await withVmcoreInfo(brings(), "later");
+      expect(later.isKernelUnsought).toBe(true);
+      const told: string[] = [];
+      const extraction = await extractGuest(later, elfWriter, () => atomic(new MemoryFile()), {
+        onWarnings: (warnings) => told.push(...warnings),
+      });
+      expect(extraction.guest.facts.vmcoreInfo).toEqual(before.facts.vmcoreInfo);
+      expect(extraction.guest.facts.vmcoreInfo?.text).toBe(right);
+      expect(extraction.guest.facts.kernelLayout).toEqual(kernelLayout);
+      expect(extraction.guest.warnings).toEqual(before.warnings);
+      expect(told).toEqual(before.warnings);
+      expect(told.join("\n")).toMatch(
+        /doesn't fit the kernel in memory: the copy in memory at 0x.* is taken/,
+      );
+    }
+  });
 });
