@@ -1,15 +1,12 @@
-import { FormatError } from "../../findings/errors.js";
 import { type ByteSource, type ByteStream, isByteSource, streamOf } from "../byte-source.js";
 import { detectCompression } from "../codecs/compressions.js";
-import type { Stored } from "../codecs/frames/unpack-frames.js";
-import { unpackedSource, type UnpackStore } from "../codecs/frames/unpacked-source.js";
+import { SpoolStore } from "../codecs/frames/spool-store.js";
+import { unpackedSource } from "../codecs/frames/unpacked-source.js";
 import { decompressStream } from "../codecs/streams.js";
 import { peekHead } from "../peek-head.js";
-import { isZero, wordsOf } from "../zeros.js";
 import { KeptStream } from "./kept-stream.js";
 import { SpoolFile } from "./output.js";
 
-const PIECE = 1 << 20;
 const HEAD = 64;
 
 /** How a compressed or piped input is unpacked. */
@@ -49,15 +46,7 @@ export async function openRandomAccess(
   if (compression === undefined && isByteSource(whole))
     return { source: whole, compression, close: () => undefined };
   const spool = new SpoolFile(options.directory);
-  const buffer = new Uint8Array(PIECE);
-  const unpacked: UnpackStore = {
-    store: (stream, at) => copySparse(stream, spool, buffer, options.progress, at),
-    source: () => ({
-      name: input.name,
-      size: spool.size,
-      read: (offset, into) => spool.read(offset, into),
-    }),
-  };
+  const unpacked = new SpoolStore(spool, input.name, options.progress);
   let pipe: KeptStream | undefined;
   try {
     const keeps = compression !== undefined && options.keepTorn === true && !isByteSource(whole);
@@ -80,39 +69,4 @@ export async function openRandomAccess(
   } finally {
     pipe?.close();
   }
-}
-
-/** Copies to `start`, in place of all that is there, and leaves out pieces of zeros. */
-async function copySparse(
-  stream: ByteStream,
-  spool: SpoolFile,
-  buffer: Uint8Array<ArrayBuffer>,
-  progress: DecompressOptions["progress"],
-  start = 0,
-): Promise<Stored> {
-  const words = wordsOf(buffer);
-  let position = start;
-  if (spool.size > start) spool.truncate(start);
-  let damage: FormatError | undefined;
-  for (;;) {
-    let filled = 0;
-    try {
-      while (filled < PIECE) {
-        const read = stream.read(buffer.subarray(filled));
-        const got = read instanceof Promise ? await read : read;
-        if (got === 0) break;
-        filled += got;
-      }
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
-      damage = error;
-    }
-    const hole = filled === PIECE && isZero(buffer, words);
-    if (filled > 0 && !hole) await spool.writeAt(position, buffer.subarray(0, filled));
-    position += filled;
-    progress?.(position);
-    if (filled < PIECE) break;
-  }
-  spool.truncate(position);
-  return { length: position - start, damage };
 }

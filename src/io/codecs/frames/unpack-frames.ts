@@ -52,6 +52,7 @@ export function frameWalk(name: CompressionName): Promise<FrameWalk> {
  * Unpacks what is whole of damaged data, frame by frame.
  * @param first what ended the attempt to unpack them in order
  * @param store takes a stream in, in place of all that it holds from an offset on
+ * @param start offset of the data's first byte in the input that they are part of: packed places count from there
  * @returns undefined where nothing follows the damaged frame
  */
 export async function unpackFrames(
@@ -59,15 +60,17 @@ export async function unpackFrames(
   source: ByteSource,
   first: FormatError,
   store: (stream: ByteStream, at: number) => Promise<Stored>,
+  start = 0,
 ): Promise<UnpackedFrames | undefined> {
   const walk = await frameWalk(name);
   const frames: Frame[] = [];
   for await (const frame of walk(new PackedBytes(source))) frames.push(frame);
-  const isCut = first instanceof TruncatedError && (frames.at(-1)?.start ?? 0) <= (first.place.offset ?? 0);
+  const isCut =
+    first instanceof TruncatedError && (frames.at(-1)?.start ?? 0) + start <= (first.place.offset ?? 0);
   // of one that is cut, nothing more can come
   const isOne = frames.length < 2 && (first instanceof TruncatedError || frames[0]?.parts === undefined);
   if (isOne || (isCut && frames.slice(0, -1).every(isSound))) return undefined;
-  return new FrameUnpacker(name, frames, store).run();
+  return new FrameUnpacker(name, frames, store, start).run();
 }
 
 const isSound = ({ open, size }: Frame): boolean => open !== undefined || size === 0;
@@ -77,6 +80,7 @@ class FrameUnpacker {
   /** Those that are left are put in place of one that has parts. */
   #frames: readonly Frame[];
   readonly #store: (stream: ByteStream, at: number) => Promise<Stored>;
+  readonly #start: number;
   readonly #lost: LostBytes[] = [];
   readonly #doubtful: DoubtfulBytes[] = [];
   /** Lengths of frames that are whole, but for the last, by their number. */
@@ -90,7 +94,9 @@ class FrameUnpacker {
     name: CompressionName,
     frames: readonly Frame[],
     store: (stream: ByteStream, at: number) => Promise<Stored>,
+    start: number,
   ) {
+    this.#start = start;
     this.#name = name;
     this.#frames = frames;
     this.#store = store;
@@ -126,7 +132,7 @@ class FrameUnpacker {
       const expected = isDoubted ? (size ?? (await this.#usual(index))) : undefined;
       if (expected !== undefined && expected !== kept) {
         const problem = `${this.#name} data: a block unpacks to ${kept} bytes, and all others to ${expected}`;
-        damage = new FormatError(CODEC_RULES[this.#name], problem, { offset: start });
+        damage = new FormatError(CODEC_RULES[this.#name], problem, { offset: this.#start + start });
         kept = Math.min(kept, expected);
       }
       if (damage === undefined) {
@@ -160,7 +166,7 @@ class FrameUnpacker {
     const length = size ?? (isUsual && !isLast ? await this.#usual(index) : undefined);
     const isMeasured = length !== undefined && length >= kept;
     if ((isLast && !isMeasured) || this.#lost.length === MOST_LOST || this.#unmeasured === MOST_UNMEASURED) {
-      const packedOffset = damage?.place.offset ?? start;
+      const packedOffset = damage?.place.offset ?? this.#start + start;
       return { rule, message, isCut: damage instanceof TruncatedError, packedOffset };
     }
     if (isMeasured && length === kept) return undefined;
@@ -169,10 +175,12 @@ class FrameUnpacker {
   }
 
   #lose(
-    { start, end }: Frame,
+    frame: Frame,
     length: number | undefined,
     { rule, message }: Pick<LostBytes, "rule" | "message">,
   ): void {
+    const start = this.#start + frame.start;
+    const end = this.#start + frame.end;
     const last = this.#lost.at(-1);
     const joins = last?.end === this.#at && !last.isMeasured;
     // what follows an unknown number of lost bytes, and is lost too, makes them no better known
@@ -211,7 +219,7 @@ class FrameUnpacker {
   }
 
   #unpacked(stream: ByteStream, start: number): ByteStream {
-    return decompressStream(this.#name, stream, start);
+    return decompressStream(this.#name, stream, this.#start + start);
   }
 
   /**

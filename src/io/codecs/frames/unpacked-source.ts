@@ -17,16 +17,18 @@ export interface UnpackStore {
  * unpack, with lost bytes between them.
  * @param packed undefined: they came once and are gone, so that nothing after the damage can be had
  * @param damage what ended the attempt; undefined: nothing
+ * @param start offset of the data's first byte in the input that they are part of: packed places count from there
  */
 export async function unpackedSource(
   compression: CompressionName,
   packed: ByteSource | undefined,
   unpacked: UnpackStore,
   damage: FormatError | undefined,
+  start = 0,
 ): Promise<ByteSource> {
   if (damage === undefined) return { ...unpacked.source(), packed: { compression } };
-  const frames =
-    packed && (await unpackFrames(compression, packed, damage, (stream, at) => unpacked.store(stream, at)));
+  const store = async (stream: ByteStream, at: number): Promise<Stored> => unpacked.store(stream, at);
+  const frames = packed && (await unpackFrames(compression, packed, damage, store, start));
   if (frames === undefined) return { ...unpacked.source(), packed: { compression, tear: tearOf(damage) } };
   const { size, lost, doubtful, tear } = frames;
   return {
