@@ -58,6 +58,9 @@ async function findWithin(
   if (formats !== undefined || !isByteSource(input)) return undefined;
   const { findStreamStart } = await import("../qemu/migration/find-start.js");
   if ((await findStreamStart(input)) === undefined) return undefined;
+  // a save of libvirt whose own head is damaged is more than its stream
+  const { libvirtQemuSave } = await import("../qemu/libvirt/format.js");
+  if ((await libvirtQemuSave.matchesDamaged?.(input)) === true) return undefined;
   return (await import("../qemu/migration/format.js")).qemuMigration;
 }
 

@@ -17,8 +17,9 @@ export const FORMATS: readonly InputFormat[] = [
   xenStream,
   xapiSave,
   libvirtLibxlSave,
-  qemuMigration,
+  // a QEMU stream is in it: with a damaged head it would be taken for that alone
   libvirtQemuSave,
+  qemuMigration,
   qcow2,
   kdump,
   lime,

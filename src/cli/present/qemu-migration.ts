@@ -46,8 +46,8 @@ export function present(inspection: GuestInspection, options: PresentOptions): r
 }
 
 interface LibvirtFacts {
-  readonly finished: boolean;
-  readonly wasRunning: boolean;
+  readonly finished?: boolean;
+  readonly wasRunning?: boolean;
   readonly compression: string;
   readonly domain: {
     readonly name?: string;
@@ -68,8 +68,15 @@ function envelopeFacts({ envelope }: QevmDetails): [string, string | undefined][
   return [
     ["configured", configured.join(", ") || undefined],
     ["compression", libvirt.compression],
-    ["restore", libvirt.wasRunning ? "starts the guest" : "leaves the guest paused"],
-    ["save", libvirt.finished ? undefined : "not finished"],
+    [
+      "restore",
+      libvirt.wasRunning === undefined
+        ? undefined
+        : libvirt.wasRunning
+          ? "starts the guest"
+          : "leaves the guest paused",
+    ],
+    ["save", libvirt.finished === false ? "not finished" : undefined],
   ];
 }
 

@@ -7,6 +7,7 @@ export const libvirtQemuSave: InputFormat = {
   id: "libvirt-qemu-save",
   title: "libvirt save file of a QEMU guest",
   matches: isSave,
+  matchesDamaged: async (input) => (await import("./head.js")).isDamagedSave(input),
   rules: async () => [
     { title: "libvirt save files of QEMU guests", rules: (await import("./rules.js")).LIBVIRT_SAVE_RULES },
   ],

@@ -9,10 +9,12 @@ import { XmlError } from "./xml.js";
 /** The envelope of a save file. */
 export interface SaveEnvelope {
   readonly order: ByteOrder;
-  readonly version: number;
-  /** False: the file was not written to its end. */
-  readonly finished: boolean;
-  readonly wasRunning: boolean;
+  /** Undefined: it is lost with a damaged header. */
+  readonly version?: number;
+  /** False: the file was not written to its end. Undefined: that is lost with a damaged header. */
+  readonly finished?: boolean;
+  /** Whether a restore starts the guest. Undefined: that is lost with a damaged header. */
+  readonly wasRunning?: boolean;
   readonly compression: SaveCompression;
   /** Where the stream (compressed or not) begins in the file. */
   readonly streamOffset: number;
@@ -22,7 +24,7 @@ export interface SaveEnvelope {
 }
 
 /** XML, cookie and room for more: libvirt writes some 64 KiB. */
-const LARGEST_DATA = 64 << 20;
+export const LARGEST_DATA = 64 << 20;
 
 /**
  * Reads header, XML and cookie; afterwards the reader is at the stream. What is wrong goes into `report`.
@@ -79,6 +81,13 @@ export async function readSave(reader: ByteReader, diagnostics: Diagnostics): Pr
       LIBVIRT_SAVE_RULES.cookie,
       at("cookieOffset"),
       `the cookie's offset is ${cookieOffset}, the data have ${dataLength} bytes`,
+    );
+  const xmlEnd = data.indexOf(0) + 1;
+  if (header.version > 1 && cookieOffset === 0 && xmlEnd > 0 && data[xmlEnd] === 0x3c)
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.cookie,
+      at("cookieOffset"),
+      "the cookie's offset is 0, and a text follows the XML",
     );
   const texts = { diagnostics, data };
   const xml = terminated(texts, 0, "XML");

@@ -19,11 +19,20 @@ export const LIBVIRT_SAVE_RULES = rules({
   compression: rule("compression", "error", "A compression code that libvirt doesn't have."),
   wasRunning: rule("was-running", "warning", "The mark of a running guest is neither 0 nor 1."),
   unused: rule("unused", "warning", "Bytes of the header that must be zero are not."),
-  cookie: rule("cookie", "error", "The cookie's offset is outside the header's data."),
+  cookie: rule(
+    "cookie",
+    "error",
+    "The cookie's offset is outside the header's data, or there is none although a cookie follows the XML.",
+  ),
   xml: rule(
     "xml",
     "error",
     "The domain's XML is not terminated or can't be read. The stream after it is not affected.",
+  ),
+  head: rule(
+    "damaged-head",
+    "error",
+    "Bytes of the header, of the XML or of the room after it are not what they can be. What they said is taken from the rest of the file, as far as that shows it.",
   ),
   memory: rule("memory", "warning", "The XML and the stream differ in the guest's memory or machine."),
   data: rule(

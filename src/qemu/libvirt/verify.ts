@@ -1,8 +1,8 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { VerifyOptions } from "../../guest/options.js";
-import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { verifyStream } from "../migration/verify.js";
-import { openSave } from "./open.js";
+import { openSave, reportMorePacked } from "./open.js";
 import { LIBVIRT_SAVE_RULES } from "./rules.js";
 
 /** Checks a save: its envelope and the stream in it. @throws FormatError when the stream can't be found */
@@ -13,6 +13,7 @@ export async function verifySave(
 ): Promise<void> {
   const opened = await openSave(input, diagnostics);
   const stream = await verifyStream(opened.stream, diagnostics, options, opened.start);
+  if (isByteSource(input)) await reportMorePacked(input, opened, diagnostics);
   const { machine } = opened.envelope.domain;
   const saved = stream.configuration.machine;
   if (machine !== undefined && saved !== undefined && machine !== saved)

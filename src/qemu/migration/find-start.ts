@@ -33,7 +33,15 @@ export async function findStreamStart(source: ByteSource): Promise<number | unde
 /** `Q`: what a stream's first byte is. */
 const MAGIC_START = QEVM_MAGIC >>> 24;
 
-/** Whether a stream begins at `at`: header, type of a first section, and of a configuration the machine's name. */
+/** Bytes that `beginsStream` looks at. */
+export const STREAM_HEAD = HEAD + 4 + LONGEST_NAME;
+
+/** Whether bytes begin a stream: header, type of a first section, and of a configuration the machine's name. */
+export function beginsStream(bytes: Uint8Array): boolean {
+  return bytes.length >= HEAD && isStart(bytes, viewOf(bytes), 0);
+}
+
+/** The same at `at`. */
 function isStart(bytes: Uint8Array, view: DataView, at: number): boolean {
   const type = bytes[at + 8] ?? 0;
   if (view.getUint32(at) !== QEVM_MAGIC || view.getUint32(at + 4) !== QEVM_VERSION) return false;

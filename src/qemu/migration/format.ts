@@ -46,7 +46,10 @@ export const qemuMigration: InputFormat = {
       (await import("./inspect.js")).inspectStream(input, options, { start: await startOf(input, options) }),
     async openGuest(input, options) {
       const { BARE, openStream } = await import("./guest.js");
-      return openStream(input, options, { ...BARE, start: await startOf(input, options) });
+      const start = await startOf(input, options);
+      const guest = await openStream(input, options, { ...BARE, start });
+      if (options.partial !== true || options.qemu?.offset !== undefined || start === 0) return guest;
+      return (await import("./before-stream.js")).withLostFront(guest, input, start);
     },
   },
 };

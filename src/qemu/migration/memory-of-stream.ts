@@ -7,6 +7,7 @@ import { findVmcoreInfo } from "../../guest/kernel/vmcoreinfo.js";
 import type { MemoryRange, PhysicalMemory } from "../../guest/memory.js";
 import type { Vcpu } from "../../guest/vcpu.js";
 import { UsageError } from "../../findings/errors.js";
+import { LostBytesError } from "../../io/lost-bytes.js";
 import { type DomainMemory, type MachineMap, mapMachine } from "./machine/map.js";
 import { ABSENT } from "./ram/absence.js";
 import { MappedMemory, type Mapping } from "./ram/mapped-memory.js";
@@ -93,14 +94,35 @@ function asBlocks(stream: QevmStream, ram: RamReader, names: readonly string[] |
 const hasPagesUnseen = ({ blocks }: RamReader): boolean =>
   blocks.some(({ counts, mapped }) => counts.compressed > 0 || mapped !== undefined);
 
+/** Memory a read of which ends where bytes of the stream are lost with packed data. */
+function withoutLost(memory: PhysicalMemory): PhysicalMemory {
+  const none = (error: unknown): number => {
+    if (error instanceof LostBytesError) return 0;
+    throw error;
+  };
+  return {
+    ranges: () => memory.ranges(),
+    pieces: (start, end) => memory.pieces(start, end),
+    read(gpa, into) {
+      try {
+        const read = memory.read(gpa, into);
+        return read instanceof Promise ? read.catch(none) : read;
+      } catch (error) {
+        return none(error);
+      }
+    },
+  };
+}
+
 /** VMCOREINFO from where the vmcoreinfo device says, else from pages that were seen to begin like it. */
 async function vmcoreInfoOf(
   stream: QevmStream,
   ram: RamReader,
-  { memory, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo" | "isKernelUnsought">,
+  { memory: whole, map: { mappings }, arch, vcpus }: Omit<StreamGuest, "vmcoreInfo" | "isKernelUnsought">,
   findKernel: KernelSearch,
 ): Promise<VmcoreInfo | undefined> {
   const { pageSize } = stream;
+  const memory = stream.lost.length === 0 ? whole : withoutLost(whole);
   const within = (ranges: readonly MemoryRange[]): PhysicalMemory => ({
     ranges: () => ranges,
     read: (gpa, into) => memory.read(gpa, into),

@@ -1,0 +1,32 @@
+import type { GuestImage } from "../../guest/image.js";
+import { rescueWarnings } from "../../guest/salvage.js";
+import type { ByteSource } from "../../io/byte-source.js";
+import { readIntact } from "../../io/lost-bytes.js";
+import { isZero, wordsOf } from "../../io/zeros.js";
+
+/** Room that is left in front of a stream ends at one of these: a sector. */
+const SECTOR = 512;
+const WHAT = "no known header: a damaged one, or another program's";
+
+/** Whether what is in front of a stream is room that was left there: zeros up to a sector's end. */
+async function isRoom(input: ByteSource, start: number): Promise<boolean> {
+  const bytes = new Uint8Array(start);
+  const { length } = await readIntact(input, 0, bytes);
+  return start % SECTOR === 0 && length === start && isZero(bytes, wordsOf(bytes));
+}
+
+/** A guest of a stream with other bytes in front of it, which may be what is left of a head, as lost. @param start of the stream */
+export async function withLostFront(
+  guest: GuestImage,
+  input: ByteSource,
+  start: number,
+): Promise<GuestImage> {
+  if (await isRoom(input, start)) return guest;
+  const { rescue } = guest;
+  const lost = [{ start: 0, end: start, proof: 2, what: WHAT }];
+  return {
+    ...guest,
+    rescue: { ...rescue, lost: [...lost, ...(rescue?.lost ?? [])], doubtful: rescue?.doubtful ?? [] },
+    warnings: [...rescueWarnings({ lost, doubtful: [] }), ...guest.warnings],
+  };
+}
