@@ -6,17 +6,15 @@ import {
   compareFacts,
   compareMemory,
   compareRegisters,
-  compareValues,
-  flatten,
   type Run,
   type ValueDifference,
 } from "../guest/compare.js";
 import type { GuestImage } from "../guest/image.js";
-import type { GuestInspection } from "../guest/inspection.js";
 import { withVmcoreInfo } from "../guest/kernel/brought-vmcoreinfo.js";
 import { type SearchedGuest, searchedWhileRead } from "../guest/kernel/searched-memory.js";
 import { compareLinux, type LinuxState, linuxState } from "../linux/compare.js";
 import { type Command, runAnswering } from "./command.js";
+import { compareDevices, type DeviceValues, deviceValues } from "./device-values.js";
 import type { DiffDocument, Differences } from "./guest-documents.js";
 import { addGuestOptions, inspectInput, withGuest } from "./guest-input.js";
 import { type KernelArguments, openKernelOf, printable } from "./kernel-input.js";
@@ -38,32 +36,6 @@ const SAME = 0;
 const DIFFERENT = 1;
 /** Lines of one kind that are printed without `--verbose`. */
 const FEW = 40;
-
-/** Fields of QEMU's devices by name; undefined for inputs that hold none. */
-function devicesOf({ details }: GuestInspection): Map<string, string> | undefined {
-  const { devices } = details as { devices?: unknown };
-  if (!Array.isArray(devices) || devices.length === 0) return undefined;
-  const values = new Map<string, string>();
-  for (const device of devices as Record<string, unknown>[]) {
-    const { name, instance, fields, subsections } = device;
-    const key = `${String(name)}/${String(instance)}`;
-    const walk = (list: unknown, prefix: string, depth: number): void => {
-      if (!Array.isArray(list) || depth > 12) return;
-      for (const field of list as Record<string, unknown>[]) {
-        const { value } = field;
-        const inner = `${prefix}.${String(field.name)}`;
-        if (typeof value === "object" && value !== null && "fields" in value) {
-          walk(value.fields, inner, depth + 1);
-        } else flatten(value, inner, values);
-      }
-    };
-    walk(fields, key, 0);
-    if (Array.isArray(subsections))
-      for (const sub of subsections as Record<string, unknown>[])
-        walk(sub.fields, `${key}.${String(sub.name)}`, 1);
-  }
-  return values;
-}
 
 /** A guest whose kernel is looked for while its memory is compared, if it isn't known; afterwards nothing is left to look for. */
 async function searchedOnTheWay(guest: GuestImage): Promise<SearchedGuest> {
@@ -108,8 +80,8 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
   else appendTo(notCompared, linux.notCompared);
   // only a stream of QEMU holds its devices: reading another input once more would find none
   const hasDevices = [first, second].every(({ facts }) => facts.specific?.kind === "qemu-stream");
-  const inspected = async (name: string): Promise<Map<string, string> | undefined> =>
-    hasDevices ? devicesOf(await inspectInput(name, args, DEVICES_ALONE)) : undefined;
+  const inspected = async (name: string): Promise<DeviceValues | undefined> =>
+    hasDevices ? deviceValues(await inspectInput(name, args, DEVICES_ALONE)) : undefined;
   const devices = [await inspected(one), await inspected(other)] as const;
   if (devices[0] === undefined || devices[1] === undefined)
     notCompared.push("QEMU's devices: not both inputs hold their state");
@@ -119,7 +91,7 @@ async function compare(first: GuestImage, second: GuestImage, args: Namespace): 
     registers: compareRegisters(first, second),
     devices: [
       ...compareAreas(first, second),
-      ...(devices[0] === undefined || devices[1] === undefined ? [] : compareValues(devices[0], devices[1])),
+      ...(devices[0] === undefined || devices[1] === undefined ? [] : compareDevices(devices[0], devices[1])),
     ],
     linux,
     notCompared,
