@@ -9,7 +9,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { formatError } from "../../findings/diagnostics.js";
-import { FormatError, TruncatedError } from "../../findings/errors.js";
+import { TruncatedError } from "../../findings/errors.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import { headerLayout } from "./layout.js";
 import { openKdump, type OpenKdump } from "./open.js";
@@ -22,15 +22,21 @@ import { closeSource } from "./split.js";
 /** What writers put where a name is not known. */
 const UNNAMED: ReadonlySet<string> = new Set(["", "(none)", "Unknown"]);
 
+/** Machine by uname, or by the form of the vCPUs' notes; undefined where neither is known. */
+function knownArchitecture({ header, form: { bits, order }, notes }: KdumpFile): Architecture | undefined {
+  const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
+  return (
+    architectureOfUname(header.machine, bits, order) ??
+    architectureOfPrstatus(state?.descriptor.length, order)
+  );
+}
+
 /** Machine by uname, by the form of the vCPUs' notes, or without any name by width and block size alone. @throws FormatError for an unknown name */
 export function kdumpArchitecture(file: KdumpFile): Architecture {
-  const { name, header, form, notes } = file;
+  const { name, header, form } = file;
   const { bits, order } = form;
-  const named = architectureOfUname(header.machine, bits, order);
-  if (named !== undefined) return named;
-  const state = notes.find((note) => note.name === "CORE" && note.type === NT_PRSTATUS);
-  const noted = architectureOfPrstatus(state?.descriptor.length, order);
-  if (noted !== undefined) return noted;
+  const known = knownArchitecture(file);
+  if (known !== undefined) return known;
   if (!UNNAMED.has(header.machine))
     throw formatError(
       KDUMP_RULES.machine,
@@ -43,12 +49,9 @@ export function kdumpArchitecture(file: KdumpFile): Architecture {
 
 /** The architecture of a dump; of a damaged one a guess where its name is damaged as well. */
 function architectureOf(file: KdumpFile, isDamaged: boolean): { arch: Architecture; isGuess: boolean } {
-  try {
-    return { arch: kdumpArchitecture(file), isGuess: false };
-  } catch (error) {
-    if (!isDamaged || !(error instanceof FormatError)) throw error;
-    return { arch: guessedArchitecture(file), isGuess: true };
-  }
+  if (!isDamaged) return { arch: kdumpArchitecture(file), isGuess: false };
+  const known = knownArchitecture(file);
+  return { arch: known ?? guessedArchitecture(file), isGuess: known === undefined };
 }
 
 /** What machines of a width, byte order and block size are most often. */

@@ -23,11 +23,15 @@ export interface MendedSignature {
 
 const SIGNATURES = [KDUMP_SIGNATURE, DISKDUMP_SIGNATURE];
 const MOST_HEADER_BLOCKS = 1 << 16;
+/** Where the table of a dump begins without a word of its header: after the bitmaps of 4 TiB of memory at most. */
+const TABLE_WITHIN = 256 << 20;
+/** Pages that prove such a dump. */
+const LEAST_PAGES = 16;
 
 /**
  * Puts the signature back with which a dump begins, where what follows proves that it is one: of a flattened dump its first
- * record, else the header's numbers, which lead to descriptors as many as the bitmap's pages. Undefined where the signature
- * is whole, or nothing proves it.
+ * record, else descriptors as many as the bitmap's pages, to which the header's numbers lead, or which are found by what they
+ * look like. Undefined where the signature is whole, or nothing proves it.
  */
 export async function mendSignature(input: ByteSource): Promise<MendedSignature | undefined> {
   const head = new Uint8Array(FLATTENED_HEADER_SIZE + flattenedRecord.size + KDUMP_SIGNATURE.length);
@@ -42,10 +46,13 @@ export async function mendSignature(input: ByteSource): Promise<MendedSignature 
       lost: { start: 0, end: bytes.length, proof: 2, what: "the signature of a flattened dump" },
     };
   }
-  if (!isHeader(head)) return undefined;
   const bytes = new TextEncoder().encode(KDUMP_SIGNATURE);
   const source = patchedSource(input, [{ offset: 0, bytes }]);
-  if ((await rebuildHeaders(source, undefined))?.isProven !== true) return undefined;
+  const isNumbered = isHeader(head);
+  const rebuilt = await rebuildHeaders(source, undefined, isNumbered ? undefined : TABLE_WITHIN);
+  if (rebuilt?.isProven !== true) return undefined;
+  // where no number of the header helps, few pages may agree by chance
+  if (!isNumbered && (rebuilt.isDenied || rebuilt.pages < LEAST_PAGES)) return undefined;
   return { source, lost: { start: 0, end: bytes.length, proof: 2, what: "the signature of a kdump" } };
 }
 

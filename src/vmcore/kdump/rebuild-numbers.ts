@@ -1,5 +1,12 @@
 import { type ByteOrder, viewOf } from "../../binary/layout.js";
-import { type KdumpForm, type SubHeader, subHeader32, subHeader32Aligned, subHeader64 } from "./layout.js";
+import {
+  type Header,
+  type KdumpForm,
+  type SubHeader,
+  subHeader32,
+  subHeader32Aligned,
+  subHeader64,
+} from "./layout.js";
 
 /** Forms of the sub-header by width. */
 export const SUB_LAYOUTS = { 64: [subHeader64], 32: [subHeader32, subHeader32Aligned] } as const;
@@ -64,6 +71,36 @@ export function blocksOfNotes(
   blockSize: number,
 ): number {
   return Math.ceil(Math.max(0, at + size - blockSize) / blockSize);
+}
+
+/** A header none of whose sizes is right: names that can be any, and nothing of its other numbers. */
+export function withoutJunk(header: Header): Header {
+  const name = (text: string): string => (/^[ -~]*$/.test(text) ? text : "");
+  return {
+    ...header,
+    sysname: name(header.sysname),
+    nodename: name(header.nodename),
+    release: name(header.release),
+    version: name(header.version),
+    machine: name(header.machine),
+    domainname: name(header.domainname),
+    status: 0,
+    total_ram_blocks: 0,
+    device_blocks: 0,
+    written_blocks: 0,
+    current_cpu: 0,
+    nr_cpus: 0,
+  };
+}
+
+/** Blocks of a sub-header with its notes at most. */
+const MOST_NOTES = 64;
+
+/** Whether a sub-header's numbers say of notes, and of frames, what can be. */
+export function leadsToNotes(sub: Numbers, blockSize: number): boolean {
+  const { offset_note: at = 0, size_note: size = 0, max_mapnr_64: frames = 0 } = sub;
+  const end = (1 + MOST_NOTES) * blockSize;
+  return at > blockSize && size > 0 && at + size <= end && frames * blockSize < 2 ** 53;
 }
 
 /** Where the notes are: where the sub-header says, else from its end to the end of its blocks. */

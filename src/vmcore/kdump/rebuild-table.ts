@@ -36,8 +36,8 @@ export class TableFinder {
     return sampleOf(viewOf(bytes), n, at, this.#source.size, order);
   }
 
-  /** The first place, in blocks of 512 bytes, at which a table begins. */
-  async findTable(order: ByteOrder): Promise<number | undefined> {
+  /** The first place, in blocks of 512 bytes, at which a table begins. @param end before which it must be; default the source's */
+  async findTable(order: ByteOrder, end?: number): Promise<number | undefined> {
     const { size } = this.#source;
     const head = 4 * SIZE;
     const resynchronizer = new Resynchronizer(this.#source, {
@@ -52,7 +52,7 @@ export class TableFinder {
       },
       proof: async (offset) => ((await this.sample(offset, order)).low === undefined ? 0 : 1),
     });
-    return (await resynchronizer.resume(512))?.at;
+    return (await resynchronizer.resume(512, Math.min(end ?? size, size)))?.at;
   }
 
   /** Whether a table has so many descriptors: a part of a split dump has room for more. */

@@ -1,6 +1,7 @@
-import { latin1 } from "../../binary/layout.js";
+import { FormatError } from "../../findings/errors.js";
 import { patchedSource } from "../../guest/salvage.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
+import { LostBytesError } from "../../io/lost-bytes.js";
 import { countBits } from "./bitmaps.js";
 import type { FlattenedSource } from "./flattened.js";
 import {
@@ -21,12 +22,14 @@ import {
   descriptorsOf,
   type Geometry,
   insideOf,
+  leadsToNotes,
   type Numbers,
   numbersOf,
   type Part,
   partsOf,
   placeOfNotes,
   SUB_LAYOUTS,
+  withoutJunk,
 } from "./rebuild-numbers.js";
 import { TableFinder } from "./rebuild-table.js";
 
@@ -55,26 +58,37 @@ export interface RebuiltDump {
   readonly changed: readonly string[];
   /** Whether the number of bits proves it. */
   readonly isProven: boolean;
+  /** Pages that do, and whether bitmap 1 denies some of them. */
+  readonly pages: number;
+  readonly isDenied: boolean;
 }
 
-/** Finds out where the parts of a dump are whose headers are damaged; undefined: its table of descriptors isn't found. */
+/**
+ * Finds out where the parts of a dump are whose headers are damaged; undefined: its table of descriptors isn't found.
+ * @param within bytes at the start in which a table is looked for to which no number leads
+ */
 export async function rebuildHeaders(
   input: ByteSource,
   flattened: FlattenedSource | undefined,
+  within?: number,
 ): Promise<RebuiltDump | undefined> {
   const source = flattened ?? input;
-  const search = new GeometrySearch(source);
+  const search = new GeometrySearch(source, within);
   let proven: Answer | undefined;
   let unproven: Answer | undefined;
   for await (const geometry of search.candidates()) {
     const answer = await search.weigh(geometry);
     if (answer === undefined) continue;
-    if (answer.isProven && !answer.isDenied) return finish(input, flattened, answer);
+    if (answer.isProven && !answer.isDenied) {
+      const dump = await finish(input, flattened, answer);
+      if (dump !== undefined) return dump;
+      continue;
+    }
     if (answer.isProven) proven ??= answer;
     unproven ??= answer;
   }
   const best = proven ?? unproven;
-  return best === undefined ? undefined : finish(input, flattened, best);
+  return best && finish(input, flattened, best);
 }
 
 interface Answer {
@@ -84,15 +98,17 @@ interface Answer {
   readonly frames: number;
   readonly changed: readonly string[];
   readonly isProven: boolean;
+  readonly pages: number;
   /** Whether bitmap 1 denies pages of bitmap 2: it is damaged, or both are elsewhere. */
   readonly isDenied: boolean;
 }
 
+/** The dump as an answer has it; undefined where its headers then say what none can. */
 async function finish(
   input: ByteSource,
   flattened: FlattenedSource | undefined,
-  { geometry, header, sub, changed, isProven }: Answer,
-): Promise<RebuiltDump> {
+  { geometry, header, sub, changed, isProven, pages, isDenied }: Answer,
+): Promise<RebuiltDump | undefined> {
   const { bits, order } = geometry.form;
   const [subLayout] = SUB_LAYOUTS[bits];
   // an older form is shorter, and notes follow it at once
@@ -102,18 +118,25 @@ async function finish(
     { offset: geometry.blockSize, bytes: subLayout.encode(sub, order).subarray(0, end) },
   ]);
   // notes that can't be read are said of the file as it is
-  const file = await KdumpFile.read({ input, flattened, source }, () => undefined);
-  return { file, changed, isProven };
+  try {
+    const file = await KdumpFile.read({ input, flattened, source }, () => undefined);
+    return { file, changed, isProven, pages, isDenied };
+  } catch (error) {
+    if (error instanceof FormatError && !(error instanceof LostBytesError)) return undefined;
+    throw error;
+  }
 }
 
 class GeometrySearch {
   readonly #source: ByteSource;
   readonly #head = new Uint8Array(header64.size);
   readonly #finder: TableFinder;
+  readonly #within: number | undefined;
   #bitmaps = 0;
 
-  constructor(source: ByteSource) {
+  constructor(source: ByteSource, within: number | undefined) {
     this.#source = source;
+    this.#within = within;
     this.#finder = new TableFinder(source);
   }
 
@@ -125,13 +148,13 @@ class GeometrySearch {
       const key = JSON.stringify(geometry);
       return !tried.has(key) && tried.add(key).size > 0;
     };
-    const forms = this.#forms();
+    const forms = await this.#forms();
     for (const form of forms)
       for (const geometry of await this.#stated(form))
         if (fresh(geometry) && (await this.#isTable(descriptorsOf(geometry), geometry))) yield geometry;
     // no number leads to a table: look for one
     for (const order of new Set(forms.map((form) => form.order))) {
-      const at = await this.#finder.findTable(order);
+      const at = await this.#finder.findTable(order, this.#within);
       if (at === undefined) continue;
       for (const form of forms.filter((other) => other.order === order))
         for (const geometry of this.#dividing(form, at))
@@ -139,9 +162,9 @@ class GeometrySearch {
     }
   }
 
-  /** Byte orders and widths, those first that the header's numbers make sense in. */
-  #forms(): readonly KdumpForm[] {
-    const sense = ({ bits, order }: KdumpForm): number => {
+  /** Byte orders and widths, those first that the numbers of header and sub-header make sense in. */
+  async #forms(): Promise<readonly KdumpForm[]> {
+    const sense = async ({ bits, order }: KdumpForm): Promise<number> => {
       const { block_size, sub_hdr_size, bitmap_blocks, header_version, max_mapnr } = headerLayout(
         bits,
       ).decode(this.#head, order);
@@ -152,15 +175,18 @@ class GeometrySearch {
         bitmap_blocks > 0 && bitmap_blocks * 512 <= this.#source.size,
         max_mapnr > 0 && max_mapnr <= bitmap_blocks * block_size * 4,
       ];
-      return signs.filter((sign) => sign).length;
+      const sizes = isBlockSize(block_size) ? [block_size] : BLOCK_SIZES;
+      let leads = 0;
+      for (const size of sizes)
+        if ((await this.#subHeaders({ bits, order }, size)).some((sub) => leadsToNotes(sub, size))) leads = 3;
+      return signs.filter((sign) => sign).length + leads;
     };
     const forms = (["little", "big"] as const).flatMap((order) =>
       ([64, 32] as const).map((bits): KdumpForm => ({ bits, order })),
     );
-    return forms
-      .map((form) => ({ form, sense: sense(form) }))
-      .sort((a, b) => b.sense - a.sense)
-      .map(({ form }) => form);
+    const weighed: { form: KdumpForm; weight: number }[] = [];
+    for (const form of forms) weighed.push({ form, weight: await sense(form) });
+    return weighed.sort((one, other) => other.weight - one.weight).map(({ form }) => form);
   }
 
   /** Geometries from what headers say, each number by itself. */
@@ -248,29 +274,42 @@ class GeometrySearch {
             bits > 0 &&
             (part === undefined ? counts.includes(bits) : await this.#finder.endsAt(at, bits, form.order))
           )
-            return this.#answer(geometry, header, sub, { frames, part, isProven: true, isDenied });
+            return this.#answer(geometry, header, sub, {
+              frames,
+              part,
+              isProven: true,
+              pages: bits,
+              isDenied,
+            });
         }
       }
     const [sub = {}] = subs;
     const frames =
       [sub.max_mapnr_64, header.max_mapnr].find((n) => n !== undefined && n > 0 && n <= most) ?? most;
     const part = partsOf(sub, frames).find((other) => (sub.split === 1) === (other !== undefined));
-    return this.#answer(geometry, header, sub, { frames, part, isProven: false, isDenied });
+    return this.#answer(geometry, header, sub, { frames, part, isProven: false, pages: 0, isDenied });
   }
 
   #answer(
     geometry: Geometry,
     header: Header,
     sub: Numbers,
-    { frames, part, ...proof }: Pick<Answer, "frames" | "isProven" | "isDenied"> & { part: Part | undefined },
+    {
+      frames,
+      part,
+      ...proof
+    }: Pick<Answer, "frames" | "isProven" | "pages" | "isDenied"> & { part: Part | undefined },
   ): Answer {
     const { form, blockSize, subBlocks, bitmapBlocks } = geometry;
-    const isKnown = [KDUMP_SIGNATURE, DISKDUMP_SIGNATURE].includes(latin1(this.#head.subarray(0, 8)));
+    const isKnown = [KDUMP_SIGNATURE, DISKDUMP_SIGNATURE].includes(header.signature);
     const version = header.header_version;
+    // zeros may be all that is left of the header
+    const isLeft = header.block_size === blockSize || header.bitmap_blocks === bitmapBlocks;
+    const isVersion = version <= HEADER_VERSION && version >= (isLeft ? 0 : 1);
     const wanted: Header = {
-      ...header,
+      ...(isLeft ? header : withoutJunk(header)),
       signature: isKnown ? header.signature : KDUMP_SIGNATURE,
-      header_version: version >= 0 && version <= HEADER_VERSION ? version : HEADER_VERSION,
+      header_version: isVersion ? version : HEADER_VERSION,
       block_size: blockSize,
       sub_hdr_size: subBlocks,
       bitmap_blocks: bitmapBlocks,
