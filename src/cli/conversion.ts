@@ -4,7 +4,8 @@ import { FileSource } from "../io/node/files.js";
 import { DescriptorSink, type FileSink, SpoolFile } from "../io/node/output.js";
 import { SystemError } from "../findings/errors.js";
 import { enterEnvelope } from "../xen/envelopes/read.js";
-import { type ConversionReport, type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
+import type { ConversionReport } from "../xen/legacy/conversion-report.js";
+import { type ConvertOptions, convertLegacy } from "../xen/legacy/convert.js";
 import { printError } from "./terminal.js";
 
 export interface Conversion {

@@ -1,7 +1,7 @@
 import type { LayoutSection } from "../binary/layout.js";
 import type { RuleDeclaration } from "../findings/rule.js";
 import type { Inspection } from "../open/inspection.js";
-import type { ConversionReport } from "../xen/legacy/convert.js";
+import type { ConversionReport } from "../xen/legacy/conversion-report.js";
 import type { CompletionDocument } from "./completion.js";
 import type { ExtractDocument } from "./extract.js";
 import type { ErrorDocument } from "./failure.js";

@@ -1,7 +1,8 @@
 /** Xen: migration streams of versions 2 and 3 in every layer, the legacy format and its conversion, envelopes. */
 export { libvirtLibxlSave, xapiSave } from "./envelopes/format.js";
 export type * from "./legacy/chunks.js";
-export { type ConversionReport, type ConvertOptions, convertLegacy } from "./legacy/convert.js";
+export type { ConversionReport } from "./legacy/conversion-report.js";
+export { type ConvertOptions, convertLegacy } from "./legacy/convert.js";
 export { type LegacyState, type ReadLegacyOptions, readLegacy } from "./legacy/final-state.js";
 export { xenLegacy } from "./legacy/format.js";
 export { inspectLegacy, type LegacyDetails, type LegacyInspection, verifyLegacy } from "./legacy/inspect.js";

@@ -1,7 +1,7 @@
 import { dotted } from "../../guest/hex-rows.js";
 import { hvmParamName } from "../../xen/libxc/hvm-params.js";
 import type { LegacyChunk, PagesChunk } from "../../xen/legacy/chunks.js";
-import type { ConversionReport } from "../../xen/legacy/convert.js";
+import type { ConversionReport } from "../../xen/legacy/conversion-report.js";
 import { hasData, isPageTable, TYPE } from "../../xen/legacy/layout.js";
 import type { GuestInspection, MemorySummary } from "../../guest/inspection.js";
 import type { EnvelopeDetails } from "../../xen/envelopes/envelope.js";
@@ -46,7 +46,9 @@ function chunkText(chunk: LegacyChunk): string[] {
         `vCPU context of ${chunk.contextSize} bytes${chunk.extended ? ", extended context" : ""}${
           chunk.xsaveSize === undefined ? ", no XSAVE area" : `, XSAVE area of ${chunk.xsaveSize} bytes`
         }`,
-        `p2m table in ${plural(chunk.p2mFrames.length, "frame")}`,
+        chunk.p2mFrames === undefined
+          ? "list of p2m frames: damaged"
+          : `p2m table in ${plural(chunk.p2mFrames.length, "frame")}`,
       ];
     case "pages":
       return [pagesText(chunk)];
@@ -136,12 +138,15 @@ function pagesText(chunk: PagesChunk): string {
   return `pages: ${plural(chunk.entries.length, "entry").replace("entrys", "entries")}${range}, ${chunk.dataPages} with contents${how}${tablesText}${others}`;
 }
 
+const p2mText = (p2mSize: number | undefined): string =>
+  `p2m_size ${p2mSize === undefined ? "not known" : hex(p2mSize)}`;
+
 /** What a conversion did, in a few lines. */
 export function conversionLines(report: ConversionReport): string[] {
   const { input, output, checkpoints } = report;
   const guest = input.guestWidth === undefined ? "HVM guest" : `PV guest of ${input.guestWidth * 8} bits`;
   const lines = [
-    `${report.source}: legacy ${input.layer} stream of a ${input.width}-bit toolstack, ${guest}, p2m_size ${hex(input.p2mSize)}`,
+    `${report.source}: legacy ${input.layer} stream of a ${input.width}-bit toolstack, ${guest}, ${p2mText(input.p2mSize)}`,
     `  pages        ${output.pages.contents} with contents (${size(output.pages.contents * 4096)})${
       output.pages.allocated === 0 ? "" : `, ${output.pages.allocated} only allocated`
     }${output.pages.broken === 0 ? "" : `, ${output.pages.broken} broken`}`,
@@ -184,7 +189,8 @@ export function findingLines(report: ConversionReport): string[] {
 export function present(inspection: GuestInspection, options: PresentOptions): readonly Section[] {
   const { memory, details: stream } = inspection as LegacyInspection;
   const { checkpoints, emulator, tsc, config } = stream;
-  const guest = stream.guestWidth === undefined ? "HVM" : `PV, ${stream.guestWidth * 8}-bit`;
+  const width = stream.guestWidth === undefined ? "" : `, ${stream.guestWidth * 8}-bit`;
+  const guest = stream.guest === undefined ? "not known" : `${stream.guest.toUpperCase()}${width}`;
   const rewritten = [
     ...(stream.live ? ["live"] : []),
     ...(stream.compression ? ["compressed checkpoints"] : []),
@@ -253,7 +259,7 @@ function legacyMemory(
     lines: [
       ...lines,
       ...(types.length === 0 ? [] : [`pages by type: ${types.join(", ")}`]),
-      `sent: ${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}, p2m_size ${hex(p2mSize)}`,
+      `sent: ${counted(entries.copies, "copy", "copies")} in ${counted(entries.batches, "batch", "batches")}, ${p2mText(p2mSize)}`,
       ...(unmapped === 0 ? [] : [`given back: ${counted(unmapped, "pfn")}`]),
     ],
   };

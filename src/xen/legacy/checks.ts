@@ -63,7 +63,7 @@ export function checkFrames(
   index: PageIndex,
   unmapped: PfnSet | undefined,
 ): void {
-  for (const [i, pfn] of pv.p2mFrames.entries()) {
+  for (const [i, pfn] of pv.p2mFrames?.entries() ?? []) {
     const type = unmapped?.has(pfn) === true ? undefined : index.type(pfn);
     if (type === TYPE.normal) continue;
     const is = type === undefined ? "is not in the stream" : `has type ${type}`;

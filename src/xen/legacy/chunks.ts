@@ -50,8 +50,8 @@ export interface PvInfoChunk extends Placed {
   readonly xsaveSize: number | undefined;
   /** Name of the last block of extended info that is of none of the known. */
   readonly unknownBlock: string | undefined;
-  /** pfns that hold the guest's p2m table. */
-  readonly p2mFrames: Uint32Array;
+  /** pfns that hold the guest's p2m table; undefined: the list is damaged. */
+  readonly p2mFrames: Uint32Array | undefined;
 }
 
 /** A batch of pages: their entries, and contents unless these come compressed. */

@@ -1,4 +1,3 @@
-import type { Finding } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { ByteSink } from "../../io/byte-sink.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
@@ -6,24 +5,22 @@ import { FormatError } from "../../findings/errors.js";
 import type { StreamVersion } from "../libxc/write.js";
 import { StreamingConverter } from "./streaming.js";
 import type { LegacyChunk } from "./chunks.js";
-import { emitState, type OutputFormat, StreamEmitter, type Target, type WrittenPages } from "./emit.js";
+import { type ConversionReport, conversionReport } from "./conversion-report.js";
+import { emitState, type OutputFormat, StreamEmitter, type Target } from "./emit.js";
 import { reportTrailing } from "./checks.js";
-import type { EntryCounts } from "./entry-counts.js";
-import type { CheckpointFacts, StreamFacts } from "./fold.js";
+import type { LegacyHead } from "./head.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import { salvageOf } from "./salvage.js";
 import { type LegacyState, type ReadLegacyOptions, rereadable, StateBuilder } from "./final-state.js";
 import { CheckpointDiagnostics } from "./diagnostics.js";
-import type { GuestKind, ToolstackWidth } from "./layout.js";
 import { LegacyReader } from "./read.js";
 import { LEGACY_RULES } from "./rules.js";
 import { MemorySpool } from "../../io/spool.js";
 import type { QemuRecord } from "./tail.js";
-import type { TmemPool } from "./tmem.js";
 import { formatError } from "../../findings/diagnostics.js";
 
 /** How a legacy stream is converted. */
-export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progress"> {
+export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progress" | "head"> {
   /** Default 3. */
   readonly version?: StreamVersion;
   /** Outermost layer of the output; default: that of the input. */
@@ -37,48 +34,6 @@ export interface ConvertOptions extends Omit<ReadLegacyOptions, "qemu" | "progre
   /** In libxc output put the QEMU record as it is after the stream, as old callers of libxc expect it. */
   readonly keepQemuRecord?: boolean;
   readonly progress?: (done: number, total: number | undefined, phase: string) => void;
-}
-
-/** What a conversion did. */
-export interface ConversionReport {
-  readonly schemaVersion: 1;
-  readonly kind: "xen-legacy-conversion";
-  readonly source: string;
-  readonly input: {
-    readonly width: ToolstackWidth;
-    readonly guest: GuestKind;
-    readonly guestWidth: number | undefined;
-    /** Outermost layer. */
-    readonly layer: OutputFormat;
-    readonly p2mSize: number;
-    readonly bytes: number;
-    readonly entries: EntryCounts;
-    readonly compression: boolean;
-    readonly verifyPass: boolean;
-  };
-  readonly output: {
-    readonly version: StreamVersion;
-    readonly format: OutputFormat;
-    readonly bytes: number;
-    readonly pages: WrittenPages;
-    /** Whether it was written while the input was read. */
-    readonly streamed: boolean;
-  };
-  /** Copies of pages that are not in the output: later ones took their place, or the guest gave the page back. */
-  readonly droppedCopies: number;
-  /** pfns the guest had given back in the end. */
-  readonly unmapped: number;
-  readonly checkpoints: { readonly complete: number; readonly begun: number; readonly marked: boolean };
-  /** HVM parameters by index. */
-  readonly parameters: Readonly<Record<number, bigint>>;
-  readonly vcpus: readonly number[];
-  readonly tsc: { mode: number; khz: number; nsec: bigint; incarnation: number } | undefined;
-  readonly hvmContextLength: number | undefined;
-  readonly emulator: { readonly signature: string; readonly length: number } | undefined;
-  readonly physmapEntries: number;
-  /** What the input held and the output doesn't, one sentence each. */
-  readonly losses: readonly string[];
-  readonly findings: readonly Finding[];
 }
 
 /** Chunks before which it shows whether a stream can be written as it comes. */
@@ -111,16 +66,32 @@ export async function convertLegacy(
   if (options.partial !== true || !isByteSource(input)) return convertWhole(input, sink, options);
   const salvage = await salvageOf(input, options);
   if (salvage === undefined) return convertWhole(input, sink, options);
-  const report = await convertWhole(salvage.source, sink, { ...options, tolerateDamage: true });
+  const { head } = salvage;
+  const report = await convertWhole(salvage.source, sink, {
+    ...options,
+    tolerateDamage: true,
+    ...(head === undefined ? {} : { head }),
+  });
   const { doubtfulOf } = await import("./guest.js");
-  const lost = rescueWarnings({ lost: salvage.lost, doubtful: await doubtfulOf(salvage, options) });
+  const doubtful = await doubtfulOf(salvage, options);
+  const lost = rescueWarnings({
+    lost: salvage.lost,
+    doubtful,
+    ...(head === undefined ? {} : { head: head.facts }),
+  });
   return { ...report, losses: [...lost, ...report.losses] };
+}
+
+/** How what is left of a damaged stream is converted. */
+interface DamagedOptions extends ConvertOptions {
+  readonly tolerateDamage?: boolean;
+  readonly head?: LegacyHead;
 }
 
 async function convertWhole(
   input: ByteSource | ByteStream,
   sink: ByteSink,
-  options: ConvertOptions & { readonly tolerateDamage?: boolean },
+  options: DamagedOptions,
 ): Promise<ConversionReport> {
   const report = new Report(input.name);
   const diagnostics = new CheckpointDiagnostics(
@@ -231,12 +202,25 @@ function layerOf(state: LegacyState): OutputFormat {
   return state.toolstack || state.emulator !== undefined ? "libxl" : "libxc";
 }
 
+/** A PV guest is restored by its p2m table: nothing is converted without what leads to it. @throws FormatError */
+function requireP2m({ pv, source }: LegacyState, head: LegacyHead | undefined): void {
+  if (pv === undefined || head === undefined) return;
+  const place = { offset: head.lost[0]?.start ?? 0 };
+  if (pv.p2mFrames === undefined) {
+    const message = "the list of p2m frames is damaged, which nothing else in the stream says";
+    throw formatError(LEGACY_RULES.p2mLost, source, place, message);
+  }
+  if (head.p2mSize === undefined)
+    throw formatError(LEGACY_RULES.p2mLost, source, place, "p2m_size is damaged, and not all pfns are named");
+}
+
 async function writeState(
   state: LegacyState,
   sink: ByteSink,
   report: Report,
-  options: ConvertOptions,
+  options: DamagedOptions,
 ): Promise<ConversionReport> {
+  requireP2m(state, options.head);
   const layer = layerOf(state);
   const target: Target = { version: options.version ?? 3, format: options.format ?? layer };
   const lacksEmulator = state.pv === undefined && state.emulator === undefined && target.format !== "libxc";
@@ -257,76 +241,8 @@ async function writeState(
       ? {}
       : { progress: (pages) => options.progress?.(pages * 4096, totalPages * 4096, "writing") }),
   });
-  return conversionReport(state, { report, layer, target, emitter, streamed: false });
-}
-
-/** What the report takes of a stream, whether its state was kept or passed on. */
-type ConvertedFacts = StreamFacts &
-  CheckpointFacts<
-    { readonly length: number },
-    { readonly signature: string; readonly length: number },
-    unknown
-  >;
-
-/** Puts together what a conversion did. */
-function conversionReport(
-  facts: ConvertedFacts,
-  conversion: {
-    readonly report: Report;
-    /** Outermost layer of the input. */
-    readonly layer: OutputFormat;
-    readonly target: Target;
-    readonly emitter: StreamEmitter;
-    readonly streamed: boolean;
-  },
-): ConversionReport {
-  const { header, pv, entries, emulator, physmap, tsc } = facts;
-  const { report, layer, target, emitter, streamed } = conversion;
-  return {
-    schemaVersion: 1,
-    kind: "xen-legacy-conversion",
-    source: report.source,
-    input: {
-      width: header.width,
-      guest: header.guest,
-      guestWidth: pv?.guestWidth,
-      layer,
-      p2mSize: header.p2mSize,
-      bytes: facts.end,
-      entries,
-      compression: facts.compression,
-      verifyPass: facts.verifyPass,
-    },
-    output: { ...target, bytes: emitter.writer.written, pages: emitter.written, streamed },
-    droppedCopies: entries.copies - emitter.written.contents,
-    unmapped: facts.unmapped?.size ?? 0,
-    checkpoints: facts.checkpoints,
-    parameters: Object.fromEntries(facts.parameters),
-    vcpus: facts.vcpuIds,
-    tsc,
-    hvmContextLength: facts.hvmContext?.length,
-    emulator: emulator && { signature: emulator.signature, length: emulator.length },
-    physmapEntries: physmap.length,
-    losses: losses(target.format, layer, pv === undefined ? physmap.length : 0, emulator, facts.tmem),
-    findings: report.findings,
-  };
-}
-
-function losses(
-  format: OutputFormat,
-  layer: OutputFormat,
-  physmapEntries: number,
-  emulator: { readonly length: number } | undefined,
-  tmem: readonly TmemPool[],
-): string[] {
-  const lost: string[] = [];
-  const tmemPages = tmem.reduce((sum, pool) => sum + pool.pages, 0);
-  if (tmem.length > 0)
-    lost.push(`${tmem.length} tmem pools with ${tmemPages} pages: the new format has no place for them`);
-  if (format === "libxc" && emulator !== undefined)
-    lost.push(`QEMU's state (${emulator.length} bytes): libxc output has no record for it`);
-  if (format === "libxc" && physmapEntries > 0)
-    lost.push(`${physmapEntries} entries of QEMU's physmap: libxc output has no record for them`);
-  if (format !== "xl" && layer === "xl") lost.push("the guest's configuration in the xl header");
-  return lost;
+  const written = conversionReport(state, { report, layer, target, emitter, streamed: false });
+  const { head } = options;
+  if (head === undefined) return written;
+  return { ...written, input: { ...written.input, p2mSize: head.p2mSize } };
 }

@@ -5,6 +5,7 @@ import {
   P2M_SIZE_LIMIT,
   PARAMETER_CHUNKS,
   chunkName,
+  TSC_MODE_LIMIT,
   TYPE,
   type ToolstackWidth,
 } from "./layout.js";
@@ -61,11 +62,9 @@ function isLegacyLibxc(view: DataView, at: number): boolean {
   return shown > 0;
 }
 
-const TSC_MODES = 4;
-
 function isPlausibleChunk(view: DataView, at: number, id: number): boolean {
   if (view.byteLength < at + 24) return false;
-  if (id === -7) return view.getUint32(at + 4, true) < TSC_MODES;
+  if (id === -7) return view.getUint32(at + 4, true) < TSC_MODE_LIMIT;
   if (id === -5) return view.getUint32(at + 12, true) === 0xffffffff;
   if (PARAMETER_CHUNKS.has(id)) return view.getUint32(at + 4, true) === 0;
   return true;

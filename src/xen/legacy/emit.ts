@@ -74,7 +74,7 @@ export class StreamEmitter {
     await writer.write(streamHeaders(pv === undefined ? "x86Hvm" : "x86Pv", version));
     if (pv !== undefined) await writer.write(pvInfoRecord(pv.guestWidth, pv.levels));
     if (version === 3) await writer.write(record(LIBXC_RECORD.STATIC_DATA_END));
-    if (pv !== undefined) await writer.write(p2mFramesRecord(header.p2mSize - 1, pv.p2mFrames));
+    if (pv?.p2mFrames !== undefined) await writer.write(p2mFramesRecord(header.p2mSize - 1, pv.p2mFrames));
   }
 
   /** Adds an entry to the PAGE_DATA record in hand. */

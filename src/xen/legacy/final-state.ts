@@ -7,6 +7,7 @@ import { checkFrames, checkIoreqServer, checkTmem, reportTmem, reportTrailing } 
 import { type CodedGroup, firstDifference } from "./compression.js";
 import type { Cursor } from "./cursor.js";
 import { type CheckpointFacts, type FoldPolicy, type StreamFacts, StreamFold } from "./fold.js";
+import type { LegacyHead } from "./head.js";
 import type { Claims } from "./header.js";
 import { hasData, PAGE, XSAVE_PREFIX } from "./layout.js";
 import { PageStore, type PageRun } from "./page-store.js";
@@ -20,6 +21,8 @@ import type { QemuRecord } from "./tail.js";
 /** How a legacy stream is read into its final state. */
 export interface ReadLegacyOptions extends Claims {
   readonly qemu?: QemuRecord;
+  /** Of a stream whose head is damaged: what is known of it. */
+  readonly head?: LegacyHead;
   /** Where contents go that can't be read from the input again; default: memory. */
   readonly openSpool?: OpenSpool;
   /** The bytes of a stream input, readable at any offset beside it: nothing is spooled then. */

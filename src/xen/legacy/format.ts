@@ -6,6 +6,8 @@ export const xenLegacy: XenFormat = {
   id: "xen-legacy",
   title: "legacy Xen migration stream",
   matches: isLegacy,
+  matchesDamaged: async (input) =>
+    (await (await import("./head-census.js")).findFirstChunk(input)) !== undefined,
   rules: async () => [{ title: "Legacy Xen streams", rules: (await import("./rules.js")).LEGACY_RULES }],
   layouts: async () => {
     const [{ layoutSection }, legacy] = await Promise.all([

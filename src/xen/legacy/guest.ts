@@ -56,6 +56,7 @@ async function openState(
     // tmem pages are no guest-physical memory: their loss changes nothing here
     allowLoss: true,
     tolerate: (rule) => BESIDE_MEMORY.has(rule) || (salvage !== undefined && rule === LEGACY_RULES.p2mFrame),
+    ...(salvage?.head === undefined ? {} : { head: salvage.head }),
     ...(options.partial === true
       ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
       : {}),
@@ -68,17 +69,22 @@ async function openState(
     const memory = indexPages(state, input);
     let rescue: Rescue | undefined;
     if (salvage !== undefined) {
-      const { lost, shifted, stale } = salvage;
-      rescue = { lost, doubtful: doubtfulMemory(memory, stale, shifted) };
+      const { lost, shifted, stale, head } = salvage;
+      rescue = {
+        lost,
+        doubtful: doubtfulMemory(memory, stale, shifted),
+        ...(head === undefined ? {} : { head: head.facts }),
+      };
       const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
       markLostPages(memory, bytes);
     }
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
+    const kind = salvage?.head === undefined ? guest : salvage.head.guest;
     const parts: XenGuestParts = {
       origin: legacyOrigin(state.header.width),
       source: input.name,
-      type: guest === "pv" ? "PV" : "HVM",
-      guestWidth: pv?.guestWidth,
+      type: kind === undefined ? undefined : kind === "pv" ? "PV" : "HVM",
+      guestWidth: salvage?.head === undefined ? pv?.guestWidth : salvage.head.guestWidth,
       memory,
       config: state.xlHeader && configInHeader(state.xlHeader.bytes),
       tsc: state.tsc,
@@ -89,7 +95,7 @@ async function openState(
           }
         : {}),
       pvVcpus: guest === "pv" ? await pvParts(state) : undefined,
-      p2mFrames: pv === undefined ? undefined : [...pv.p2mFrames],
+      p2mFrames: pv?.p2mFrames && [...pv.p2mFrames],
       sharedInfo: state.sharedInfo,
       warnings: [
         ...(rescue === undefined ? [] : rescueWarnings(rescue)),

@@ -10,6 +10,7 @@ import {
   type ToolstackWidth,
   VCPU_CONTEXT,
   XSAVE_HEAD,
+  XSAVE_LIMIT,
 } from "./layout.js";
 import { LEGACY_RULES } from "./rules.js";
 import { configInHeader, isJson } from "../xl/config.js";
@@ -134,8 +135,6 @@ function refuseNewFormat(cursor: Cursor, offset: number): void {
 
 /** An extended info block is a few KiB; receivers skip what exceeds a known one. */
 const EXTENDED_INFO_LIMIT = 1 << 20;
-/** The largest XSAVE area of any CPU is a few KiB. */
-const XSAVE_LIMIT = 64 << 10;
 
 /** Reads the extended info and the p2m frame list after the header of a PV stream. */
 export async function readPvInfo(cursor: Cursor, p2mSize: number, index: number): Promise<PvInfoChunk> {

@@ -3,7 +3,7 @@ import type { Finding, RecordRef } from "../../findings/finding.js";
 import { Report } from "../../findings/report.js";
 import type { GuestInspection } from "../../guest/inspection.js";
 import type { ByteReader } from "../../io/byte-reader.js";
-import type { ByteSource, ByteStream } from "../../io/byte-source.js";
+import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { FormatError } from "../../findings/errors.js";
 import { latin1 } from "../../binary/layout.js";
 import type { PhysicalMemory } from "../../guest/memory.js";
@@ -26,6 +26,7 @@ import type { Cursor } from "./cursor.js";
 import { LaterCheckpointDiagnostics } from "./diagnostics.js";
 import type { EntryCounts } from "./entry-counts.js";
 import { type CheckpointFacts, type FoldPolicy, StreamFold } from "./fold.js";
+import { findLegacyHead, type LegacyHead } from "./head.js";
 import { type GuestKind, hasData, type ToolstackWidth, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
 import { LegacyReader } from "./read.js";
@@ -40,10 +41,11 @@ export interface LegacyDetails {
   /** Outermost layer. */
   readonly layer: "libxc" | "libxl" | "xl";
   readonly width: ToolstackWidth;
-  readonly guest: GuestKind;
+  /** Undefined: it is damaged, and not known; so is the number of pfns. */
+  readonly guest: GuestKind | undefined;
   /** Bytes of a PV guest's word. */
   readonly guestWidth: number | undefined;
-  readonly p2mSize: number;
+  readonly p2mSize: number | undefined;
   /** The guest's configuration from an xl header. */
   readonly config: XlConfig | undefined;
   readonly entries: EntryCounts;
@@ -149,13 +151,15 @@ class LegacyInspector {
   readonly #reader: LegacyReader;
   readonly #types: TypeIndex;
   readonly #fold: StreamFold<Uint8Array, EmulatorRecord, Vcpu>;
+  readonly #head: LegacyHead | undefined;
   #isClosing = false;
 
-  constructor(input: ByteSource | ByteStream, target: Diagnostics) {
+  constructor(input: ByteSource | ByteStream, target: Diagnostics, head?: LegacyHead) {
+    this.#head = head;
     const isLater = (): boolean => this.#fold.checkpoints > 0 && !this.#isClosing;
     const diagnostics = new LaterCheckpointDiagnostics(target, isLater);
     this.#diagnostics = target;
-    this.#reader = new LegacyReader(input, { diagnostics });
+    this.#reader = new LegacyReader(input, { diagnostics, ...(head === undefined ? {} : { head }) });
     this.#types = new TypeIndex(this.#reader.cursor);
     this.#fold = new StreamFold(this.#reader.cursor, this.#types);
   }
@@ -237,9 +241,9 @@ class LegacyInspector {
     return {
       layer: xlHeader === undefined ? (isLibxl ? "libxl" : "libxc") : "xl",
       width: header.width,
-      guest: header.guest,
-      guestWidth: pv?.guestWidth,
-      p2mSize: header.p2mSize,
+      ...(this.#head === undefined
+        ? { guest: header.guest, guestWidth: pv?.guestWidth, p2mSize: header.p2mSize }
+        : { guest: this.#head.guest, guestWidth: this.#head.guestWidth, p2mSize: this.#head.p2mSize }),
       config: config === undefined ? undefined : summarizeConfig(config),
       entries: stream.entries,
       pages: this.#pagesByType(),
@@ -295,8 +299,16 @@ export async function inspectLegacy(
   input: ByteSource | ByteStream,
   options: OpenOptions = {},
 ): Promise<LegacyInspection> {
-  const inspector = new LegacyInspector(input, new Report(input.name));
-  const error = await inspector.run((done, total) => options.progress?.(done, total, "reading"));
+  const progress = (done: number, total: number | undefined): void =>
+    options.progress?.(done, total, "reading");
+  let inspector = new LegacyInspector(input, new Report(input.name));
+  const error = await inspector.run(progress);
+  const damaged = inspector.chunk;
+  const head = error !== undefined && isByteSource(input) ? await findLegacyHead(input) : undefined;
+  if (head !== undefined) {
+    inspector = new LegacyInspector(input, new Report(input.name), head);
+    await inspector.run(progress);
+  }
   const details = inspector.details();
   if (details === undefined) {
     throw error ?? formatError(LEGACY_RULES.notLegacy, input.name, { offset: 0 }, "no legacy stream");
@@ -310,12 +322,12 @@ export async function inspectLegacy(
     guest: summary?.guest ?? {
       name: details.config?.name,
       uuid: details.config?.uuid,
-      type: details.guest.toUpperCase(),
+      type: details.guest?.toUpperCase(),
     },
     memory: summary?.memory,
     vcpus: summary?.vcpus ?? inspector.vcpus(),
     software: summary?.software,
-    damage: error === undefined ? [] : [findingOf(error, inspector.chunk)],
+    damage: error === undefined ? [] : [findingOf(error, damaged)],
     warnings: summary?.warnings ?? [],
     details,
   };

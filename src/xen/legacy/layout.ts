@@ -76,6 +76,9 @@ export function chunkName(id: number): string | undefined {
   return OTHER_CHUNKS.get(id) ?? PARAMETER_CHUNKS.get(id)?.name;
 }
 
+/** TSC modes are below it. */
+export const TSC_MODE_LIMIT = 4;
+
 /** Page types: bits 31–28 of an entry of a batch. */
 export const TYPE = { normal: 0, broken: 13, allocateOnly: 14, invalid: 15 } as const;
 
@@ -95,6 +98,8 @@ export const VCPU_CONTEXT = { 8: 5168, 4: 2800 } as const;
 export const VCPU_EXTENDED = 128;
 /** Bytes that the `xcnt` value counts beyond the XSAVE area: mask and size. */
 export const XSAVE_HEAD = 16;
+/** The largest `xcnt`: an XSAVE area of any CPU is a few KiB. */
+export const XSAVE_LIMIT: number = 64 << 10;
 /** `flags` in a vCPU's context, and the bit in it that says the vCPU is online. */
 export const VCPU_FLAGS_OFFSET = 512;
 /** Bit of the flags that says that a vCPU is online. */

@@ -5,6 +5,7 @@ import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-so
 import { BatchReader } from "./batch.js";
 import type { HeaderChunk, LegacyChunk, PvInfoChunk } from "./chunks.js";
 import { Cursor } from "./cursor.js";
+import type { LegacyHead } from "./head.js";
 import { type Claims, readHeader, readPvInfo, readXlHeader } from "./header.js";
 import {
   CARRIED_LIMIT,
@@ -25,6 +26,8 @@ import { decodeToolstack } from "./toolstack.js";
 export interface LegacyReaderOptions extends Claims {
   /** What is known of the QEMU record after an HVM tail; default `detect`: by the chunks before it and the next bytes. */
   readonly qemu?: QemuRecord;
+  /** Of a stream whose head is damaged: what is known of it. What is claimed isn't compared with it. */
+  readonly head?: LegacyHead;
   /** Takes violations that don't end reading; without it the first error throws and warnings are lost. */
   readonly diagnostics?: Diagnostics;
 }
@@ -48,30 +51,38 @@ export class LegacyReader {
 
   constructor(input: ByteSource | ByteStream, options: LegacyReaderOptions = {}) {
     this.#options = options;
-    const reader = new ByteReader(input, { exact: !isByteSource(input) });
+    const reader = new ByteReader(input, { exact: !isByteSource(input), start: options.head?.first ?? 0 });
     this.cursor = new Cursor(reader, options.diagnostics ?? new StrictDiagnostics(input.name));
   }
 
   /** @throws FormatError, TruncatedError */
   async *chunks(): AsyncGenerator<LegacyChunk, void, void> {
     const { cursor } = this;
-    const xlHeader = await readXlHeader(cursor);
+    const { head } = this.#options;
+    const xlHeader = head === undefined ? await readXlHeader(cursor) : head.xlHeader;
     if (xlHeader !== undefined) {
       yield xlHeader;
       this.#index = 1;
-    } else if (this.#options.xlHeader === true) {
+    } else if (this.#options.xlHeader === true && head === undefined) {
       cursor.fail(LEGACY_RULES.xlHeader, 0, "no xl header");
     }
-    const header = await readHeader(cursor, this.#options, this.#index++);
+    const header = head?.header ?? (await readHeader(cursor, this.#options, this.#index++));
+    cursor.width = header.width;
     yield header;
     let pv: PvInfoChunk | undefined;
     if (header.guest === "pv") {
-      pv = await readPvInfo(cursor, header.p2mSize, this.#index++);
+      pv = head?.pv ?? (await readPvInfo(cursor, header.p2mSize, this.#index++));
       yield pv;
     }
     for (let number = 1; ; number += 1) {
       const body = new Body();
       yield* this.#body(header, body);
+      if (head?.isTailKnown === false)
+        cursor.fail(
+          LEGACY_RULES.extendedInfo,
+          cursor.position,
+          "how its tail is made is damaged at its head",
+        );
       let last = body.last;
       if (pv === undefined) {
         yield* readHvmTail(cursor, () => this.#index++);

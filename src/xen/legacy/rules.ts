@@ -51,6 +51,12 @@ export const LEGACY_RULES = rules({
     "header, p2m frame list",
     "A frame of the p2m table must be a normal page of the guest, with contents in the stream.",
   ),
+  p2mLost: rule(
+    "p2m-lost",
+    "error",
+    "header",
+    "The head of a PV stream is damaged where it says which frames hold the guest's p2m table, or how many pfns it has. A guest is restored by both; its memory is read without them.",
+  ),
   unknownChunk: rule(
     "unknown-chunk",
     "error",

@@ -17,9 +17,15 @@ import { SAVE_TYPE, saveDescriptor } from "../hvm-context/layout.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
 import { ChunkWalk, type LegacyForm, pfnsOf, type WalkedChunk } from "./chunk-walk.js";
+import { FrameCheck } from "./frame-check.js";
+import { findLegacyHead, type LegacyHead } from "./head.js";
 import type { Claims } from "./header.js";
-import { PAGE, VCPU_EXTENDED, XSAVE_PREFIX } from "./layout.js";
+import { PAGE } from "./layout.js";
+import { vcpuSizeOf } from "./pv-tail.js";
 import { LegacyReader } from "./read.js";
+import { LEGACY_RULES } from "./rules.js";
+import { configInHeader } from "../xl/config.js";
+import { xlHeader, xlOptionalData } from "../xl/layout.js";
 
 /*
  * What is damaged is cut out between two chunks, and the ordinary reader goes over the joint.
@@ -29,26 +35,36 @@ const MOST_PARTS = 10_000;
 /** Pages by which entries in the right order can be wrong about their number. */
 const MOST_MISCOUNTED = 4;
 
-/**
- * What the headers of a stream say, when salvage can help it: undefined after a complete checkpoint that others follow,
- * for then that one is the state to take.
- * @throws FormatError in the headers
- */
-async function legacyForm(
-  input: ByteSource,
-  reader: LegacyReader,
-  report: Report,
-): Promise<LegacyForm | undefined> {
+/** How far a stream can be read as it is. */
+interface Reading {
+  /**
+   * What its head says, when salvage can help it: undefined after a complete checkpoint that others follow, for then that
+   * one is the state to take.
+   */
+  readonly form: LegacyForm | undefined;
+  /** Whether nothing of it may come of a damaged head. */
+  readonly isClean: boolean;
+}
+
+/** Reads a stream as far as it can be read, with what is known of it where its head is damaged. */
+async function readThrough(input: ByteSource, options: Claims & { head?: LegacyHead }): Promise<Reading> {
+  const report = new Report(input.name);
+  const reader = new LegacyReader(input, { ...options, diagnostics: report });
   let form: LegacyForm | undefined;
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
   let isReadable = true;
-  let [hasPages, isStopped] = [false, false];
+  let [hasPages, isStopped, hasFrames, hasConfig] = [false, false, true, true];
+  const frames = new FrameCheck();
+  const settled = (): Reading => ({ form: undefined, isClean: hasFrames && hasConfig });
   try {
     for await (const chunk of reader.chunks()) {
-      if (checkpoints > 0 && chunk.kind === "pages") return undefined;
+      if (checkpoints > 0 && chunk.kind === "pages") return settled();
       hasPages ||= chunk.kind === "pages";
       isStopped ||= chunk.kind === "tsc-info" && !hasPages;
+      frames.take(chunk);
+      if (chunk.kind === "xl-header") hasConfig = hasConfigText(chunk.bytes);
+      if (chunk.kind === "checkpoint") hasFrames &&= frames.areNormal();
       // zeros look like a body's end: a tail that breaks rules ends no checkpoint
       if (chunk.kind === "checkpoint" && !chunk.last && isWithoutErrors(report)) checkpoints += 1;
       if (chunk.kind === "header")
@@ -67,20 +83,30 @@ async function legacyForm(
         break;
       }
       if (form === undefined || whole !== undefined) continue;
-      if (form.isHvm) whole = { ...form, first: reader.cursor.position };
-      else if (chunk.kind === "pv-info") {
-        const { contextSize, extended, xsaveSize } = chunk;
-        const xsave = xsaveSize === undefined ? 0 : XSAVE_PREFIX.size + xsaveSize;
-        const vcpuSize = contextSize + (extended ? VCPU_EXTENDED : 0) + xsave;
-        whole = { ...form, vcpuSize, first: reader.cursor.position };
-      }
+      if (form.isHvm === true) whole = { ...form, first: reader.cursor.position };
+      else if (chunk.kind === "pv-info")
+        whole = { ...form, vcpuSize: vcpuSizeOf(chunk), first: reader.cursor.position };
     }
   } catch (error) {
-    if (whole === undefined || !(error instanceof FormatError)) throw error;
-    if (checkpoints > 0) return undefined;
+    if (!(error instanceof FormatError)) throw error;
+    if (checkpoints > 0) return settled();
     isReadable = false;
   }
-  return whole && { ...whole, isReadable, isStopped };
+  const isClean =
+    isReadable &&
+    hasFrames &&
+    hasConfig &&
+    isWithoutErrors(report) &&
+    report.findings.every(({ code }) => code !== LEGACY_RULES.extendedBlock.code);
+  return {
+    form: whole && { ...whole, isStopped, isReadable: isReadable && isWithoutErrors(report) },
+    isClean,
+  };
+}
+
+/** Whether an xl header has text where it says that a configuration is: zeros are none. */
+function hasConfigText(header: Uint8Array): boolean {
+  return header.length <= xlHeader.size + xlOptionalData.size + 1 || configInHeader(header) !== "";
 }
 
 /** Whether an HVM context begins at an offset: with its header's entry. */
@@ -95,6 +121,8 @@ const isWithoutErrors = ({ findings }: Report): boolean =>
 
 /** A salvaged stream, and what of it is doubtful; offsets as in the salvaged stream. */
 export interface LegacySalvage extends Salvage {
+  /** What is known of a head that is damaged; undefined: it isn't. */
+  readonly head?: LegacyHead;
   /** Pages that a lost part may have held newer copies of. */
   readonly stale: readonly StalePages[];
   /** Batches that may have got bytes that aren't their own, ascending. */
@@ -237,25 +265,32 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
   };
 }
 
-/** A stream with its damage cut out; undefined where there is none, or nothing to go on with. */
+/** A stream with its damage cut out, and what is known of its head; undefined where there is none, or nothing to go on with. */
 export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise<LegacySalvage | undefined> {
-  try {
-    const { width, guest, xlHeader, widthIsGuess } = claims;
-    const report = new Report(input.name);
-    const reader = new LegacyReader(input, {
-      ...(width === undefined ? {} : { width }),
-      ...(guest === undefined ? {} : { guest }),
-      ...(xlHeader === undefined ? {} : { xlHeader }),
-      ...(widthIsGuess === undefined ? {} : { widthIsGuess }),
-      diagnostics: report,
-    });
-    const form = await legacyForm(input, reader, report);
-    if (form === undefined) return undefined;
-    const isReadable = form.isReadable && isWithoutErrors(report);
-    return await salvageLegacy(input, { ...form, isReadable });
-  } catch (error) {
-    // what is wrong with the headers is said by who reads them
-    if (error instanceof FormatError) return undefined;
-    throw error;
-  }
+  const stated = await readThrough(input, claimsOf(claims));
+  const head = stated.isClean ? undefined : await findLegacyHead(input);
+  if (head === undefined) return stated.form && salvageLegacy(input, stated.form);
+  const { form } = await readThrough(input, { head });
+  const known = form && {
+    ...form,
+    isHvm: head.guest === undefined ? undefined : form.isHvm,
+    vcpuSize: head.isTailKnown ? form.vcpuSize : undefined,
+  };
+  const body = (known && (await salvageLegacy(input, known))) ?? {
+    source: input,
+    lost: [],
+    stale: [],
+    shifted: [],
+  };
+  return { ...body, lost: [...head.lost, ...body.lost], head };
+}
+
+/** What is claimed of a stream, without what else options hold. */
+function claimsOf({ width, guest, xlHeader, widthIsGuess }: Claims): Claims {
+  return {
+    ...(width === undefined ? {} : { width }),
+    ...(guest === undefined ? {} : { guest }),
+    ...(xlHeader === undefined ? {} : { xlHeader }),
+    ...(widthIsGuess === undefined ? {} : { widthIsGuess }),
+  };
 }

@@ -3,11 +3,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { MemorySink } from "../../../src/io/byte-sink.js";
 import { type ByteStream, bytesSource, streamOf } from "../../../src/io/byte-source.js";
 import { FormatError } from "../../../src/findings/errors.js";
-import {
-  type ConversionReport,
-  type ConvertOptions,
-  convertLegacy,
-} from "../../../src/xen/legacy/convert.js";
+import type { ConversionReport } from "../../../src/xen/legacy/conversion-report.js";
+import { type ConvertOptions, convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { Report } from "../../../src/findings/report.js";
 import { verifyXenStream } from "../../../src/xen/stream/verify.js";
 import { inspectLegacy, verifyLegacy } from "../../../src/xen/legacy/inspect.js";

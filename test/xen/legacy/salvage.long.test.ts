@@ -1,65 +1,20 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { MemorySink } from "../../../src/io/byte-sink.js";
-import { StrictDiagnostics } from "../../../src/findings/diagnostics.js";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { openGuest } from "../../../src/open/open.js";
-import { hasData } from "../../../src/xen/legacy/layout.js";
 import { convertLegacy } from "../../../src/xen/legacy/convert.js";
-import { LegacyReader } from "../../../src/xen/legacy/read.js";
 import {
   DAMAGE_KINDS,
   damageSize,
   expectRescue,
   expectShiftRescue,
-  type KnownFile,
-  type PagePlace,
   randoms,
 } from "../../guest/damage-oracle.js";
+import { knownStream } from "./known-stream.js";
 import { NAMES, sample } from "./streams.js";
 import { scratch } from "../../shared.js";
 
 const PAGE = 4096;
-
-interface KnownStream extends KnownFile {
-  /** Where the memory begins and ends in the file. */
-  readonly body: readonly [start: number, end: number];
-  /** Offsets of batches. */
-  readonly batches: readonly number[];
-}
-
-async function knownStream(name: string, bytes: Buffer): Promise<KnownStream> {
-  const reader = new LegacyReader(bytesSource(bytes), { diagnostics: new StrictDiagnostics(name) });
-  const last = new Map<number, PagePlace>();
-  const batches: number[] = [];
-  let start = 0;
-  let end = 0;
-  for await (const chunk of reader.chunks()) {
-    if (chunk.kind === "end-of-body") {
-      end = chunk.offset;
-      break;
-    }
-    if (chunk.kind !== "pages" || chunk.verify) continue;
-    if (start === 0) start = chunk.offset;
-    batches.push(chunk.offset);
-    let at = chunk.dataOffset;
-    const size = reader.cursor.ulongSize;
-    for (const [i, entry] of chunk.entries.entries()) {
-      if (!hasData(entry >>> 28)) continue;
-      const gpa = (entry & 0x0fff_ffff) * PAGE;
-      const index = [[chunk.offset, 4] as const, [chunk.offset + 4 + i * size, size] as const];
-      last.set(gpa, { gpa, size: PAGE, contents: [[at, PAGE]], index });
-      at += PAGE;
-    }
-  }
-  return {
-    bytes,
-    body: [start, end],
-    batches,
-    pages: [...last.values()],
-    page: ({ contents: [place = [0, 0]] }) => bytes.subarray(place[0], place[0] + PAGE),
-    open: (damaged) => openGuest(bytesSource(damaged, "damaged"), { partial: true }),
-  };
-}
 
 const place = scratch();
 afterAll(place.cleanup);
