@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { PAGE_SIZE } from "../../../src/guest/memory.js";
 import { openGuest } from "../../../src/open/open.js";
+import { openLegacyGuest } from "../../../src/xen/legacy/guest.js";
 import {
   DAMAGE_KINDS,
   expectRescue,
@@ -14,8 +15,10 @@ import { NAMES, sample } from "./streams.js";
 
 const place = scratch();
 afterAll(place.cleanup);
-const open = (bytes: Buffer): ReturnType<typeof openGuest> =>
-  openGuest(damagedSource(bytes), { partial: true, findKernel: false });
+const options = { partial: true, findKernel: false } as const;
+const open = (bytes: Buffer): ReturnType<typeof openGuest> => openLegacyGuest(damagedSource(bytes), options);
+/** As an input of any format. */
+const openAny = (bytes: Buffer): ReturnType<typeof openGuest> => openGuest(damagedSource(bytes), options);
 const isPlain = (name: string): boolean => !/remus|tmem|debug/.test(name);
 
 describe.each(NAMES.filter(isPlain))("a damaged head of a legacy stream: %s", (name) => {
@@ -24,6 +27,9 @@ describe.each(NAMES.filter(isPlain))("a damaged head of a legacy stream: %s", (n
     const known = await knownHead(stream, open);
     for (const part of headParts(stream, known.file))
       for (const kind of ["zeros", "ones", "noise"] as const) await expectHeadRescue(known, part, kind);
+    const recognised = { ...known, file: { ...known.file, open: openAny } };
+    for (const part of headParts(stream, known.file).slice(0, 5))
+      await expectHeadRescue(recognised, part, "noise");
     const next = randoms(name.length * 7919);
     const { file } = known;
     const end = file.batches.length > 1 ? file.first + 64 : file.first + 24;
