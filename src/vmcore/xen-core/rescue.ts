@@ -9,7 +9,7 @@ import type { LostPart } from "../../guest/salvage.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { factsOf, openXenCore, readXenCore, type XenCore, type XenCoreFacts } from "./read.js";
 import { roundUp } from "../../io/alignment.js";
-import { ascends, findNames, isSound, shiftedCore } from "./shift.js";
+import { ascends, findNames, isSound, movedTable, shiftedCore } from "./shift.js";
 
 /*
  * Sections follow one another in one order: section headers, notes, vCPUs, shared info, pages at a page's boundary, the
@@ -99,7 +99,9 @@ class Sections {
       if (best === undefined || score > best.score) best = { ...geometry, score };
     }
     if (best === undefined || best.score < LEAST_AGREEING) return undefined;
-    return this.#rebuilt(best, notesAt, notes?.facts);
+    const { core, lost } = await this.#rebuilt(best, notesAt, notes?.facts);
+    const shift = names === undefined ? 0 : names - core.frames.offset - core.frames.size;
+    return { core, lost, ...(shift === 0 ? undefined : await movedTable(core, shift)) };
   }
 
   #notes(bytes: Uint8Array, at: number): { readonly facts: XenCoreFacts | undefined } {

@@ -57,15 +57,15 @@ export async function shiftedCore(input: ByteSource): Promise<ShiftedCore | unde
         entrySize: one.sh_entsize,
       }),
     );
-    return await moved(await readXenCore(input, sections), namesAt - table.sh_offset);
+    return await movedTable(await readXenCore(input, sections), namesAt - table.sh_offset);
   } catch (error) {
     if (error instanceof FormatError) return undefined;
     throw error;
   }
 }
 
-/** A core with its table where it is, if it is there and not where it should be. */
-async function moved(core: XenCore, shift: number): Promise<ShiftedCore | undefined> {
+/** A core with its table so many bytes after the place that is said, if it is there and not where it should be. */
+export async function movedTable(core: XenCore, shift: number): Promise<ShiftedCore | undefined> {
   const { input, frames, pages, entrySize } = core;
   const at = frames.offset + shift;
   const isTable = async (place: number): Promise<boolean> =>

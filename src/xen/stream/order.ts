@@ -24,7 +24,7 @@ export class StreamOrder {
     // a type alone that is damaged has held no pages
     this.#lost = (salvage?.lost ?? []).filter(({ start, end }) => end - start >= recordHeader.size);
     this.#offsetOf = salvage?.offsetOf ?? ((offset) => offset);
-    this.shifted = this.#lost.flatMap(({ start, doubtfulFrom }) =>
+    this.shifted = (salvage?.lost ?? []).flatMap(({ start, doubtfulFrom }) =>
       doubtfulFrom === undefined ? [] : [{ start: this.#offsetOf(doubtfulFrom), end: this.#offsetOf(start) }],
     );
   }

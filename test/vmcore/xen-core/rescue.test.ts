@@ -58,6 +58,14 @@ describe("a Xen core whose sections are damaged", () => {
     ]);
   });
 
+  it("a head that lacks bytes shifts what its section headers say: all pages are doubtful", async () => {
+    const bytes = (await written()).subarray(2 * shdr64.size);
+    const { rescue } = await openGuest(bytesSource(bytes), { partial: true });
+    expect(rescue?.doubtful).toMatchObject([
+      { start: 0, why: expect.stringContaining("128 bytes are missing") },
+    ]);
+  });
+
   it("entries of its table that are lost are said, and those that can be only one thing are made anew", async () => {
     const bytes = await written();
     const { tableAt } = await knownXenCore(bytes);

@@ -74,6 +74,26 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a Xen stream that is dama
   );
 });
 
+it.each([1, 3, 7, 100])("memory of a batch that got %i bytes too many is doubtful", async (size) => {
+  const shape = { guest: "pv", version: 3, layer: "xl", order: "little", pages: 9 } as const;
+  const file = await knownStream(Buffer.from(makeStream(shape)));
+  const at = (file.pages[3]?.contents[0]?.[0] ?? 0) + 100;
+  const longer = Buffer.concat([
+    file.bytes.subarray(0, at),
+    Buffer.alloc(size, 0x5a),
+    file.bytes.subarray(at),
+  ]);
+  const { memory, rescue } = await file.open(longer);
+  const page = Buffer.alloc(PAGE);
+  let doubted = 0;
+  for (const known of file.pages) {
+    const isDoubtful = rescue?.doubtful.some(({ start, end }) => known.gpa >= start && known.gpa < end);
+    if (isDoubtful === true) doubted += 1;
+    else if ((await memory.read(known.gpa, page)) === PAGE) expect(page.equals(file.page(known))).toBe(true);
+  }
+  expect(doubted).toBeGreaterThan(0);
+});
+
 it.each([0x03, 0x09, 0x11, 0x8000_0001])(
   "a batch whose record is of type %i is found by its entries",
   async (type) => {
