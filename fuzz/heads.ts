@@ -36,8 +36,21 @@ function kindOf(origin: string): string {
   return /QEMU|ELF|kdump|LiME|AVML|Xen core|legacy|Xen/i.exec(origin)?.[0] ?? origin;
 }
 
+/** Whether damage is in a name as the input has it: nothing repeats it. */
+function isWithin(whole: Uint8Array, name: string, { start, end }: Damage): boolean {
+  const at = Buffer.from(whole.buffer, whole.byteOffset, whole.length).indexOf(name);
+  // of a packed stream, anywhere
+  if (at < 0) return name.includes("-");
+  return start < at + name.length && Math.max(end, start + 1) > at;
+}
+
 /** What is said of the guest is what it was, or said to be a guess. */
-function holdFacts(about: Known, damage: Damage, { arch, facts, vcpus }: GuestImage): void {
+function holdFacts(
+  whole: Uint8Array,
+  about: Known,
+  damage: Damage,
+  { arch, facts, vcpus }: GuestImage,
+): void {
   const kind = kindOf(facts.origin);
   const said = (what: string, now: unknown, before: unknown): void => {
     throw new Violation(`${damage.where}: ${what} is said to be ${String(now)}, not ${String(before)}`);
@@ -45,7 +58,8 @@ function holdFacts(about: Known, damage: Damage, { arch, facts, vcpus }: GuestIm
   if (kind !== kindOf(about.origin)) said("format", kind, kindOf(about.origin));
   if (arch.name !== about.arch && facts.archIsGuess !== true) said("arch", arch.name, about.arch);
   const { guestType } = facts;
-  if (guestType !== undefined && guestType !== about.guestType) said("type", guestType, about.guestType);
+  const isNamed = guestType !== undefined && guestType !== about.guestType;
+  if (isNamed && !isWithin(whole, about.guestType ?? "", damage)) said("type", guestType, about.guestType);
   if (vcpus.length > about.vcpus) said("number of vCPUs", vcpus.length, about.vcpus);
 }
 
@@ -57,7 +71,7 @@ async function run(bytes: Uint8Array, random: Random): Promise<string> {
   const damage = damaged(bytes, Math.min(at, bytes.length >> 1), size, random);
   const { guest, outcome } = await holdRescue(bytes, damage);
   if (guest === undefined) return `${about.format} ${outcome}`;
-  holdFacts(about, damage, guest);
+  holdFacts(bytes, about, damage, guest);
   return `${about.format} ${outcome}`;
 }
 

@@ -123,7 +123,7 @@ export async function holdRescue(
   }
   await guest.close?.();
   const most = damage.size <= SMALL ? 2 : 0;
-  if (wrong.length > most && !isUnknowable(about, damage, wrong)) {
+  if (wrong.length > most && !(await isUnknowable(about, damage, wrong))) {
     const list = wrong.slice(0, 8).map((at) => `0x${at.toString(16)}`);
     throw new Violation(`${damage.where}: ${wrong.length} pages are others' or older: ${list.join(" ")}`);
   }
@@ -144,12 +144,18 @@ function isHit({ places, digests }: Known, { start, end }: Damage, at: number, d
 }
 
 /**
- * Whether nothing can show that bytes are missing: contents reach to the end of the file, which looks cut then. Of a kdump
- * pages that are stored as they are come shifted.
+ * Whether nothing can show that bytes are missing: contents reach to the end of the file, which looks cut then, or records of a
+ * legacy stream are taken for them, and nothing is wrong with what is left. Of a kdump pages that are stored as they are
+ * come shifted.
  */
-function isUnknowable({ format, places }: Known, { kind, start }: Damage, wrong: readonly number[]): boolean {
+async function isUnknowable(
+  { format, places }: Known,
+  { kind, start, bytes }: Damage,
+  wrong: readonly number[],
+): Promise<boolean> {
   if (kind !== "missing") return false;
   if (format === "kdump") return true;
+  if (format === "xen-legacy") return (await verify(bytesSource(bytes, "damaged"))).report.valid;
   const after = wrong.every((gpa) => (places.get(gpa) ?? 0) + PAGE > start);
   return (format === "lime" || format === "elf-vmcore") && after;
 }

@@ -272,7 +272,9 @@ async function configurationOf(input: ByteSource, start: number): Promise<KnownC
   const length = new Uint8Array(4);
   viewOf(length).setUint32(0, end - 4, ORDER !== "big");
   const mended = await readAt(patchedSource(input, [{ offset: at, bytes: length }]), at);
-  return mended === undefined ? undefined : { ...mended, isWhole: false };
+  // the end of a name is a name, too
+  const isKnown = mended !== undefined && isMachine(mended.configuration);
+  return isKnown ? { ...mended, isWhole: false } : undefined;
 }
 
 const LONGEST_NAME = 256;
@@ -290,10 +292,12 @@ async function readAt(
     if (ready !== true) await ready;
     const isFollowed = FOLLOWS.includes(frame.reader.peek(1)[0] ?? 0);
     // what follows may be what is damaged
-    const isKnown = configuration.machine !== undefined && machineNamed(configuration.machine) !== undefined;
-    return isFollowed || isKnown ? { configuration, end: frame.position } : undefined;
+    return isFollowed || isMachine(configuration) ? { configuration, end: frame.position } : undefined;
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     return undefined;
   }
 }
+
+const isMachine = ({ machine }: Configuration): boolean =>
+  machine !== undefined && machineNamed(machine) !== undefined;

@@ -1,3 +1,4 @@
+import { viewOf } from "../../binary/layout.js";
 import type { Rule } from "../../findings/rule.js";
 import { type Diagnostics, ShiftedDiagnostics } from "../../findings/diagnostics.js";
 import type { RecordRef } from "../../findings/finding.js";
@@ -87,6 +88,12 @@ export async function checkHvmContextBytes(
     { ...whole, ref: record, offset: 0, bodyOffset: 0, length },
     new RecordBody(reader, length, "little"),
   );
+}
+
+/** Whether bytes begin as a HVM context does, with its header's entry. */
+export function beginsAsHvmContext(context: Uint8Array | undefined): boolean {
+  if (context === undefined || context.length < saveDescriptor.size) return false;
+  return saveDescriptor.read(viewOf(context), 0, "little").typecode === SAVE_TYPE.HEADER;
 }
 
 /** What is wrong with a HVM context for whoever wants its vCPUs: one sentence each. */

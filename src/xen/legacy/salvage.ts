@@ -13,7 +13,8 @@ import {
 } from "../../guest/salvage.js";
 import { SentPasses, type StalePages } from "../../guest/sent-passes.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
-import { SAVE_TYPE, saveDescriptor } from "../hvm-context/layout.js";
+import { beginsAsHvmContext } from "../hvm-context/check.js";
+import { saveDescriptor } from "../hvm-context/layout.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
 import { ChunkWalk, type LegacyForm, pfnsOf, type WalkedChunk } from "./chunk-walk.js";
@@ -112,8 +113,7 @@ function hasConfigText(header: Uint8Array): boolean {
 /** Whether an HVM context begins at an offset: with its header's entry. */
 async function isContext(input: ByteSource, offset: number): Promise<boolean> {
   const bytes = new Uint8Array(saveDescriptor.size);
-  if ((await readFully(input, offset, bytes)) < bytes.length) return false;
-  return saveDescriptor.decode(bytes, "little").typecode === SAVE_TYPE.HEADER;
+  return beginsAsHvmContext(bytes.subarray(0, await readFully(input, offset, bytes)));
 }
 
 const isWithoutErrors = ({ findings }: Report): boolean =>

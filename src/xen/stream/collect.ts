@@ -8,7 +8,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import type { LostPart, Rescue } from "../../guest/salvage.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
-import { hvmContextWarnings } from "../hvm-context/check.js";
+import { beginsAsHvmContext, hvmContextWarnings } from "../hvm-context/check.js";
 import { askWitnesses, type HeadFact, headFact, type Testimony } from "../../guest/head.js";
 import type { ByteOrder } from "../../binary/layout.js";
 import { xenGuest, type XenGuestParts } from "../domain.js";
@@ -172,7 +172,7 @@ export class GuestCollector {
   get #shownType(): Testimony<"HVM" | "PV"> | undefined {
     const has = (type: "HVM" | "PV", seen: boolean): "HVM" | "PV" | undefined => (seen ? type : undefined);
     return askWitnesses<"HVM" | "PV">([
-      { from: "HVM_CONTEXT", value: has("HVM", this.#hvmContext !== undefined) },
+      { from: "HVM_CONTEXT", value: has("HVM", beginsAsHvmContext(this.#hvmContext)) },
       { from: "its vCPUs' records", value: has("PV", this.#vcpus.size > 0) },
       { from: "HVM_PARAMS", value: has("HVM", this.#hvmParams !== undefined) },
       { from: "SHARED_INFO", value: has("PV", this.#sharedInfo !== undefined) },

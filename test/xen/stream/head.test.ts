@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { inspect, openGuest, verify } from "../../../src/open/open.js";
+import { LIBXC_RECORD } from "../../../src/xen/libxc/layout.js";
 import { expectHeadRescue, headParts, SHAPES } from "./head-damage.js";
 import { makeStream } from "./stream-maker.js";
 
@@ -40,6 +41,15 @@ describe("a stream whose first bytes are damaged", () => {
       { fact: "domain's configuration" },
     ]);
     expect(facts.hypervisor).toBeUndefined();
+  });
+
+  it("a record whose type was made that of an HVM context by damage shows no kind of guest", async () => {
+    const pv = Buffer.from(makeStream({ guest: "pv", version: 3, layer: "xl", order: "little", pages: 9 }));
+    const first = pv.indexOf("XENF") + 32;
+    pv.fill(0, 0, first).writeUInt32LE(LIBXC_RECORD.HVM_CONTEXT, first);
+    const { rescue, facts } = await openGuest(bytesSource(pv, "damaged"), { partial: true });
+    expect(facts.guestType).toBe("PV");
+    expect(rescue?.head).toContainEqual({ fact: "guest type", value: "PV", from: "its vCPUs' records" });
   });
 
   it("is none where no records prove themselves", async () => {
