@@ -251,7 +251,8 @@ class LegacyInspector {
       checkpoints: stream.checkpoints,
       compression: stream.compression,
       verifyPass: stream.verifyPass,
-      live: this.#fold.live,
+      // where the TSC's state was lost with the head nothing shows whether memory came before it
+      live: this.#fold.live && !(this.#head !== undefined && facts.tsc === undefined),
       tsc: facts.tsc && summarizeTsc(facts.tsc),
       hvmParams: labelHvmParams(facts.parameters),
       hvmContext:

@@ -1,3 +1,5 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { MemorySink } from "../../../src/io/byte-sink.js";
@@ -5,7 +7,7 @@ import { openGuest, verify, inspect } from "../../../src/open/open.js";
 import { convertLegacy } from "../../../src/xen/legacy/convert.js";
 import { openLegacyGuest } from "../../../src/xen/legacy/guest.js";
 import { expectRescue, randoms } from "../../guest/damage-oracle.js";
-import { rounds, scratch, STRIDE } from "../../shared.js";
+import { rounds, runCli, scratch, STRIDE } from "../../shared.js";
 import { damagedSource, expectHeadRescue, headParts, knownHead } from "./head-damage.js";
 import { sample } from "./streams.js";
 
@@ -141,5 +143,40 @@ describe("a PV guest's stream whose head is damaged", () => {
       lost: [{ start: first - 8, end: first }],
       head: [{ fact: "list of p2m frames" }],
     });
+  });
+});
+
+describe("guestscope, of a legacy stream whose head is damaged", () => {
+  const { stream } = sample("pv64-xsmall", place.folder);
+  const file = path.join(place.folder, "damaged.legacy");
+  const damaged = Buffer.from(stream).fill(0xa5, 0, 20);
+
+  it("verifies, maps, extracts and converts it", async () => {
+    fs.writeFileSync(file, damaged);
+    const { status, stdout } = runCli(["verify", "--map", file]);
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/legacy Xen migration stream whose first bytes are damaged/);
+    expect(stdout).toMatch(/^ +0x0 +5216 +lost +the stream's head/m);
+    expect(stdout).toMatch(/damaged head: the guest type is PV, by its tail/);
+    expect(stdout).toMatch(/damaged head: the number of pfns is 160, by its pages/);
+
+    const out = path.join(place.folder, "out.elf");
+    expect(runCli(["extract", file, out]).status).not.toBe(0);
+    const extracted = runCli(["extract", "--partial", "--json", file, out]);
+    expect(extracted.status, extracted.stderr).toBe(0);
+    const { rescue } = JSON.parse(extracted.stdout);
+    expect(rescue.lost).toMatchObject([{ start: 0, end: 5216 }]);
+    expect(rescue.head).toContainEqual({
+      fact: "width of the toolstack",
+      value: "64 bits",
+      from: "the entries of its batches",
+    });
+
+    const converted = path.join(place.folder, "out.v3");
+    const { status: ended, stderr } = runCli(["convert", "--partial", file, converted]);
+    expect(ended, stderr).toBe(0);
+    const whole = new MemorySink();
+    await convertLegacy(damagedSource(stream), whole);
+    expect(fs.readFileSync(converted).equals(Buffer.from(whole.bytes()))).toBe(true);
   });
 });
