@@ -1,4 +1,3 @@
-// over 350 lines: what an item of a stream adds to the guest
 import { type FindingPlace, formatError } from "../../findings/diagnostics.js";
 import { describeError, FormatError } from "../../findings/errors.js";
 import { describeRecord } from "../../findings/finding.js";
@@ -13,48 +12,20 @@ import { askWitnesses, type HeadFact, headFact, type Testimony } from "../../gue
 import type { ByteOrder } from "../../binary/layout.js";
 import { xenGuest, type XenGuestParts } from "../domain.js";
 import { hvmContextEntries } from "../hvm-context/entries.js";
-import {
-  DOMAIN_TYPE,
-  hvmParamsHeader,
-  IMAGE_VERSIONS,
-  LIBXC_RECORD,
-  MAX_BODY_LENGTH,
-  OPTIONAL_TYPE,
-  p2mFramesHeader,
-  pvInfo,
-  recordHeader,
-  SHARED_INFO_SIZE,
-  tscInfo,
-  VCPU_CONTEXT_SIZE,
-} from "../libxc/layout.js";
-import {
-  decodeVcpuRecord,
-  p2mFrameCount,
-  readFields,
-  readHvmParams,
-  readTscInfo,
-  type TscInfo,
-  visitP2mFrames,
-} from "../libxc/records.js";
+import { DOMAIN_TYPE, IMAGE_VERSIONS, LIBXC_RECORD, OPTIONAL_TYPE, recordHeader } from "../libxc/layout.js";
 import { LIBXC_RULES } from "../libxc/rules.js";
 import { LIBXL_RECORD } from "../libxl/layout.js";
 import { markLostPages } from "../lost-pages.js";
 import { placeOf, type StreamRecord } from "../record.js";
 import type { PvVcpuParts } from "../vcpu.js";
 import type { StreamItem } from "./items.js";
+import { isMachineState, MachineState } from "./machine-state.js";
 import { StreamPages } from "./pages.js";
 import { RecordWalk } from "./record-walk.js";
 import { recordName, XenStream } from "./read.js";
 import type { DamagedHead } from "./head.js";
 import type { StreamSalvage } from "./salvage.js";
 import { STREAM_RULES } from "./rules.js";
-
-/** No real guest's p2m table has more frames. */
-const MOST_P2M_FRAMES = 1 << 20;
-/** Upper words of a pfn from here on are beyond any machine's memory. */
-const P2M_HIGH_LIMIT = 0x100;
-
-type VcpuArea = "context" | "extended" | "xsave" | "msrs";
 
 /** Reads a stream in order and keeps what its guest is made of. */
 export class GuestCollector {
@@ -79,16 +50,8 @@ export class GuestCollector {
   #type: "HVM" | "PV" | undefined;
   /** Whether records were met that only version 3 has. */
   #hasStatics = false;
-  /** By the lengths of contexts, where no record says it. */
-  #contextWidth: 4 | 8 | undefined;
   #verifying = false;
-  #guestWidth: 4 | 8 | undefined;
-  #p2mFrames: number[] | undefined;
-  #sharedInfo: Uint8Array | undefined;
-  #tsc: TscInfo | undefined;
-  #hvmContext: Uint8Array | undefined;
-  #hvmParams: Map<number, bigint> | undefined;
-  readonly #vcpus = new Map<number, Partial<Record<VcpuArea, Uint8Array>>>();
+  readonly #state = new MachineState((message) => this.#warn(message));
 
   /** Offset after the headers, and the byte order of the libxc layer. */
   firstRecord = 0;
@@ -172,12 +135,12 @@ export class GuestCollector {
   get #shownType(): Testimony<"HVM" | "PV"> | undefined {
     const has = (type: "HVM" | "PV", seen: boolean): "HVM" | "PV" | undefined => (seen ? type : undefined);
     return askWitnesses<"HVM" | "PV">([
-      { from: "HVM_CONTEXT", value: has("HVM", beginsAsHvmContext(this.#hvmContext)) },
-      { from: "its vCPUs' records", value: has("PV", this.#vcpus.size > 0) },
-      { from: "HVM_PARAMS", value: has("HVM", this.#hvmParams !== undefined) },
-      { from: "SHARED_INFO", value: has("PV", this.#sharedInfo !== undefined) },
-      { from: "X86_PV_P2M_FRAMES", value: has("PV", this.#p2mFrames !== undefined) },
-      { from: "X86_PV_INFO", value: has("PV", this.#guestWidth !== undefined) },
+      { from: "HVM_CONTEXT", value: has("HVM", beginsAsHvmContext(this.#state.hvmContext)) },
+      { from: "its vCPUs' records", value: has("PV", this.#state.vcpus.size > 0) },
+      { from: "HVM_PARAMS", value: has("HVM", this.#state.hvmParams !== undefined) },
+      { from: "SHARED_INFO", value: has("PV", this.#state.sharedInfo !== undefined) },
+      { from: "X86_PV_P2M_FRAMES", value: has("PV", this.#state.p2mFrames !== undefined) },
+      { from: "X86_PV_INFO", value: has("PV", this.#state.guestWidth !== undefined) },
       {
         from: "pages that are page tables",
         value: has(
@@ -200,15 +163,15 @@ export class GuestCollector {
     const shown = this.#shownType;
     const kind = shown?.value ?? type;
     const width = askWitnesses([
-      { from: "X86_PV_INFO", value: this.#guestWidth },
-      { from: "the length of its vCPUs' contexts", value: this.#contextWidth },
+      { from: "X86_PV_INFO", value: this.#state.guestWidth },
+      { from: "the length of its vCPUs' contexts", value: this.#state.contextWidth },
     ]);
     const statics = { from: "records that only version 3 has", value: this.#hasStatics ? 3 : undefined };
     return [
       ...(kind !== undefined && kind === type ? [] : [headFact("guest type", shown)]),
       ...(version === undefined ? [headFact("version of the stream", askWitnesses([statics]))] : []),
       ...(hasDomain ? [] : [headFact("version of Xen", undefined)]),
-      ...(kind === "PV" && this.#guestWidth === undefined
+      ...(kind === "PV" && this.#state.guestWidth === undefined
         ? [headFact("size of the guest's words", width, (bytes) => `${bytes} bytes`)]
         : []),
       ...(outer === "xl" && config === undefined ? [headFact("domain's configuration", undefined)] : []),
@@ -255,9 +218,9 @@ export class GuestCollector {
       if (!this.#verifying) await this.#takePages(record);
     } else if (STATICS.has(type)) {
       this.#hasStatics = true;
-    } else if (STATE.has(type)) {
+    } else if (isMachineState(type)) {
       this.#pages.noteState(record);
-      await this.#takeState(record);
+      await this.#state.take(record, this.#stream.body);
     } else if (type === LIBXC_RECORD.VERIFY) {
       this.#pages.noteState(record);
       this.#verifying = true;
@@ -300,83 +263,6 @@ export class GuestCollector {
     }
   }
 
-  /** Takes a record of the machine's state; nothing of one that the input doesn't hold whole. */
-  async #takeState(record: StreamRecord): Promise<void> {
-    const { body } = this.#stream;
-    const name = describeRecord(record.ref);
-    const isShort = (size: number): boolean => {
-      if (record.length >= size) return false;
-      this.#warn(`${name} is too short: left out`);
-      return true;
-    };
-    const whole = async (): Promise<Uint8Array | undefined> => {
-      const bytes = await body.rest(MAX_BODY_LENGTH);
-      return bytes.length === record.length ? bytes : undefined;
-    };
-    switch (record.type) {
-      case LIBXC_RECORD.X86_PV_INFO: {
-        const info = isShort(pvInfo.size) ? undefined : await readFields(body, pvInfo);
-        if (info === undefined) return;
-        const { guestWidth } = info;
-        if (guestWidth === 4 || guestWidth === 8) this.#guestWidth = guestWidth;
-        else this.#warn(`${name}: guest of ${guestWidth}-byte words`);
-        return;
-      }
-      case LIBXC_RECORD.X86_PV_P2M_FRAMES:
-        return this.#takeP2mFrames(record, name);
-      case LIBXC_RECORD.SHARED_INFO:
-        if (!isShort(SHARED_INFO_SIZE)) {
-          this.#sharedInfo = (await whole())?.subarray(0, SHARED_INFO_SIZE) ?? this.#sharedInfo;
-        }
-        return;
-      case LIBXC_RECORD.X86_TSC_INFO:
-        if (!isShort(tscInfo.size)) this.#tsc = (await readTscInfo(body)) ?? this.#tsc;
-        return;
-      case LIBXC_RECORD.HVM_CONTEXT:
-        this.#hvmContext = (await whole()) ?? this.#hvmContext;
-        return;
-      case LIBXC_RECORD.HVM_PARAMS: {
-        const found = isShort(hvmParamsHeader.size) ? undefined : await readHvmParams(body);
-        if (found === undefined) return;
-        this.#hvmParams ??= new Map();
-        for (const [index, value] of found.params) this.#hvmParams.set(index, value);
-        if (found.impossible > 0)
-          this.#warn(`${name}: ${found.impossible} entries of impossible indexes are left out`);
-        return;
-      }
-      default: {
-        const bytes = await whole();
-        if (bytes !== undefined) this.#takeVcpu(record.type, bytes, name);
-      }
-    }
-  }
-
-  async #takeP2mFrames(record: StreamRecord, name: string): Promise<void> {
-    const { body } = this.#stream;
-    const count = p2mFrameCount(record.length);
-    if (count > MOST_P2M_FRAMES) return this.#warn(`${name} lists ${count} frames: left out`);
-    const frames: number[] = [];
-    if ((await readFields(body, p2mFramesHeader)) === undefined) return;
-    const whole = await visitP2mFrames(body, (low, high, i) => {
-      if (high < P2M_HIGH_LIMIT) frames.push(high * 2 ** 32 + low);
-      else this.#warn(`${name}: frame ${i} is beyond any machine's memory`);
-    });
-    if (whole) this.#p2mFrames = frames;
-  }
-
-  #takeVcpu(type: number, body: Uint8Array, name: string): void {
-    const area = VCPU_AREAS.get(type);
-    if (area === undefined) return;
-    const vcpu = decodeVcpuRecord(body, this.#stream.body.order);
-    if (vcpu === undefined) return this.#warn(`${name} is too short: left out`);
-    const { vcpuId, state } = vcpu;
-    if (area === "context" && this.#guestWidth === undefined) this.#contextWidth ??= widthOf(state.length);
-    const size = VCPU_CONTEXT_SIZE[this.#guestWidth ?? this.#contextWidth ?? 8];
-    if (area === "context" && state.length !== size)
-      return this.#warn(`${name}: context of ${state.length} bytes, not ${size}: left out`);
-    this.#vcpus.set(vcpuId, { ...this.#vcpus.get(vcpuId), [area]: state });
-  }
-
   /** What damage took: parts that are lost, and damaged entries; undefined: nothing. */
   rescue(lost: readonly LostPart[]): Rescue | undefined {
     const { left } = this.#pages;
@@ -404,61 +290,41 @@ export class GuestCollector {
     const version = this.#version === 0 && this.#hasStatics ? 3 : this.#version;
     const { lost } = this.#pages;
     if (lost > 0) this.#warn(`${lost} pages are announced, but the stream ends before their contents`);
-    if (isHvm && this.#hvmContext === undefined) this.#warn("no vCPU state: the stream has no HVM_CONTEXT");
-    if (this.#hvmContext !== undefined)
-      for (const line of await hvmContextWarnings(this.#input.name, this.#hvmContext)) this.#warn(line);
-    if (!isHvm && this.#vcpus.size === 0) this.#warn("no vCPU state: the stream has no vCPU records");
-    const vcpus = [...this.#vcpus].sort(([a], [b]) => a - b);
+    if (isHvm && this.#state.hvmContext === undefined)
+      this.#warn("no vCPU state: the stream has no HVM_CONTEXT");
+    if (this.#state.hvmContext !== undefined)
+      for (const line of await hvmContextWarnings(this.#input.name, this.#state.hvmContext)) this.#warn(line);
+    if (!isHvm && this.#state.vcpus.size === 0) this.#warn("no vCPU state: the stream has no vCPU records");
+    const vcpus = [...this.#state.vcpus].sort(([a], [b]) => a - b);
     const parts: XenGuestParts = {
       origin: `Xen migration stream (${this.#layers}libxc version ${version === 0 ? "unknown" : version})`,
       source: this.#input.name,
       hypervisor: this.#xen,
       type,
-      guestWidth: isHvm ? undefined : (this.#guestWidth ?? this.#contextWidth ?? 8),
+      guestWidth: isHvm ? undefined : (this.#state.guestWidth ?? this.#state.contextWidth ?? 8),
       memory: this.#memory,
       config: this.#config,
-      tsc: this.#tsc,
-      hvmContext: this.#hvmContext === undefined ? undefined : [...hvmContextEntries(this.#hvmContext)],
-      hvmParams: isHvm ? this.#hvmParams : undefined,
+      tsc: this.#state.tsc,
+      hvmContext:
+        this.#state.hvmContext === undefined ? undefined : [...hvmContextEntries(this.#state.hvmContext)],
+      hvmParams: isHvm ? this.#state.hvmParams : undefined,
       pvVcpus: isHvm
         ? undefined
         : vcpus.flatMap(([id, { context, ...rest }]): PvVcpuParts[] =>
             context === undefined ? [] : [{ id, context, ...rest }],
           ),
-      p2mFrames: this.#p2mFrames,
+      p2mFrames: this.#state.p2mFrames,
       pageTypes: isHvm ? undefined : this.#pages.types,
-      sharedInfo: this.#sharedInfo,
+      sharedInfo: this.#state.sharedInfo,
       warnings: this.warnings,
     };
     return xenGuest(parts, this.#options);
   }
 }
 
-/** Bytes of a guest's word by those of a vCPU's context. */
-const widthOf = (length: number): 4 | 8 | undefined =>
-  length === VCPU_CONTEXT_SIZE[4] ? 4 : length === VCPU_CONTEXT_SIZE[8] ? 8 : undefined;
-
 /** Records that a stream of version 2 doesn't have. */
 const STATICS: ReadonlySet<number> = new Set([
   LIBXC_RECORD.STATIC_DATA_END,
   LIBXC_RECORD.X86_CPUID_POLICY,
   LIBXC_RECORD.X86_MSR_POLICY,
-]);
-
-const VCPU_AREAS: ReadonlyMap<number, VcpuArea> = new Map([
-  [LIBXC_RECORD.X86_PV_VCPU_BASIC, "context"],
-  [LIBXC_RECORD.X86_PV_VCPU_EXTENDED, "extended"],
-  [LIBXC_RECORD.X86_PV_VCPU_XSAVE, "xsave"],
-  [LIBXC_RECORD.X86_PV_VCPU_MSRS, "msrs"],
-]);
-
-/** Records whose bodies are state of the machine. */
-const STATE: ReadonlySet<number> = new Set([
-  LIBXC_RECORD.X86_PV_INFO,
-  LIBXC_RECORD.X86_PV_P2M_FRAMES,
-  LIBXC_RECORD.SHARED_INFO,
-  LIBXC_RECORD.X86_TSC_INFO,
-  LIBXC_RECORD.HVM_CONTEXT,
-  LIBXC_RECORD.HVM_PARAMS,
-  ...VCPU_AREAS.keys(),
 ]);
