@@ -7,6 +7,7 @@ export const avml: InputFormat = {
   id: "avml",
   title: "compressed AVML memory dump",
   matches: isAvml,
+  matchesDamaged: async (input) => (await import("./salvage.js")).isDamagedAvml(input),
   rules: async () => [{ title: "Compressed AVML dumps", rules: (await import("./rules.js")).AVML_RULES }],
   layouts: async () => [layoutSection("avml", await import("./layout.js"))],
   reader: {

@@ -11,7 +11,10 @@ import { CHUNK_CHECKSUM, LARGEST_CHUNK } from "./layout.js";
 import type { AvmlDump, Chunks } from "./read.js";
 import { AVML_RULES } from "./rules.js";
 
-const ABSENT = absentReasons({ truncated: { kind: "truncated", text: "lost: the file ends before it" } });
+const ABSENT = absentReasons({
+  truncated: { kind: "truncated", text: "lost: the file ends before it" },
+  damaged: { kind: "damaged", text: "lost: the chunk that holds it is damaged" },
+});
 
 /** Unpacked chunks kept. */
 const KEPT = 16;
@@ -31,6 +34,17 @@ export class ChunkReader {
   /** The contents of a chunk, kept for a while. @throws FormatError `vmcore/avml/checksum` */
   read(chunk: number): Uint8Array | Promise<Uint8Array> {
     return this.#kept.get(chunk) ?? this.#unpack(chunk);
+  }
+
+  /** Whether a chunk unpacks to what its checksum says. */
+  async isSound(chunk: number): Promise<boolean> {
+    try {
+      await this.read(chunk);
+      return true;
+    } catch (error) {
+      if (error instanceof FormatError) return false;
+      throw error;
+    }
   }
 
   async #unpack(chunk: number): Promise<Uint8Array> {
@@ -69,8 +83,9 @@ function masked(crc: number): number {
 }
 
 /** The largest unit, up to a page, that all bounds of blocks and chunks are multiples of. */
-function unitOf({ blocks, chunks }: AvmlDump): number {
+function unitOf({ blocks, chunks, damaged = [] }: AvmlDump): number {
   let unit = PAGE_SIZE;
+  for (const { start, end } of damaged) while (start % unit !== 0 || end % unit !== 0) unit /= 2;
   for (const { start, end, firstChunk, endChunk } of blocks) {
     while (start % unit !== 0 || end % unit !== 0) unit /= 2;
     let at = start;
@@ -84,7 +99,7 @@ function unitOf({ blocks, chunks }: AvmlDump): number {
 
 /** The memory of a dump; of two blocks that overlap, the later one's contents count. */
 export function dumpMemory(source: ByteSource, dump: AvmlDump): PageMap {
-  const { blocks, chunks } = dump;
+  const { blocks, chunks, damaged = [] } = dump;
   const unit = unitOf(dump);
   const perChunk = LARGEST_CHUNK / unit;
   if (chunks.count * perChunk > 2 ** 32)
@@ -99,6 +114,7 @@ export function dumpMemory(source: ByteSource, dump: AvmlDump): PageMap {
       return contents instanceof Promise ? contents.then(copy) : copy(contents);
     },
   });
+  for (const { start, end } of damaged) memory.announce(start / unit, (end - start) / unit, ABSENT.damaged);
   for (const { start, end, there, firstChunk, endChunk } of blocks) {
     if (start + there < end)
       memory.announce((start + there) / unit, (end - start - there) / unit, ABSENT.truncated);

@@ -11,8 +11,8 @@ import {
   CHUNK,
   CHUNK_CHECKSUM,
   CHUNK_HEADER,
-  LARGEST_CHUNK,
 } from "./layout.js";
+import { CHUNK_HEAD, chunkHead } from "./chunk.js";
 import { AVML_RULES } from "./rules.js";
 
 /** A block: memory in one piece. */
@@ -67,23 +67,20 @@ export class Chunks {
   }
 }
 
-/** A dump's blocks up to the first that can't be read. */
+/** A dump's blocks up to the first that can't be read; of a salvaged one all that are left. */
 export interface AvmlDump {
   readonly blocks: readonly AvmlBlock[];
   readonly chunks: Chunks;
   /** Why there are no more, if not for the file's end. */
   readonly lost: FormatError | undefined;
+  /** Memory whose chunks are damaged: guest-physical, half-open. */
+  readonly damaged?: readonly { readonly start: number; readonly end: number }[];
 }
 
 /** More than any dump has, in blocks of 16 MiB. */
-const MOST_BLOCKS = 1 << 22;
+export const MOST_BLOCKS = 1 << 22;
 /** Chunk headers are far apart: little is read at a time. */
 const WINDOW = 4096;
-/** Longest length of a chunk's contents as Snappy writes it. */
-const LONGEST_LENGTH = 5;
-/** Snappy's longest copy is 64 bytes, which take three. */
-const MOST_EXPANSION = 22;
-
 /** Reads the headers of blocks and chunks; trailers that are wrong go to `diagnostics`. No contents are read. */
 export async function readDump(input: ByteSource, diagnostics: Diagnostics): Promise<AvmlDump> {
   const reader = new ByteReader(input, { window: WINDOW });
@@ -100,8 +97,8 @@ export async function readDump(input: ByteSource, diagnostics: Diagnostics): Pro
     const problem =
       blocks.length === MOST_BLOCKS ? "there are too many blocks" : headerProblem(reader, isWhole);
     if (problem !== undefined) return lost(AVML_RULES.header, offset, problem);
-    const { start, end: last } = avmlHeader.read(reader.view, reader.at, "little");
-    const end = last + 1;
+    const start = Number(reader.view.getBigUint64(reader.at + avmlHeader.offsetOf("start"), true));
+    const end = Number(reader.view.getBigUint64(reader.at + avmlHeader.offsetOf("end"), true)) + 1;
     await reader.skip(avmlHeader.size);
     const firstChunk = chunks.count;
     const dataStart = reader.position;
@@ -162,41 +159,20 @@ async function readChunks(reader: ByteReader, size: number, chunks: Chunks): Pro
       },
     });
     if (!(await reader.need(CHUNK_HEADER))) return broken("truncated", "the file ends before a chunk");
-    const word = reader.view.getUint32(reader.at, true);
-    const kind = word & 0xff;
-    const packed = word >>> 8;
-    const holds = kind === CHUNK.compressed || kind === CHUNK.uncompressed;
-    if (!holds && kind < CHUNK.skippable) return broken("chunk", `a chunk is of the unknown kind ${kind}`);
-    if (holds && packed <= CHUNK_CHECKSUM) return broken("chunk", `a chunk has ${packed} bytes`);
+    await reader.need(CHUNK_HEAD);
+    const head = chunkHead(reader.peek(CHUNK_HEAD));
+    if (typeof head === "string") return broken("chunk", head);
+    const { kind, packed, length } = head;
     await reader.skip(CHUNK_HEADER);
-    if (holds) {
-      const dataOffset = offset + CHUNK_HEADER + CHUNK_CHECKSUM;
-      const dataSize = packed - CHUNK_CHECKSUM;
-      const isCompressed = kind === CHUNK.compressed;
-      await reader.need(Math.min(packed, CHUNK_CHECKSUM + LONGEST_LENGTH));
-      const head = reader.peek(Math.min(packed, CHUNK_CHECKSUM + LONGEST_LENGTH)).subarray(CHUNK_CHECKSUM);
-      const length = isCompressed ? announcedLength(head) : dataSize;
-      if (length === undefined || length === 0 || length > LARGEST_CHUNK)
-        return broken("chunk", `a chunk would unpack to ${length ?? "no number of"} bytes`);
-      if (isCompressed && length > dataSize * MOST_EXPANSION)
-        return broken("chunk", `a chunk of ${dataSize} bytes can't unpack to ${length}`);
+    if (length > 0) {
       if (length > size - there)
         return broken("chunk", `a chunk of 0x${length.toString(16)} bytes goes beyond the block`);
       if ((await reader.skip(packed)) < packed) return broken("truncated", "the file ends within a chunk");
-      chunks.add(dataOffset, dataSize, length, isCompressed);
+      const dataOffset = offset + CHUNK_HEADER + CHUNK_CHECKSUM;
+      chunks.add(dataOffset, packed - CHUNK_CHECKSUM, length, kind === CHUNK.compressed);
       there += length;
     } else if ((await reader.skip(packed)) < packed)
       return broken("truncated", "the file ends within a chunk");
   }
   return { there };
-}
-
-/** The length that Snappy data begin with. */
-function announcedLength(head: Uint8Array): number | undefined {
-  let length = 0;
-  for (const [i, byte] of head.entries()) {
-    length += (byte & 127) * 128 ** i;
-    if (byte < 128) return length;
-  }
-  return undefined;
 }

@@ -10,14 +10,14 @@ export const AVML_RULES = rules({
     severity: "error",
     spec: AVML_SPEC,
     explanation:
-      "A block's header is none: its magic number, version or addresses are wrong. Where the next block begins can't be known, so all that follows is lost.",
+      "A block's header is none: its magic number, version or addresses are wrong. Where the next block begins isn't said: what is left is read on at the next one that is proven.",
   },
   chunk: {
     code: "vmcore/avml/chunk",
     severity: "error",
     spec: FRAMES,
     explanation:
-      "A chunk of Snappy data has an unknown kind or an impossible size. The rest of its block, and all that follows, is lost.",
+      "A chunk of Snappy data has an unknown kind or an impossible size. What is left is read on at the next chunk or block that is proven.",
   },
   truncated: {
     code: "vmcore/avml/truncated",

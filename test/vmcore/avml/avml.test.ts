@@ -4,7 +4,6 @@ import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
 import { crc32c } from "../../../src/io/codecs/crc32c.js";
-import { loadCompressor } from "../../../src/io/codecs/codec.js";
 import { decompressStream } from "../../../src/io/codecs/streams.js";
 import { GuestscopeError } from "../../../src/findings/errors.js";
 import { streamOf } from "../../../src/io/byte-source.js";
@@ -12,50 +11,11 @@ import { installNodeCodecs } from "../../../src/io/node/codecs.js";
 import { openFile } from "../../../src/io/node/files.js";
 import { inspect, openGuest, verify } from "../../../src/open/open.js";
 import type { AvmlInspection } from "../../../src/vmcore/avml/inspect.js";
-import { avmlHeader } from "../../../src/vmcore/avml/layout.js";
 import { hasShared, rounds, scratch, sharedData, skipUnless, unzstd } from "../../shared.js";
+import { dump, word } from "./made-dump.js";
 
 const { folder, cleanup } = scratch();
 afterAll(cleanup);
-
-const compress = await loadCompressor("snappy");
-
-function word(kind: number, size: number): Uint8Array {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(kind + size * 256);
-  return bytes;
-}
-
-interface Made {
-  readonly start: number;
-  readonly contents: Uint8Array;
-  readonly chunk?: number;
-  readonly trailer?: bigint;
-  readonly extra?: Uint8Array;
-}
-
-/** A dump by the format's description: every second chunk stored as it is. */
-function dump(blocks: readonly Made[]): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (const { start, contents, chunk = 65_536, trailer, extra } of blocks) {
-    const end = start + contents.length - 1;
-    parts.push(avmlHeader.encode({ magic: 0x4c4d5641, version: 2, start, end, padding: 0 }, "little"));
-    parts.push(word(0xff, 6), Buffer.from("sNaPpY"));
-    for (let at = 0, i = 0; at < contents.length; at += chunk, i += 1) {
-      const piece = contents.subarray(at, at + chunk);
-      const data = i % 2 === 0 ? compress(piece, 0) : piece;
-      const crc = crc32c(piece);
-      const sum = Buffer.alloc(4);
-      sum.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
-      parts.push(word(i % 2, data.length + 4), sum, data);
-      if (extra !== undefined && i === 0) parts.push(extra);
-    }
-    const size = Buffer.alloc(8);
-    size.writeBigUInt64LE(trailer ?? BigInt(contents.length));
-    parts.push(size);
-  }
-  return new Uint8Array(Buffer.concat(parts));
-}
 
 const contentsOf = (length: number, seed: number): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => ((i >> 3) * seed + (i % 7 === 0 ? i : 0)) & 0xff);
