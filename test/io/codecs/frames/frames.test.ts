@@ -28,6 +28,26 @@ const joined =
   (plain: Buffer): KnownPacked =>
     packedInParts(plain, 288 * KIB, run(program, ...options));
 
+/** Frames with the seekable format's table after them: the packed and unpacked length of each, in a skippable frame. */
+function withSeekTable(known: KnownPacked): KnownPacked {
+  const table = Buffer.alloc(8 + known.frames.length * 8 + 9);
+  table.writeUInt32LE(0x184d2a5e, 0);
+  table.writeUInt32LE(table.length - 8, 4);
+  for (const [i, { start, end, from, to }] of known.frames.entries()) {
+    table.writeUInt32LE(end - start, 8 + 8 * i);
+    table.writeUInt32LE(to - from, 12 + 8 * i);
+  }
+  table.writeUInt32LE(known.frames.length, table.length - 9);
+  table.writeUInt32LE(0x8f92eab1, table.length - 4);
+  return { ...known, packed: Buffer.concat([known.packed, table]) };
+}
+
+/** The same data with the index of their one stream damaged, which is after the last block. */
+function withoutIndex(known: KnownPacked): KnownPacked {
+  const packed = Buffer.from(known.packed).fill(0, known.frames.at(-1)?.end);
+  return { ...known, packed };
+}
+
 /** Of 10 damages. */
 const WAYS: Readonly<Record<string, Way>> = {
   "zstd files joined": {
@@ -52,6 +72,20 @@ const WAYS: Readonly<Record<string, Way>> = {
     program: "xz",
     pack: (plain) => walkedFrames("xz", plain, run("xz", "-T2", "-1", "--block-size=256KiB")(plain)),
     measured: 10,
+  },
+  "zstd in the seekable format": {
+    program: "zstd",
+    // of a pipe: frames that don't say how long they are
+    pack: (plain) => withSeekTable(packedInParts(plain, 288 * KIB, run("zstd", "-q"))),
+    measured: 9,
+  },
+  "xz blocks without their index": {
+    program: "xz",
+    pack: async (plain) => {
+      const packed = run("xz", "-T2", "-1", "--block-size=256KiB")(plain);
+      return withoutIndex(await walkedFrames("xz", plain, packed));
+    },
+    measured: 5,
   },
   "gzip files joined": { program: "gzip", pack: joined("gzip"), measured: 0 },
   "blocks of bgzip": {
