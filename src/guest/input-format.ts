@@ -37,6 +37,8 @@ export interface InputFormat {
    * that agree. Without it a damaged head isn't recognised.
    */
   readonly matchesDamaged?: (input: ByteSource) => Promise<boolean>;
+  /** The same by a search through all of the input; asked where no format matches otherwise. */
+  readonly matchesFar?: (input: ByteSource) => Promise<boolean>;
   /** Every rule that its reader reports or throws, but for those of the libraries below it (`elf`, `io` …). */
   readonly rules: () => Promise<readonly RuleSection[]>;
   /** Every structure it declares. */

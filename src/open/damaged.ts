@@ -2,10 +2,13 @@ import type { InputFormat } from "../guest/input-format.js";
 import type { ByteSource } from "../io/byte-source.js";
 import { LostBytesError } from "../io/lost-bytes.js";
 
+/** How inputs whose first bytes are damaged are recognised, what costs more after what costs less. */
+const WAYS = ["matchesDamaged", "matchesFar"] as const;
+
 /** Whether an input is of a format whose first bytes are damaged; where what would prove it is lost, it is none. */
-async function matches(format: InputFormat, input: ByteSource): Promise<boolean> {
+async function matches(format: InputFormat, way: (typeof WAYS)[number], input: ByteSource): Promise<boolean> {
   try {
-    return (await format.matchesDamaged?.(input)) === true;
+    return (await format[way]?.(input)) === true;
   } catch (error) {
     if (error instanceof LostBytesError) return false;
     throw error;
@@ -18,6 +21,7 @@ async function matches(format: InputFormat, input: ByteSource): Promise<boolean>
  */
 export async function findDamaged(input: ByteSource, except?: InputFormat): Promise<InputFormat | undefined> {
   const { FORMATS } = await import("./formats.js");
-  for (const format of FORMATS) if (format !== except && (await matches(format, input))) return format;
+  for (const way of WAYS)
+    for (const format of FORMATS) if (format !== except && (await matches(format, way, input))) return format;
   return undefined;
 }

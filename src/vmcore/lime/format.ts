@@ -8,6 +8,7 @@ export const lime: InputFormat = {
   title: "LiME memory dump",
   matches: (head) => head.length >= 8 && viewOf(head).getUint32(0, true) === LIME_MAGIC,
   matchesDamaged: async (input) => (await import("./salvage.js")).isDamagedLime(input),
+  matchesFar: async (input) => (await import("./salvage.js")).isFarLime(input),
   rules: async () => [{ title: "LiME dumps", rules: (await import("./rules.js")).LIME_RULES }],
   layouts: async () => [layoutSection("lime", await import("./layout.js"))],
   reader: {

@@ -36,6 +36,8 @@ interface Range {
 class Walk {
   readonly #input: ByteSource;
   readonly #head = new Uint8Array(limeHeader.size);
+  /** Ranges that were gone through up to the input's end: bounds the time that a hostile input takes. */
+  #steps = 0;
 
   constructor(input: ByteSource) {
     this.#input = input;
@@ -72,6 +74,21 @@ class Walk {
     }
     return count;
   }
+
+  /** Ranges from one on up to the input's end; 0 where they aren't all that follows. Of an input that was cut, several. */
+  async toEnd(first: Range): Promise<number> {
+    let range: Range | undefined = first;
+    for (let count = 1; range !== undefined && this.#steps < MOST_RANGES; count += 1) {
+      this.#steps += 1;
+      const next: number = this.end(range);
+      if (next === this.#input.size) return count;
+      if (next > this.#input.size) return count > PROOF ? count : 0;
+      const before: number = range.last;
+      range = await this.at(next);
+      if (range !== undefined && range.first < before) return 0;
+    }
+    return 0;
+  }
 }
 
 /** Bytes at the start in which a second range is looked for: the first one of a PC ends below 640 KiB. */
@@ -96,6 +113,30 @@ export async function isDamagedLime(input: ByteSource): Promise<boolean> {
     }
   }
   return false;
+}
+
+/**
+ * Whether an input is a dump whose first header is lost as a whole, and whose first range is longer than what isDamagedLime
+ * looks at. Dumps may be part of other files: the ranges must be all that follows, and what precedes them a range's length.
+ */
+export async function isFarLime(input: ByteSource): Promise<boolean> {
+  if (input.size <= LOOKED_AT) return false;
+  const walk = new Walk(input);
+  const finder = new Resynchronizer(input, {
+    step: 1,
+    head: 8,
+    magic: MAGIC,
+    isLikely: (view, at) => view.getUint32(at + 4, true) === LIME_VERSION,
+    proof: async (offset) => {
+      const isPlace = offset % limeHeader.size === 0;
+      const range = isPlace ? await walk.at(offset) : undefined;
+      // the lost range's addresses come before
+      const isAfter = range !== undefined && range.first >= offset - limeHeader.size;
+      return isAfter ? walk.toEnd(range) : 0;
+    },
+  });
+  // a header may begin right before
+  return (await finder.resume(LOOKED_AT - limeHeader.size)) !== undefined;
 }
 
 /** Reads the ranges of a dump whose headers are damaged: those between lost parts that are proven. */
