@@ -79,13 +79,43 @@ async function summarizeSystem(guest: GuestImage): Promise<SystemSummary | undef
 async function inspectWith(input: ByteSource | ByteStream, options: OpenOptions): Promise<Inspection> {
   // damage is part of the answer
   const { format, input: whole } = await formatOf(input, { ...options, partial: true });
-  const { reader, title } = format;
+  let failure: FormatError | undefined;
+  try {
+    const inspection = await inspectAs(format, whole, options);
+    if (inspection.memory !== undefined || inspection.damage.length === 0) return inspection;
+    return (await inspectOther(format, whole, options)) ?? inspection;
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    failure = error;
+  }
+  const other = await inspectOther(format, whole, options);
+  if (other === undefined) throw failure;
+  return other;
+}
+
+async function inspectAs(
+  { reader, title }: InputFormat,
+  input: ByteSource | ByteStream,
+  options: OpenOptions,
+): Promise<Inspection> {
   const inspection =
     reader.access === "random"
-      ? await reader.inspect(requireRandomAccess(whole, title), options)
-      : await withEmulatorStates(await reader.inspect(whole, options), whole);
+      ? await reader.inspect(requireRandomAccess(input, title), options)
+      : await withEmulatorStates(await reader.inspect(input, options), input);
   // formats don't know the union of all that this level knows
   return inspection as Inspection;
+}
+
+/** Inspects an input whose damaged head looks like a format's as of the one that it is; undefined where nothing proves any. */
+async function inspectOther(
+  format: InputFormat,
+  input: ByteSource | ByteStream,
+  options: OpenOptions,
+): Promise<Inspection | undefined> {
+  if (!isByteSource(input) || options.qemu?.offset !== undefined) return undefined;
+  const { findDamaged } = await import("./damaged.js");
+  const other = await findDamaged(input, format);
+  return other === undefined ? undefined : inspectAs(other, input, options);
 }
 
 /** Builds the model of the guest that an input holds. @throws GuestscopeError */

@@ -5,6 +5,8 @@ import { XL_BYTE_ORDER, XL_FLAGS, XL_KNOWN_FLAGS, XL_MAGIC, xlHeader, xlOptional
 
 /** A few bytes of the magic that are damaged are no other magic. */
 const MOST_MAGIC_DAMAGE = 16;
+/** A configuration is text of a few KiB. */
+const LONGEST_CONFIG = 1 << 20;
 /** Bytes of text where a configuration begins that no stream begins with. */
 const SHOWN_TEXT = 48;
 const CONFIG_AT = xlHeader.size + xlOptionalData.size;
@@ -63,9 +65,11 @@ export function xlHeadBefore(bytes: Uint8Array, base: number): XlHead {
     (mandatoryFlags & XL_FLAGS.streamV2) === 0 &&
     optionalFlags === 0 &&
     isLength;
-  const text = decodeConfig(bytes.subarray(CONFIG_AT, isLength ? CONFIG_AT + configLength : base));
+  const end = isLength ? CONFIG_AT + configLength : base;
+  const text = decodeConfig(bytes.subarray(CONFIG_AT, Math.min(end, CONFIG_AT + LONGEST_CONFIG)));
   const isJsonText = isJson(text);
-  const isConfig = isJsonText || TEXT.test(text) || (text === "" && room <= 1);
+  const isConfig =
+    end - CONFIG_AT <= LONGEST_CONFIG && (isJsonText || TEXT.test(text) || (text === "" && room <= 1));
   const parts = [
     { start: 0, end: Math.min(CONFIG_AT, base), isWhole: isHeader },
     { start: CONFIG_AT, end: base, isWhole: isConfig },

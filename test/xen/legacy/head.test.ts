@@ -72,6 +72,14 @@ describe("a legacy stream whose first bytes are damaged", () => {
     expect(inspection.vcpus?.length).toBe(1);
   });
 
+  it("is inspected as what it is where its flags are another format's", async () => {
+    const flagged = Buffer.from(stream);
+    flagged.writeUInt8(7, 36);
+    const inspection = await inspect(damagedSource(flagged));
+    expect(inspection).toMatchObject({ kind: "xen-legacy", guest: { name: "legacy-hvm64-xsmall" } });
+    expect(inspection.damage.map(({ code }) => code)).toEqual(["legacy/xl-header"]);
+  });
+
   it("says what is lost, and what of it the rest shows", async () => {
     const headless = Buffer.from(stream).fill(0, 0, first);
     const { rescue, facts } = await openGuest(damagedSource(headless), options);
