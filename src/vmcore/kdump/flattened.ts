@@ -13,7 +13,7 @@ import {
 } from "./layout.js";
 import type { SalvagedRecords } from "./flattened-salvage.js";
 import { KDUMP_RULES } from "./rules.js";
-import type { Span } from "./spans.js";
+import type { Span } from "../../guest/spans.js";
 
 const GROWTH = 1024;
 /** A read of more records than this is kept, if it is no longer than this in bytes. */

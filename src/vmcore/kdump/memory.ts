@@ -7,7 +7,7 @@ import { COMPRESSION_FLAGS } from "./layout.js";
 import { codecOf, type Descriptor, isPossible, KdumpPages } from "./pages.js";
 import type { FrameRun, KdumpFile } from "./read.js";
 import { KDUMP_RULES } from "./rules.js";
-import { type Span, SpanList } from "./spans.js";
+import { type Span, SpanList } from "../../guest/spans.js";
 import { TableWatch } from "./table.js";
 
 /** Pages of a dump by what became of them, and the bytes their contents take in the file. */

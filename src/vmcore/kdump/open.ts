@@ -23,7 +23,7 @@ import { isPossible, type KdumpPages } from "./pages.js";
 import { KdumpFile } from "./read.js";
 import { GEOMETRY, rebuildHeaders } from "./rebuild.js";
 import { KDUMP_RULES } from "./rules.js";
-import { type Span, SpanList } from "./spans.js";
+import { type Span, SpanList } from "../../guest/spans.js";
 import { splitSiblings } from "./split.js";
 import { surveyTable } from "./table.js";
 

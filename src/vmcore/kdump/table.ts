@@ -1,7 +1,7 @@
 import type { KdumpFile } from "./read.js";
 import { pageDescriptor } from "./layout.js";
 import { type Descriptor, isPossible, type KdumpPages } from "./pages.js";
-import type { Span } from "./spans.js";
+import type { Span } from "../../guest/spans.js";
 
 /*
  * Every writer puts the contents of pages one after another, in the order of the pages, and zero pages share one block at

@@ -1,4 +1,4 @@
-/** Numbers [start, end), such as those of descriptors or of bytes. */
+/** Numbers [start, end), such as those of descriptors, of bytes, or addresses. */
 export interface Span {
   readonly start: number;
   /** Exclusive. */
@@ -10,6 +10,7 @@ export class SpanList {
   readonly #most: number;
   readonly #touching: number;
   #spans: Span[] = [];
+  #gap = 0;
 
   /** @param touching what two spans that are one may have between them */
   constructor(most: number, touching = 0) {
@@ -32,7 +33,14 @@ export class SpanList {
     const gaps = joined.slice(1).map(({ start }, i) => start - (joined[i]?.end ?? 0));
     const excess = joined.length - this.#most;
     if (excess <= 0) return joined;
-    return join(joined, gaps.sort((a, b) => a - b)[excess - 1] ?? 0);
+    const gap = gaps.sort((a, b) => a - b)[excess - 1] ?? 0;
+    this.#gap = Math.max(this.#gap, gap);
+    return join(joined, gap);
+  }
+
+  /** What spans had between them that were joined because there were too many; 0: none were. */
+  get gap(): number {
+    return this.#gap;
   }
 }
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { SpanList } from "../../../src/vmcore/kdump/spans.js";
+import { DoubtfulRanges } from "../../src/guest/doubtful.js";
+import { SpanList } from "../../src/guest/spans.js";
 
 describe("a list of spans", () => {
   it("joins neighbours, and the nearest where there are too many", () => {
@@ -16,6 +17,23 @@ describe("a list of spans", () => {
       { start: 0, end: 3 },
       { start: 10, end: 20 },
     ]);
+    expect(list.gap).toBe(2);
+  });
+
+  it("is what many ranges of doubtful memory are, and their reason says what was joined", () => {
+    const few = new DoubtfulRanges("is old");
+    for (let page = 0; page < 4096; page += 1) few.add(page * 0x3000, page * 0x3000 + 0x1000);
+    expect(few.parts()).toHaveLength(4096);
+    expect(few.parts()[0]).toEqual({ start: 0, end: 0x1000, why: "is old" });
+    const many = new DoubtfulRanges("is old");
+    for (let page = 0; page < 10_000; page += 1) {
+      const start = page * 0x3000 + (page % 4 === 0 ? 0 : 0x1000);
+      many.add(start, start + 0x1000);
+    }
+    const parts = many.parts();
+    expect(parts.length).toBeLessThanOrEqual(4096);
+    expect(parts[0]?.why).toBe("is old (ranges up to 8192 bytes apart are one)");
+    expect(parts.at(-1)?.end).toBe(9_999 * 0x3000 + 0x2000);
   });
 
   it("joins what has no more between than a record's head", () => {
