@@ -3,48 +3,28 @@ import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import { type HeadFact, headFact } from "../../guest/head.js";
 import { type HeadPart, lostHeadParts } from "../../guest/head-parts.js";
-import { type LostPart, patchedSource } from "../../guest/salvage.js";
+import { patchedSource } from "../../guest/salvage.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import { ByteReader } from "../../io/byte-reader.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { ramInCmos } from "./machine/cmos.js";
 import { machineOf } from "./machine/machines.js";
 import type { QevmStream } from "./stream.js";
+import type { StreamHead } from "./stream-head.js";
 import { machineNamed } from "../machines.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { Frame, isName } from "./frame.js";
-import { FLAG, fileHeader, ORDER, QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
+import { DEFAULT_PAGE_SIZE, FLAG, fileHeader, ORDER, QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
 import { NAMELESS } from "./ram/blocks.js";
 import { RamCensusTaker } from "./ram/census.js";
+import { findDescription } from "./devices/description.js";
+import { findMappedHead, inferredCapabilities, STREAM_HEAD, sumAt } from "./mapped-head.js";
 import { type MendedBlock, mendList } from "./ram/mend-list.js";
 
 /*
  * A stream's head is its header, the machine's configuration, and the list of RAM blocks with which the section `ram`
  * begins. Each is read as far as it is whole; what the list lacks is taken from the records of RAM.
  */
-
-/** What is known of a stream whose head is damaged. */
-export interface StreamHead {
-  readonly configuration: Configuration;
-  /** Where reading goes on: at the section `ram`, or at a record of RAM where its list is damaged. */
-  readonly at: number;
-  /** Undefined: the section `ram` is whole. */
-  readonly ram: HeadRam | undefined;
-  readonly lost: readonly LostPart[];
-  readonly facts: readonly HeadFact[];
-}
-
-/** RAM of a stream whose list of blocks is damaged. */
-export interface HeadRam {
-  /** Offset of the section. */
-  readonly section: number;
-  readonly id: number;
-  readonly blocks: readonly MendedBlock[];
-  /** Block of the first records, until one names another; undefined: it can't be told. */
-  readonly block: string | undefined;
-  /** Address of the first record in its block. */
-  readonly address: number;
-}
 
 /** How far the section `ram`, and records of it, are looked for. */
 const FARTHEST = 4 << 20;
@@ -54,6 +34,8 @@ const LONGEST_LIST = 1 << 20;
 const RAM_NAME = [3, 0x72, 0x61, 0x6d, 0, 0, 0, 0, 0, 0, 0, 4];
 /** Bytes of the section's head: type, number, name, instance, version. */
 const RAM_HEAD = 5 + RAM_NAME.length;
+/** Where the list of blocks begins in the section: after the sum of their lengths. */
+const LIST_AT = RAM_HEAD + 8;
 /** An end mark of RAM, and the footer's type. */
 const LIST_END = [0, 0, 0, 0, 0, 0, 0, FLAG.eos, SECTION.footer];
 const MOST_ID = 1 << 16;
@@ -72,8 +54,12 @@ function findRam(bytes: Uint8Array): number | undefined {
 export async function isDamagedStream(input: ByteSource): Promise<boolean> {
   const bytes = new Uint8Array(Math.min(input.size, FARTHEST));
   await readFully(input, 0, bytes);
-  if (findRam(bytes) !== undefined) return true;
-  return (await new RamCensusTaker(input, 4096).find(0, FARTHEST)) !== undefined;
+  if (findRam(bytes) !== undefined || inferredCapabilities(bytes, 0, DEFAULT_PAGE_SIZE).length > 0)
+    return true;
+  if ((await new RamCensusTaker(input, DEFAULT_PAGE_SIZE).find(0, FARTHEST)) !== undefined) return true;
+  // the list of blocks of a mapped-ram file goes through all of it: worth a search where a description ends the file
+  if ((await findDescription(input, 0)) === undefined) return false;
+  return (await findStreamHead(input, 0, DEFAULT_PAGE_SIZE)) !== undefined;
 }
 
 /**
@@ -95,11 +81,18 @@ export async function findStreamHead(
     viewOf(bytes).getUint32(0) === QEVM_MAGIC &&
     viewOf(bytes).getUint32(4) === QEVM_VERSION;
   const header = { start, end: start + fileHeader.size, isWhole: isHeader };
-  const configuration = known?.configuration ?? { capabilities: inferredCapabilities(bytes, ram, size) };
+  const inferred = inferredCapabilities(bytes, start, size);
+  const said = known?.configuration.capabilities ?? [];
+  // a damaged name of a capability is another one's
+  const isConfigured = known !== undefined && inferred.every((name) => said.includes(name));
+  const configuration: Configuration = {
+    ...known?.configuration,
+    capabilities: isConfigured ? said : inferred,
+  };
   const facts: HeadFact[] = [];
-  if (known === undefined) {
-    const [shown] = configuration.capabilities;
-    facts.push(headFact("machine type", undefined));
+  if (known === undefined) facts.push(headFact("machine type", undefined));
+  if (!isConfigured) {
+    const [shown] = inferred;
     facts.push(
       shown === undefined
         ? headFact("capabilities", undefined)
@@ -109,23 +102,40 @@ export async function findStreamHead(
   const configured = known?.end ?? header.end;
   const parts = (begin: number): HeadPart[] => [
     header,
-    { start: header.end, end: configured, isWhole: known?.isWhole === true },
+    { start: header.end, end: configured, isWhole: isConfigured && known.isWhole },
     { start: configured, end: Math.max(configured, begin), isWhole: false },
   ];
+  const mapped = async (): Promise<StreamHead | undefined> =>
+    findMappedHead(input, {
+      start,
+      configuration,
+      isConfigured,
+      pageSize: size,
+      from: ram === undefined ? configured : start + ram + LIST_AT,
+      section: ram === undefined ? undefined : start + ram,
+      sum: ram === undefined ? undefined : sumAt(bytes, ram + RAM_HEAD),
+      partsBefore: parts,
+      facts,
+    });
+  if (configuration.capabilities.includes("mapped-ram")) return mapped();
   const taker = new RamCensusTaker(input, size);
   if (ram !== undefined) {
     const begin = start + ram;
     const list = listOf(bytes, ram);
-    const isMapped = configuration.capabilities.includes("mapped-ram");
-    const census =
-      list === undefined || isMapped ? undefined : await taker.take(begin + RAM_HEAD, input.size);
+    const census = list === undefined ? undefined : await taker.take(begin + RAM_HEAD, input.size);
     const mended =
       list === undefined || census === undefined
         ? undefined
         : mendList(list.entries, list.total, census.blocks);
     const isWhole = list?.isWhole === true && (mended === undefined || mended.facts.length === 0);
-    if (isWhole || isMapped)
-      return { configuration, at: begin, ram: undefined, lost: lostHeadParts(parts(begin), 2, WHAT), facts };
+    if (isWhole)
+      return {
+        configuration,
+        at: begin,
+        ram: undefined,
+        lost: lostHeadParts(parts(begin), 2, STREAM_HEAD),
+        facts,
+      };
     if (mended !== undefined && list !== undefined) {
       // after the end mark: the footer
       const end = start + list.end;
@@ -134,14 +144,15 @@ export async function findStreamHead(
         configuration,
         at: end,
         ram: { section: begin, id: list.id, blocks: mended.blocks, block: undefined, address: 0 },
-        lost: lostHeadParts(all, census?.proof ?? 2, WHAT),
+        lost: lostHeadParts(all, census?.proof ?? 2, STREAM_HEAD),
         facts: [...facts, ...mended.facts],
       };
     }
   }
   const from = ram === undefined ? configured : start + ram;
   const census = await taker.take(from, Math.min(input.size, start + 2 * FARTHEST));
-  if (census === undefined) return undefined;
+  // of a mapped-ram file all of whose head is lost an entry of the list may be found far from there
+  if (census === undefined) return known === undefined && ram === undefined ? mapped() : undefined;
   const blocks = census.blocks.map(({ name = NAMELESS, length }) => ({ name, length }));
   const [first] = census.blocks;
   return {
@@ -155,7 +166,7 @@ export async function findStreamHead(
       block: first !== undefined && first.name === undefined ? NAMELESS : undefined,
       address: census.address,
     },
-    lost: lostHeadParts(parts(census.at), census.proof, WHAT),
+    lost: lostHeadParts(parts(census.at), census.proof, STREAM_HEAD),
     facts: [...facts, listFact(blocks)],
   };
 }
@@ -166,22 +177,26 @@ export async function findStreamHead(
  */
 export function withRamNamed(head: StreamHead, stream: QevmStream): StreamHead {
   const { ram } = head;
-  const nameless = ram?.blocks.find(({ name }) => name === NAMELESS);
   const cmos = ramInCmos(stream.devices);
   const name = machineOf(stream, undefined)?.ram;
-  if (ram === undefined || nameless === undefined || cmos === undefined || name === undefined) return head;
+  if (ram === undefined || cmos === undefined || name === undefined) return head;
   const again = ram.blocks.find((block) => block.name === name);
-  const isRam = cmos.below + cmos.above === nameless.length && (again?.length ?? 0) <= nameless.length;
-  if (!isRam) return head;
+  const nameless = ram.blocks.find(
+    (block) => block.name.startsWith(NAMELESS) && block.length === cmos.below + cmos.above,
+  );
+  if (nameless === undefined || (again?.length ?? 0) > nameless.length) return head;
   const blocks = ram.blocks
     .filter((block) => block !== again)
     .map((block) => (block === nameless ? { ...block, name } : block));
-  const facts = head.facts.filter(({ fact }) => fact !== LIST);
-  const named = { fact: "name of a RAM block", value: name, from: "its size, which the CMOS has for RAM" };
-  return { ...head, ram: { ...ram, blocks, block: name }, facts: [...facts, named, listFact(blocks)] };
+  const unknown = head.facts.findIndex(({ fact, value }) => fact === NAME && value === undefined);
+  const facts = head.facts.filter(({ fact }, i) => fact !== LIST && i !== unknown);
+  const named = { fact: NAME, value: name, from: "its size, which the CMOS has for RAM" };
+  const list = head.facts.some(({ fact }) => fact === LIST) ? [listFact(blocks)] : [];
+  return { ...head, ram: { ...ram, blocks, block: name }, facts: [...facts, named, ...list] };
 }
 
 const LIST = "list of RAM blocks";
+const NAME = "name of a RAM block";
 
 /** Blocks as the records show them, for people. */
 const listFact = (blocks: readonly MendedBlock[]): HeadFact => ({
@@ -189,8 +204,6 @@ const listFact = (blocks: readonly MendedBlock[]): HeadFact => ({
   value: blocks.map(({ name, length }) => `${name} (${length} bytes)`).join(", "),
   from: "the records of their pages",
 });
-
-const WHAT = "the stream's head";
 
 interface FoundList {
   readonly id: number;
@@ -235,18 +248,6 @@ function isWholeList(entries: Uint8Array, total: number): boolean {
     at = after;
   }
   return sum === total;
-}
-
-/** Capabilities that the list of blocks shows: a mapped-ram header follows the first block. */
-function inferredCapabilities(bytes: Uint8Array, ram: number | undefined, pageSize: number): string[] {
-  if (ram === undefined) return [];
-  const view = viewOf(bytes);
-  const entry = ram + RAM_HEAD + 8;
-  const after = entry + 9 + (bytes[entry] ?? 0);
-  if (after + 12 > bytes.length) return [];
-  const isMapped =
-    view.getUint32(after) === 1 && view.getUint32(after + 4) === 0 && view.getUint32(after + 8) === pageSize;
-  return isMapped ? ["mapped-ram"] : [];
 }
 
 interface KnownConfiguration {

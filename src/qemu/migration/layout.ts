@@ -44,6 +44,9 @@ export const mappedRamHeader = layout("mapped-ram block header", `${SPEC}: mappe
   pagesOffset: u64("offset of page 0 of the block"),
 });
 
+/** Pages of a block in a mapped-ram file begin at a multiple of this. */
+export const MAPPED_ALIGNMENT = 1 << 20;
+
 /** Type bytes of sections. */
 export const SECTION = {
   eof: 0x00,

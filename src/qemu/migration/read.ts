@@ -11,7 +11,8 @@ import { type Configuration, readConfiguration } from "./configuration.js";
 import type { Channels } from "./channels/channels.js";
 import { DeviceSections } from "./devices/sections.js";
 import { Frame } from "./frame.js";
-import { findStreamHead, withRamNamed, type HeadRam, type StreamHead } from "./head.js";
+import { findStreamHead, withRamNamed } from "./head.js";
+import type { HeadRam, StreamHead } from "./stream-head.js";
 import {
   commandHeader,
   commandName,
@@ -189,7 +190,7 @@ class StreamWalk {
     this.#byId.set(id, section);
     this.#sections.push(section);
     const ram = await this.#newRam(section);
-    ram.adopt(blocks);
+    await ram.adopt(blocks);
     const first = ram.blocks.find(({ name }) => name === block);
     if (first !== undefined) ram.resume(first, address, 0);
     await ram.readRecords();

@@ -2,12 +2,17 @@ import type { AbsentReason } from "../../../guest/absent.js";
 import { AddressMap } from "./address-map.js";
 import { pciConfig } from "../devices/pci.js";
 import type { RomControl } from "../../machines.js";
-import type { RamBlock } from "../ram/blocks.js";
+import { NAMELESS, type RamBlock } from "../ram/blocks.js";
 import type { QevmStream } from "../stream.js";
 
 const ROM_OR_RAM: AbsentReason = {
   kind: "no-address",
   text: "ROM or RAM: the chipset's registers are not in the file",
+};
+
+const NAME_LOST: AbsentReason = {
+  kind: "damaged",
+  text: "ROM: the name of its block is lost",
 };
 
 const FOUR_GIB = 2 ** 32;
@@ -29,9 +34,12 @@ export function showRoms(map: AddressMap, stream: QevmStream, control: RomContro
     const shown = Math.min(low.length, SHADOW.end - SHADOW.bios);
     roms.show(SHADOW.end - shown, SHADOW.end, start(low) + low.length - shown);
   }
+  // which of the blocks without a name it is can't be told
+  const isLost = stream.ram?.blocks.some(({ name }) => name.startsWith(NAMELESS)) === true;
+  if (isLost && options === undefined) roms.unknown(SHADOW.start, SHADOW.bios, NAME_LOST);
+  if (isLost && low === undefined) roms.unknown(SHADOW.bios, SHADOW.end, NAME_LOST);
   const registers = control === undefined ? new Uint8Array(7) : pamOf(stream, control);
   for (const rom of roms.mappings) {
-    if (rom.at === undefined) continue;
     if (registers === undefined) {
       map.unknown(rom.start, rom.end, ROM_OR_RAM);
       continue;
@@ -40,7 +48,9 @@ export function showRoms(map: AddressMap, stream: QevmStream, control: RomContro
       const area = areaOf(at);
       const end = Math.min(rom.end, area.end);
       const register = registers[area.register] ?? 0;
-      if (((area.upper ? register >> 4 : register) & 1) === 0) map.show(at, end, rom.at + (at - rom.start));
+      const isRom = ((area.upper ? register >> 4 : register) & 1) === 0;
+      if (isRom && rom.at === undefined) map.unknown(at, end, rom.reason ?? NAME_LOST);
+      else if (isRom && rom.at !== undefined) map.show(at, end, rom.at + (at - rom.start));
       at = end;
     }
   }

@@ -1,8 +1,12 @@
 import { readU64 } from "../../../binary/layout.js";
+import { roundUp } from "../../../io/alignment.js";
+import { ByteReader } from "../../../io/byte-reader.js";
+import type { ByteSource } from "../../../io/byte-source.js";
 import type { Frame } from "../frame.js";
-import { blockLength, mappedRamHeader, ORDER } from "../layout.js";
+import { blockLength, MAPPED_ALIGNMENT, mappedRamHeader, ORDER } from "../layout.js";
 import { QEMU_MIGRATION_RULES } from "../rules.js";
-import { LOST, type RamBlock, type RamOptions } from "./blocks.js";
+import { LOST, mappedBitmapSize, type RamBlock, type RamOptions } from "./blocks.js";
+import type { MappedBlock } from "./mend-mapped.js";
 import type { RamIndex } from "./index.js";
 
 /** All blocks together: what guest addresses can reach. */
@@ -16,24 +20,57 @@ export class BlockListReader {
   readonly #frame: Frame;
   readonly #index: RamIndex;
   readonly #options: RamOptions;
+  readonly #source: ByteSource;
 
-  constructor(frame: Frame, index: RamIndex, options: RamOptions) {
+  /** @param source the stream's input, for lists that were known otherwise */
+  constructor(frame: Frame, source: ByteSource, index: RamIndex, options: RamOptions) {
+    this.#source = source;
     this.#frame = frame;
     this.#index = index;
     this.#options = options;
   }
 
-  /** Takes over a list of blocks that was known otherwise. */
-  adopt(blocks: readonly { readonly name: string; readonly length: number }[]): void {
+  /** Takes over a list of blocks that was known otherwise; of a mapped-ram file with the pages of each. */
+  async adopt(blocks: readonly MappedBlock[]): Promise<void> {
     let firstFrame = 0;
-    for (const { name, length } of blocks) {
+    for (const { name, length, mapped } of blocks) {
       const pages = Math.ceil(length / this.#options.pageSize);
       const counts = { plain: 0, zero: 0, xbzrle: 0, compressed: 0, again: 0 };
-      const block: RamBlock = { name, length, firstFrame, pages, counts };
+      const present = mapped === undefined ? 0 : await this.#adoptPages(name, firstFrame, pages, mapped);
+      const block: RamBlock = {
+        name,
+        length,
+        firstFrame,
+        pages,
+        counts,
+        ...(mapped === undefined ? {} : { mapped: { ...mapped, present } }),
+      };
       this.blocks.push(block);
       this.byName.set(name, block);
       firstFrame += pages;
     }
+  }
+
+  /** Takes over the pages of a mapped-ram block by its bitmap, all of them without. Returns how many have contents. */
+  async #adoptPages(
+    name: string,
+    firstFrame: number,
+    pages: number,
+    { bitmapOffset, pagesOffset }: NonNullable<MappedBlock["mapped"]>,
+  ): Promise<number> {
+    let present = 0;
+    if (bitmapOffset === undefined) {
+      this.#index.flush();
+      this.#index.map.set(firstFrame, pages, pagesOffset);
+      present = pages;
+    } else {
+      const reader = this.#frame.reader;
+      this.#frame.reader = new ByteReader(this.#source, { start: bitmapOffset });
+      present = await this.#readBitmap(firstFrame, pages, pagesOffset);
+      this.#frame.reader = reader;
+    }
+    this.#cutMapped(name, firstFrame, pages, pagesOffset, this.#source.size);
+    return present;
   }
 
   /** Reads the list of blocks of `total` bytes in all, announced at `at`. @throws FormatError for a list that can't be */
@@ -133,25 +170,24 @@ export class BlockListReader {
     const base = header.bitmapOffset + streamStart === frame.position ? streamStart : 0;
     const bitmapOffset = header.bitmapOffset + base;
     const pagesOffset = header.pagesOffset + base;
-    const bitmapSize = Math.ceil(pages / 8);
+    // some writers round up the bitmap's end, not that of its words
+    const isPlace = (bytes: number): boolean =>
+      header.pagesOffset === roundUp(header.bitmapOffset + bytes, MAPPED_ALIGNMENT);
     if (
       header.version !== 1 ||
       header.pageSize !== pageSize ||
-      bitmapOffset < frame.position ||
-      pagesOffset < bitmapOffset + bitmapSize
+      bitmapOffset !== frame.position ||
+      !(isPlace(mappedBitmapSize(pages)) || isPlace(Math.ceil(pages / 8)))
     )
       frame.fatal(
         QEMU_MIGRATION_RULES.mapped,
         at,
         `block '${name}': version ${header.version}, page size ${header.pageSize}, bitmap at 0x${bitmapOffset.toString(16)}, pages at 0x${pagesOffset.toString(16)}`,
       );
-    await frame.skip(bitmapOffset - frame.position, "the bytes before a bitmap");
     const present = await this.#readBitmap(firstFrame, pages, pagesOffset);
     await frame.skip(pagesOffset - frame.position, "the bytes between a bitmap and its pages");
-    const size = pages * pageSize;
-    const inFile = frame.reader.size === undefined ? size : Math.max(0, frame.reader.size - pagesOffset);
-    if (inFile < size) this.#cutMapped(name, firstFrame, pages, Math.floor(inFile / pageSize), pagesOffset);
-    await frame.skip(size, `the pages of block '${name}'`);
+    this.#cutMapped(name, firstFrame, pages, pagesOffset, frame.reader.size);
+    await frame.skip(pages * pageSize, `the pages of block '${name}'`);
     return { bitmapOffset, pagesOffset, present };
   }
 
@@ -184,7 +220,14 @@ export class BlockListReader {
   }
 
   /** Marks what a cut file lacks of a block's pages. A zero page is no byte in the file: it stays known. */
-  #cutMapped(name: string, firstFrame: number, pages: number, whole: number, pagesOffset: number): void {
+  #cutMapped(
+    name: string,
+    firstFrame: number,
+    pages: number,
+    pagesOffset: number,
+    fileSize = Number.POSITIVE_INFINITY,
+  ): void {
+    const whole = Math.floor(Math.max(0, fileSize - pagesOffset) / this.#options.pageSize);
     let missing = 0;
     for (let page = whole; page < pages; page += 1) {
       if (this.#index.map.at(firstFrame + page).kind !== "source") continue;

@@ -27,13 +27,20 @@ export interface RamBlock {
   /** Guest address of its region, given with x-ignore-shared. */
   readonly address?: number;
   readonly hostPageSize?: number;
-  /** Places of a mapped-ram file, in bytes from the start of the input. */
-  readonly mapped?: { readonly bitmapOffset: number; readonly pagesOffset: number; readonly present: number };
+  /** Places of a mapped-ram file, in bytes from the start of the input; that of the bitmap may be lost. */
+  readonly mapped?: {
+    readonly bitmapOffset?: number;
+    readonly pagesOffset: number;
+    readonly present: number;
+  };
   readonly counts: PageCounts & { again: number };
 }
 
 /** Name of a block whose own is lost with the record that named it. */
 export const NAMELESS = "(its name is lost)";
+
+/** Bytes of a bitmap in a mapped-ram file: words of a 64-bit host, a bit a page. */
+export const mappedBitmapSize = (pages: number): number => Math.ceil(pages / 64) * 8;
 
 /** Pages that come beside the stream. */
 export interface PagesBeside {
@@ -68,6 +75,7 @@ export const LOST = absentReasons({
   },
   stale: { kind: "damaged", text: "lost: a difference before its last one may be in a damaged part" },
   zlib: { kind: "damaged", text: "lost: its compressed data are damaged" },
+  bitmap: { kind: "damaged", text: "lost: it isn't zeros, as its bit says, so the bitmap is damaged" },
   cut: { kind: "truncated", text: "lost: it is beyond the end of the file" },
   channel: { kind: "damaged", text: "lost: the compressed data of its multifd channel are damaged" },
 });

@@ -6,6 +6,7 @@ import { compressedLimit, FLAG, flagNames, ramRecord, xbzrleHeader } from "../la
 import { TimesAgain } from "./again.js";
 import { BlockListReader } from "./block-list.js";
 import { LOST, type PageCounts, type RamBlock, type RamOptions, type Round } from "./blocks.js";
+import type { MappedBlock } from "./mend-mapped.js";
 import { RamIndex } from "./index.js";
 import { QEMU_MIGRATION_RULES } from "../rules.js";
 import { RecordOrder } from "./order.js";
@@ -65,7 +66,7 @@ export class RamReader {
     this.#options = options;
     this.index = new RamIndex(source, options);
     this.#order = new RecordOrder(this.index);
-    this.#list = new BlockListReader(frame, this.index, options);
+    this.#list = new BlockListReader(frame, source, this.index, options);
   }
 
   get pageSize(): number {
@@ -83,10 +84,10 @@ export class RamReader {
   }
 
   /** Takes over blocks of a list that is damaged in the stream. */
-  adopt(blocks: readonly { readonly name: string; readonly length: number }[]): void {
+  async adopt(blocks: readonly MappedBlock[]): Promise<void> {
     this.#listed = true;
     this.#isListWhole = true;
-    this.#list.adopt(blocks);
+    await this.#list.adopt(blocks);
   }
 
   /** The last record that was read or begun. */
