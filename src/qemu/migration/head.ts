@@ -1,4 +1,4 @@
-import { latin1, viewOf } from "../../binary/layout.js";
+import { viewOf } from "../../binary/layout.js";
 import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { FormatError } from "../../findings/errors.js";
 import { type HeadFact, headFact } from "../../guest/head.js";
@@ -13,13 +13,13 @@ import type { QevmStream } from "./stream.js";
 import type { StreamHead } from "./stream-head.js";
 import { machineNamed } from "../machines.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
-import { Frame, isName } from "./frame.js";
+import { Frame } from "./frame.js";
 import { DEFAULT_PAGE_SIZE, FLAG, fileHeader, ORDER, QEVM_MAGIC, QEVM_VERSION, SECTION } from "./layout.js";
 import { NAMELESS } from "./ram/blocks.js";
 import { RamCensusTaker } from "./ram/census.js";
 import { findDescription } from "./devices/description.js";
 import { findMappedHead, inferredCapabilities, STREAM_HEAD, sumAt } from "./mapped-head.js";
-import { type MendedBlock, mendList } from "./ram/mend-list.js";
+import { isWholeList, type MendedBlock, mendList } from "./ram/mend-list.js";
 
 /*
  * A stream's head is its header, the machine's configuration, and the list of RAM blocks with which the section `ram`
@@ -36,6 +36,7 @@ const RAM_NAME = [3, 0x72, 0x61, 0x6d, 0, 0, 0, 0, 0, 0, 0, 4];
 const RAM_HEAD = 5 + RAM_NAME.length;
 /** Where the list of blocks begins in the section: after the sum of their lengths. */
 const LIST_AT = RAM_HEAD + 8;
+const IGNORE_SHARED = "x-ignore-shared";
 /** An end mark of RAM, and the footer's type. */
 const LIST_END = [0, 0, 0, 0, 0, 0, 0, FLAG.eos, SECTION.footer];
 const MOST_ID = 1 << 16;
@@ -85,7 +86,7 @@ export async function findStreamHead(
   const said = known?.configuration.capabilities ?? [];
   // a damaged name of a capability is another one's
   const isConfigured = known !== undefined && inferred.every((name) => said.includes(name));
-  const configuration: Configuration = {
+  let configuration: Configuration = {
     ...known?.configuration,
     capabilities: isConfigured ? said : inferred,
   };
@@ -121,12 +122,28 @@ export async function findStreamHead(
   const taker = new RamCensusTaker(input, size);
   if (ram !== undefined) {
     const begin = start + ram;
-    const list = listOf(bytes, ram);
+    // without a configuration the list itself shows whether it has addresses
+    const isAddressed = isConfigured
+      ? said.includes(IGNORE_SHARED)
+      : listOf(bytes, ram, false)?.isWhole !== true && listOf(bytes, ram, true)?.isWhole === true;
+    if (isAddressed && !isConfigured) {
+      configuration = { ...configuration, capabilities: [IGNORE_SHARED] };
+      facts.splice(
+        facts.findIndex(({ fact }) => fact === "capabilities"),
+        1,
+        {
+          fact: "capabilities",
+          value: IGNORE_SHARED,
+          from: "the addresses in the list of blocks",
+        },
+      );
+    }
+    const list = listOf(bytes, ram, isAddressed);
     const census = list === undefined ? undefined : await taker.take(begin + RAM_HEAD, input.size);
     const mended =
       list === undefined || census === undefined
         ? undefined
-        : mendList(list.entries, list.total, census.blocks);
+        : mendList(list.entries, list.total, census.blocks, isAddressed);
     const isWhole = list?.isWhole === true && (mended === undefined || mended.facts.length === 0);
     if (isWhole)
       return {
@@ -216,7 +233,7 @@ interface FoundList {
 }
 
 /** The list of the section `ram`, up to its end mark and footer; undefined where these aren't found. */
-function listOf(bytes: Uint8Array, ram: number): FoundList | undefined {
+function listOf(bytes: Uint8Array, ram: number, ignoreShared: boolean): FoundList | undefined {
   const view = viewOf(bytes);
   const from = ram + RAM_HEAD;
   const id = view.getUint32(ram + 1);
@@ -233,21 +250,9 @@ function listOf(bytes: Uint8Array, ram: number): FoundList | undefined {
     id,
     total,
     entries,
-    isWhole: (low & 0xfff) === FLAG.memSize && isWholeList(entries, total),
+    isWhole: (low & 0xfff) === FLAG.memSize && isWholeList(entries, total, ignoreShared),
     end: from + end,
   };
-}
-
-function isWholeList(entries: Uint8Array, total: number): boolean {
-  const view = viewOf(entries);
-  let sum = 0;
-  for (let at = 0; at < entries.length; ) {
-    const after = at + 9 + (entries[at] ?? 0);
-    if (after > entries.length || !isName(latin1(entries.subarray(at + 1, after - 8)))) return false;
-    sum += view.getUint32(after - 8) * TWO_32 + view.getUint32(after - 4);
-    at = after;
-  }
-  return sum === total;
 }
 
 interface KnownConfiguration {

@@ -19,6 +19,8 @@ const named = (name: string): Buffer => Buffer.concat([be(1, name.length), Buffe
 export interface Block {
   readonly name: string;
   readonly length: number;
+  /** What follows the length in the list: a page size, an address. */
+  readonly after?: readonly number[];
 }
 
 /** One field of a device: its description and its bytes. */
@@ -104,7 +106,11 @@ export class QevmWriter {
     this.record(
       blocks.reduce((sum, block) => sum + block.length, 0),
       FLAG.memSize,
-      ...blocks.flatMap(({ name, length }) => [named(name), be(8, length)]),
+      ...blocks.flatMap(({ name, length, after = [] }) => [
+        named(name),
+        be(8, length),
+        ...after.map((value) => be(8, value)),
+      ]),
     );
     this.record(0, FLAG.eos);
     this.#footer(RAM_ID);

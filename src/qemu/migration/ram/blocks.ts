@@ -75,7 +75,6 @@ export const LOST = absentReasons({
   },
   stale: { kind: "damaged", text: "lost: a difference before its last one may be in a damaged part" },
   zlib: { kind: "damaged", text: "lost: its compressed data are damaged" },
-  bitmap: { kind: "damaged", text: "lost: it isn't zeros, as its bit says, so the bitmap is damaged" },
   cut: { kind: "truncated", text: "lost: it is beyond the end of the file" },
   channel: { kind: "damaged", text: "lost: the compressed data of its multifd channel are damaged" },
 });
