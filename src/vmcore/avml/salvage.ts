@@ -100,9 +100,12 @@ class Salvager {
       this.#isApart = true;
       // chunks without a header: of a block whose address is unknown
       const next = found === undefined ? this.#input.size : found.at;
-      const end = isHeader ? next : (await walk.careful(next)).next;
+      const block = isHeader ? undefined : await walk.careful(next);
+      const end = block?.next ?? next;
       this.#lost.push({ start: at, end, proof, what: "a block whose address is unknown" });
-      this.#unplaced.push({ offset: at, size: end - at });
+      const size = (block?.front?.length ?? 0) + (block?.back?.length ?? 0);
+      // where no chunk is left of it the file's bytes are all that is known
+      this.#unplaced.push({ offset: at, size: size > 0 ? size : end - at });
       return end;
     }
     const block = await walk.careful(data);
