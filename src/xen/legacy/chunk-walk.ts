@@ -291,7 +291,8 @@ export class ChunkWalk {
       const isAscending = id === 1 || (second & 0x0fff_ffff) > pfn || second >>> 28 === TYPE.invalid;
       return pfn < p2mSize && isAscending;
     }
-    return id >= LAST_CHUNK && (id < 0 || view.getUint32(at + 4, true) !== 0);
+    // ones are rather damage than the start of a pass that is compared, whose batches bring nothing new
+    return id >= LAST_CHUNK && id !== CHUNK.verifyMode && (id < 0 || view.getUint32(at + 4, true) !== 0);
   }
 }
 

@@ -73,7 +73,7 @@ async function openState(
       rescue = {
         lost,
         doubtful: doubtfulMemory(memory, stale, shifted),
-        ...(head === undefined ? {} : { head: head.facts }),
+        ...(head === undefined || head.facts.length === 0 ? {} : { head: head.facts }),
       };
       const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
       markLostPages(memory, bytes);

@@ -42,8 +42,11 @@ export interface LegacyCensus {
   readonly p2mSize: number | undefined;
   /** Whether chunks follow one another without damage up to a tail, or to the end of the input. */
   readonly isWhole: boolean;
-  /** Whether a pfn may be that of a normal page: one that is sent as such, or that damage may have taken. */
-  readonly mayBeNormal: (pfn: number) => boolean;
+  /**
+   * Whether a pfn may be that of a normal page: one that is sent as such, or that damage may have taken.
+   * @param isFirst no chunk may be before the first one
+   */
+  readonly mayBeNormal: (pfn: number, isFirst: boolean) => boolean;
 }
 
 /** How far the first chunk is looked for: a configuration, the list of a large guest's p2m frames, a batch that was hit. */
@@ -166,7 +169,8 @@ export async function takeCensus(
   const { highest, highestInRow, levels, normal, others } = tally;
   const p2mSize =
     tail?.guest === "pv" && isWhole ? await countPfns(input, tail, ulongSize, tally) : undefined;
-  const mayBeNormal = (pfn: number): boolean => normal.has(pfn) || (!isWhole && !others.has(pfn));
+  const mayBeNormal = (pfn: number, isFirst: boolean): boolean =>
+    normal.has(pfn) || (!(isWhole && isFirst) && !others.has(pfn));
   return { isHvm, levels, tail, highest, highestInRow, p2mSize, isWhole, mayBeNormal };
 }
 

@@ -52,7 +52,7 @@ export interface Shown {
 /** Bytes of the smallest extended info with its length. */
 const LEAST_INFO = 4 + EXTENDED_BLOCK.size * 2 + VCPU_CONTEXT[4];
 /** Bytes of the chunk of the TSC's state, which may be damaged too. */
-const TSC_SIZE = 4 + TSC_INFO.size;
+export const TSC_SIZE = 4 + TSC_INFO.size;
 const VCPU_ID = latin1Bytes("vcpu");
 
 /** Finds the fields of a head. @param bytes of the input, up to the first chunk that was found */
@@ -220,13 +220,16 @@ function framesAt(
   count: number,
   { ulongSize, p2mSize, census }: { ulongSize: 4 | 8; p2mSize: number; census: LegacyCensus },
 ): Uint32Array | undefined {
+  const end = at + count * ulongSize;
   const frames = new Uint32Array(count);
   for (let i = 0; i < count; i += 1) {
     const pfn = ulongAt(view, at + i * ulongSize, ulongSize);
     if (pfn === undefined) return undefined;
     frames[i] = pfn;
   }
-  return areFrames(frames, p2mSize, (pfn) => census.mayBeNormal(pfn)) ? frames : undefined;
+  return areFrames(frames, p2mSize, (pfn) => census.mayBeNormal(pfn, reach(end, view.byteLength) > 0))
+    ? frames
+    : undefined;
 }
 
 /** Whether pfns may be those of the p2m table: each once, none of them the first page of memory, all normal pages. */

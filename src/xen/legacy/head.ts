@@ -5,7 +5,7 @@ import type { ByteSource } from "../../io/byte-source.js";
 import { readBefore } from "../../io/lost-bytes.js";
 import type { HeaderChunk, PvInfoChunk, XlHeaderChunk } from "./chunks.js";
 import { findFirstChunk, type LegacyCensus, takeCensus } from "./head-census.js";
-import { findFields, type HeadFields } from "./head-fields.js";
+import { findFields, type HeadFields, TSC_SIZE } from "./head-fields.js";
 import { type GuestKind, P2M_SIZE_LIMIT, VCPU_CONTEXT } from "./layout.js";
 import type { VcpuShape } from "./pv-tail.js";
 import { XL_FLAGS, xlHeader } from "../xl/layout.js";
@@ -35,8 +35,17 @@ export interface LegacyHead {
   readonly facts: readonly HeadFact[];
 }
 
-/** What is known of a stream whose head is damaged; undefined where no chunks are found, or the head isn't damaged. */
-export async function findLegacyHead(input: ByteSource): Promise<LegacyHead | undefined> {
+/** What a head that can be read says of its stream. */
+export type StatedHead = Pick<HeaderChunk, "width" | "guest">;
+
+/**
+ * What is known of a stream whose head is damaged; undefined where no chunks are found, or the head is as it should be.
+ * @param stated what it was read as: by what follows it, which may be damaged, too; undefined: it can't be read
+ */
+export async function findLegacyHead(
+  input: ByteSource,
+  stated: StatedHead | undefined,
+): Promise<LegacyHead | undefined> {
   const found = await findFirstChunk(input);
   if (found === undefined) return undefined;
   const census = await takeCensus(input, found);
@@ -51,9 +60,15 @@ export async function findLegacyHead(input: ByteSource): Promise<LegacyHead | un
   const fields = findFields(bytes, shown);
   // chunks that are damaged after a whole head are for the search between chunks
   const lost = lostHeadParts(fields.parts, proof, "the stream's head");
-  if (fields.parts.slice(0, -1).every(({ isWhole, start, end }) => isWhole || end <= start)) return undefined;
-  const shape = fields.shape ?? pv;
   const guest = kind?.value ?? fields.guest;
+  const toolstack = ulongSize === 8 ? 64 : 32;
+  const isWhole = fields.parts.slice(0, -1).every((part) => part.isWhole || part.end <= part.start);
+  const gap = fields.parts.at(-1);
+  // no more is lost than the TSC's state
+  const isByHead = gap !== undefined && gap.end > gap.start && gap.end - gap.start <= TSC_SIZE;
+  const isStated = stated?.width === toolstack && stated.guest === (guest ?? stated.guest);
+  if (isWhole && isStated && !isByHead) return undefined;
+  const shape = fields.shape ?? pv;
   const width = fields.shape?.guestWidth ?? guestWidth?.value;
   const p2mSize = fields.p2mSize ?? census.p2mSize;
   const limit = census.isWhole && census.highest >= 0 ? census.highest + 1 : P2M_SIZE_LIMIT;
@@ -61,7 +76,7 @@ export async function findLegacyHead(input: ByteSource): Promise<LegacyHead | un
     kind: "header",
     offset: 0,
     index: 0,
-    width: ulongSize === 8 ? 64 : 32,
+    width: toolstack,
     guest: guest ?? "pv",
     p2mSize: p2mSize ?? limit,
   };

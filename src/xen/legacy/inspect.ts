@@ -20,7 +20,7 @@ import { hvmVcpus } from "../vcpu.js";
 import { legacyOrigin, openLegacyGuest } from "./guest.js";
 import { configInHeader, summarizeConfig, type XlConfig } from "../xl/config.js";
 import { checkFrames, checkIoreqServer, reportTmem, reportTrailing } from "./checks.js";
-import type { HvmTailChunk, PagesChunk, QemuChunk, VcpuChunk } from "./chunks.js";
+import type { HeaderChunk, HvmTailChunk, PagesChunk, QemuChunk, VcpuChunk } from "./chunks.js";
 import { type CodedGroup, SenderCache } from "./compression.js";
 import type { Cursor } from "./cursor.js";
 import { LaterCheckpointDiagnostics } from "./diagnostics.js";
@@ -224,6 +224,12 @@ class LegacyInspector {
     return hvmContext === undefined ? [] : [...hvmContextEntries(hvmContext)];
   }
 
+  /** The stream's header; undefined: it can't be read. */
+  get header(): HeaderChunk | undefined {
+    const isWhole = this.#fold.header?.guest === "hvm" || this.#fold.pv !== undefined;
+    return isWhole ? this.#fold.header : undefined;
+  }
+
   /** The chunk that is read. */
   get chunk(): RecordRef {
     return this.#reader.cursor.chunk;
@@ -305,7 +311,8 @@ export async function inspectLegacy(
   let inspector = new LegacyInspector(input, new Report(input.name));
   const error = await inspector.run(progress);
   const damaged = inspector.chunk;
-  const head = error !== undefined && isByteSource(input) ? await findLegacyHead(input) : undefined;
+  const head =
+    error !== undefined && isByteSource(input) ? await findLegacyHead(input, inspector.header) : undefined;
   if (head !== undefined) {
     inspector = new LegacyInspector(input, new Report(input.name), head);
     await inspector.run(progress);

@@ -18,6 +18,7 @@ import { saveDescriptor } from "../hvm-context/layout.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
 import { ChunkWalk, type LegacyForm, pfnsOf, type WalkedChunk } from "./chunk-walk.js";
+import type { HeaderChunk } from "./chunks.js";
 import { FrameCheck } from "./frame-check.js";
 import { findLegacyHead, type LegacyHead } from "./head.js";
 import type { Claims } from "./header.js";
@@ -43,6 +44,8 @@ interface Reading {
    * one is the state to take.
    */
   readonly form: LegacyForm | undefined;
+  /** Undefined where its head can't be read. */
+  readonly header: HeaderChunk | undefined;
   /** Whether nothing of it may come of a damaged head. */
   readonly isClean: boolean;
 }
@@ -51,13 +54,14 @@ interface Reading {
 async function readThrough(input: ByteSource, options: Claims & { head?: LegacyHead }): Promise<Reading> {
   const report = new Report(input.name);
   const reader = new LegacyReader(input, { ...options, diagnostics: report });
+  let header: HeaderChunk | undefined;
   let form: LegacyForm | undefined;
   let whole: LegacyForm | undefined;
   let checkpoints = 0;
   let isReadable = true;
   let [hasPages, isStopped, hasFrames, hasConfig] = [false, false, true, true];
   const frames = new FrameCheck();
-  const settled = (): Reading => ({ form: undefined, isClean: hasFrames && hasConfig });
+  const settled = (): Reading => ({ form: undefined, header, isClean: hasFrames && hasConfig });
   try {
     for await (const chunk of reader.chunks()) {
       if (checkpoints > 0 && chunk.kind === "pages") return settled();
@@ -68,6 +72,7 @@ async function readThrough(input: ByteSource, options: Claims & { head?: LegacyH
       if (chunk.kind === "checkpoint") hasFrames &&= frames.areNormal();
       // zeros look like a body's end: a tail that breaks rules ends no checkpoint
       if (chunk.kind === "checkpoint" && !chunk.last && isWithoutErrors(report)) checkpoints += 1;
+      if (chunk.kind === "header") header = chunk;
       if (chunk.kind === "header")
         form = {
           first: 0,
@@ -100,6 +105,7 @@ async function readThrough(input: ByteSource, options: Claims & { head?: LegacyH
     isWithoutErrors(report) &&
     report.findings.every(({ code }) => code !== LEGACY_RULES.extendedBlock.code);
   return {
+    header: whole && header,
     form: whole && { ...whole, isStopped, isReadable: isReadable && isWithoutErrors(report) },
     isClean,
   };
@@ -268,7 +274,7 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
 /** A stream with its damage cut out, and what is known of its head; undefined where there is none, or nothing to go on with. */
 export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise<LegacySalvage | undefined> {
   const stated = await readThrough(input, claimsOf(claims));
-  const head = stated.isClean ? undefined : await findLegacyHead(input);
+  const head = stated.isClean ? undefined : await findLegacyHead(input, stated.header);
   if (head === undefined) return stated.form && salvageLegacy(input, stated.form);
   const { form } = await readThrough(input, { head });
   const known = form && {
