@@ -69,6 +69,9 @@ const STRONG = 6;
 /** Fields that agree in an entry to which the one before leads. */
 const LIKELY = 3;
 const MOST_BLOCKS = 4096;
+/** How often all of a file is searched, and places at which a header seems to be, and no entry is: bounds the time that a hostile one takes. */
+const MOST_SEARCHES = 4;
+const MOST_MISSES = 1 << 14;
 const LONGEST = 2 ** 46;
 const LONGEST_NAME = 255;
 /** A name with its length, a length, a page size of the host, an address, a header. */
@@ -110,6 +113,8 @@ class MappedListMender {
   readonly #search: MappedSearch;
   /** What offsets in the entries count from: the file's start, or the stream's. */
   #base = 0;
+  #searched = 0;
+  #misses = 0;
   /** Version and page size of a header. */
   readonly #mark = new Uint8Array(12);
 
@@ -289,12 +294,16 @@ class MappedListMender {
     const { pageSize } = this.#search;
     const bytes = new Uint8Array(BLOCK + WINDOW);
     for (let start = from + pageSize; start < this.#input.size; start += BLOCK) {
+      this.#searched += BLOCK;
+      if (this.#searched > MOST_SEARCHES * this.#input.size + BLOCK) return undefined;
       const read = await readBefore(this.#input, start, bytes);
       for (let at = 0; at < BLOCK && at + END <= read; at += pageSize) {
         if (this.#endIn(bytes, at) !== undefined) return start + at;
         if (!this.#mayHoldEntry(bytes, at)) continue;
         const entry = this.#entryIn(bytes.subarray(at, Math.min(read, at + WINDOW)), start + at);
         if (entry !== undefined && entry.agree >= STRONG && !entry.isShared) return start + at;
+        this.#misses += 1;
+        if (this.#misses > MOST_MISSES) return undefined;
       }
     }
     return undefined;
