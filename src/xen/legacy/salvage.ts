@@ -17,7 +17,7 @@ import { beginsAsHvmContext } from "../hvm-context/check.js";
 import { saveDescriptor } from "../hvm-context/layout.js";
 import { outOfOrder } from "../page-order.js";
 import { recount, repair, type Repair } from "./batch-repair.js";
-import { ChunkWalk, type LegacyForm, pfnsOf, type WalkedChunk } from "./chunk-walk.js";
+import { ChunkWalk, type LegacyForm, pfnsOf, PROVING, type WalkedChunk } from "./chunk-walk.js";
 import type { HeaderChunk } from "./chunks.js";
 import { FrameCheck } from "./frame-check.js";
 import { findLegacyHead, type LegacyHead } from "./head.js";
@@ -275,7 +275,10 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
 export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise<LegacySalvage | undefined> {
   const stated = await readThrough(input, claimsOf(claims));
   const head = stated.isClean ? undefined : await findLegacyHead(input, stated.header);
-  if (head === undefined) return stated.form && salvageLegacy(input, stated.form);
+  // chunks that go on before those that prove themselves leave nothing of them to the head
+  const isOwn = head !== undefined && stated.form !== undefined && head.first > stated.form.first;
+  if (head === undefined || (isOwn && (await beginsWithBatch(input, stated.form))))
+    return stated.form && salvageLegacy(input, stated.form);
   const { form } = await readThrough(input, { head });
   const known = form && {
     ...form,
@@ -289,6 +292,14 @@ export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise
     shifted: [],
   };
   return { ...body, lost: [...head.lost, ...body.lost], head };
+}
+
+/** Whether the first chunk is where a stream's head says: a batch whose entries are in order, and another chunk after it. */
+async function beginsWithBatch(input: ByteSource, form: LegacyForm): Promise<boolean> {
+  const walk = new ChunkWalk(input, form);
+  const chunk = await walk.chunk(form.first);
+  if (chunk?.kind !== "batch" || chunk.entries.length < PROVING || chunk.next > input.size) return false;
+  return outOfOrder(pfnsOf(chunk.entries)).length === 0;
 }
 
 /** What is claimed of a stream, without what else options hold. */

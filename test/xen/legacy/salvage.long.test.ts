@@ -107,6 +107,18 @@ describe("what is left of a legacy stream", () => {
     }
   });
 
+  it("bytes missing from the second batch leave nothing to its head", { timeout: 60_000 }, async () => {
+    const bytes = Buffer.from(sample("pv64-live", place.folder).stream);
+    const { batches } = await knownStream("pv64-live", bytes);
+    const [, second = 0, third = 0] = batches;
+    const size = 1962;
+    const at = Math.floor((second + third) / 2);
+    const damaged = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + size)]);
+    const { rescue } = await openGuest(bytesSource(damaged, "damaged"), { partial: true });
+    expect(rescue?.lost).toMatchObject([{ start: second, end: third - size }]);
+    expect(rescue?.head).toBeUndefined();
+  });
+
   it("zeros of a page that missing bytes moved are no end of the memory", { timeout: 60_000 }, async () => {
     const bytes = Buffer.from(sample("hvm64-live", place.folder).stream);
     const file = await knownStream("hvm64-live", bytes);
