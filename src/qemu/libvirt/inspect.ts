@@ -3,8 +3,7 @@ import { headWarnings } from "../../guest/head.js";
 import type { OpenOptions } from "../../guest/options.js";
 import { type ByteSource, type ByteStream, isByteSource } from "../../io/byte-source.js";
 import { inspectStream, type QevmInspection } from "../migration/inspect.js";
-import { envelopeOf, openSave, spooled } from "./open.js";
-import { LIBVIRT_SAVE_RULES } from "./rules.js";
+import { envelopeOf, openSave, reportHead, spooled } from "./open.js";
 
 /** Describes a save: its envelope and the stream in it. @throws FormatError when the stream can't be found */
 export async function inspectSave(
@@ -13,12 +12,7 @@ export async function inspectSave(
 ): Promise<QevmInspection> {
   const report = new Report(input.name);
   const opened = await openSave(input, report, true);
-  for (const { start, end } of opened.head?.lost ?? [])
-    report.report(
-      LIBVIRT_SAVE_RULES.head,
-      { offset: start },
-      `${end - start} bytes of libvirt's header, or of the XML in it, are damaged`,
-    );
+  reportHead(opened, report);
   // only a stream that can be read again shows what the guest was running
   const spool =
     isByteSource(input) && opened.packed !== undefined

@@ -104,6 +104,16 @@ function endingAtDamage(
   };
 }
 
+/** Reports what is lost of an envelope that is read with damage. */
+export function reportHead({ head }: OpenedSave, diagnostics: Diagnostics): void {
+  for (const { start, end } of head?.lost ?? [])
+    diagnostics.report(
+      LIBVIRT_SAVE_RULES.head,
+      { offset: start },
+      `${end - start} bytes of libvirt's header, or of the XML in it, are damaged`,
+    );
+}
+
 /** What the envelope knows of the guest, for the reader of the stream. */
 export function envelopeOf({ envelope, start }: OpenedSave, source: string): Envelope {
   const { domain, compression, wasRunning, version, cookie, finished } = envelope;

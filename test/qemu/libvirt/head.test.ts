@@ -3,7 +3,7 @@ import * as path from "node:path";
 import * as zlib from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { bytesSource } from "../../../src/io/byte-source.js";
-import { openGuest } from "../../../src/open/open.js";
+import { openGuest, verify } from "../../../src/open/open.js";
 import { readPages, wrongPages } from "../migration/pages.js";
 import { saveHeader } from "../../../src/qemu/libvirt/layout.js";
 import { fixtures, runCli, scratch } from "../../shared.js";
@@ -83,4 +83,13 @@ describe.each([
     expect(found.size).toBe(pages.size);
     expect(runCli(["extract", file, path.join(folder, "no.elf")]).stderr).toMatch(/--partial/);
   });
+});
+
+it("damage that reading goes over is reported", async () => {
+  const bytes = plainSave();
+  expect((await verify(bytesSource(bytes, "save"))).report.findings).toEqual([]);
+  // a bit of the place of the cookie, which the end of the XML says again
+  bytes.writeUInt8((bytes[33] ?? 0) ^ 4, 33);
+  const { findings } = (await verify(bytesSource(bytes, "save"))).report;
+  expect(findings).toMatchObject([{ code: "libvirt-save/damaged-head", offset: 32 }]);
 });
