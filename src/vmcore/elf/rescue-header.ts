@@ -67,3 +67,19 @@ export function isPossible({ type, offset, fileSize, memorySize }: RawHeader, ta
     (type === PT_NOTE || (memorySize >= fileSize && Number.isSafeInteger(memorySize)))
   );
 }
+
+/** Headers of a large table that are looked at before all of them are weighed. */
+const SAMPLED = 64;
+
+/** Whether any of some headers, evenly spaced over a large table, can be one of memory or notes; a small one isn't looked at. */
+export async function mayBeTable(input: ByteSource, place: TablePlace, count: number): Promise<boolean> {
+  if (count <= SAMPLED) return true;
+  const { phdr } = elfLayouts(place.bits);
+  const tableEnd = place.at + count * phdr.size;
+  for (let i = 0; i < SAMPLED; i += 1) {
+    const at = place.at + Math.floor((i * count) / SAMPLED) * phdr.size;
+    const [header] = await readRawHeaders(input, { ...place, at }, 1);
+    if (header !== undefined && isPossible(header, tableEnd)) return true;
+  }
+  return false;
+}

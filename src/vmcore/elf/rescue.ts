@@ -23,7 +23,7 @@ import type { LostPart, Rescue } from "../../guest/salvage.js";
 import { NT_PRSTATUS } from "../../elf/layout.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { findPlace, likelyCounts, likelyPlaces, readingsOf } from "./rescue-places.js";
-import { MOST_HEADERS, type TablePlace } from "./rescue-header.js";
+import { mayBeTable, MOST_HEADERS, type TablePlace } from "./rescue-header.js";
 import { weighTable, type WeighedTable } from "./rescue-table.js";
 
 /*
@@ -113,6 +113,7 @@ async function bestTable(
     for (const count of await likelyCounts(input, place)) {
       weighed += 1;
       if (weighed > MOST_WEIGHED) return;
+      if (!(await mayBeTable(input, place, count))) continue;
       const table = await weighTable(input, place, count);
       if (best === undefined || isBetter(table, best)) best = table;
     }
