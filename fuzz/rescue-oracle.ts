@@ -146,10 +146,16 @@ export async function holdRescue(
 }
 
 /** Whether a page that is another than it was has its bytes in the damage; a packed one must not be another page's. */
-function isHit({ places, digests }: Known, { start, end }: Damage, at: number, digest: string): boolean {
+function isHit(
+  { places, digests }: Known,
+  { start, end, kind }: Damage,
+  at: number,
+  digest: string,
+): boolean {
   const place = places.get(at);
+  // packed bytes of another page in a page's place unpack to that
   return place === undefined
-    ? !digests.has(digest)
+    ? kind === "other bytes" || !digests.has(digest)
     : place < Math.max(end, start + 1) && place + PAGE > start;
 }
 
