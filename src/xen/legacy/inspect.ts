@@ -20,17 +20,18 @@ import { hvmVcpus } from "../vcpu.js";
 import { legacyOrigin, openLegacyGuest } from "./guest.js";
 import { configInHeader, summarizeConfig, type XlConfig } from "../xl/config.js";
 import { checkFrames, checkIoreqServer, reportTmem, reportTrailing } from "./checks.js";
-import type { HeaderChunk, HvmTailChunk, PagesChunk, QemuChunk, VcpuChunk } from "./chunks.js";
+import type { HvmTailChunk, PagesChunk, QemuChunk, VcpuChunk } from "./chunks.js";
 import { type CodedGroup, SenderCache } from "./compression.js";
 import type { Cursor } from "./cursor.js";
 import { LaterCheckpointDiagnostics } from "./diagnostics.js";
 import type { EntryCounts } from "./entry-counts.js";
 import { type CheckpointFacts, type FoldPolicy, StreamFold } from "./fold.js";
-import { findLegacyHead, type LegacyHead } from "./head.js";
+import type { LegacyHead } from "./head.js";
 import { type GuestKind, hasData, type ToolstackWidth, TYPE } from "./layout.js";
 import { PageIndex } from "./page-index.js";
 import { LegacyReader } from "./read.js";
 import { LEGACY_RULES } from "./rules.js";
+import { salvageOf } from "./salvage.js";
 import type { TmemPool } from "./tmem.js";
 
 /** What `inspect` says of a legacy stream. */
@@ -224,12 +225,6 @@ class LegacyInspector {
     return hvmContext === undefined ? [] : [...hvmContextEntries(hvmContext)];
   }
 
-  /** The stream's header; undefined: it can't be read. */
-  get header(): HeaderChunk | undefined {
-    const isWhole = this.#fold.header?.guest === "hvm" || this.#fold.pv !== undefined;
-    return isWhole ? this.#fold.header : undefined;
-  }
-
   /** The chunk that is read. */
   get chunk(): RecordRef {
     return this.#reader.cursor.chunk;
@@ -311,8 +306,7 @@ export async function inspectLegacy(
   let inspector = new LegacyInspector(input, new Report(input.name));
   const error = await inspector.run(progress);
   const damaged = inspector.chunk;
-  const head =
-    error !== undefined && isByteSource(input) ? await findLegacyHead(input, inspector.header) : undefined;
+  const head = error !== undefined && isByteSource(input) ? (await salvageOf(input))?.head : undefined;
   if (head !== undefined) {
     inspector = new LegacyInspector(input, new Report(input.name), head);
     await inspector.run(progress);

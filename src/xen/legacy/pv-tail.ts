@@ -71,7 +71,8 @@ export async function findPvTail(
   if (!(await isAscending(input, unmappedAt, Math.min(unmapped, SHOWN), ulongSize))) return undefined;
   const fits = async (shape: VcpuShape): Promise<PvTail | undefined> => {
     const end = vcpus + online * vcpuSizeOf(shape) + PAGE;
-    const isEnd = end === input.size || (end < input.size && (await isFollowed(end)));
+    // in the middle of a stream zeros would be a list, where any memory looks like what follows
+    const isEnd = end === input.size || (unmapped >= SURE && end < input.size && (await isFollowed(end)));
     return isEnd ? { ...shape, unmapped, unmappedAt, end } : undefined;
   };
   const shapes = SHAPES.map((shape) => ({ ...shape, xsaveSize: undefined }));
@@ -82,8 +83,7 @@ export async function findPvTail(
   }
   for (const shape of shapes) {
     const found = await fits(shape);
-    // in the middle of a stream zeros would be one, where any memory looks like what follows
-    if (found !== undefined && (found.end === input.size || unmapped >= SURE)) return found;
+    if (found !== undefined) return found;
   }
   return undefined;
 }

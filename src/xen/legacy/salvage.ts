@@ -297,7 +297,9 @@ export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise
 /** Whether the first chunk is where a stream's head says: a batch whose entries are in order, and another chunk after it. */
 async function beginsWithBatch(input: ByteSource, form: LegacyForm): Promise<boolean> {
   const walk = new ChunkWalk(input, form);
-  const chunk = await walk.chunk(form.first);
+  const first = await walk.chunk(form.first);
+  // the TSC's state comes before memory of a guest that was stopped
+  const chunk = first?.kind === "state" ? await walk.chunk(first.next) : first;
   if (chunk?.kind !== "batch" || chunk.entries.length < PROVING || chunk.next > input.size) return false;
   return outOfOrder(pfnsOf(chunk.entries)).length === 0;
 }
