@@ -1,13 +1,14 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
-import { GuestscopeError } from "../../src/findings/errors.js";
+import { GuestscopeError, UsageError } from "../../src/findings/errors.js";
 import type { GuestImage } from "../../src/guest/image.js";
 import { memoryTotals } from "../../src/guest/memory.js";
 import { installNodeCodecs } from "../../src/io/node/codecs.js";
+import type { ByteSource } from "../../src/io/byte-source.js";
 import { openRandomAccess } from "../../src/io/node/decompress.js";
 import { openFile } from "../../src/io/node/files.js";
-import { openGuest } from "../../src/open/open.js";
+import { openGuest, verify } from "../../src/open/open.js";
 import { fixtures, hasShared, sharedData, skipUnless } from "../shared.js";
 
 installNodeCodecs();
@@ -30,10 +31,22 @@ const seenOf = ({ arch, memory, rescue, vcpus, warnings }: GuestImage): unknown 
   warnings,
 });
 
-/** What a guest is like; undefined where the input isn't one, or isn't whole. */
+/** Whether nothing is wrong with an input: beside its guest's memory there may be. */
+async function isSound(source: ByteSource): Promise<boolean> {
+  try {
+    return (await verify(source)).report.valid;
+  } catch (error) {
+    // there is no verifier of cores of processes
+    if (error instanceof UsageError) return true;
+    throw error;
+  }
+}
+
+/** What a guest is like; undefined where the input isn't sound. */
 async function guestOf(file: string, partial: boolean): Promise<unknown> {
   const access = await openRandomAccess(openFile(file));
   try {
+    if (!partial && !(await isSound(access.source))) return undefined;
     const guest = await openGuest(access.source, { partial, findKernel: false });
     const seen = seenOf(guest);
     await guest.close?.();
@@ -54,6 +67,7 @@ async function compare(folder: string): Promise<number> {
       expect(error, file).toBeInstanceOf(GuestscopeError);
       continue;
     }
+    if (whole === undefined) continue;
     expect(await guestOf(file, true), file).toEqual(whole);
     count += 1;
   }
