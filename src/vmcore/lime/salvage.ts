@@ -183,7 +183,8 @@ export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> 
       take(open);
       least = open.last;
       // a header and whole units of memory would be lost where the next header is damaged: these are other bytes
-      if (!isCut && (next - at) % Number(UNIT) !== limeHeader.size)
+      const contents = next - at - limeHeader.size;
+      if (!isCut && (contents === 0 || contents % Number(UNIT) !== 0))
         doubtful.push({
           start: open.first,
           end: open.last,
