@@ -7,7 +7,7 @@ import { PageMap } from "../../guest/page-map.js";
 import { PAGE_SIZE } from "../../guest/memory.js";
 import { type ByteSource, readFully } from "../../io/byte-source.js";
 import { joinSources } from "../../io/join.js";
-import { describeError, FormatError } from "../../findings/errors.js";
+import { describeError, FormatError, TruncatedError } from "../../findings/errors.js";
 import { type HvmContextEntry, hvmContextEntries } from "../hvm-context/entries.js";
 import { doubtfulMemory } from "../doubtful.js";
 import { XEN_ABSENT, xenGuest, type XenGuestParts } from "../domain.js";
@@ -52,13 +52,20 @@ async function openState(
 ): Promise<GuestImage> {
   const report = new Report(input.name);
   const warnings: string[] = [];
+  /** Where reading ended, and no place after it proves itself. */
+  let unread: number | undefined;
   const state = await readLegacy(input, report, {
     // tmem pages are no guest-physical memory: their loss changes nothing here
     allowLoss: true,
     tolerate: (rule) => BESIDE_MEMORY.has(rule) || (salvage !== undefined && rule === LEGACY_RULES.p2mFrame),
     ...(salvage?.head === undefined ? {} : { head: salvage.head }),
     ...(options.partial === true
-      ? { onIncomplete: (error) => warnings.push(`incomplete: ${describeError(error)}`) }
+      ? {
+          onIncomplete: (error) => {
+            warnings.push(`incomplete: ${describeError(error)}`);
+            if (salvage === undefined && !(error instanceof TruncatedError)) unread = error.place.offset;
+          },
+        }
       : {}),
     ...(options.openSpool === undefined ? {} : { openSpool: options.openSpool }),
     ...(options.progress === undefined
@@ -77,6 +84,10 @@ async function openState(
       };
       const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
       markLostPages(memory, bytes);
+    } else if (unread !== undefined) {
+      const what = "nothing after it could be read";
+      rescue = { lost: [{ start: unread, end: input.size, proof: 0, what }], doubtful: [] };
+      markLostPages(memory, input.size - unread);
     }
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
     const kind = salvage?.head === undefined ? guest : salvage.head.guest;

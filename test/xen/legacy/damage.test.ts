@@ -95,6 +95,27 @@ async function outcome(stream: Uint8Array, piped: boolean): Promise<ConversionRe
   }
 }
 
+describe("a stream that goes on, and can't be read", () => {
+  it("says that the rest of it is lost", async () => {
+    const stream = smallHvm(64);
+    // a chunk of vCPUs that no guest has, and nothing after it that proves itself
+    const at = stream.length - 400;
+    stream.fill(0, at);
+    stream.writeInt32LE(-2, 32);
+    stream.writeInt32LE(1 << 20, 36);
+    const guest = await openLegacyGuest(bytesSource(stream), { partial: true, findKernel: false });
+    expect(guest.rescue?.lost).toMatchObject([{ end: stream.length, proof: 0 }]);
+    expect(guest.rescue?.lost[0]?.start).toBeLessThanOrEqual(36);
+    expect(guest.warnings.join("\n")).toMatch(/incomplete: .*highest vCPU id/);
+    await guest.close?.();
+    // one that just ends has nothing that is lost in it
+    const cut = smallHvm(64).subarray(0, -300);
+    const ended = await openLegacyGuest(bytesSource(cut), { partial: true, findKernel: false });
+    expect(ended.rescue).toBeUndefined();
+    await ended.close?.();
+  });
+});
+
 describe("a stream that ends early", () => {
   it.each([
     ["HVM, 64-bit", smallHvm(64)],
