@@ -40,7 +40,7 @@ export async function detectFormat<Input extends ByteSource | ByteStream>(
     if (damaged !== undefined)
       throw new FormatError(
         OPEN_RULES.damagedHead,
-        `looks like a ${damaged.title} whose first bytes are damaged`,
+        `looks like ${/^[AEIO]/.test(damaged.title) ? "an" : "a"} ${damaged.title} whose first bytes are damaged`,
         { source: input.name, offset: 0 },
         { option: "partial", effect: "reads what is left of it" },
       );

@@ -137,19 +137,17 @@ describe.skipIf(skipUnless(built, "dist/ (npm run build)"))("extract on damaged 
   it.each(["a kdump", "a legacy stream", "a version 3 stream"])(
     "headers of %s that are wrong are an error",
     (name) => {
-      // what the headers of others say, the rest says too
-      for (const options of name === "a legacy stream" ? [[], ["--partial"]] : [[]]) {
-        const { status, stderr, out } = extract(wrongHeaders(name), ...options);
-        expect(status).toBe(1);
-        expect(stderr).not.toMatch(/internal error/);
-        expect(fs.existsSync(out)).toBe(false);
-      }
+      const { status, stderr, out } = extract(wrongHeaders(name));
+      expect(status).toBe(1);
+      expect(stderr).not.toMatch(/internal error/);
+      expect(fs.existsSync(out)).toBe(false);
     },
   );
 
   it.each([
     ["a kdump", /headers made anew/],
     ["a version 3 stream", /damaged head: the guest type is PV/],
+    ["a legacy stream", /lost.*the stream's head/],
   ])("headers of %s that are wrong are made anew with --partial", (name, said) => {
     const whole = extract(inputs[name] ?? new Uint8Array(0), "--to", "raw");
     const memory = fs.readFileSync(whole.out);

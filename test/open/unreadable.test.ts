@@ -1,5 +1,8 @@
 import * as fs from "node:fs";
 import { describe, expect, it } from "vitest";
+import { FORMATS } from "../../src/open/formats.js";
+import { openFile } from "../../src/io/node/files.js";
+import { inspect, verify } from "../../src/open/open.js";
 import { describeUnreadable } from "../../src/open/unreadable.js";
 
 const bytes = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
@@ -27,5 +30,14 @@ describe("a known format that isn't read", () => {
     kernel.set(bytes("MZ"));
     kernel.set(bytes("HdrS"), 0x202);
     expect(describeUnreadable(kernel, "vmlinuz").message).toMatch(/bzImage/);
+  });
+
+  it("a program isn't taken for a dump whose head is damaged", async () => {
+    const program = openFile(process.execPath);
+    for (const format of FORMATS) expect(await format.matchesDamaged?.(program), format.id).not.toBe(true);
+    const { report } = await verify(program);
+    expect(report.findings.map(({ code }) => code)).toEqual(["open/unknown"]);
+    await expect(inspect(program)).rejects.toMatchObject({ code: "open/unknown" });
+    program.close();
   });
 });

@@ -117,7 +117,9 @@ export async function openVmcore(input: ByteSource, partial = false): Promise<Op
   for (const line of erasedOf(notes)) warnings.push(erasedWarning(line));
   const lost = segments.reduce((sum, { fileSize, there }) => sum + fileSize - there, 0);
   if (lost > 0) warnings.push(`the file ends before ${lost} bytes of memory that its headers announce`);
-  const rescue = partial ? await rescueOf(elf, segments, rescued) : undefined;
+  const shift = await shiftOf(elf, rescued?.contentsEnd ?? endOfContents(elf));
+  const rescue = partial ? rescueOf(shift, segments, rescued) : undefined;
+  if (shift !== 0 && rescue === undefined) warnings.push(`memory may be shifted: ${shiftText(shift)}`);
   return {
     elf,
     segments,
@@ -129,12 +131,11 @@ export async function openVmcore(input: ByteSource, partial = false): Promise<Op
 }
 
 /** What is lost of a vmcore, and its memory as doubtful where contents may be shifted. */
-async function rescueOf(
-  elf: ElfFile,
+function rescueOf(
+  shift: number,
   segments: readonly VmcoreSegment[],
   rescued: RescuedElf | undefined,
-): Promise<Rescue | undefined> {
-  const shift = await shiftOf(elf, rescued?.contentsEnd ?? endOfContents(elf));
+): Rescue | undefined {
   const held = segments.filter(({ there }) => there > 0);
   if (shift === 0 || held.length === 0) return rescued?.rescue;
   const start = held.reduce((least, { physical }) => Math.min(least, physical), Number.POSITIVE_INFINITY);

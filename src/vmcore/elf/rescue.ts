@@ -65,8 +65,23 @@ export async function rescueElf(input: ByteSource): Promise<RescuedElf | undefin
 
 /** Whether bytes that don't begin as an ELF core are one whose headers are damaged. */
 export async function isDamagedElf(input: ByteSource): Promise<boolean> {
+  if (await isOtherElf(input)) return false;
   const best = await bestTable(input, undefined);
   return best !== undefined && best.score > LEAST_AGREEING && best.headers.some(({ isLost }) => !isLost);
+}
+
+/** Whether a whole ELF header says that the file is a program, a library or an object file. */
+async function isOtherElf(input: ByteSource): Promise<boolean> {
+  const [stated] = await readingsOf(input);
+  const header = stated?.header;
+  if (stated?.agrees !== 2 || header === undefined) return false;
+  return (
+    ELF_MAGIC.every((byte, i) => header.e_ident[i] === byte) &&
+    header.e_type > 0 &&
+    header.e_type < ET_CORE &&
+    header.e_version === EV_CURRENT &&
+    header.e_ehsize === elfLayouts(stated.bits).ehdr.size
+  );
 }
 
 /** The table as the ELF header has it; undefined where it can't be read. */

@@ -188,7 +188,8 @@ describe.skipIf(noSamples)("libvirt save files", () => {
     const xml = changed(() => undefined);
     xml[100] = "<".charCodeAt(0);
     expect(await verdict(xml)).toEqual(["libvirt-save/xml"]);
-    expect((await verdict(changed((header) => (header.dataLength -= 1))))[0]).toBe("qevm/header/magic");
+    const moved = await verdict(changed((header) => (header.dataLength -= 1)));
+    expect(moved.slice(0, 2)).toEqual(["libvirt-save/damaged-head", "qevm/header/magic"]);
   });
 
   it("a cut or damaged compressed stream", async () => {
