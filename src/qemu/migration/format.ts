@@ -35,12 +35,10 @@ export const qemuMigration: InputFormat = {
   reader: {
     access: "sequential",
     async verify(input, diagnostics, options) {
-      await (await import("./verify.js")).verifyStream(
-        input,
-        diagnostics,
-        options,
-        await startOf(input, options),
-      );
+      const start = await startOf(input, options);
+      if (start > 0 && options.qemu?.offset === undefined && isByteSource(input))
+        await (await import("./before-stream.js")).reportFront(input, start, diagnostics);
+      await (await import("./verify.js")).verifyStream(input, diagnostics, options, start);
     },
     inspect: async (input, options) =>
       (await import("./inspect.js")).inspectStream(input, options, { start: await startOf(input, options) }),

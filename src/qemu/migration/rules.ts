@@ -10,7 +10,13 @@ const rule = (code: string, severity: Severity, clause: string, explanation: str
 /** What can be wrong with a QEMU migration stream. */
 export const QEMU_MIGRATION_RULES = rules({
   noCodec: rule("no-codec", "error", "RAM", "Compressed pages need the zlib codec, which is not at hand."),
-  magic: rule("header/magic", "error", "header", "The file does not begin with QEMU_MIGRATION_RULES."),
+  magic: rule("header/magic", "error", "header", "The file does not begin with QEVM."),
+  preceded: rule(
+    "header/preceded",
+    "warning",
+    "header",
+    "Bytes precede the stream that aren't room left in front of it: another program's header, or one that is damaged, as libvirt's.",
+  ),
   version: rule("header/version", "error", "header", "Only version 3 exists; another number is damage."),
   truncated: rule(
     "truncated",
