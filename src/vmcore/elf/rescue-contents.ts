@@ -125,8 +125,9 @@ class Chain {
   }
 
   #count(): void {
-    for (const [i, row] of this.#rows.entries())
+    this.#rows.forEach((row, i) => {
       row.joints = (this.#isJoined(i) ? 1 : 0) + (this.#isJoined(i + 1) ? 1 : 0);
+    });
   }
 
   mend(): void {

@@ -72,7 +72,7 @@ export async function findPlace(
   const most = Math.min(LOOKED_THROUGH, input.size);
   for (let shift = 0; shift < phdr.size; shift += 4) {
     const place = { bits, order, at: ehdr.size + shift, count: header?.e_phnum };
-    const rows = await readRawHeaders(input, place, Math.floor(most / phdr.size));
+    const rows = await readRawHeaders(input, place, Math.floor(most / phdr.size), true);
     const first = rows.find(
       (row) =>
         row.type === PT_LOAD &&
@@ -89,7 +89,7 @@ export async function findPlace(
 export async function likelyCounts(input: ByteSource, place: TablePlace): Promise<readonly number[]> {
   const { phdr } = elfLayouts(place.bits);
   const room = Math.floor((input.size - place.at) / phdr.size);
-  const rows = await readRawHeaders(input, place, Math.min(UNCOUNTED, room));
+  const rows = await readRawHeaders(input, place, Math.min(UNCOUNTED, room), true);
   const tableEnd = (count: number): number => place.at + count * phdr.size;
   const last = rows.findLast(
     (row) => row.fileSize > 0 && isPossible(row, tableEnd(row.index + 1)) && row.offset <= input.size,
