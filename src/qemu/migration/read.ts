@@ -481,7 +481,9 @@ class StreamWalk {
         !(this.#salvage?.lost.length ?? 0);
       const reason = isWhole ? absenceOf(block, { missing }, travel) : undefined;
       if (reason !== undefined) absences.set(block, reason);
-      const what = `block '${block.name}': ${missing} of ${block.pages} pages are not in the stream`;
+      const where =
+        this.#complete || this.#salvage !== undefined ? "the stream" : "what was read of the stream";
+      const what = `block '${block.name}': ${missing} of ${block.pages} pages are not in ${where}`;
       if (reason === undefined) this.frame.report(QEMU_MIGRATION_RULES.missingPages, offset, what);
       else this.frame.report(QEMU_MIGRATION_RULES.sentElsewhere, offset, `${what}: ${reason.text}`);
     }
