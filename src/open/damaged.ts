@@ -15,11 +15,22 @@ async function matches(format: InputFormat, way: (typeof WAYS)[number], input: B
   }
 }
 
+/** What was found in inputs before: a check and the map of what is left ask the same. */
+const FOUND = new WeakMap<ByteSource, { readonly format: InputFormat | undefined }>();
+
 /**
- * The format of an input whose first bytes are damaged, by what follows them; undefined where nothing proves any.
+ * The format of an input whose first bytes are damaged, by what follows them; undefined where nothing proves any. An input is
+ * looked through once.
  * @param except a format that was tried
  */
 export async function findDamaged(input: ByteSource, except?: InputFormat): Promise<InputFormat | undefined> {
+  if (except !== undefined) return search(input, except);
+  const found = FOUND.get(input) ?? { format: await search(input, undefined) };
+  FOUND.set(input, found);
+  return found.format;
+}
+
+async function search(input: ByteSource, except: InputFormat | undefined): Promise<InputFormat | undefined> {
   const { FORMATS } = await import("./formats.js");
   for (const way of WAYS)
     for (const format of FORMATS) if (format !== except && (await matches(format, way, input))) return format;
