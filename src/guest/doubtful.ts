@@ -7,6 +7,14 @@ const MOST_RANGES = 4096;
 /** Why memory of a guest that ran while it was sent is doubtful. */
 export const STALE = "may be older than the guest's last state: a lost part may have held a newer copy";
 
+/** The same where nothing says whether the guest ran. */
+export const STALE_IF_RUN =
+  "may be older than the guest's last state if it ran while its memory was sent: the lost end may have held a newer copy";
+
+/** What is said where pages came once, and a guest that is saved was most likely stopped before. */
+export const FIRST_PASS =
+  "memory ends in its first pass: if the guest ran while it was sent, what is given may be older than its last state";
+
 /** Gathers memory that is doubtful for one reason as a bounded number of ranges. */
 export class DoubtfulRanges {
   readonly #why: string;

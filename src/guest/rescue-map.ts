@@ -102,7 +102,7 @@ function withDoubt(parts: readonly MappedPart[], doubtful: readonly DoubtfulPart
 }
 
 const DOUBT: readonly string[] = [
-  "a record whose memory is shifted if bytes were inserted into it",
+  "a record whose memory is shifted if bytes are missing from it or were inserted",
   "only one record proves that records begin here",
 ];
 

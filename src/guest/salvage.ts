@@ -17,8 +17,8 @@ export interface LostPart {
   /** What was there, or why it is lost, in a few words; default: damaged records. */
   readonly what?: string;
   /**
-   * Offset of the record right before, where its length alone says what it holds: if bytes were inserted into it, what
-   * follows them in it is shifted, and the lost part is its end.
+   * Offset of the record right before, where its length alone says what it holds: if bytes were inserted into it, or are
+   * missing, what follows them in it is shifted, and the lost part is its end.
    */
   readonly doubtfulFrom?: number;
 }
@@ -236,7 +236,7 @@ function describeLost({ start, end, proof, what, doubtfulFrom }: LostPart): stri
   const doubt =
     doubtfulFrom === undefined
       ? ""
-      : `; memory in the record before, at 0x${doubtfulFrom.toString(16)}, is doubtful: it would be shifted if bytes were inserted there`;
+      : `; memory in the record before, at 0x${doubtfulFrom.toString(16)}, is doubtful: it would be shifted if bytes are missing there or were inserted`;
   return `${lost}${what === undefined ? "" : ` (${what})`}${doubt}`;
 }
 

@@ -61,6 +61,11 @@ export class SentPasses {
     this.#highest = last;
   }
 
+  /** Whether pages came, and none of them again. */
+  get isOnePass(): boolean {
+    return this.#start >= 0 && this.#pass === 0;
+  }
+
   /** Notes a record whose pages are in no order: nothing bounds then what a lost part held. */
   noteUnordered(): void {
     this.#isOrdered = false;

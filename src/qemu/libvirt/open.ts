@@ -122,6 +122,7 @@ export function envelopeOf({ envelope, start }: OpenedSave, source: string): Env
     start,
     origin: ORIGIN,
     source,
+    isPausedFirst: true,
     domain: {
       ...(machine === undefined ? {} : { machine }),
       ...(cells === undefined ? {} : { cells }),

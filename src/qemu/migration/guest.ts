@@ -1,5 +1,6 @@
 import { StrictDiagnostics } from "../../findings/diagnostics.js";
 import { Report } from "../../findings/report.js";
+import { FIRST_PASS } from "../../guest/doubtful.js";
 import type { Facts, GuestImage } from "../../guest/image.js";
 import { withVmcoreInfo } from "../../guest/kernel/brought-vmcoreinfo.js";
 import { withKernelLayout } from "../../guest/kernel/with-kernel-layout.js";
@@ -7,7 +8,7 @@ import type { OpenOptions } from "../../guest/options.js";
 import { rescueWarnings } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { FormatError, type Remedy } from "../../findings/errors.js";
-import { doubtfulMemory } from "./doubtful.js";
+import { doubtfulMemory, isCutInMemory } from "./doubtful.js";
 import { bytesOf, fieldOf } from "./devices/devices.js";
 import type { DomainMemory, MachineMap } from "./machine/map.js";
 import { withStream } from "./spooled-stream.js";
@@ -24,6 +25,8 @@ export interface Envelope {
   readonly source?: string;
   readonly domain?: DomainMemory & { readonly name?: string; readonly uuid?: string };
   readonly more?: Readonly<Record<string, unknown>>;
+  /** Whether who makes such an envelope pauses the guest before. */
+  readonly isPausedFirst?: boolean;
   /** Problems of the envelope itself. */
   readonly warnings?: readonly string[];
 }
@@ -66,7 +69,11 @@ export async function openStream(
     const problems = report.findings
       .filter(({ severity }) => severity !== "note")
       .map(({ message }) => message);
-    const doubtful = doubtfulMemory(stream, ram, map, runState(stream) === "running");
+    const doubtful = doubtfulMemory(stream, ram, map, {
+      runState: runState(stream),
+      isPausedFirst: envelope.isPausedFirst,
+    });
+    const isFirstPassCut = isCutInMemory(stream, ram) && !ram.isAgain && envelope.isPausedFirst === true;
     const head = stream.headFacts;
     const rescue = { lost: stream.lost, doubtful, ...(head.length === 0 ? {} : { head }) };
     const dropped = problems.length - MOST_WARNINGS;
@@ -81,13 +88,14 @@ export async function openStream(
       warnings: [
         ...(envelope.warnings ?? []),
         ...rescueWarnings(rescue),
+        ...(isFirstPassCut ? [FIRST_PASS] : []),
         ...problems.slice(0, MOST_WARNINGS),
         ...(dropped > 0 ? [`${dropped} more problems; verify lists them`] : []),
         ...map.warnings,
         ...(isArchKnown ? [] : [`no vCPU's state is in the stream: taken for ${arch.name}`]),
       ],
       ...(map.unplaced.length === 0 ? {} : { unplaced: map.unplaced }),
-      ...(stream.lost.length === 0 ? {} : { rescue }),
+      ...(stream.lost.length + doubtful.length === 0 ? {} : { rescue }),
       blocks: ram.blocks.map(({ name, length }) => ({ name, size: length })),
       close: async () => close(),
     };

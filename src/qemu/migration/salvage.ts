@@ -6,6 +6,7 @@ import type { SectionInfo } from "./devices/section.js";
 import type { Frame } from "./frame.js";
 import { DEFAULT_PAGE_SIZE } from "./layout.js";
 import type { RamReader } from "./ram/records.js";
+import { QEMU_MIGRATION_RULES } from "./rules.js";
 import { type LastRecord, type RamResumption, RamResync } from "./ram/resume.js";
 
 /** Lost parts of one stream. */
@@ -60,6 +61,9 @@ export class StreamSalvage {
         inRam,
         this.#joints.slice(0, MOST_UNDONE),
       );
+      // a record that the input ends within proves the one before
+      const isCut = found === undefined && problem.rule === QEMU_MIGRATION_RULES.truncated;
+      const before = inRam && !isCut ? ram.loseNext() : undefined;
       if (found === undefined) throw problem;
       const frame = this.#frame;
       frame.diagnostics.report(problem.rule, { offset: start, record: frame.record }, problem.message);
@@ -69,7 +73,8 @@ export class StreamSalvage {
         found.address < 0 || found.block !== undefined
           ? {}
           : { what: "which block the records after it are of can't be told" };
-      this.lost.push({ start, end, proof: found.proof, ...what });
+      const doubt = before === undefined ? {} : { doubtfulFrom: before };
+      this.lost.push({ start, end, proof: found.proof, ...what, ...doubt });
       frame.reader = new ByteReader(this.#input, { start: end, window: WINDOW });
       if (ram === undefined || section === undefined) return true;
       if (inRam) this.#join(ram, found, end - start);

@@ -63,7 +63,8 @@ async function openState(
       ? {
           onIncomplete: (error) => {
             warnings.push(`incomplete: ${describeError(error)}`);
-            if (salvage === undefined && !(error instanceof TruncatedError)) unread = error.place.offset;
+            if ((salvage?.lost.length ?? 0) === 0 && !(error instanceof TruncatedError))
+              unread = error.place.offset;
           },
         }
       : {}),
@@ -75,19 +76,18 @@ async function openState(
   try {
     const memory = indexPages(state, input);
     let rescue: Rescue | undefined;
-    if (salvage !== undefined) {
-      const { lost, shifted, stale, head } = salvage;
+    const what = "nothing after it could be read";
+    const rest = unread === undefined ? [] : [{ start: unread, end: input.size, proof: 0, what }];
+    if (salvage !== undefined || rest.length > 0) {
+      const { shifted = [], stale = [], head } = salvage ?? {};
+      const lost = [...(salvage?.lost ?? []), ...rest];
       rescue = {
         lost,
         doubtful: doubtfulMemory(memory, stale, shifted),
         ...(head === undefined || head.facts.length === 0 ? {} : { head: head.facts }),
       };
-      const bytes = salvage.lost.reduce((sum, { start, end }) => sum + end - start, 0);
-      markLostPages(memory, bytes);
-    } else if (unread !== undefined) {
-      const what = "nothing after it could be read";
-      rescue = { lost: [{ start: unread, end: input.size, proof: 0, what }], doubtful: [] };
-      markLostPages(memory, input.size - unread);
+      const bytes = lost.reduce((sum, { start, end }) => sum + end - start, 0);
+      if (bytes > 0) markLostPages(memory, bytes);
     }
     const { guest, pv } = { guest: state.header.guest, pv: state.pv };
     const kind = salvage?.head === undefined ? guest : salvage.head.guest;

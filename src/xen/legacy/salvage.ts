@@ -137,7 +137,8 @@ export interface LegacySalvage extends Salvage {
 
 /**
  * A stream with its damage cut out: what is lost lies between two chunks, or is entries of a batch with their pages.
- * @returns undefined where nothing is damaged, or nothing can be found after the damage
+ * @returns undefined where nothing is damaged, or nothing can be found after the damage and memory before it is the last;
+ *   no lost part where the input ends within memory
  */
 async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<LegacySalvage | undefined> {
   const walk = new ChunkWalk(input, form);
@@ -181,10 +182,13 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
   /** The last batch: what follows it proves its contents. */
   let open: { readonly at: number; readonly chunk: WalkedChunk & { kind: "batch" } } | undefined;
   let end = form.first;
+  /** Whether memory's end was reached, or what isn't known here. */
+  let isEnded = false;
   for (let at = form.first; lost.length + patches.length < MOST_PARTS; ) {
     end = at;
     const chunk = await walk.chunk(at);
-    if (chunk?.kind === "end" || chunk?.kind === "coded") break;
+    isEnded = chunk?.kind === "end" || chunk?.kind === "coded";
+    if (isEnded) break;
     if (chunk !== undefined && chunk.next <= input.size) {
       if (chunk.kind === "batch") {
         const isRight = outOfOrder(pfnsOf(chunk.entries)).length === 0;
@@ -257,14 +261,17 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     open = undefined;
     at = found.at;
   }
-  if (lost.length + patches.length === 0) return undefined;
   note();
+  // newer copies may have come where the input lacks the end of memory
+  if (!isEnded && !form.isReadable) passes.lose(input.size, 0);
+  const stale = passes.stale(end, !form.isStopped);
+  if (lost.length + patches.length + stale.length === 0) return undefined;
   const ascending = lost.toSorted((a, b) => a.start - b.start);
   const offsetOf = offsetWithout(ascending);
   return {
     source: withoutParts(patchedSource(input, patches), lost),
     lost: ascending,
-    stale: passes.stale(end, !form.isStopped).map(({ from, to, at }) => ({ from, to, at: offsetOf(at) })),
+    stale: stale.map(({ from, to, at }) => ({ from, to, at: offsetOf(at) })),
     shifted: ascending.flatMap(({ start, doubtfulFrom }) =>
       doubtfulFrom === undefined ? [] : [{ start: offsetOf(doubtfulFrom), end: offsetOf(start) }],
     ),

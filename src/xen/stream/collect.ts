@@ -4,6 +4,7 @@ import { describeRecord } from "../../findings/finding.js";
 import type { Rule } from "../../findings/rule.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
+import { FIRST_PASS } from "../../guest/doubtful.js";
 import type { LostPart, Rescue } from "../../guest/salvage.js";
 import { PageMap } from "../../guest/page-map.js";
 import type { ByteSource } from "../../io/byte-source.js";
@@ -221,6 +222,8 @@ export class GuestCollector {
     } else if (isMachineState(type)) {
       this.#pages.noteState(record);
       await this.#state.take(record, this.#stream.body);
+    } else if (type === LIBXC_RECORD.END) {
+      this.#pages.noteState(record);
     } else if (type === LIBXC_RECORD.VERIFY) {
       this.#pages.noteState(record);
       this.#verifying = true;
@@ -263,18 +266,19 @@ export class GuestCollector {
     }
   }
 
-  /** What damage took: parts that are lost, and damaged entries; undefined: nothing. */
+  /** What damage took: parts that are lost, damaged entries, what came last of memory; undefined: nothing. */
   rescue(lost: readonly LostPart[]): Rescue | undefined {
     const { left } = this.#pages;
     const head = this.headFacts();
-    if (lost.length + left.length + head.length === 0) return undefined;
-    markLostPages(
-      this.#memory,
-      lost.reduce((sum, { start, end }) => sum + end - start, 0),
-    );
+    const isCut = !this.#stream.complete && this.#stopAt === Number.POSITIVE_INFINITY;
+    const doubtful = this.#pages.doubtful(isCut);
+    if (this.#pages.isFirstPassCut) this.#warn(FIRST_PASS);
+    if (lost.length + left.length + head.length + doubtful.length === 0) return undefined;
+    const bytes = lost.reduce((sum, { start, end }) => sum + end - start, 0);
+    if (bytes > 0) markLostPages(this.#memory, bytes);
     return {
       lost: [...lost, ...left].sort((a, b) => a.start - b.start),
-      doubtful: this.#pages.doubtful(),
+      doubtful,
       ...(head.length === 0 ? {} : { head }),
     };
   }

@@ -18,6 +18,7 @@ export class StreamOrder {
   /** Where the last record of pages ends; where state follows it. */
   #end = 0;
   #stateAt = Number.POSITIVE_INFINITY;
+  #isFirstPassCut = false;
 
   /** @param salvage what is read of a damaged input */
   constructor(salvage: StreamSalvage | undefined) {
@@ -53,10 +54,22 @@ export class StreamOrder {
     if (this.#end > 0) this.#stateAt = Math.min(this.#stateAt, offset);
   }
 
-  /** Pages that may be older than the guest's last state; offsets as in the source that is read. */
-  stale(): StalePages[] {
+  /**
+   * Pages that may be older than the guest's last state; offsets as in the source that is read.
+   * @param cutAt where the input ends before the stream does
+   */
+  stale(cutAt?: number): StalePages[] {
     this.#loseBefore(this.#stateAt);
+    if (cutAt !== undefined && this.#stateAt === Number.POSITIVE_INFINITY) {
+      this.#isFirstPassCut = this.#passes.isOnePass;
+      this.#passes.lose(cutAt, 0);
+    }
     return this.#passes.stale(this.#end);
+  }
+
+  /** Whether the input ends within the first pass; known after `stale`. */
+  get isFirstPassCut(): boolean {
+    return this.#isFirstPassCut;
   }
 
   #loseBefore(offset: number): void {

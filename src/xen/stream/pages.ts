@@ -82,9 +82,18 @@ export class StreamPages {
     this.#order.noteState(record.offset);
   }
 
-  /** Memory that is given although something speaks against it. To be called once all records are read. */
-  doubtful(): DoubtfulPart[] {
-    return doubtfulMemory(this.#memory, this.#order.stale(), this.#order.shifted);
+  /**
+   * Memory that is given although something speaks against it. To be called once all records are read.
+   * @param isCut whether the input ends before the stream does
+   */
+  doubtful(isCut: boolean): DoubtfulPart[] {
+    const stale = this.#order.stale(isCut ? this.#end : undefined);
+    return doubtfulMemory(this.#memory, stale, this.#order.shifted);
+  }
+
+  /** Whether the input ends within the first pass through memory; known after `doubtful`. */
+  get isFirstPassCut(): boolean {
+    return this.#order.isFirstPassCut;
   }
 
   /**

@@ -9,6 +9,7 @@ import { LOST, type PageCounts, type RamBlock, type RamOptions, type Round } fro
 import type { MappedBlock } from "./mend-mapped.js";
 import { RamIndex } from "./index.js";
 import { QEMU_MIGRATION_RULES } from "../rules.js";
+import { OpenPages } from "./open-pages.js";
 import { RecordOrder } from "./order.js";
 import type { LastRecord } from "./resume.js";
 import { checkDelta } from "./xbzrle.js";
@@ -53,6 +54,7 @@ export class RamReader {
   /** Where the record being read begins. */
   #recordAt = -1;
   readonly #order: RecordOrder;
+  readonly #open = new OpenPages();
   /** Whether no page came a second time yet; whether pages were taken back. */
   #isFirst = true;
   #isUndone = false;
@@ -116,11 +118,26 @@ export class RamReader {
     this.#order.lose(page, bytes > ofRound * PART_OF_ROUND, joint);
   }
 
+  /** Notes that no record is where the last one ends. @returns where that begins, if its page's contents may be shifted */
+  loseNext(): number | undefined {
+    return this.#open.loseNext(this.#recordAt);
+  }
+
+  /** Frames whose contents end where no record was found. */
+  get shifted(): ReadonlySet<number> {
+    return this.#open.shifted;
+  }
+
   /** Takes back what came since a joint that was none, in the first round: pages from `first` on. */
   undo(first: number): void {
     this.#isUndone = true;
     for (let page = first; page <= this.#lastFrame; page += 1)
       if (this.index.has(page)) this.index.lost(page, LOST.order);
+  }
+
+  /** Whether pages came again: the guest ran while its memory was sent. */
+  get isAgain(): boolean {
+    return this.blocks.some(({ counts }) => counts.again > 0);
   }
 
   /**
@@ -129,7 +146,7 @@ export class RamReader {
    * @param isLive the guest is known to have run while its memory was sent
    */
   stale(isLive: boolean): ((frame: number) => boolean) | undefined {
-    if (!isLive && !this.blocks.some(({ counts }) => counts.again > 0)) return undefined;
+    if (!isLive && !this.isAgain) return undefined;
     return this.#order.stale(this.rounds, this.#end);
   }
 
@@ -179,6 +196,7 @@ export class RamReader {
           if (page >= 0) {
             this.#count("plain", page);
             if (salvage) this.#order.whole(page);
+            if (salvage) this.#open.take(page, at, reader.position);
             this.index.plain(page, content);
             if (likely && this.noteFrames.length < MOST_NOTES) this.noteFrames.push(page);
             this.#takeFollowing(address, page);
@@ -195,6 +213,7 @@ export class RamReader {
           if (page >= 0) {
             this.#count("zero", page);
             if (salvage) this.#order.whole(page);
+            if (salvage) this.#open.came(page);
             if (byte === 0) this.index.zero(page);
             else {
               frame.report(QEMU_MIGRATION_RULES.fill, at, `a page of bytes 0x${byte.toString(16)}`);
@@ -232,6 +251,7 @@ export class RamReader {
           // before QEMU 8.1 multifd channels meet at the end of every part
           if (this.flushes === 0) await this.#meet();
           this.#end = frame.position;
+          this.#open.close();
           return;
         case FLAG.multifdFlush:
           this.flushes += 1;
@@ -284,7 +304,12 @@ export class RamReader {
     if (this.#round !== undefined) this.#round.plain += count;
     this.#lastFrame = page + count;
     this.#order.came(page, count + 1);
-    if (this.#options.salvage) this.#order.whole(page + 1, count);
+    if (this.#options.salvage) {
+      this.#order.whole(page + 1, count);
+      this.#open.came(page + 1, count - 1);
+      const last = reader.position + (count - 1) * spacing;
+      this.#open.take(page + count, last, last + spacing);
+    }
     this.index.plainRun(page + 1, count, reader.position + ramRecord.size, spacing);
     void reader.skip(count * spacing);
   }
@@ -402,6 +427,7 @@ export class RamReader {
     const page = this.#place(address, at);
     if (page < 0) return;
     if (salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) return;
+    if (salvage) this.#open.takeDelta(page, at, content + length);
     this.#count("xbzrle", page);
     if (salvage && this.#order.lacks(page)) this.index.lost(page, LOST.stale);
     else if (wrong !== undefined) {
@@ -454,6 +480,8 @@ export class RamReader {
       }
     }
     this.#order.whole(page);
+    // contents that unpack have all their bytes
+    this.#open.came(page);
     this.index.zlib(page, content);
   }
 }
