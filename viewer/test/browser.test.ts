@@ -114,6 +114,8 @@ describe.skipIf(lacksChromium)("the viewer in a browser", () => {
     await page.keyboard.type("0x2000");
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => location.hash.includes("at=0x2000"));
+    // the address is in the hash before the rows are drawn
+    await page.waitForSelector(".hex-box[aria-label*='0x2000']:focus");
     await page.keyboard.press("ArrowDown");
     await page.waitForFunction(() => location.hash.includes("at=0x2010"));
     await page.goBack();
