@@ -60,6 +60,14 @@ describe.skipIf(skipUnless(hasShared, "shared data"))("a stream that was sent wh
     },
   );
 
+  it("cut anywhere in the state after its memory, a legacy one has no rescue", async () => {
+    const whole = bytesOf("xen-legacy/hvm64-live.legacy.zst");
+    const context = whole.lastIndexOf(Buffer.from("DeviceModelRecord0002"));
+    expect(context).toBeGreaterThan(0);
+    for (const before of [-20, 100, 1000, 2500])
+      expect((await opened(whole.subarray(0, context - before))).rescue, `${before}`).toBeUndefined();
+  });
+
   it.each(LIVE.map(([name]) => name))("%s whole, or cut after its memory, has no rescue", async (name) => {
     const whole = bytesOf(name);
     expect((await opened(whole)).rescue).toBeUndefined();

@@ -1,4 +1,5 @@
 import { appendTo } from "../../binary/arrays.js";
+import { viewOf } from "../../binary/layout.js";
 import { FormatError } from "../../findings/errors.js";
 import { Report } from "../../findings/report.js";
 import {
@@ -22,7 +23,7 @@ import type { HeaderChunk } from "./chunks.js";
 import { FrameCheck } from "./frame-check.js";
 import { findLegacyHead, type LegacyHead } from "./head.js";
 import type { Claims } from "./header.js";
-import { PAGE } from "./layout.js";
+import { CHUNK, PAGE, PARAMETER_CHUNKS } from "./layout.js";
 import { vcpuSizeOf } from "./pv-tail.js";
 import { LegacyReader } from "./read.js";
 import { LEGACY_RULES } from "./rules.js";
@@ -263,7 +264,8 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
   }
   note();
   // newer copies may have come where the input lacks the end of memory
-  if (!isEnded && !form.isReadable) passes.lose(input.size, 0);
+  const isCut = !isEnded && !form.isReadable && !(await isAfterMemory(input, end));
+  if (isCut) passes.lose(input.size, 0);
   const stale = passes.stale(end, !form.isStopped);
   if (lost.length + patches.length + stale.length === 0) return undefined;
   const ascending = lost.toSorted((a, b) => a.start - b.start);
@@ -277,6 +279,28 @@ async function salvageLegacy(input: ByteSource, form: LegacyForm): Promise<Legac
     ),
   };
 }
+
+/** Whether state begins at an offset, or the end of a body, though the input ends within it. */
+async function isAfterMemory(input: ByteSource, offset: number): Promise<boolean> {
+  const bytes = new Uint8Array(LOOKED_AT);
+  const n = await readFully(input, offset, bytes);
+  if (n < 4) return false;
+  const id = viewOf(bytes).getInt32(0, true);
+  // zeros to the end are no end of a body
+  return id === CHUNK.endOfBody ? bytes.some((byte) => byte !== 0) : STATES.has(id);
+}
+
+/** Chunks that come after memory. */
+const STATES: ReadonlySet<number> = new Set([
+  CHUNK.verifyMode,
+  CHUNK.vcpuInfo,
+  CHUNK.tscInfo,
+  CHUNK.lastCheckpoint,
+  CHUNK.toolstack,
+  ...PARAMETER_CHUNKS.keys(),
+]);
+/** Bytes of a tail that are looked at. */
+const LOOKED_AT = 64;
 
 /** A stream with its damage cut out, and what is known of its head; undefined where there is none, or nothing to go on with. */
 export async function salvageOf(input: ByteSource, claims: Claims = {}): Promise<LegacySalvage | undefined> {

@@ -166,7 +166,9 @@ describe("a legacy stream without damage", () => {
       const guest = await opened.catch((error: unknown) =>
         bytes === stream ? Promise.reject(error) : undefined,
       );
-      expect(guest?.rescue).toBeUndefined();
+      // of one that ends within memory what came before may be older; nothing is lost
+      if (bytes === stream) expect(guest?.rescue).toBeUndefined();
+      else expect(guest?.rescue?.lost ?? []).toEqual([]);
     }
   });
 });
