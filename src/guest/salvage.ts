@@ -41,6 +41,31 @@ export interface Rescue {
   readonly doubtfulBytes?: readonly DoubtfulPart[];
 }
 
+/** What is lost and doubtful in all: `more`, before what is known. */
+export function rescueWith(known: Rescue | undefined, more: Partial<Rescue>): Rescue {
+  const head = joined(more.head, known?.head);
+  const doubtfulBytes = joined(more.doubtfulBytes, known?.doubtfulBytes);
+  return {
+    lost: joined(more.lost, known?.lost) ?? [],
+    doubtful: joined(more.doubtful, known?.doubtful) ?? [],
+    ...(head && { head }),
+    ...(doubtfulBytes && { doubtfulBytes }),
+  };
+}
+
+const joined = <T>(
+  first: readonly T[] | undefined,
+  second: readonly T[] | undefined,
+): readonly T[] | undefined => (first && second ? [...first, ...second] : (first ?? second));
+
+/** A guest of whose input more is lost; its first warnings say so. */
+export function withMoreLost<
+  Guest extends { readonly rescue?: Rescue; readonly warnings: readonly string[] },
+>(guest: Guest, more: Pick<Rescue, "lost" | "head">): Guest {
+  const warnings = [...rescueWarnings({ ...more, doubtful: [] }), ...guest.warnings];
+  return { ...guest, rescue: rescueWith(guest.rescue, more), warnings };
+}
+
 /** Bytes that stand in for those of an input. */
 export interface Patch {
   readonly offset: number;

@@ -5,6 +5,7 @@ import { withoutDamage } from "../guest/damage.js";
 import type { GuestImage } from "../guest/image.js";
 import type { GuestInspection } from "../guest/inspection.js";
 import type { OpenOptions } from "../guest/options.js";
+import { rescueWith } from "../guest/salvage.js";
 import { type ByteSource, type ByteStream, isByteSource, sliceSource, type Tear } from "../io/byte-source.js";
 import { CODEC_RULES } from "../io/rules.js";
 
@@ -103,11 +104,10 @@ function withPackedLoss(guest: GuestImage, { packed }: ByteSource): GuestImage {
   const parts = lost.map(({ start, end, message }) => ({ start, end, proof: 0, what: message }));
   return {
     ...guest,
-    rescue: {
-      lost: [...parts, ...(guest.rescue?.lost ?? [])],
-      doubtful: guest.rescue?.doubtful ?? [],
+    rescue: rescueWith(guest.rescue, {
+      lost: parts,
       doubtfulBytes: doubtful.map(({ start, end, message }) => ({ start, end, why: message })),
-    },
+    }),
   };
 }
 

@@ -3,7 +3,7 @@ import { Report } from "../../findings/report.js";
 import { withoutDamage } from "../../guest/damage.js";
 import type { GuestImage } from "../../guest/image.js";
 import type { OpenOptions } from "../../guest/options.js";
-import { type LostPart, rescueWarnings } from "../../guest/salvage.js";
+import { type LostPart, withMoreLost } from "../../guest/salvage.js";
 import type { ByteSource, Packed } from "../../io/byte-source.js";
 import { openStream, TAKE_INTACT } from "../migration/guest.js";
 import { domainFacts, type SaveHead } from "./head.js";
@@ -73,15 +73,5 @@ async function withPackedLoss(
 /** A guest with what is lost of a damaged envelope, and what shows what that said. */
 function withHeadLoss(guest: GuestImage, { lost, facts, isXmlDamaged, envelope }: SaveHead): GuestImage {
   const head = [...facts, ...(isXmlDamaged ? domainFacts(envelope.domain, guest) : [])];
-  const { rescue } = guest;
-  return {
-    ...guest,
-    rescue: {
-      ...rescue,
-      lost: [...lost, ...(rescue?.lost ?? [])],
-      doubtful: rescue?.doubtful ?? [],
-      head: [...head, ...(rescue?.head ?? [])],
-    },
-    warnings: [...rescueWarnings({ lost, doubtful: [], head }), ...guest.warnings],
-  };
+  return withMoreLost(guest, { lost, head });
 }

@@ -1,6 +1,6 @@
 import type { Diagnostics } from "../../findings/diagnostics.js";
 import type { GuestImage } from "../../guest/image.js";
-import { rescueWarnings } from "../../guest/salvage.js";
+import { withMoreLost } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readIntact } from "../../io/lost-bytes.js";
 import { isZero, wordsOf } from "../../io/zeros.js";
@@ -34,11 +34,5 @@ export async function withLostFront(
   start: number,
 ): Promise<GuestImage> {
   if (await isRoom(input, start)) return guest;
-  const { rescue } = guest;
-  const lost = [{ start: 0, end: start, proof: 2, what: WHAT }];
-  return {
-    ...guest,
-    rescue: { ...rescue, lost: [...lost, ...(rescue?.lost ?? [])], doubtful: rescue?.doubtful ?? [] },
-    warnings: [...rescueWarnings({ lost, doubtful: [] }), ...guest.warnings],
-  };
+  return withMoreLost(guest, { lost: [{ start: 0, end: start, proof: 2, what: WHAT }] });
 }

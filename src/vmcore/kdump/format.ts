@@ -1,8 +1,7 @@
 import { latin1, layoutSection } from "../../binary/layout.js";
 import { Report } from "../../findings/report.js";
-import type { GuestImage } from "../../guest/image.js";
 import type { InputFormat } from "../../guest/input-format.js";
-import { type LostPart, rescueWarnings } from "../../guest/salvage.js";
+import { withMoreLost } from "../../guest/salvage.js";
 import { DISKDUMP_SIGNATURE, FLATTENED_SIGNATURE, KDUMP_SIGNATURE } from "./layout.js";
 
 /** kdump-compressed dumps of makedumpfile and QEMU: plain, flattened, split. A flattened ELF vmcore is read as the ELF it holds. */
@@ -57,14 +56,7 @@ export const kdump: InputFormat = {
         elf === undefined
           ? await (await import("./guest.js")).openKdumpGuest(input, options)
           : await openFlattenedElf(elf, options);
-      return mended === undefined ? guest : withLost(guest, mended.lost);
+      return mended === undefined ? guest : withMoreLost(guest, { lost: [mended.lost] });
     },
   },
 };
-
-/** A guest of whose input one more part is lost. */
-function withLost(guest: GuestImage, part: LostPart): GuestImage {
-  const { lost = [], doubtful = [], ...rest } = guest.rescue ?? {};
-  const warnings = [...rescueWarnings({ lost: [part], doubtful: [] }), ...guest.warnings];
-  return { ...guest, warnings, rescue: { ...rest, lost: [part, ...lost], doubtful } };
-}
