@@ -123,6 +123,12 @@ export function viewOf(bytes: Uint8Array): DataView {
 
 const TWO_32 = 0x1_0000_0000;
 
+/** An unsigned 64-bit value as a number, rounded from 2^53 on: of bytes that may be damaged, nothing is believed yet. */
+export function roughU64(view: DataView, at: number, littleEndian: boolean): number {
+  const low = view.getUint32(littleEndian ? at : at + 4, littleEndian);
+  return view.getUint32(littleEndian ? at + 4 : at, littleEndian) * TWO_32 + low;
+}
+
 /** An unsigned 64-bit value as a number. @throws FormatError `binary/overflow` at 2^53 or more. */
 export function readU64(view: DataView, at: number, littleEndian: boolean): number {
   const low = view.getUint32(littleEndian ? at : at + 4, littleEndian);

@@ -1,4 +1,4 @@
-import { viewOf } from "../../binary/layout.js";
+import { roughU64, viewOf } from "../../binary/layout.js";
 import type { HeadFact } from "../../guest/head.js";
 import { type HeadPart, lostHeadParts } from "../../guest/head-parts.js";
 import { indexOfBytes } from "../../io/byte-search.js";
@@ -12,7 +12,6 @@ import { mendMapped } from "./ram/mend-mapped.js";
 export const STREAM_HEAD = "the stream's head";
 /** The sum of all blocks, in front of their list. */
 const SUM = 8;
-const TWO_32 = 0x1_0000_0000;
 
 /** What is known of a mapped-ram file before its list of blocks. */
 export interface BeforeList {
@@ -86,7 +85,7 @@ export function sumAt(bytes: Uint8Array, at: number): number | undefined {
   if (at + 8 > bytes.length) return undefined;
   const view = viewOf(bytes);
   const low = view.getUint32(at + 4);
-  return (low & 0xfff) === FLAG.memSize ? view.getUint32(at) * TWO_32 + low - FLAG.memSize : undefined;
+  return (low & 0xfff) === FLAG.memSize ? roughU64(view, at, false) - FLAG.memSize : undefined;
 }
 
 /** Capabilities that the list of blocks shows: a header of mapped-ram is where it says. */
@@ -98,7 +97,7 @@ export function inferredCapabilities(bytes: Uint8Array, start: number, pageSize:
   for (let at = indexOfBytes(bytes, mark, 0); at >= 0; at = indexOfBytes(bytes, mark, at + 1)) {
     const after = at + mappedRamHeader.size;
     if (after > bytes.length) break;
-    const bitmap = view.getUint32(at + 12) * TWO_32 + view.getUint32(at + 16);
+    const bitmap = roughU64(view, at + 12, false);
     if (bitmap !== after && bitmap !== start + after) continue;
     return ["mapped-ram"];
   }

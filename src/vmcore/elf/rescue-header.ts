@@ -1,4 +1,4 @@
-import { type ByteOrder, viewOf } from "../../binary/layout.js";
+import { type ByteOrder, roughU64, viewOf } from "../../binary/layout.js";
 import { elfLayouts, type ElfBits, PT_LOAD, PT_NOTE } from "../../elf/layout.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readFully } from "../../io/byte-source.js";
@@ -49,12 +49,8 @@ export async function readRawHeaders(
     phdr.offsetOf("p_memsz"),
   ];
   const [virtual, physical] = [phdr.offsetOf("p_vaddr"), phdr.offsetOf("p_paddr")];
-  const number = (from: number): number => {
-    const [low, high] = little ? [from, from + 4] : [from + 4, from];
-    return bits === 64
-      ? view.getUint32(high, little) * 2 ** 32 + view.getUint32(low, little)
-      : view.getUint32(from, little);
-  };
+  const number = (from: number): number =>
+    bits === 64 ? roughU64(view, from, little) : view.getUint32(from, little);
   const address = (from: number): bigint =>
     bits === 64 ? view.getBigUint64(from, little) : BigInt(view.getUint32(from, little));
   const headers: RawHeader[] = [];

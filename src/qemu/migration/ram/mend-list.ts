@@ -1,4 +1,4 @@
-import { latin1, viewOf } from "../../../binary/layout.js";
+import { latin1, roughU64, viewOf } from "../../../binary/layout.js";
 import type { HeadFact } from "../../../guest/head.js";
 import { MACHINES } from "../../machines.js";
 import { isName } from "../frame.js";
@@ -27,13 +27,12 @@ interface Entry {
   length?: number | undefined;
 }
 
-const TWO_32 = 0x1_0000_0000;
 const LONGEST = 2 ** 52;
 const UNIT = 1024;
 
 /** A length in a list; undefined: none that a block can have. */
 function lengthAt(view: DataView, at: number): number | undefined {
-  const length = view.getUint32(at) * TWO_32 + view.getUint32(at + 4);
+  const length = roughU64(view, at, false);
   return length > 0 && length < LONGEST && length % UNIT === 0 ? length : undefined;
 }
 
@@ -67,7 +66,7 @@ function entryAt(
     if (!isSize) return undefined;
   }
   // addresses are those of guests
-  if (ignoreShared && view.getUint32(after - MORE) * TWO_32 >= LONGEST) return undefined;
+  if (ignoreShared && roughU64(view, after - MORE, false) >= LONGEST) return undefined;
   const name = nameAt(bytes, at + 1, end - 8);
   const length = lengthAt(view, end - 8);
   return name === undefined || length === undefined ? undefined : { name, length, after };

@@ -1,4 +1,4 @@
-import { latin1, viewOf } from "../../../binary/layout.js";
+import { latin1, roughU64, viewOf } from "../../../binary/layout.js";
 import type { HeadFact } from "../../../guest/head.js";
 import type { HeadPart } from "../../../guest/head-parts.js";
 import { roundUp } from "../../../io/alignment.js";
@@ -76,12 +76,11 @@ const LONGEST = 2 ** 46;
 const LONGEST_NAME = 255;
 /** A name with its length, a length, a page size of the host, an address, a header. */
 const WINDOW = 1 + LONGEST_NAME + 24 + mappedRamHeader.size;
-const TWO_32 = 0x1_0000_0000;
 const BLOCK = 1 << 20;
 /** An end mark and a footer. */
 const END = 13;
 
-const u64At = (view: DataView, at: number): number => view.getUint32(at) * TWO_32 + view.getUint32(at + 4);
+const u64At = (view: DataView, at: number): number => roughU64(view, at, false);
 
 /**
  * The list of a mapped-ram file, mended; undefined where its blocks don't lead to an end mark.
