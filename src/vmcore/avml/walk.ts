@@ -3,6 +3,7 @@ import type { Resumption } from "../../guest/salvage.js";
 import { Resynchronizer } from "../../guest/salvage.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readBefore } from "../../io/lost-bytes.js";
+import { rangeOf } from "../dump-range.js";
 import { CHUNK_HEAD, chunkHead } from "./chunk.js";
 import { AVML_MAGIC, AVML_VERSION, avmlHeader, avmlTrailer, CHUNK, CHUNK_HEADER } from "./layout.js";
 
@@ -47,8 +48,6 @@ const LARGEST_PACKED = 0x1_4000;
 const MAGIC = new TextEncoder().encode("AVML");
 /** Bounds the time that a hostile input takes. */
 const MOST_PROVED = 1 << 24;
-/** What addresses of blocks are multiples of, as in LiME dumps. */
-const UNIT = 256n;
 
 /** Walks over a damaged dump. */
 export class AvmlWalk {
@@ -85,9 +84,7 @@ export class AvmlWalk {
     if (!isMarked && !isLenient) return undefined;
     const start = view.getBigUint64(avmlHeader.offsetOf("start"), true);
     const last = view.getBigUint64(avmlHeader.offsetOf("end"), true);
-    if (start > last || last >= BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
-    if (start % UNIT !== 0n || (last + 1n) % UNIT !== 0n) return undefined;
-    return { start: Number(start), end: Number(last) + 1 };
+    return rangeOf(start, last);
   }
 
   /** The chunk at an offset; undefined: none can be there. */

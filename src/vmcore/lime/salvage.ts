@@ -3,6 +3,7 @@ import { type DoubtfulPart, type LostPart, Resynchronizer } from "../../guest/sa
 import { indexOfBytes } from "../../io/byte-search.js";
 import type { ByteSource } from "../../io/byte-source.js";
 import { readBefore } from "../../io/lost-bytes.js";
+import { RANGE_UNIT, rangeOf } from "../dump-range.js";
 import type { MemorySegment } from "../segments.js";
 import { LIME_MAGIC, LIME_VERSION, limeHeader } from "./layout.js";
 
@@ -16,8 +17,6 @@ export const MOST_RANGES = 1 << 20;
 /** Ranges in a row that are checked after a lost part. */
 const PROOF = 3;
 const MAGIC = new TextEncoder().encode("EMiL");
-/** What addresses of ranges are multiples of: a boundary of the BIOS's map may be at any KiB. */
-const UNIT = 256n;
 
 /** Ranges that could be read of a damaged dump. */
 export interface SalvagedRanges {
@@ -51,9 +50,8 @@ class Walk {
     if (!isMarked && !lenient) return undefined;
     const first = view.getBigUint64(limeHeader.offsetOf("s_addr"), true);
     const last = view.getBigUint64(limeHeader.offsetOf("e_addr"), true);
-    if (first > last || last >= BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
-    if (first % UNIT !== 0n || (last + 1n) % UNIT !== 0n) return undefined;
-    return { first: Number(first), last: Number(last) + 1, offset };
+    const range = rangeOf(first, last);
+    return range && { first: range.start, last: range.end, offset };
   }
 
   end({ first, last, offset }: Range): number {
@@ -178,13 +176,13 @@ export async function salvageRanges(input: ByteSource): Promise<SalvagedRanges> 
     const found = await finder.resume(from);
     const next = found?.at ?? input.size;
     const isCut = found === undefined && at > input.size;
-    const isOwn = next < at || (next - at) % Number(UNIT) === 0;
+    const isOwn = next < at || (next - at) % RANGE_UNIT === 0;
     if (open !== undefined && (isCut || !isOwn)) {
       take(open);
       least = open.last;
       // a header and whole units of memory would be lost where the next header is damaged: these are other bytes
       const contents = next - at - limeHeader.size;
-      if (!isCut && (contents === 0 || contents % Number(UNIT) !== 0))
+      if (!isCut && (contents === 0 || contents % RANGE_UNIT !== 0))
         doubtful.push({
           start: open.first,
           end: open.last,
