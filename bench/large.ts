@@ -85,8 +85,9 @@ function onceWithPeak(figure: Parameters<typeof recordPeak>[0], command: string)
 
 /** A stream of 10 GiB, as a live save that sends 256 MiB of pages again and again, packed and verified from its file. */
 function packed(folder: string, { name, command, isJoined, limit }: Packing): void {
-  const [part, once, file] = ["part", "once", "guest"].map((file) => path.join(folder, file));
-  if (part === undefined || once === undefined || file === undefined) return;
+  const part = path.join(folder, "part");
+  const once = path.join(folder, "once");
+  const file = path.join(folder, "guest");
   const pages = (256 * MIB) / PAGE;
   writeXenSave(part, { pages, order: "ascending", vcpu: true });
   const headBytes = imageHeader.size + domainHeader.size + recordHeader.size;

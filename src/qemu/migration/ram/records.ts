@@ -195,8 +195,10 @@ export class RamReader {
           if (page >= 0 && salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) page = -1;
           if (page >= 0) {
             this.#count("plain", page);
-            if (salvage) this.#order.whole(page);
-            if (salvage) this.#open.take(page, at, reader.position);
+            if (salvage) {
+              this.#order.whole(page);
+              this.#open.take(page, at, reader.position);
+            }
             this.index.plain(page, content);
             if (likely && this.noteFrames.length < MOST_NOTES) this.noteFrames.push(page);
             this.#takeFollowing(address, page);
@@ -212,8 +214,10 @@ export class RamReader {
           if (page >= 0 && salvage && this.#order.isBack(page) && !(await this.#isInOrder(page))) page = -1;
           if (page >= 0) {
             this.#count("zero", page);
-            if (salvage) this.#order.whole(page);
-            if (salvage) this.#open.came(page);
+            if (salvage) {
+              this.#order.whole(page);
+              this.#open.came(page);
+            }
             if (byte === 0) this.index.zero(page);
             else {
               frame.report(QEMU_MIGRATION_RULES.fill, at, `a page of bytes 0x${byte.toString(16)}`);
