@@ -28,6 +28,9 @@ const MAGIC: Readonly<Record<CompressionName, readonly (readonly number[])[]>> =
   ],
 };
 
+/** The first bytes of what is packed, in the form that most programs write. */
+export const magicOf = (name: CompressionName): Uint8Array => Uint8Array.from(MAGIC[name][0] ?? []);
+
 /** What an input that begins with `head` (at least 9 bytes, if it has them) is compressed with. */
 export function detectCompression(head: Uint8Array): CompressionName | undefined {
   const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => head[i] === byte);

@@ -1,7 +1,12 @@
 import { FormatError } from "../../findings/errors.js";
 import { indexOfBytes } from "../../io/byte-search.js";
 import { type ByteSource, readFully, sliceSource, streamOf } from "../../io/byte-source.js";
-import { type CompressionName, detectCompression } from "../../io/codecs/compressions.js";
+import {
+  COMPRESSION_NAMES,
+  type CompressionName,
+  detectCompression,
+  magicOf,
+} from "../../io/codecs/compressions.js";
 import { decompressStream } from "../../io/codecs/streams.js";
 import { readBefore } from "../../io/lost-bytes.js";
 import { beginsStream, findStreamStart, STREAM_HEAD } from "../migration/find-start.js";
@@ -68,13 +73,7 @@ async function firstUnpacked(
 }
 
 /** The first bytes of each compression that libvirt uses. */
-const MAGICS: readonly (readonly number[])[] = [
-  [0x1f, 0x8b, 0x08],
-  [0x42, 0x5a, 0x68],
-  [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
-  [0x89, 0x4c, 0x5a, 0x4f, 0x00],
-  [0x28, 0xb5, 0x2f, 0xfd],
-];
+const MAGICS: readonly Uint8Array[] = COMPRESSION_NAMES.filter(isSaveCompression).map(magicOf);
 
 /** The stream in the first MiB of a file, from `from` on, by its own first bytes. */
 export async function findStream(input: ByteSource, from: number): Promise<FoundStream | undefined> {
@@ -82,7 +81,7 @@ export async function findStream(input: ByteSource, from: number): Promise<Found
   const bytes = new Uint8Array(Math.min(input.size, plain ?? FARTHEST));
   const read = bytes.subarray(0, await readFully(input, 0, bytes));
   const places: number[] = [];
-  for (const magic of MAGICS.map((one) => Uint8Array.from(one)))
+  for (const magic of MAGICS)
     for (let at = indexOfBytes(read, magic, from); at >= 0; at = indexOfBytes(read, magic, at + 1)) {
       if (places.length >= MOST_TRIES * MAGICS.length) break;
       places.push(at);
